@@ -1,0 +1,3 @@
+"""Visual inspection of manufactured products by transfer learning."""
+
+__version__ = "0.1.0"

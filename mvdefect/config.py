@@ -1,0 +1,178 @@
+"""The settings of a run: defaults, overridden by a YAML file, overridden by flags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from mvdefect.errors import ConfigError, describe_unknown_name
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AugmentConfig(_Settings):
+    """Changes that a training image may undergo. Switch off what would itself be a defect."""
+
+    flip: bool = Field(default=True, description="mirror left and right (with turns: also up and down)")
+    quarter_turns: bool = Field(default=True, description="turn by 0, 90, 180 or 270 degrees")
+    brightness: float = Field(
+        default=0.08, ge=0, le=0.5, description="largest shift, as a share of full range"
+    )
+    contrast: float = Field(default=0.15, ge=0, le=0.9, description="largest relative change about mid-grey")
+
+
+class StageConfig(_Settings):
+    """One stage of training."""
+
+    depth_blocks: int = Field(ge=0, description="blocks of the backbone that learn, from the top; 0: none")
+    epochs: int = Field(ge=1)
+    learning_rate: float = Field(gt=0, le=1)
+
+
+class FitConfig(_Settings):
+    """Everything that decides what `mvdefect fit` does."""
+
+    data: Path | None = Field(default=None, description="folder of photographs")
+    categories: tuple[str, ...] = Field(default=(), description="products to use; empty: all")
+    skip_broken: bool = Field(default=False, description="leave unreadable files out instead of stopping")
+    near_duplicate_correlation: float = Field(default=0.98, gt=0, le=1)
+    image_size_px: int = Field(default=224, description="working size; a multiple of 32, at least 64")
+    resize: Literal["letterbox", "stretch"] = "letterbox"
+    augment: AugmentConfig = AugmentConfig()
+    backbone: str = "densenet121"
+    weights: str = Field(default="imagenet", description="imagenet, none, or the path of a weights file")
+    head: Literal["pooled", "patch"] = "pooled"
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    stages: tuple[StageConfig, ...] = Field(
+        default=(
+            StageConfig(depth_blocks=0, epochs=3, learning_rate=1e-3),
+            StageConfig(depth_blocks=2, epochs=20, learning_rate=1e-4),
+        ),
+        min_length=1,
+    )
+    patience: int = Field(
+        default=8, ge=1, description="epochs without a better validation score before a stage ends"
+    )
+    weight_decay: float = Field(default=1e-4, ge=0, le=1)
+    batch_size: int = Field(default=32, ge=1, le=1024)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+
+    @field_validator("image_size_px")
+    @classmethod
+    def _check_image_size(cls, value: int) -> int:
+        if value < 64 or value % 32:
+            raise ValueError("must be a multiple of 32 and at least 64")
+        return value
+
+
+def load_config(
+    path: Path | None, overrides: Mapping[str, Any], assignments: Sequence[str] = ()
+) -> FitConfig:
+    """Build a configuration: defaults < YAML file < flags < `--set` assignments.
+
+    Args:
+        path: A YAML file, or none.
+        overrides: Settings by dotted key, as in {"stages.1.epochs": 20}; None means 'not given'.
+        assignments: "key=value" strings; the value is read as YAML.
+
+    Raises:
+        ConfigError: The file cannot be read, a key is unknown (the nearest one is named), or a value
+            is not allowed.
+    """
+    tree = FitConfig().model_dump(mode="json")
+    if path is not None:
+        tree = _merge(tree, _read_yaml(path))
+    given = {key: value for key, value in overrides.items() if value is not None}
+    for key, value in [*given.items(), *map(_parse_assignment, assignments)]:
+        _assign(tree, key, value)
+    return validate_config(tree)
+
+
+def validate_config(tree: Mapping[str, Any]) -> FitConfig:
+    """Check a tree of settings.
+
+    Raises:
+        ConfigError: It names each bad key, what is allowed and what came.
+    """
+    try:
+        return FitConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_describe(item) for item in error.errors())) from error
+
+
+def dump_config(config: FitConfig) -> str:
+    """Return the configuration as YAML that `load_config` reads."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"the configuration {path} cannot be read: {error}") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"the configuration {path} must map settings to values. Received: {tree!r}")
+    return tree
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        nested = isinstance(merged.get(key), dict) and isinstance(value, dict)
+        merged[key] = _merge(merged[key], value) if nested else value
+    return merged
+
+
+def _parse_assignment(assignment: str) -> tuple[str, Any]:
+    key, equals, value = assignment.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set takes key=value, as in --set stages.1.epochs=30. Received: {assignment!r}")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {assignment}: the value is not YAML: {error}") from error
+
+
+def _assign(tree: Any, key: str, value: Any) -> None:
+    """Set the entry at a dotted key; list entries go by number, -1 being the last."""
+    *parents, last = key.split(".")
+    for depth, name in enumerate([*parents, last]):
+        where = ".".join(key.split(".")[:depth])
+        index: Any
+        if isinstance(tree, list):
+            index = _parse_index(name, tree, where)
+        elif isinstance(tree, dict) and name in tree:
+            index = name
+        else:
+            allowed = (
+                [f"{where}.{entry}" if where else entry for entry in tree] if isinstance(tree, dict) else []
+            )
+            raise ConfigError(describe_unknown_name("setting", key, allowed))
+        if depth == len(parents):
+            tree[index] = value
+        tree = tree[index]
+
+
+def _parse_index(name: str, entries: list[Any], where: str) -> int:
+    if name.lstrip("-").isdigit() and -len(entries) <= int(name) < len(entries):
+        return int(name)
+    raise ConfigError(f"{where} has the entries 0 to {len(entries) - 1}. Received: {where}.{name}")
+
+
+def _describe(item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        parent = ".".join(str(part) for part in item["loc"][:-1])
+        models: dict[str, type[_Settings]] = {"augment": AugmentConfig, "stages": StageConfig}
+        model = models.get(str(item["loc"][0]), FitConfig) if parent else FitConfig
+        return describe_unknown_name("setting", str(item["loc"][-1]), model.model_fields)
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{key}: {message[0].lower()}{message[1:]}. Received: {key}={item['input']!r}"

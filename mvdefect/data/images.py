@@ -1,0 +1,121 @@
+"""Reading photographs and masks, and bringing them to the working size.
+
+Every format ends as uint8 RGB: grey and palette images are expanded, CMYK is converted, the alpha
+channel is dropped, 16 bits keep their upper 8, and the orientation that a camera notes in EXIF is
+applied. Pillow decodes (it tells truncated files and knows every mode), OpenCV resizes.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mvdefect.errors import ImageError
+
+Pixels = NDArray[np.uint8]
+ResizeMethod = Literal["letterbox", "stretch"]
+
+THUMBNAIL_SIZE_PX = 24
+SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I"})
+
+
+def decode_image(encoded: bytes) -> Pixels:
+    """Decode an image file.
+
+    Args:
+        encoded: The bytes of a PNG, JPEG, BMP, TIFF, WebP or any other format that Pillow reads.
+
+    Returns:
+        uint8 RGB pixels of shape (height, width, 3).
+
+    Raises:
+        ImageError: The bytes are empty, truncated, no image, or hold more than one frame.
+    """
+    image = _open_image(encoded)
+    if image.mode in SIXTEEN_BIT_MODES:
+        upper = (np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8)
+        return np.ascontiguousarray(np.repeat(upper[:, :, np.newaxis], 3, axis=2))
+    if image.mode == "F":
+        raise ImageError("floating-point images have no defined range; save it with 8 or 16 bits")
+    if image.mode != "RGB":
+        image = image.convert("RGBA").convert("RGB") if image.mode == "P" else image.convert("RGB")
+    return np.array(image)
+
+
+def decode_mask(encoded: bytes) -> NDArray[np.bool_]:
+    """Decode a mask file; every pixel that is not black is defective.
+
+    Returns:
+        bool of shape (height, width).
+
+    Raises:
+        ImageError: As for `decode_image`.
+    """
+    return np.asarray(decode_image(encoded).any(axis=2))
+
+
+def _open_image(encoded: bytes) -> Image.Image:
+    if not encoded:
+        raise ImageError("the file is empty")
+    try:
+        image = Image.open(io.BytesIO(encoded))
+        if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+            raise ImageError(f"the file holds {image.n_frames} frames; one is allowed")  # type: ignore[attr-defined]
+        image.load()
+        return ImageOps.exif_transpose(image)
+    except ImageError:
+        raise
+    except UnidentifiedImageError:
+        raise ImageError("the file is no image that can be recognised") from None
+    except Image.DecompressionBombError as error:
+        raise ImageError(str(error)) from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise ImageError(f"the image is broken: {error}") from None
+
+
+def resize_image(image: Pixels, size_px: int, method: ResizeMethod = "letterbox") -> Pixels:
+    """Bring an image to the working size.
+
+    Args:
+        image: uint8 of shape (height, width, 3), or (height, width) for a mask of 0 and 255.
+        size_px: Height and width of the result.
+        method: "letterbox" keeps the aspect ratio and pads with black, centred; "stretch" does not.
+
+    Returns:
+        uint8 of shape (size_px, size_px, 3) or (size_px, size_px). Images are averaged over the area
+        of a pixel when they shrink, and interpolated linearly when they grow. A mask stays defective
+        wherever any part of a pixel was, so that a hairline scratch does not vanish from it.
+    """
+    height, width = image.shape[:2]
+    new_height = new_width = size_px
+    if method == "letterbox":
+        scale = size_px / max(height, width)
+        new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
+    shrinks = new_height * new_width < height * width
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized = cv2.resize(image, (new_width, new_height), interpolation=interpolation)
+    if image.ndim == 2:
+        resized = np.where(resized > 0, 255, 0)
+    top, left = (size_px - new_height) // 2, (size_px - new_width) // 2
+    canvas = np.zeros((size_px, size_px, *image.shape[2:]), np.uint8)
+    canvas[top : top + new_height, left : left + new_width] = resized
+    return canvas
+
+
+def make_thumbnail(image: Pixels) -> Pixels:
+    """Shrink an image to the 24×24 grey pixels by which near-duplicates are found.
+
+    Args:
+        image: uint8 RGB of shape (height, width, 3).
+
+    Returns:
+        uint8 of shape (24, 24).
+    """
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    size = (THUMBNAIL_SIZE_PX, THUMBNAIL_SIZE_PX)
+    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)

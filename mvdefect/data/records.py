@@ -1,0 +1,84 @@
+"""Record: one photograph and what is known of it before it is opened."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from mvdefect.errors import LayoutError, list_some
+
+GOOD = "good"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image file.
+
+    Attributes:
+        id: POSIX path relative to the data root, Unicode-normalised (NFC); unique in a data set.
+        path: Where the file is.
+        category: The product, as in "bottle".
+        defect_type: "good", or the name of the defect, as in "scratch".
+        mask_path: The pixel mask of the defect, where there is one.
+    """
+
+    id: str
+    path: Path
+    category: str
+    defect_type: str
+    mask_path: Path | None = None
+
+    @property
+    def label(self) -> int:
+        """1 for defective, 0 for good. The positive class is 'defective', everywhere."""
+        return int(self.defect_type != GOOD)
+
+    @property
+    def stratum(self) -> str:
+        """Category and defect type: what a stratified split keeps in proportion."""
+        return f"{self.category}/{self.defect_type}"
+
+
+def make_id(path: Path, root: Path) -> str:
+    """Return the id of the image at `path` in the data set at `root`."""
+    return unicodedata.normalize("NFC", path.relative_to(root).as_posix())
+
+
+def sort_records(records: Iterable[Record]) -> tuple[Record, ...]:
+    """Sort records by id, so that no result depends on the order of a file system.
+
+    Raises:
+        LayoutError: Two records share an id, or differ in the suffix of their file alone (masks and
+            results go by that name, and could not be told apart).
+    """
+    ordered = tuple(sorted(records, key=lambda record: record.id))
+    counts = Counter(str(PurePosixPath(record.id).with_suffix("")) for record in ordered)
+    clashes = [name for name, count in counts.items() if count > 1]
+    if clashes:
+        paths = [
+            str(record.path)
+            for record in ordered
+            if str(PurePosixPath(record.id).with_suffix("")) in set(clashes)
+        ]
+        raise LayoutError(
+            f"each image needs a name of its own (file suffixes do not count), but {len(clashes)} "
+            f"name(s) are shared by two or more files: {list_some(paths)}"
+        )
+    return ordered
+
+
+class Stratified(Protocol):
+    """Anything with a stratum: a record, or a row of a split plan."""
+
+    @property
+    def stratum(self) -> str: ...
+
+
+def count_by_stratum(items: Iterable[Stratified]) -> dict[str, int]:
+    """Count items by category and defect type, in sorted order."""
+    counts = Counter(item.stratum for item in items)
+    return dict(sorted(counts.items()))

@@ -1,0 +1,62 @@
+"""The exceptions of mvdefect. Each says what is allowed and what came.
+
+All derive from `MvdefectError`, so that a caller can catch everything that this package raises on
+purpose with one `except`, and from the fitting built-in, so that it need not know this module.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class MvdefectError(Exception):
+    """Base of every error that mvdefect raises on purpose."""
+
+
+class LayoutError(MvdefectError, ValueError):
+    """The data folder is missing, empty, or laid out in no known way."""
+
+
+class ImageError(MvdefectError, ValueError):
+    """One or more files are not images that can be read."""
+
+
+class SplitError(MvdefectError, ValueError):
+    """The records cannot be divided as the protocol asks, or a stored plan is damaged."""
+
+
+class ConfigError(MvdefectError, ValueError):
+    """A setting has an unknown name or a value that is not allowed."""
+
+
+class WeightsError(MvdefectError, ValueError):
+    """Weights cannot be had, or belong to another architecture."""
+
+
+class RunError(MvdefectError, ValueError):
+    """A run directory is missing, unfinished, damaged, or not what the command expects."""
+
+
+class RunExistsError(RunError, FileExistsError):
+    """The run directory is taken; nothing was changed."""
+
+
+def describe_unknown_name(kind: str, received: str, allowed: Iterable[str]) -> str:
+    """Say that a name is unknown, which one was probably meant, and which ones exist.
+
+    Args:
+        kind: What the name is a name of, as in "backbone".
+        received: The name that came.
+        allowed: The names that exist; they are listed in sorted order.
+    """
+    names = sorted(allowed)
+    nearest = difflib.get_close_matches(received, names, n=1, cutoff=0.5)
+    hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
+    return f"unknown {kind} '{received}'.{hint} Allowed: {', '.join(names)}."
+
+
+def list_some(items: Sequence[str], limit: int = 10) -> str:
+    """Join the first `limit` items in one line, and count the rest."""
+    more = f", and {len(items) - limit} more" if len(items) > limit else ""
+    return ", ".join(items[:limit]) + more

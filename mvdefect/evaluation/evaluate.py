@@ -1,0 +1,148 @@
+"""A run's predictions on one part -> Evaluation: every figure, with interval and protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mvdefect.data.records import GOOD
+from mvdefect.data.splits import SplitPlan, read_split_plan
+from mvdefect.errors import RunError
+from mvdefect.evaluation.metrics import METRICS, Figure, Sample, measure, recall
+from mvdefect.evaluation.thresholds import OperatingPoint
+from mvdefect.runs import PredictionRow, open_run, read_json, read_predictions
+
+DEFECTIVE = "defective"
+
+
+@dataclass(frozen=True)
+class TypeRecall:
+    """How many images of one defect type are caught."""
+
+    category: str
+    defect_type: str
+    count: int
+    caught: int
+    recall: Figure
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Counts of verdicts; positive is defective."""
+
+    true_positive: int
+    false_positive: int
+    true_negative: int
+    false_negative: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured, on what, and under which protocol."""
+
+    part: str
+    protocol: str
+    split_digest: str
+    images: int
+    groups: int
+    defective: int
+    operating_point: OperatingPoint
+    figures: dict[str, Figure]
+    confusion: Confusion
+    recall_by_type: tuple[TypeRecall, ...]
+    notes: tuple[str, ...]
+
+
+def evaluate_predictions(
+    rows: Sequence[PredictionRow], plan: SplitPlan, operating_point: OperatingPoint, part: str = "test"
+) -> Evaluation:
+    """Measure the predictions of a part.
+
+    Args:
+        rows: Predictions of the images of the plan.
+        plan: The split plan that they were made under.
+        operating_point: The threshold behind the verdicts.
+        part: Which part to measure.
+
+    Raises:
+        RunError: The predictions are not of that plan's images.
+    """
+    selected = [row for row in rows if row.split == part]
+    if [row.id for row in selected] != [row.id for row in plan.select(part)]:
+        raise RunError(f"the predictions are not those of the {part} part of the split plan")
+    sample = make_sample(selected)
+    return Evaluation(
+        part=part,
+        protocol=plan.protocol,
+        split_digest=plan.digest,
+        images=len(selected),
+        groups=len(np.unique(sample.groups)),
+        defective=int(sample.labels.sum()),
+        operating_point=operating_point,
+        figures={name: measure(sample, metric) for name, metric in METRICS.items()},
+        confusion=count_confusion(sample),
+        recall_by_type=tuple(_measure_types(selected)),
+        notes=plan.notes,
+    )
+
+
+def evaluate_run(run: Path) -> Evaluation:
+    """Measure the predictions that a run made on its test part.
+
+    Raises:
+        RunError: `run` is no finished run, or its files are damaged.
+        SplitError: Its split plan was changed.
+    """
+    folder = open_run(run)
+    plan = read_split_plan(folder.split_plan)
+    point = OperatingPoint(**read_json(folder.operating_point))
+    return evaluate_predictions(read_predictions(folder), plan, point)
+
+
+def make_sample(rows: Sequence[PredictionRow]) -> Sample:
+    """Turn prediction rows into arrays."""
+    return Sample(
+        labels=np.array([row.label == 1 for row in rows], bool),
+        scores=np.array([row.logit for row in rows], np.float64),
+        verdicts=np.array([row.verdict == DEFECTIVE for row in rows], bool),
+        groups=np.array([row.group for row in rows], np.int64),
+    )
+
+
+def count_confusion(sample: Sample) -> Confusion:
+    """Count right and wrong verdicts."""
+    return Confusion(
+        true_positive=int((sample.labels & sample.verdicts).sum()),
+        false_positive=int((~sample.labels & sample.verdicts).sum()),
+        true_negative=int((~sample.labels & ~sample.verdicts).sum()),
+        false_negative=int((sample.labels & ~sample.verdicts).sum()),
+    )
+
+
+def evaluation_to_json(evaluation: Evaluation) -> dict[str, Any]:
+    """Return the evaluation as a tree for JSON; a figure that is not defined is null."""
+    tree = _replace_nan(asdict(evaluation))
+    return dict(tree)
+
+
+def _measure_types(rows: Sequence[PredictionRow]) -> list[TypeRecall]:
+    strata = sorted({(row.category, row.defect_type) for row in rows if row.defect_type != GOOD})
+    measured = []
+    for category, defect_type in strata:
+        sample = make_sample([r for r in rows if (r.category, r.defect_type) == (category, defect_type)])
+        caught = int(sample.verdicts.sum())
+        figure = measure(sample, recall)
+        measured.append(TypeRecall(category, defect_type, len(sample.labels), caught, figure))
+    return measured
+
+
+def _replace_nan(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _replace_nan(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_replace_nan(value) for value in tree]
+    return None if isinstance(tree, float) and np.isnan(tree) else tree

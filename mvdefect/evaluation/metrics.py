@@ -1,0 +1,198 @@
+"""Figures of merit and their confidence intervals by group bootstrap.
+
+Every figure is computed for a matrix of image weights, one row a bootstrap replicate, so that a
+thousand replicates cost about as much as one. Images of one group (near-duplicates) are drawn or left
+out together: they are not independent evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+REPLICATES = 2000
+CONFIDENCE = 0.95
+BLOCK_ELEMENTS = 4_000_000
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure and its 95% interval.
+
+    Attributes:
+        value: The figure on the images themselves; NaN where it is not defined.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        method: How the interval was found.
+    """
+
+    value: float
+    low: float
+    high: float
+    method: str = "group bootstrap"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What figures are computed from, one entry an image.
+
+    Attributes:
+        labels: True for defective.
+        scores: Logit or any other score that rises with suspicion.
+        verdicts: True where the inspector says 'defective'.
+        groups: Code of the group of each image.
+    """
+
+    labels: Bools
+    scores: Floats
+    verdicts: Bools
+    groups: NDArray[np.int64]
+
+    def select(self, mask: Bools) -> Sample:
+        """Return the images where `mask` is true."""
+        return Sample(self.labels[mask], self.scores[mask], self.verdicts[mask], self.groups[mask])
+
+
+Metric = Callable[[Sample, Floats], Floats]  # (sample, weights (r, n)) -> values (r,)
+
+
+def accuracy(sample: Sample, weights: Floats) -> Floats:
+    """Share of images with the right verdict."""
+    return _share(sample.verdicts == sample.labels, np.ones_like(sample.labels), weights)
+
+
+def recall(sample: Sample, weights: Floats) -> Floats:
+    """Share of defective images that are caught."""
+    return _share(sample.verdicts, sample.labels, weights)
+
+
+def specificity(sample: Sample, weights: Floats) -> Floats:
+    """Share of good images that pass."""
+    return _share(~sample.verdicts, ~sample.labels, weights)
+
+
+def precision(sample: Sample, weights: Floats) -> Floats:
+    """Share of images called defective that are; 0 where none is called so."""
+    return _share(sample.labels, sample.verdicts, weights, empty=0.0)
+
+
+def balanced_accuracy(sample: Sample, weights: Floats) -> Floats:
+    """Mean of recall and specificity."""
+    return (recall(sample, weights) + specificity(sample, weights)) / 2
+
+
+def f1_score(sample: Sample, weights: Floats) -> Floats:
+    """Harmonic mean of precision and recall; NaN where nothing is defective or called so."""
+    hits = weights @ (sample.labels & sample.verdicts)
+    wrong = weights @ (sample.labels != sample.verdicts)
+    return _divide(2 * hits, 2 * hits + wrong, np.nan)
+
+
+def majority_rate(sample: Sample, weights: Floats) -> Floats:
+    """Accuracy of always naming the class that is more frequent."""
+    share = _share(sample.labels, np.ones_like(sample.labels), weights)
+    return np.maximum(share, 1 - share)
+
+
+def roc_auc(sample: Sample, weights: Floats) -> Floats:
+    """Area under the ROC curve: how often a defective image scores above a good one; ties count half."""
+    bad, good = _weigh_scores(sample, weights)
+    good_below = np.cumsum(good, axis=1) - good
+    wins = (bad * (good_below + good / 2)).sum(axis=1)
+    return _divide(wins, bad.sum(axis=1) * good.sum(axis=1), np.nan)
+
+
+def average_precision(sample: Sample, weights: Floats) -> Floats:
+    """Precision averaged over the defective images, each at its own score (no interpolation)."""
+    bad, good = _weigh_scores(sample, weights)
+    bad, good = bad[:, ::-1], good[:, ::-1]
+    hits = np.cumsum(bad, axis=1)
+    precisions = _divide(hits, hits + np.cumsum(good, axis=1), 0.0)
+    return _divide((precisions * bad).sum(axis=1), bad.sum(axis=1), np.nan)
+
+
+METRICS: dict[str, Metric] = {
+    "roc_auc": roc_auc,
+    "average_precision": average_precision,
+    "accuracy": accuracy,
+    "balanced_accuracy": balanced_accuracy,
+    "precision": precision,
+    "recall": recall,
+    "f1": f1_score,
+    "majority_rate": majority_rate,
+}
+SHARES = frozenset({accuracy, precision, recall, specificity, majority_rate})
+
+
+def measure(sample: Sample, metric: Metric, seed: int = 0, replicates: int = REPLICATES) -> Figure:
+    """Compute a figure and its 95% percentile interval by group bootstrap (Efron, 1979).
+
+    Where every replicate gives the same share (all caught, none missed) the bootstrap knows no
+    uncertainty; the interval is then Wilson's (1927), with a group as one observation.
+
+    Args:
+        sample: The images.
+        metric: One of this module's functions.
+        seed: Seed of the draws.
+        replicates: How many draws.
+    """
+    value = float(metric(sample, np.ones((1, len(sample.labels))))[0])
+    draws = np.concatenate(
+        [metric(sample, block) for block in _draw_weights(sample.groups, seed, replicates)]
+    )
+    draws = draws[np.isfinite(draws)]
+    if not np.isfinite(value) or not len(draws):
+        return Figure(value, float("nan"), float("nan"))
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    if low == high and metric in SHARES:
+        return Figure(value, *wilson_interval(value, len(np.unique(sample.groups))), "Wilson on groups")
+    return Figure(value, float(low), float(high))
+
+
+def wilson_interval(share: float, count: int) -> tuple[float, float]:
+    """Return Wilson's 95% score interval of a share that was seen in `count` independent trials."""
+    z = float(norm.ppf((1 + CONFIDENCE) / 2))
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+
+
+def _draw_weights(groups: NDArray[np.int64], seed: int, replicates: int) -> Iterator[Floats]:
+    """Yield blocks of replicates: how often each image was drawn, (r, n)."""
+    _, code = np.unique(groups, return_inverse=True)
+    count = int(code.max()) + 1 if len(code) else 0
+    rng = np.random.default_rng(seed)
+    rows = max(1, BLOCK_ELEMENTS // max(1, len(code)))
+    for start in range(0, replicates if count else 0, rows):
+        size = min(rows, replicates - start)
+        drawn = rng.multinomial(count, np.full(count, 1 / count), size=size)
+        yield drawn[:, code].astype(np.float64)
+
+
+def _weigh_scores(sample: Sample, weights: Floats) -> tuple[Floats, Floats]:
+    """Sum the weights of defective and of good images at each distinct score, scores rising."""
+    order = np.argsort(sample.scores, kind="stable")
+    scores, labels = sample.scores[order], sample.labels[order]
+    starts = np.flatnonzero(np.concatenate([[True], np.diff(scores) > 0]))
+    ordered = weights[:, order]
+    bad = np.add.reduceat(ordered * labels, starts, axis=1)
+    good = np.add.reduceat(ordered * ~labels, starts, axis=1)
+    return bad, good
+
+
+def _share(hit: Bools, among: Bools, weights: Floats, empty: float = np.nan) -> Floats:
+    return _divide(weights @ (hit & among), weights @ among, empty)
+
+
+def _divide(numerator: Floats, denominator: Floats, otherwise: float) -> Floats:
+    filled = np.full(np.broadcast(numerator, denominator).shape, otherwise)
+    np.divide(numerator, denominator, out=filled, where=denominator > 0)
+    return filled

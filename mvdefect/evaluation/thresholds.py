@@ -1,0 +1,59 @@
+"""Operating point: the threshold, what chose it, and on which images; never on the test part."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mvdefect.evaluation.metrics import Bools, Floats
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """Where 'defective' begins.
+
+    Attributes:
+        logit: An image is called defective when its logit is at least this.
+        probability: The same as a probability.
+        contract: What the threshold was chosen by.
+        part: The part that it was chosen on.
+        achieved: What the contract's figure came to on that part.
+    """
+
+    logit: float
+    probability: float
+    contract: str
+    part: str
+    achieved: float
+
+
+def choose_max_f1(labels: Bools, logits: Floats, part: str) -> OperatingPoint:
+    """Choose the threshold with the highest F1.
+
+    The threshold lies halfway between two neighbouring logits, so that rounding cannot tip an image
+    over. Among equals the lowest one wins: it misses the fewest defects.
+
+    Args:
+        labels: True for defective; at least one is.
+        logits: One an image.
+        part: Name of the part, for the record.
+    """
+    order = np.argsort(-logits, kind="stable")
+    ranked = logits[order]
+    hits = np.cumsum(labels[order])
+    f1 = 2 * hits / (np.arange(1, len(ranked) + 1) + labels.sum())
+    last_of_its_score = np.concatenate([np.diff(ranked) < 0, [True]])
+    f1 = np.where(last_of_its_score, f1, -1.0)
+    index = int(np.flatnonzero(f1 == f1.max())[-1])
+    logit = _middle(ranked, index)
+    return OperatingPoint(logit, 1 / (1 + math.exp(-logit)), "f1", part, float(f1[index]))
+
+
+def _middle(ranked: NDArray[np.float64], index: int) -> float:
+    """Halfway between the last logit that is called defective and the next one down."""
+    if index + 1 == len(ranked):
+        return float(ranked[index]) - 1e-3
+    return float((ranked[index] + ranked[index + 1]) / 2)

@@ -1,0 +1,97 @@
+"""Where the weights of a backbone come from: ImageNet, nowhere, or a file."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from mvdefect.errors import WeightsError
+from mvdefect.models.backbones import BackboneSpec
+
+DOWNLOAD_TIMEOUT_S = 5.0
+
+
+def load_weights(network: Any, spec: BackboneSpec, weights: str) -> None:
+    """Fill a freshly built backbone.
+
+    Args:
+        network: What `spec.build` returned.
+        spec: The backbone.
+        weights: "imagenet" (from Keras's cache, or downloaded into it), "none" (random, as built), or
+            the path of a `.weights.h5` or `.h5` file of the same architecture without its top.
+
+    Raises:
+        WeightsError: The file cannot be had or read, or belongs to another architecture.
+    """
+    if weights == "none":
+        return
+    path = _find_imagenet_file(spec) if weights == "imagenet" else Path(weights).expanduser()
+    check_weights(spec, weights)
+    try:
+        network.load_weights(path)
+    except Exception as error:  # h5py, Keras and NumPy each raise errors of their own
+        raise WeightsError(
+            f"the weights {path} do not fit {spec.name} without its top: they are damaged or belong to "
+            f"another architecture ({_first_line(error)})"
+        ) from error
+
+
+def check_weights(spec: BackboneSpec, weights: str) -> None:
+    """Raise WeightsError where it is plain, before any work, that the weights cannot be had."""
+    if weights == "none":
+        return
+    if weights == "imagenet":
+        if not spec.imagenet_file:
+            raise WeightsError(
+                f"{spec.name} has no imagenet weights; use --weights none, or the path of a file"
+            )
+        return
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise WeightsError(
+            f"weights must be imagenet, none, or the path of a file. Received: {weights} (no such file)"
+        )
+    if path.suffix != ".h5":
+        raise WeightsError(f"a weights file ends in .weights.h5 or .h5. Received: {path}")
+
+
+def _find_imagenet_file(spec: BackboneSpec) -> Path:
+    check_weights(spec, "imagenet")
+    path = keras_models_dir() / spec.imagenet_file
+    if not path.is_file():
+        try:
+            download_imagenet(spec)
+        except Exception as error:  # whatever the network stack says, the way out is the same
+            raise WeightsError(
+                f"the imagenet weights of {spec.name} are not on this machine and cannot be downloaded "
+                f"({_first_line(error)}). Either put the file {spec.imagenet_file} into {path.parent}, or "
+                "use --weights PATH with that file or your own, or --weights none to start from random "
+                "weights"
+            ) from error
+    return path
+
+
+def keras_models_dir() -> Path:
+    """Return the folder in which Keras looks for the weights that it publishes."""
+    home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
+    return Path(home) / "models"
+
+
+def download_imagenet(spec: BackboneSpec) -> None:
+    """Let Keras download the ImageNet weights of a backbone into its cache and check their hash.
+
+    The only function that reaches for the network.
+    """
+    default_timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)  # also bounds each read, so a dead line ends
+    try:
+        spec.build(224, "imagenet")
+    finally:
+        socket.setdefaulttimeout(default_timeout)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,39 @@
+"""The evaluation as a table on the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mvdefect.evaluation.evaluate import Evaluation
+from mvdefect.report.wording import FIGURE_NAMES, format_figure
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def make_evaluation_tables(evaluation: Evaluation, title: str) -> tuple[Table, Table]:
+    """Return the table of figures and the table of recall by defect type."""
+    from rich.table import Table
+
+    point = evaluation.operating_point
+    caption = (
+        f"{evaluation.part} part, {evaluation.protocol} protocol, split plan {evaluation.split_digest[:12]}: "
+        f"{evaluation.images} images ({evaluation.defective} defective) in {evaluation.groups} groups; "
+        f"threshold {point.probability:.3f} ({point.contract} on {point.part})"
+    )
+    figures = Table(title=title, caption=caption, caption_justify="left", title_justify="left")
+    figures.add_column("figure")
+    figures.add_column("value", justify="right")
+    figures.add_column("95% interval")
+    for name, figure in evaluation.figures.items():
+        figures.add_row(FIGURE_NAMES[name], *format_figure(figure))
+    counts = evaluation.confusion
+    figures.add_row("defective: caught / missed", f"{counts.true_positive} / {counts.false_negative}", "")
+    figures.add_row("good: passed / false alarm", f"{counts.true_negative} / {counts.false_positive}", "")
+    types = Table(title="Recall by defect type", title_justify="left")
+    for column in ("category", "defect type", "caught", "recall", "95% interval"):
+        types.add_column(column, justify="right" if column in {"caught", "recall"} else "left")
+    for entry in evaluation.recall_by_type:
+        caught = f"{entry.caught} of {entry.count}"
+        types.add_row(entry.category, entry.defect_type, caught, *format_figure(entry.recall))
+    return figures, types

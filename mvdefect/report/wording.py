@@ -1,0 +1,44 @@
+"""How figures and verdicts are put to people: on the terminal and in the report."""
+
+from __future__ import annotations
+
+import math
+
+from mvdefect.evaluation.evaluate import Evaluation
+from mvdefect.evaluation.metrics import Figure
+
+FIGURE_NAMES = {
+    "roc_auc": "ROC-AUC",
+    "average_precision": "average precision",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "majority_rate": "always naming the larger class (accuracy)",
+}
+
+
+def format_figure(figure: Figure) -> tuple[str, str]:
+    """Return a figure and its interval as text."""
+    if math.isnan(figure.value):
+        return "not defined", ""
+    if math.isnan(figure.low):
+        return f"{figure.value:.3f}", ""
+    return f"{figure.value:.3f}", f"{figure.low:.3f} to {figure.high:.3f}"
+
+
+def describe_verdict(evaluation: Evaluation) -> str:
+    """Say in three sentences what was found, for someone who decides about the line."""
+    counts, figures = evaluation.confusion, evaluation.figures
+    good = evaluation.images - evaluation.defective
+    caught, majority = figures["recall"], figures["majority_rate"].value
+    return (
+        f"On {evaluation.images} photographs that it had not seen, the inspector caught "
+        f"{counts.true_positive} of {evaluation.defective} defective ones and raised "
+        f"{counts.false_positive} false alarms among {good} good ones, at the threshold "
+        f"{evaluation.operating_point.probability:.3f}. On more photographs like these, expect it to catch "
+        f"between {caught.low:.0%} and {caught.high:.0%} of the defective ones. Its verdict is right for "
+        f"{figures['accuracy'].value:.1%} of the photographs; always naming the larger class would be right "
+        f"for {majority:.1%}."
+    )

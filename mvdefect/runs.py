@@ -1,0 +1,254 @@
+"""Run directory: all that one fit leaves behind. The one place that knows its file names.
+
+A run is made in a folder beside its final place (`<name>.partial`) and moved there when it is whole:
+what has the final name is finished, and an older run under that name is replaced only by a finished one.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from mvdefect.config import FitConfig, dump_config, load_config
+from mvdefect.errors import RunError, RunExistsError
+from mvdefect.paths import replace_file, write_text
+
+PARTIAL_SUFFIX = ".partial"
+REPLACED_SUFFIX = ".replaced"
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One epoch of training, as a row of `history.csv`."""
+
+    epoch: int
+    stage: int
+    depth_blocks: int
+    learning_rate: float
+    loss: float
+    val_loss: float
+    val_roc_auc: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PredictionRow:
+    """One image and what the inspector says of it, as a row of `predictions.csv`.
+
+    `novelty` is the distance from good training images; see `mvdefect.models.normality`.
+    """
+
+    id: str
+    split: str
+    label: int
+    category: str
+    defect_type: str
+    group: int
+    logit: float
+    probability: float
+    verdict: str
+    novelty: float
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of a run, finished or not."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The settings, as YAML."""
+        return self.path / "config.yaml"
+
+    @property
+    def split_plan(self) -> Path:
+        """The split plan; its header lies beside it as JSON."""
+        return self.path / "split_plan.csv"
+
+    @property
+    def model(self) -> Path:
+        """The classifier, as Keras saves it."""
+        return self.path / "model.keras"
+
+    @property
+    def history(self) -> Path:
+        """One row an epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def predictions(self) -> Path:
+        """One row an image, of all parts."""
+        return self.path / "predictions.csv"
+
+    @property
+    def metrics(self) -> Path:
+        """The evaluation on the test part."""
+        return self.path / "metrics.json"
+
+    @property
+    def operating_point(self) -> Path:
+        """The threshold and where it comes from."""
+        return self.path / "operating_point.json"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, machine and command."""
+        return self.path / "environment.json"
+
+    @property
+    def log(self) -> Path:
+        """The messages of the run."""
+        return self.path / "log.txt"
+
+    @property
+    def figures(self) -> Path:
+        """The plots of the report, as PNG."""
+        return self.path / "figures"
+
+    @property
+    def report(self) -> Path:
+        """The report, one HTML file."""
+        return self.path / "report.html"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where an unfinished run keeps what it needs to go on."""
+        return self.path / "checkpoint"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether this is a whole run."""
+        return self.model.is_file() and self.metrics.is_file() and not self.checkpoint.exists()
+
+
+def check_run_is_free(path: Path, overwrite: bool) -> None:
+    """Make sure that a run can be put at `path`.
+
+    Raises:
+        RunExistsError: Something is there that `overwrite` does not allow to be replaced. A folder that
+            is no run of mvdefect is never replaced.
+    """
+    if not path.exists():
+        return
+    if not (path.is_dir() and RunFolder(path).is_finished):
+        raise RunExistsError(f"{path} exists and is no run of mvdefect, so it is left alone; name another")
+    if not overwrite:
+        raise RunExistsError(
+            f"the run {path} exists. Name another with --run, or replace it with --overwrite"
+        )
+
+
+def start_run(path: Path, config: FitConfig, split_digest: str) -> RunFolder:
+    """Make the folder of an unfinished run, or find the one that an interrupt left.
+
+    What an interrupted run left is used when its settings and its split plan are these; otherwise it is
+    removed.
+    """
+    folder = RunFolder(path.with_name(path.name + PARTIAL_SUFFIX))
+    text = dump_config(config)
+    if folder.config.is_file() and folder.config.read_text(encoding="utf-8") == text:
+        header = folder.split_plan.with_suffix(".json")
+        if header.is_file() and read_json(header)["digest"] == split_digest:
+            return folder
+    if folder.path.exists():
+        shutil.rmtree(folder.path)
+    folder.path.mkdir(parents=True)
+    write_text(folder.config, text)
+    return folder
+
+
+def finish_run(folder: RunFolder, path: Path) -> RunFolder:
+    """Move a whole run to its place; an older run there is removed once the new one stands."""
+    shutil.rmtree(folder.checkpoint, ignore_errors=True)
+    replaced = path.with_name(path.name + REPLACED_SUFFIX)
+    shutil.rmtree(replaced, ignore_errors=True)
+    if path.exists():
+        path.rename(replaced)
+    folder.path.rename(path)
+    shutil.rmtree(replaced, ignore_errors=True)
+    return RunFolder(path)
+
+
+def open_run(path: Path) -> RunFolder:
+    """Return a finished run.
+
+    Raises:
+        RunError: There is none at `path`.
+    """
+    folder = RunFolder(path)
+    if folder.is_finished:
+        return folder
+    if path.with_name(path.name + PARTIAL_SUFFIX).is_dir():
+        raise RunError(f"the run {path} was interrupted; the command that began it goes on with it")
+    raise RunError(f"a run is a folder that `mvdefect fit` made. Received: {path}")
+
+
+def read_run_config(folder: RunFolder) -> FitConfig:
+    """Read the settings of a run."""
+    return load_config(folder.config, {})
+
+
+def write_rows(path: Path, rows: Iterable[EpochRow] | Iterable[PredictionRow]) -> None:
+    """Write rows as CSV, whole or not at all."""
+    listed: list[EpochRow | PredictionRow] = list(rows)
+    with replace_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
+        names = [field.name for field in fields(listed[0])] if listed else []
+        writer = csv.DictWriter(stream, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in listed)
+
+
+def read_predictions(folder: RunFolder) -> tuple[PredictionRow, ...]:
+    """Read the predictions of a run, sorted by id.
+
+    Raises:
+        RunError: The file is missing or damaged.
+    """
+    return tuple(PredictionRow(**row) for row in _read_typed(folder.predictions, PredictionRow))
+
+
+def read_history(folder: RunFolder) -> tuple[EpochRow, ...]:
+    """Read the history of a run, finished or not.
+
+    Raises:
+        RunError: The file is missing or damaged.
+    """
+    return tuple(EpochRow(**row) for row in _read_typed(folder.history, EpochRow))
+
+
+def _read_typed(path: Path, row_type: type[EpochRow] | type[PredictionRow]) -> list[dict[str, Any]]:
+    convert: dict[str, Any] = {"int": int, "float": float, "str": str}
+    kinds = {field.name: convert[str(field.type)] for field in fields(row_type)}
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            return [
+                {name: kinds[name](value) for name, value in row.items()} for row in csv.DictReader(stream)
+            ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
+
+
+def write_json(path: Path, tree: Mapping[str, Any]) -> None:
+    """Write JSON, whole or not at all."""
+    write_text(path, json.dumps(tree, indent=2) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file of a run.
+
+    Raises:
+        RunError: The file is missing or damaged.
+    """
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
+    if not isinstance(tree, dict):
+        raise RunError(f"{path} is damaged: an object was expected")
+    return tree

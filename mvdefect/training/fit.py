@@ -1,0 +1,230 @@
+"""Training in stages: the head first, then the uppermost blocks with it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from scipy.special import expit
+from sklearn.metrics import log_loss, roc_auc_score
+
+from mvdefect.config import FitConfig, StageConfig
+from mvdefect.data.pipeline import Source, make_training_batches
+from mvdefect.data.splits import SplitPlan
+from mvdefect.errors import MvdefectError
+from mvdefect.models.backbones import BackboneSpec
+from mvdefect.models.freezing import check_depth, trainable_summary, unfreeze
+from mvdefect.paths import replace_file
+from mvdefect.progress import logger, show_steps
+from mvdefect.runs import EpochRow, RunFolder, read_json, write_json, write_rows
+from mvdefect.training.predictions import predict_logits
+
+STATE_FILE = "state.json"
+WARMUP_SHARE = 0.1
+
+
+class DivergedError(MvdefectError, ArithmeticError):
+    """The loss became infinite or no number."""
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """How far a training has come; with the files that it names, all that is needed to go on.
+
+    Attributes:
+        rows: The epochs done.
+        stage: Index of the stage that runs.
+        stage_epochs: Epochs of that stage done.
+        waited: Epochs since the best one of that stage.
+        best_score: ROC-AUC and negative loss on validation of the best epoch of all stages.
+        best_file: Weights of that epoch.
+        last_file: The whole model, with the state of its optimizer, after the last epoch.
+    """
+
+    rows: tuple[EpochRow, ...] = ()
+    stage: int = 0
+    stage_epochs: int = 0
+    waited: int = 0
+    best_score: tuple[float, float] = (float("-inf"), float("-inf"))
+    best_file: str = ""
+    last_file: str = ""
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What is trained on what, and where it is kept.
+
+    Attributes:
+        spec: The backbone of the classifier.
+        config: Stages, batch size, seed and so on.
+        train: The train part.
+        val: The validation part.
+        folder: Where the history and the checkpoints go.
+    """
+
+    spec: BackboneSpec
+    config: FitConfig
+    train: Source
+    val: Source
+    folder: RunFolder
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches an epoch; the last one may be smaller."""
+        return -(-self.train.count // self.config.batch_size)
+
+
+def train_classifier(model: Any, job: TrainingJob) -> Any:
+    """Train through all stages, or go on where an interrupt stopped.
+
+    After every epoch the model is scored by ROC-AUC on the validation part (the loss decides between
+    equals); the best epoch's weights are what counts. A stage ends early when `patience` epochs bring
+    nothing better, and the next one starts from the best weights so far.
+
+    Args:
+        model: A fresh classifier; its seed decides the result, so build it after seeding.
+        job: What to train it on.
+
+    Returns:
+        The classifier with the best weights, not compiled.
+
+    Raises:
+        ConfigError: A stage is deeper than the backbone.
+        DivergedError: The loss is no finite number.
+    """
+    for stage in job.config.stages:
+        check_depth(job.spec, stage.depth_blocks)
+    job.folder.checkpoint.mkdir(exist_ok=True)
+    state = _read_state(job.folder.checkpoint)
+    if state.last_file:
+        logger.info("going on after epoch %d of an interrupted run", len(state.rows))
+        model = keras.saving.load_model(job.folder.checkpoint / state.last_file)
+    while state.stage < len(job.config.stages):
+        state = _run_stage(model, job, state)
+    model.load_weights(job.folder.checkpoint / state.best_file)
+    return keras.Model(model.input, model.output, name=model.name)
+
+
+def count_class_weights(plan: SplitPlan, part: str) -> dict[int, float]:
+    """Return the loss weight of each label that makes both classes count alike.
+
+    `n / (2 * n_label)`, the "balanced" rule of scikit-learn (King & Zeng, 2001).
+    """
+    labels = [row.label for row in plan.select(part)]
+    return {label: len(labels) / (2 * labels.count(label)) for label in (0, 1)}
+
+
+def _run_stage(model: Any, job: TrainingJob, state: TrainingState) -> TrainingState:
+    stage = job.config.stages[state.stage]
+    if state.stage_epochs == 0:
+        if state.best_file:
+            model.load_weights(job.folder.checkpoint / state.best_file)
+        unfreeze(model, job.spec, stage.depth_blocks)
+        _compile(model, job, stage)
+        _log_stage(model, job, state.stage)
+    while state.stage_epochs < stage.epochs and state.waited < job.config.patience:
+        row = _run_epoch(model, job, state)
+        state = _record_epoch(model, job.folder, state, row)
+    return _store_state(job.folder, replace(state, stage=state.stage + 1, stage_epochs=0, waited=0))
+
+
+def _compile(model: Any, job: TrainingJob, stage: StageConfig) -> None:
+    steps = job.steps_per_epoch * stage.epochs
+    warmup = max(1, round(WARMUP_SHARE * steps))
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=stage.learning_rate / 10,
+        decay_steps=steps - warmup + 1,
+        alpha=0.01,
+        warmup_target=stage.learning_rate,
+        warmup_steps=warmup,
+    )
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=job.config.weight_decay, clipnorm=1.0)
+    model.compile(optimizer, loss=keras.losses.BinaryCrossentropy(from_logits=True))
+
+
+def _run_epoch(model: Any, job: TrainingJob, state: TrainingState) -> EpochRow:
+    config, stage = job.config, job.config.stages[state.stage]
+    started = time.monotonic()
+    weights = count_class_weights(job.train.plan, job.train.part)
+    batches = make_training_batches(
+        job.train, config.batch_size, config.augment, weights, config.seed, len(state.rows)
+    )
+    title = f"stage {state.stage + 1}/{len(config.stages)}, epoch {state.stage_epochs + 1}/{stage.epochs}"
+    with show_steps(title, job.steps_per_epoch) as advance:
+        callback = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: advance())
+        loss = float(model.fit(batches, verbose=0, callbacks=[callback]).history["loss"][0])
+    logits = predict_logits(model, job.val, config.batch_size)
+    if not (np.isfinite(loss) and np.isfinite(logits).all()):
+        raise DivergedError(
+            f"training diverged in {title} (loss {loss}); lower the learning rate of that stage. "
+            f"Received: learning_rate={stage.learning_rate}"
+        )
+    labels = np.array([row.label for row in job.val.plan.select(job.val.part)])
+    row = EpochRow(
+        epoch=len(state.rows) + 1,
+        stage=state.stage + 1,
+        depth_blocks=stage.depth_blocks,
+        learning_rate=stage.learning_rate,
+        loss=loss,
+        val_loss=float(log_loss(labels, expit(logits.astype(np.float64)))),
+        val_roc_auc=float(roc_auc_score(labels, logits)),
+        seconds=round(time.monotonic() - started, 2),
+    )
+    logger.info("%s: loss %.4f, validation ROC-AUC %.4f", title, row.loss, row.val_roc_auc)
+    return row
+
+
+def _record_epoch(model: Any, folder: RunFolder, state: TrainingState, row: EpochRow) -> TrainingState:
+    """Write checkpoints of this epoch, and only then the state that names them."""
+    score = (row.val_roc_auc, -row.val_loss)
+    state = replace(
+        state, rows=(*state.rows, row), stage_epochs=state.stage_epochs + 1, waited=state.waited + 1
+    )
+    if score > state.best_score:
+        best = f"best-{row.epoch}.weights.h5"
+        with replace_file(folder.checkpoint / best) as partial:
+            model.save_weights(partial)
+        state = replace(state, best_score=score, best_file=best, waited=0)
+    last = f"last-{row.epoch}.keras"
+    with replace_file(folder.checkpoint / last) as partial:
+        model.save(partial)
+    write_rows(folder.history, state.rows)
+    return _store_state(folder, replace(state, last_file=last))
+
+
+def _store_state(folder: RunFolder, state: TrainingState) -> TrainingState:
+    write_json(folder.checkpoint / STATE_FILE, asdict(state))
+    for path in folder.checkpoint.iterdir():
+        if path.name not in {STATE_FILE, state.best_file, state.last_file}:
+            path.unlink()
+    return state
+
+
+def _read_state(checkpoint: Path) -> TrainingState:
+    path = checkpoint / STATE_FILE
+    if not path.is_file():
+        return TrainingState()
+    tree = read_json(path)
+    rows = tuple(EpochRow(**row) for row in tree.pop("rows"))
+    score = tuple(tree.pop("best_score"))
+    return TrainingState(rows=rows, best_score=score, **tree)
+
+
+def _log_stage(model: Any, job: TrainingJob, index: int) -> None:
+    stage = job.config.stages[index]
+    summary = trainable_summary(model, job.spec)
+    trainable = sum(block.trainable for block in summary)
+    logger.info(
+        "stage %d/%d: head and %d of %d blocks learn (%s of %s parameters), learning rate %g",
+        index + 1,
+        len(job.config.stages),
+        stage.depth_blocks,
+        job.spec.max_depth_blocks,
+        f"{trainable:,}",
+        f"{sum(block.parameters for block in summary):,}",
+        stage.learning_rate,
+    )

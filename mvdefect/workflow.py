@@ -1,0 +1,164 @@
+"""From a folder of photographs to a trained, measured inspector: the line of flow, step by step."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mvdefect.backend import make_deterministic
+from mvdefect.config import FitConfig
+from mvdefect.data.layouts import read_records
+from mvdefect.data.pipeline import Source
+from mvdefect.data.prepare import PreparedStore, prepare_images
+from mvdefect.data.records import GOOD
+from mvdefect.data.scan import scan_images
+from mvdefect.data.splits import PARTS, SplitPlan, assign_closed_set, write_split_plan
+from mvdefect.environment import describe_environment
+from mvdefect.errors import ConfigError
+from mvdefect.evaluation.evaluate import DEFECTIVE, evaluate_predictions, evaluation_to_json
+from mvdefect.evaluation.thresholds import OperatingPoint, choose_max_f1
+from mvdefect.models.backbones import BackboneSpec, find_backbone
+from mvdefect.models.classifier import build_classifier
+from mvdefect.models.freezing import check_depth
+from mvdefect.models.normality import fit_gaussian
+from mvdefect.models.weights import check_weights
+from mvdefect.progress import logger
+from mvdefect.report.html import write_report
+from mvdefect.runs import (
+    PredictionRow,
+    RunFolder,
+    check_run_is_free,
+    finish_run,
+    start_run,
+    write_json,
+    write_rows,
+)
+from mvdefect.training.fit import TrainingJob, train_classifier
+from mvdefect.training.predictions import predict_with_embedding
+
+
+def fit_inspector(config: FitConfig, run: Path, overwrite: bool = False) -> RunFolder:
+    """Train an inspector, choose its threshold, measure it on the test part, and write the report.
+
+    An interrupted fit goes on where it stopped when it is called again with the same settings.
+
+    Args:
+        config: All settings; `config.data` is needed.
+        run: Where the run directory goes.
+        overwrite: Replace a finished run there, once the new one is finished.
+
+    Raises:
+        MvdefectError: Of its many kinds, for whatever is wrong with settings, data, weights or `run`.
+    """
+    if config.data is None:
+        raise ConfigError("data is needed: --data FOLDER, or `data: FOLDER` in the configuration")
+    config = config.model_copy(update={"data": config.data.expanduser().resolve()})
+    spec = _check_settings(config)
+    check_run_is_free(run, overwrite)
+    plan, store = _prepare(config)
+    folder = start_run(run, config, plan.digest)
+    with _logging_to(folder.log):
+        write_split_plan(plan, folder.split_plan)
+        model = _train(spec, config, plan, store, folder)
+        _measure(model, config, plan, store, folder)
+        write_json(folder.environment, describe_environment())
+        write_report(folder, store)
+    return finish_run(folder, run)
+
+
+def _check_settings(config: FitConfig) -> BackboneSpec:
+    """Find what is wrong before any work is done."""
+    spec = find_backbone(config.backbone)
+    for stage in config.stages:
+        check_depth(spec, stage.depth_blocks)
+    check_weights(spec, config.weights)
+    return spec
+
+
+def _prepare(config: FitConfig) -> tuple[SplitPlan, PreparedStore]:
+    if config.data is None:
+        raise ConfigError("data is needed")
+    records = read_records(config.data, config.categories)
+    scan = scan_images(records, config.skip_broken)
+    plan = assign_closed_set(scan, config.seed, config.near_duplicate_correlation)
+    return plan, prepare_images(scan, config.image_size_px, config.resize)
+
+
+def _train(
+    spec: BackboneSpec, config: FitConfig, plan: SplitPlan, store: PreparedStore, folder: RunFolder
+) -> Any:
+    logger.info(
+        "%d images (%d defective) in %d groups; split plan %s",
+        len(plan.rows),
+        sum(row.label for row in plan.rows),
+        len({row.group for row in plan.rows}),
+        plan.digest[:12],
+    )
+    for note in plan.notes:
+        logger.warning("%s", note)
+    make_deterministic(config.seed)
+    model = build_classifier(spec, config.image_size_px, config.head, config.dropout, config.weights)
+    logger.info("%s, weights: %s", spec.describe, config.weights)
+    train, val = Source(store, plan, "train"), Source(store, plan, "val")
+    model = train_classifier(model, TrainingJob(spec, config, train, val, folder))
+    model.save(folder.model)
+    return model
+
+
+def _measure(model: Any, config: FitConfig, plan: SplitPlan, store: PreparedStore, folder: RunFolder) -> None:
+    """Predict every part, choose the threshold on validation, and evaluate on test."""
+    outputs = {
+        part: predict_with_embedding(model, Source(store, plan, part), config.batch_size) for part in PARTS
+    }
+    labels = {part: np.array([row.label == 1 for row in plan.select(part)]) for part in PARTS}
+    point = choose_max_f1(labels["val"], outputs["val"][0].astype(np.float64), "val")
+    normality = fit_gaussian(outputs["train"][1][~labels["train"]])
+    rows: list[PredictionRow] = []
+    for part in PARTS:
+        logits, embeddings = outputs[part]
+        rows += _make_rows(plan, part, logits, normality.score(embeddings), point)
+    rows.sort(key=lambda row: row.id)
+    evaluation = evaluate_predictions(rows, plan, point)
+    write_rows(folder.predictions, rows)
+    write_json(folder.operating_point, asdict(point))
+    write_json(folder.metrics, evaluation_to_json(evaluation))
+
+
+def _make_rows(
+    plan: SplitPlan, part: str, logits: np.ndarray, novelty: np.ndarray, point: OperatingPoint
+) -> Sequence[PredictionRow]:
+    return [
+        PredictionRow(
+            id=row.id,
+            split=part,
+            label=row.label,
+            category=row.category,
+            defect_type=row.defect_type,
+            group=row.group,
+            logit=float(logit),
+            probability=1 / (1 + math.exp(-float(logit))),
+            verdict=DEFECTIVE if logit >= point.logit else GOOD,
+            novelty=round(float(distance), 4),
+        )
+        for row, logit, distance in zip(plan.select(part), logits, novelty, strict=True)
+    ]
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Copy the messages of the run into its log; one that goes on adds to it."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
