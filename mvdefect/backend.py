@@ -14,7 +14,7 @@ def load_tensorflow(verbose: bool = False) -> None:
     Args:
         verbose: Let the messages through.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if verbose else "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if verbose else "3")
     with _muted_stderr(not verbose):
         import tensorflow as tf
 

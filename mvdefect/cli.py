@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,10 +171,14 @@ def _start_work(debug: bool) -> Any:
     from rich.console import Console
     from rich.logging import RichHandler
 
-    handler = RichHandler(console=Console(stderr=True), show_path=False, log_time_format="%X")
-    logging.getLogger("mvdefect").addHandler(handler)
-    logging.getLogger("mvdefect").setLevel(logging.INFO)
     from mvdefect.backend import load_tensorflow
+    from mvdefect.progress import logger
+
+    handler = RichHandler(console=Console(stderr=True), show_path=False, log_time_format="%X")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    warnings.filterwarnings("ignore", module="PIL")  # on files that end as errors of ours or not at all
+    logger.propagate = False  # libraries give the root logger handlers of their own
 
     load_tensorflow(verbose=debug)
     from mvdefect import workflow

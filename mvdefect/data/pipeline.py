@@ -59,7 +59,7 @@ def make_training_batches(
     epoch_seed = seed * 100_003 + epoch
 
     def finish(position: tf.Tensor, example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
-        image = tf.io.decode_png(example["image"], channels=3)
+        image = _decode_image(example, source.store.size_px)
         image = augment_image(image, tf.stack([tf.cast(epoch_seed, tf.int64), position]), augment)
         label = example["label"]
         return image, tf.cast(label, tf.float32)[tf.newaxis], tf.gather(weights, label)
@@ -78,7 +78,7 @@ def make_inference_batches(source: Source, batch_size: int) -> tf.data.Dataset:
         Batches of pixels: uint8 of shape (b, size, size, 3).
     """
     images = _read_examples(source).map(
-        lambda example: tf.io.decode_png(example["image"], channels=3),
+        lambda example: _decode_image(example, source.store.size_px),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     return images.batch(batch_size).prefetch(tf.data.AUTOTUNE)
@@ -96,7 +96,7 @@ def read_pictures(source: Source, ids: Collection[str]) -> dict[str, tuple[Pixel
     decoded = pictures.map(
         lambda example: (
             example["id"],
-            tf.io.decode_png(example["image"], channels=3),
+            _decode_image(example, source.store.size_px),
             tf.io.decode_png(example["mask"], channels=1)[:, :, 0],
         )
     )
@@ -129,6 +129,10 @@ def augment_image(image: tf.Tensor, seed: tf.Tensor, augment: AugmentConfig) -> 
     return image
 
 
+def _decode_image(example: dict[str, tf.Tensor], size_px: int) -> tf.Tensor:
+    return tf.ensure_shape(tf.io.decode_png(example["image"], channels=3), (size_px, size_px, 3))
+
+
 def _read_examples(source: Source) -> tf.data.Dataset:
     """Read the examples of one part, sorted by id, with images still encoded."""
     builder = tfds.builder_from_directory(source.store.path)
@@ -143,4 +147,5 @@ def _read_examples(source: Source) -> tf.data.Dataset:
         default_value=-1,
     )
     wanted = PARTS.index(source.part)
-    return examples.filter(lambda example: part_of_id.lookup(example["id"]) == wanted)
+    chosen = examples.filter(lambda example: part_of_id.lookup(example["id"]) == wanted)
+    return chosen.apply(tf.data.experimental.assert_cardinality(source.count))

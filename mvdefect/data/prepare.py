@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -21,7 +22,7 @@ from mvdefect.parallel import map_in_threads
 from mvdefect.paths import cache_dir
 from mvdefect.progress import logger, track
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow_datasets as tfds
 
@@ -128,7 +129,8 @@ def prepare_images(scan: Scan, size_px: int, method: ResizeMethod) -> PreparedSt
     if path.exists():
         logger.info("prepared images found in %s", path)
     else:
-        builder.download_and_prepare()
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints; stdout belongs to data
+            builder.download_and_prepare()
         logger.info("prepared %d images at %d pixels in %s", len(scan.records), size_px, path)
     return PreparedStore(path, size_px, len(scan.records))
 

@@ -175,7 +175,8 @@ def _deal_groups(groups: Indices, strata: Sequence[str], rng: np.random.Generato
     for group in shuffled[np.argsort(-held[shuffled].sum(axis=1), kind="stable")]:
         excess = dealt - wanted
         change = ((excess + held[group]) ** 2 - excess**2) / wanted
-        part_of_group[group] = part = int(np.argmin(change.sum(axis=1)))
+        filled = (dealt / wanted)[:, held[group] > 0].sum(axis=1)  # among equals, the emptiest part
+        part_of_group[group] = part = int(np.lexsort([filled, change.sum(axis=1).round(9)])[0])
         dealt[part] += held[group]
     return part_of_group[groups]
 

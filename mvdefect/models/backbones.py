@@ -64,9 +64,9 @@ def _from_applications(constructor: str) -> Callable[[int, str | None], Any]:
 def build_small_cnn(size_px: int, weights: str | None = None) -> Any:
     """Build a small convolutional network that learns from scratch.
 
-    Five blocks of two 3×3 convolutions, each halving the resolution but the first, down to one
-    sixteenth. Group normalisation (Wu & He, 2018) needs no batch statistics, so nothing has to be
-    frozen and small batches do no harm.
+    Four blocks of two 3×3 convolutions, each halving the resolution, down to one sixteenth. Group
+    normalisation (Wu & He, 2018) needs no batch statistics, so nothing has to be frozen and small
+    batches do no harm.
 
     Args:
         size_px: Height and width of the input.
@@ -77,8 +77,8 @@ def build_small_cnn(size_px: int, weights: str | None = None) -> Any:
     del weights
     inputs = keras.Input((size_px, size_px, 3))
     x = inputs
-    for number, width in enumerate((16, 24, 32, 48, 64), start=1):
-        for half, stride in (("a", 1 if number == 1 else 2), ("b", 1)):
+    for number, width in enumerate((16, 32, 48, 64), start=1):
+        for half, stride in (("a", 2), ("b", 1)):
             name = f"block{number}{half}"
             x = keras.layers.Conv2D(
                 width, 3, strides=stride, padding="same", use_bias=False, name=f"{name}_conv"
@@ -178,7 +178,7 @@ BACKBONES = {
             name="small_cnn",
             build=build_small_cnn,
             preprocess=_to_unit_range,
-            boundaries=tuple(f"block{number}b_relu" for number in range(1, 6)),
+            boundaries=tuple(f"block{number}b_relu" for number in range(1, 5)),
             imagenet_file="",
             describe="small CNN with group normalisation, 0.1 M parameters, learns from scratch",
         ),

@@ -155,8 +155,8 @@ def _run_epoch(model: Any, job: TrainingJob, state: TrainingState) -> EpochRow:
     )
     title = f"stage {state.stage + 1}/{len(config.stages)}, epoch {state.stage_epochs + 1}/{stage.epochs}"
     with show_steps(title, job.steps_per_epoch) as advance:
-        callback = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: advance())
-        loss = float(model.fit(batches, verbose=0, callbacks=[callback]).history["loss"][0])
+        callback = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_, **__: advance())
+        loss = float(model.fit(batches, verbose=0, shuffle=False, callbacks=[callback]).history["loss"][0])
     logits = predict_logits(model, job.val, config.batch_size)
     if not (np.isfinite(loss) and np.isfinite(logits).all()):
         raise DivergedError(

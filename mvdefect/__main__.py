@@ -1,0 +1,5 @@
+"""`python -m mvdefect`."""
+
+from mvdefect.cli import main
+
+main()

@@ -1,0 +1,103 @@
+"""Shared fixtures: a cache of their own, a small drawn data set, and one finished run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Before TensorFlow is imported: one thread a worker, or the workers fight for the cores.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import cv2
+import numpy as np
+import pytest
+
+from mvdefect.config import FitConfig, StageConfig
+from mvdefect.data.images import Pixels
+
+SHARED = Path(os.environ.get("MVDEFECT_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory):
+    """Keep the tests out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MVDEFECT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def parts_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two drawn products, 20 good and 4 × 5 defective images each, 64 pixels."""
+    from mvdefect.data.synthetic import write_parts
+
+    return write_parts(tmp_path_factory.mktemp("data") / "parts", good=20, defective_per_type=5, size_px=64)
+
+
+@pytest.fixture(scope="session")
+def tiny_config(parts_root: Path) -> FitConfig:
+    """A fit of seconds."""
+    return FitConfig(
+        data=parts_root,
+        image_size_px=64,
+        backbone="small_cnn",
+        weights="none",
+        head="patch",
+        stages=(
+            StageConfig(depth_blocks=0, epochs=1, learning_rate=1e-3),
+            StageConfig(depth_blocks=4, epochs=2, learning_rate=3e-3),
+        ),
+        batch_size=16,
+    )
+
+
+@pytest.fixture(scope="session")
+def finished_run(tiny_config: FitConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of `tiny_config`; tests read it and change nothing."""
+    from mvdefect.workflow import fit_inspector
+
+    return fit_inspector(tiny_config, tmp_path_factory.mktemp("runs") / "run").path
+
+
+@pytest.fixture
+def magnetic_tile() -> Path:
+    """The real photographs, where they lie beside the project."""
+    path = SHARED / "data" / "magnetic_tile"
+    if not path.is_dir():
+        pytest.skip(f"no real photographs at {path}; name their place with MVDEFECT_SHARED")
+    return path
+
+
+@pytest.fixture
+def mobilenet_weights() -> Path:
+    """Real ImageNet weights of MobileNetV2, where they lie beside the project."""
+    path = SHARED / "weights" / "mobilenetv2_imagenet_notop.weights.h5"
+    if not path.is_file():
+        pytest.skip(f"no weights at {path}; name their place with MVDEFECT_SHARED")
+    return path
+
+
+def write_image(path: Path, image: np.ndarray) -> Path:
+    """Write RGB or grey pixels in the format that the suffix names."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    encoded = cv2.imencode(path.suffix, image[..., ::-1] if image.ndim == 3 else image)[1]
+    path.write_bytes(encoded.tobytes())
+    return path
+
+
+def make_texture(seed: int, height: int = 40, width: int = 48) -> Pixels:
+    """Return a random but smooth RGB picture, unlike that of any other seed."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def write_class_folders(root: Path, good: int = 12, defective: int = 12) -> Path:
+    """Write a product as class folders, with one defect type."""
+    for number in range(good):
+        write_image(root / "good" / f"{number:03}.png", make_texture(number))
+    for number in range(defective):
+        write_image(root / "dent" / f"{number:03}.png", make_texture(1000 + number))
+    return root

@@ -1,0 +1,175 @@
+"""Decoding and resizing: every mode of picture, and every way in which a file can be broken."""
+
+from __future__ import annotations
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from mvdefect.data.images import decode_image, decode_mask, make_thumbnail, resize_image
+from mvdefect.errors import ImageError
+from tests.conftest import make_texture
+
+
+def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP"])
+def test_lossless_formats_keep_every_pixel(kind: str) -> None:
+    picture = make_texture(0)
+    options = {"lossless": True} if kind == "WEBP" else {}
+    assert np.array_equal(decode_image(encode(Image.fromarray(picture), kind, **options)), picture)
+
+
+def test_jpeg_is_close() -> None:
+    picture = make_texture(0)
+    decoded = decode_image(encode(Image.fromarray(picture), "JPEG", quality=95))
+    assert np.abs(decoded.astype(int) - picture).mean() < 8
+
+
+def test_grey_is_expanded() -> None:
+    grey = make_texture(0)[:, :, 0]
+    decoded = decode_image(encode(Image.fromarray(grey)))
+    assert decoded.shape == (40, 48, 3)
+    assert all(np.array_equal(decoded[:, :, channel], grey) for channel in range(3))
+
+
+def test_sixteen_bit_grey_keeps_the_upper_eight() -> None:
+    grey = np.array([[0, 255, 256], [32768, 65279, 65535]], np.uint16)
+    decoded = decode_image(cv2.imencode(".png", grey)[1].tobytes())
+    assert decoded[:, :, 0].tolist() == [[0, 0, 1], [128, 254, 255]]
+
+
+def test_sixteen_bit_colour_keeps_the_upper_eight() -> None:
+    colour = (make_texture(0).astype(np.uint16) << 8) + 77
+    decoded = decode_image(cv2.imencode(".png", colour[:, :, ::-1])[1].tobytes())
+    assert np.array_equal(decoded, make_texture(0))
+
+
+def test_palette_is_looked_up() -> None:
+    image = Image.fromarray(make_texture(0)).quantize(32)
+    assert np.array_equal(decode_image(encode(image)), np.asarray(image.convert("RGB")))
+
+
+def test_alpha_is_dropped() -> None:
+    picture = make_texture(0)
+    alpha = np.full((40, 48, 1), 128, np.uint8)
+    image = Image.fromarray(np.concatenate([picture, alpha], axis=2))
+    assert np.array_equal(decode_image(encode(image)), picture)
+
+
+def test_cmyk_is_converted() -> None:
+    solid = Image.new("CMYK", (8, 8), (0, 255, 255, 0))  # no cyan, full magenta and yellow: red
+    red, green, blue = decode_image(encode(solid, "JPEG", quality=95)).mean(axis=(0, 1))
+    assert red > 200
+    assert green < 60
+    assert blue < 60
+
+
+def test_black_and_white_image() -> None:
+    bits = np.eye(8, dtype=bool)
+    assert np.array_equal(decode_image(encode(Image.fromarray(bits)))[:, :, 0], bits * 255)
+
+
+def test_exif_orientation_is_applied() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: show it a quarter turn clockwise
+    picture = make_texture(0)
+    decoded = decode_image(encode(Image.fromarray(picture), "PNG", exif=exif))
+    assert np.array_equal(decoded, np.rot90(picture, -1))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF"])
+@pytest.mark.parametrize("share", [0.3, 0.7])
+def test_truncated_files_are_refused(kind: str, share: float) -> None:
+    encoded = encode(Image.fromarray(make_texture(0, 200, 200)), kind)
+    with pytest.raises(ImageError, match="broken|no image"):
+        decode_image(encoded[: int(len(encoded) * share)])
+
+
+def test_an_empty_file_is_refused() -> None:
+    with pytest.raises(ImageError, match="empty"):
+        decode_image(b"")
+
+
+def test_a_file_that_is_no_image_is_refused() -> None:
+    with pytest.raises(ImageError, match="no image that can be recognised"):
+        decode_image(b"to whom it may concern")
+
+
+def test_an_animation_is_refused() -> None:
+    frames = [Image.fromarray(make_texture(seed)) for seed in range(3)]
+    animated = encode(frames[0], "PNG", save_all=True, append_images=frames[1:])
+    with pytest.raises(ImageError, match="3 frames"):
+        decode_image(animated)
+
+
+def test_floating_point_is_refused() -> None:
+    with pytest.raises(ImageError, match="floating-point"):
+        decode_image(encode(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"))
+
+
+def test_a_huge_picture_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ImageError, match="exceeds limit"):
+        decode_image(encode(Image.fromarray(make_texture(0))))
+
+
+@given(garbage=st.binary(max_size=300))
+def test_garbage_never_does_worse_than_an_image_error(garbage: bytes) -> None:
+    for head in (b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0\x00\x10JFIF", b"BM", b"II*\x00"):
+        with pytest.raises(ImageError):
+            decode_image(head + garbage)
+
+
+def test_mask_is_true_wherever_it_is_not_black() -> None:
+    grey = np.array([[0, 1], [128, 255]], np.uint8)
+    assert decode_mask(encode(Image.fromarray(grey))).tolist() == [[False, True], [True, True]]
+
+
+def test_letterbox_keeps_the_aspect_ratio() -> None:
+    white = np.full((30, 60, 3), 255, np.uint8)
+    boxed = resize_image(white, 64)
+    assert boxed.shape == (64, 64, 3)
+    assert (boxed[16:48] == 255).all()
+    assert (boxed[:16] == 0).all()
+    assert (boxed[48:] == 0).all()
+
+
+def test_stretch_fills_the_square() -> None:
+    white = np.full((30, 60, 3), 255, np.uint8)
+    assert (resize_image(white, 64, "stretch") == 255).all()
+
+
+def test_shrinking_averages() -> None:
+    stripes = np.tile(np.array([0, 200], np.uint8), (64, 32))[:, :, np.newaxis].repeat(3, axis=2)
+    assert (resize_image(stripes, 32) == 100).all()
+
+
+@given(height=st.integers(1, 90), width=st.integers(1, 90))
+def test_any_shape_fits(height: int, width: int) -> None:
+    image = np.full((height, width, 3), 9, np.uint8)
+    for method in ("letterbox", "stretch"):
+        assert resize_image(image, 32, method).shape == (32, 32, 3)
+
+
+def test_a_hairline_stays_in_the_mask() -> None:
+    mask = np.zeros((1024, 1024), np.uint8)
+    mask[:, 500] = 255
+    shrunk = resize_image(mask, 64)
+    assert shrunk.any(axis=1).all()
+    assert set(np.unique(shrunk)) == {0, 255}
+
+
+def test_thumbnail_of_grey_levels() -> None:
+    image = np.full((48, 72, 3), 50, np.uint8)
+    assert (make_thumbnail(image) == 50).all()
+    assert make_thumbnail(image).shape == (24, 24)

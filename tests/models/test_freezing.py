@@ -1,0 +1,66 @@
+"""Freezing: what learns, and that batch normalisation never moves."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from mvdefect.errors import ConfigError
+from mvdefect.models.backbones import BACKBONES
+from mvdefect.models.classifier import build_classifier
+from mvdefect.models.freezing import BACKBONE, trainable_summary, unfreeze
+
+SIZE_PX = 64
+
+
+@pytest.fixture(scope="module", params=sorted(BACKBONES))
+def classifier(request: pytest.FixtureRequest):
+    spec = BACKBONES[request.param]
+    return spec, build_classifier(spec, SIZE_PX, "pooled", 0.0, "none")
+
+
+def test_depth_counts_blocks_from_the_top(classifier) -> None:
+    spec, model = classifier
+    for depth in range(spec.max_depth_blocks + 1):
+        unfreeze(model, spec, depth)
+        *blocks, head = trainable_summary(model, spec)
+        frozen = len(blocks) - depth
+        assert all(block.trainable == 0 for block in blocks[:frozen])
+        assert all(block.trainable > 0 for block in blocks[frozen:] if block.parameters)
+        assert head.trainable == head.parameters > 0
+
+
+def test_the_summary_counts_every_parameter_once(classifier) -> None:
+    spec, model = classifier
+    unfreeze(model, spec, 1)
+    summary = trainable_summary(model, spec)
+    assert sum(block.parameters for block in summary) == model.count_params()
+    trainable = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
+    assert sum(block.trainable for block in summary) == trainable
+
+
+def test_batch_normalisation_does_not_move_in_a_fit(classifier) -> None:
+    spec, model = classifier
+    unfreeze(model, spec, spec.max_depth_blocks)
+    layers = model.get_layer(BACKBONE).layers
+    normalisations = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert bool(normalisations) == (spec.name != "small_cnn")
+    before = [[weight.copy() for weight in layer.get_weights()] for layer in normalisations]
+    learning = model.trainable_variables[0].numpy().copy()
+    model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
+    pixels = np.random.default_rng(0).integers(0, 256, (4, SIZE_PX, SIZE_PX, 3)).astype(np.uint8)
+    model.fit(pixels, np.array([[0.0], [1.0], [0.0], [1.0]]), batch_size=2, verbose=0)
+    assert not np.array_equal(model.trainable_variables[0].numpy(), learning)
+    for layer, weights in zip(normalisations, before, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(layer.get_weights(), weights, strict=True)), (
+            layer.name
+        )
+
+
+@pytest.mark.parametrize("depth", [-1, 5])
+def test_a_depth_that_does_not_exist(depth: int) -> None:
+    spec = BACKBONES["small_cnn"]
+    model = build_classifier(spec, SIZE_PX, "pooled", 0.0, "none")
+    with pytest.raises(ConfigError, match=rf"from 0 \(head only\) to 4 .* Received: depth_blocks={depth}"):
+        unfreeze(model, spec, depth)

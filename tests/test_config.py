@@ -1,0 +1,93 @@
+"""Settings: defaults < file < flags, and errors that name the key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mvdefect.config import FitConfig, dump_config, load_config
+from mvdefect.errors import ConfigError
+
+
+def write_yaml(path: Path, tree: object) -> Path:
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def test_defaults_then_file_then_flags_then_assignments(tmp_path: Path) -> None:
+    path = write_yaml(tmp_path / "x.yaml", {"batch_size": 8, "seed": 5, "augment": {"flip": False}})
+    config = load_config(path, {"seed": 6, "backbone": None}, ["stages.-1.epochs=3", "augment.contrast=0"])
+    assert (config.batch_size, config.seed, config.backbone) == (8, 6, FitConfig().backbone)
+    assert (config.augment.flip, config.augment.quarter_turns, config.augment.contrast) == (False, True, 0)
+    assert config.stages[-1].epochs == 3
+    assert config.stages[0] == FitConfig().stages[0]
+
+
+def test_a_configuration_survives_the_disk(tmp_path: Path) -> None:
+    config = load_config(None, {"data": "photographs", "categories": ["nut"]})
+    (tmp_path / "x.yaml").write_text(dump_config(config))
+    assert load_config(tmp_path / "x.yaml", {}) == config
+
+
+def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("# nothing\n")
+    assert load_config(tmp_path / "x.yaml", {}) == FitConfig()
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        ({"bakbone": "resnet50"}, "unknown setting 'bakbone'. Did you mean 'backbone'?"),
+        ({"augment": {"flips": True}}, "unknown setting 'flips'. Did you mean 'flip'?"),
+        ({"image_size_px": 100}, "must be a multiple of 32 and at least 64. Received: image_size_px=100"),
+        ({"image_size_px": 32}, "must be a multiple of 32 and at least 64. Received: image_size_px=32"),
+        ({"head": "tail"}, "head: input should be 'pooled' or 'patch'. Received: head='tail'"),
+        ({"batch_size": 0}, "batch_size: input should be greater than or equal to 1. Received: batch_size=0"),
+        ({"stages": []}, "stages"),
+        ({"stages": [{"depth_blocks": 1, "epochs": 1}]}, "stages.0.learning_rate: field required"),
+    ],
+)
+def test_a_bad_setting_is_named_with_what_is_allowed(tmp_path: Path, tree: object, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(write_yaml(tmp_path / "x.yaml", tree), {})
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("sede=1", "unknown setting 'sede'. Did you mean 'seed'?"),
+        ("augment.flop=1", "unknown setting 'augment.flop'. Did you mean 'augment.flip'?"),
+        ("stages.7.epochs=1", "stages has the entries 0 to 1. Received: stages.7"),
+        ("seed.x=1", "unknown setting 'seed.x'"),
+        ("seed", "--set takes key=value"),
+        ("=1", "--set takes key=value"),
+        ("seed=[", "the value is not YAML"),
+        ("seed=many", "seed: input should be a valid integer"),
+    ],
+)
+def test_a_bad_assignment_is_named(assignment: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, {}, [assignment])
+    assert message in str(caught.value)
+
+
+def test_a_file_that_is_no_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path / "nothing.yaml", {})
+    (tmp_path / "x.yaml").write_text("a: [")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path / "x.yaml", {})
+    (tmp_path / "x.yaml").write_text("- 1\n")
+    with pytest.raises(ConfigError, match="must map settings to values"):
+        load_config(tmp_path / "x.yaml", {})
+
+
+@given(seed=st.integers(0, 2**31 - 1), size=st.integers(2, 30), flip=st.booleans())
+def test_any_valid_setting_is_kept(seed: int, size: int, flip: bool) -> None:
+    config = load_config(None, {}, [f"seed={seed}", f"image_size_px={32 * size}", f"augment.flip={flip}"])
+    assert (config.seed, config.image_size_px, config.augment.flip) == (seed, 32 * size, flip)

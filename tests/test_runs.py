@@ -1,0 +1,117 @@
+"""The run directory: whole or not there, and never lost."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from mvdefect.config import FitConfig, dump_config
+from mvdefect.errors import RunError, RunExistsError
+from mvdefect.paths import replace_file, write_text
+from mvdefect.runs import (
+    EpochRow,
+    RunFolder,
+    check_run_is_free,
+    finish_run,
+    open_run,
+    read_history,
+    read_json,
+    start_run,
+    write_json,
+    write_rows,
+)
+
+ROW = EpochRow(1, 1, 0, 1e-3, 0.5, 0.6, 0.7, 1.5)
+
+
+def make_finished(path: Path, mark: str) -> RunFolder:
+    folder = start_run(path, FitConfig(), "digest")
+    write_text(folder.model, mark)
+    write_text(folder.metrics, "{}")
+    return finish_run(folder, path)
+
+
+def test_a_run_appears_only_when_it_is_finished(tmp_path: Path) -> None:
+    folder = start_run(tmp_path / "run", FitConfig(), "digest")
+    assert not (tmp_path / "run").exists()
+    assert not folder.is_finished
+    with pytest.raises(RunError, match="was interrupted; the command that began it goes on"):
+        open_run(tmp_path / "run")
+    write_text(folder.model, "model")
+    write_text(folder.metrics, "{}")
+    assert open_run(finish_run(folder, tmp_path / "run").path).model.read_text() == "model"
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_finished_run_is_replaced_only_when_asked_and_only_by_a_finished_one(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    make_finished(path, "old")
+    with pytest.raises(RunExistsError, match="replace it with --overwrite"):
+        check_run_is_free(path, overwrite=False)
+    check_run_is_free(path, overwrite=True)
+    start_run(path, FitConfig(seed=1), "digest")
+    assert RunFolder(path).model.read_text() == "old"
+    make_finished(path, "new")
+    assert RunFolder(path).model.read_text() == "new"
+    assert [found.name for found in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    for overwrite in (False, True):
+        with pytest.raises(RunExistsError, match="is no run of mvdefect, so it is left alone"):
+            check_run_is_free(tmp_path / "thesis", overwrite)
+
+
+def test_an_interrupted_run_goes_on_with_the_same_settings_alone(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    folder = start_run(path, FitConfig(), "digest")
+    write_json(folder.split_plan.with_suffix(".json"), {"digest": "digest"})
+    write_rows(folder.history, [ROW])
+    assert start_run(path, FitConfig(), "digest").history.exists()
+    assert not start_run(path, FitConfig(seed=1), "digest").history.exists()
+    write_json(folder.split_plan.with_suffix(".json"), {"digest": "digest"})
+    write_rows(folder.history, [ROW])
+    assert not start_run(path, FitConfig(seed=1), "of other photographs").history.exists()
+    assert folder.config.read_text() == dump_config(FitConfig(seed=1))
+
+
+def test_rows_survive_the_disk(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    write_rows(folder.history, [ROW])
+    assert read_history(folder) == (ROW,)
+
+
+@pytest.mark.parametrize("text", ["epoch,stage\n1,x\n", "epoch,nothing\n1,2\n"])
+def test_damaged_rows_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "history.csv").write_text(text)
+    with pytest.raises(RunError, match="cannot be read"):
+        read_history(RunFolder(tmp_path))
+
+
+def test_damaged_json_is_refused(tmp_path: Path) -> None:
+    for text in ("{", "[]"):
+        (tmp_path / "x.json").write_text(text)
+        with pytest.raises(RunError):
+            read_json(tmp_path / "x.json")
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    write_text(tmp_path / "file.txt", "old")
+
+    def fill() -> None:
+        with replace_file(tmp_path / "file.txt") as partial:
+            partial.write_text("ne")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        fill()
+    assert (tmp_path / "file.txt").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_no_run_at_all(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="a run is a folder that `mvdefect fit` made"):
+        open_run(tmp_path / "nothing")

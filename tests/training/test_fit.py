@@ -1,0 +1,141 @@
+"""Training: stages, early stopping, best weights, going on after an interrupt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mvdefect.backend import make_deterministic
+from mvdefect.config import FitConfig, StageConfig
+from mvdefect.data.layouts import read_records
+from mvdefect.data.pipeline import Source
+from mvdefect.data.prepare import prepare_images
+from mvdefect.data.scan import scan_images
+from mvdefect.data.splits import PARTS, assign_closed_set
+from mvdefect.errors import ConfigError
+from mvdefect.models.backbones import find_backbone
+from mvdefect.models.classifier import build_classifier
+from mvdefect.runs import RunFolder, read_history
+from mvdefect.training import fit as fit_module
+from mvdefect.training.fit import DivergedError, TrainingJob, count_class_weights, train_classifier
+from mvdefect.training.predictions import predict_logits
+
+
+@pytest.fixture(scope="module")
+def sources(parts_root: Path) -> dict[str, Source]:
+    scan = scan_images(read_records(parts_root))
+    plan, store = assign_closed_set(scan, 0), prepare_images(scan, 64, "letterbox")
+    return {part: Source(store, plan, part) for part in PARTS}
+
+
+def make_job(sources: dict[str, Source], config: FitConfig, path: Path) -> TrainingJob:
+    path.mkdir(exist_ok=True)
+    spec = find_backbone(config.backbone)
+    return TrainingJob(spec, config, sources["train"], sources["val"], RunFolder(path))
+
+
+def train(job: TrainingJob) -> np.ndarray:
+    """Train, and return the logits of the validation part."""
+    make_deterministic(job.config.seed)
+    config = job.config
+    model = build_classifier(job.spec, config.image_size_px, config.head, config.dropout, config.weights)
+    return predict_logits(train_classifier(model, job), job.val, config.batch_size)
+
+
+def test_two_runs_with_one_seed_agree(
+    sources: dict[str, Source], tiny_config: FitConfig, tmp_path: Path
+) -> None:
+    first = train(make_job(sources, tiny_config, tmp_path / "a"))
+    again = train(make_job(sources, tiny_config, tmp_path / "b"))
+    other = train(make_job(sources, tiny_config.model_copy(update={"seed": 1}), tmp_path / "c"))
+    assert np.allclose(first, again, atol=1e-4)
+    assert not np.allclose(first, other, atol=1e-2)
+
+
+@pytest.mark.parametrize("interrupted_epoch", [0, 1, 2])
+def test_an_interrupted_training_ends_as_an_uninterrupted_one(
+    sources: dict[str, Source],
+    tiny_config: FitConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    interrupted_epoch: int,
+) -> None:
+    """Interrupted in any epoch, of either stage, what is on disk can be read, and the same comes out."""
+    whole = train(make_job(sources, tiny_config, tmp_path / "whole"))
+    job = make_job(sources, tiny_config, tmp_path / "interrupted")
+    run_epoch = fit_module._run_epoch
+
+    def interrupt(model: object, job: TrainingJob, state: fit_module.TrainingState) -> object:
+        row = run_epoch(model, job, state)
+        if len(state.rows) == interrupted_epoch:
+            raise KeyboardInterrupt
+        return row
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit_module, "_run_epoch", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(job)
+    if interrupted_epoch:
+        assert len(read_history(job.folder)) == interrupted_epoch
+    assert np.allclose(train(job), whole, atol=1e-4)
+    expected = read_history(RunFolder(tmp_path / "whole"))
+    for row, other in zip(read_history(job.folder), expected, strict=True):
+        assert (row.epoch, row.stage) == (other.epoch, other.stage)
+        assert row.loss == pytest.approx(other.loss, abs=1e-4)
+
+
+def test_dropout_goes_on_where_it_stopped(
+    sources: dict[str, Source], tiny_config: FitConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config.model_copy(update={"dropout": 0.5, "head": "pooled"})
+    test_an_interrupted_training_ends_as_an_uninterrupted_one(sources, config, tmp_path, monkeypatch, 2)
+
+
+def test_the_best_epoch_counts_and_patience_ends_a_stage(
+    sources: dict[str, Source], tiny_config: FitConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = (
+        StageConfig(depth_blocks=0, epochs=9, learning_rate=1e-3),
+        StageConfig(depth_blocks=1, epochs=1, learning_rate=1e-3),
+    )
+    config = tiny_config.model_copy(update={"stages": stages, "patience": 2})
+    scores = iter([0.6, 0.8, 0.7, 0.7, 0.5])
+    monkeypatch.setattr(fit_module, "roc_auc_score", lambda *_: next(scores))
+    job = make_job(sources, config, tmp_path / "run")
+    seen: list[np.ndarray] = []
+    predict = fit_module.predict_logits
+    monkeypatch.setattr(fit_module, "predict_logits", lambda *given: seen.append(predict(*given)) or seen[-1])
+    logits = train(job)
+    rows = read_history(job.folder)
+    assert [row.stage for row in rows] == [1, 1, 1, 1, 2]
+    assert [row.val_roc_auc for row in rows] == [0.6, 0.8, 0.7, 0.7, 0.5]
+    assert np.allclose(logits, seen[1], atol=1e-5)  # those of the second epoch
+
+
+def test_class_weights_make_both_classes_count_alike(sources: dict[str, Source]) -> None:
+    plan = sources["train"].plan
+    weights = count_class_weights(plan, "train")
+    labels = [row.label for row in plan.select("train")]
+    assert labels.count(0) * weights[0] == pytest.approx(labels.count(1) * weights[1])
+    assert sum(weights[label] for label in labels) == pytest.approx(len(labels))
+
+
+def test_a_diverging_training_says_so(
+    sources: dict[str, Source], tiny_config: FitConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = np.full(sources["val"].count, np.nan, np.float32)
+    monkeypatch.setattr(fit_module, "predict_logits", lambda *_: nothing)
+    with pytest.raises(DivergedError, match=r"lower the learning rate .* Received: learning_rate=0.001"):
+        train(make_job(sources, tiny_config, tmp_path / "run"))
+
+
+def test_a_stage_deeper_than_the_backbone_is_refused_before_training(
+    sources: dict[str, Source], tiny_config: FitConfig, tmp_path: Path
+) -> None:
+    stages = (StageConfig(depth_blocks=9, epochs=1, learning_rate=1e-3),)
+    job = make_job(sources, tiny_config.model_copy(update={"stages": stages}), tmp_path / "run")
+    with pytest.raises(ConfigError, match="Received: depth_blocks=9"):
+        train(job)
+    assert not job.folder.checkpoint.exists()
