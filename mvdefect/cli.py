@@ -57,7 +57,7 @@ def commands() -> None:
     Try it without any data:
       mvdefect demo
     Train an inspector on a folder of photographs, and measure it again:
-      mvdefect fit --data photographs/ --backbone densenet121 --run runs/first
+      mvdefect fit --data photographs --backbone densenet121 --run runs/first
       mvdefect evaluate runs/first
     """
 
@@ -95,10 +95,10 @@ def fit(
 
     \b
     Examples:
-      mvdefect fit --data photographs/ --backbone densenet121
-      mvdefect fit --data photographs/ --config configs/resnet50.yaml --seed 1 --run runs/r50-1
-      mvdefect fit --data photographs/ --backbone mobilenetv2 --weights mobilenetv2.weights.h5
-      mvdefect fit --data photographs/ --set augment.flip=false --set stages.1.learning_rate=5e-5
+      mvdefect fit --data photographs --backbone densenet121
+      mvdefect fit --data photographs --config configs/resnet50.yaml --seed 1 --run runs/resnet-1
+      mvdefect fit --data photographs --backbone mobilenetv2 --weights FILE --epochs 30 --run runs/mobile
+      mvdefect fit --data photographs --set augment.flip=false --set patience=12 --run runs/unmirrored
     """
     from mvdefect.config import load_config
 
@@ -153,7 +153,7 @@ def demo(debug: bool, /, out: Path, overwrite: bool) -> None:
 
     \b
     Example:
-      mvdefect demo --out mvdefect-demo
+      mvdefect demo --out somewhere
     """
     _start_work(debug)
     from mvdefect.demo import WEIGHTS_NOTE, run_demo

@@ -30,9 +30,15 @@ class AugmentConfig(_Settings):
 class StageConfig(_Settings):
     """One stage of training."""
 
-    depth_blocks: int = Field(ge=0, description="blocks of the backbone that learn, from the top; 0: none")
+    depth_blocks: int | None = Field(
+        default=None,
+        ge=0,
+        description="blocks of the backbone that learn, from the top; 0: none; null: what suits the backbone",
+    )
     epochs: int = Field(ge=1)
-    learning_rate: float = Field(gt=0, le=1)
+    learning_rate: float | None = Field(
+        default=None, gt=0, le=1, description="peak of a cosine schedule; null: what suits the backbone"
+    )
 
 
 class FitConfig(_Settings):
@@ -48,11 +54,14 @@ class FitConfig(_Settings):
     backbone: str = "densenet121"
     weights: str = Field(default="imagenet", description="imagenet, none, or the path of a weights file")
     head: Literal["pooled", "patch"] = "pooled"
+    taps: Literal[1, 2] = Field(
+        default=2, description="resolutions that the head looks at: the output alone, or also a finer one"
+    )
     dropout: float = Field(default=0.2, ge=0, lt=1)
     stages: tuple[StageConfig, ...] = Field(
         default=(
-            StageConfig(depth_blocks=0, epochs=3, learning_rate=1e-3),
-            StageConfig(depth_blocks=2, epochs=20, learning_rate=1e-4),
+            StageConfig(depth_blocks=0, epochs=1, learning_rate=1e-3),
+            StageConfig(epochs=18),
         ),
         min_length=1,
     )

@@ -24,7 +24,7 @@ def make_demo_config(data: Path) -> FitConfig:
         weights="none",
         head="patch",
         dropout=0.0,
-        stages=(StageConfig(depth_blocks=4, epochs=60, learning_rate=3e-3),),
+        stages=(StageConfig(depth_blocks=4, epochs=40, learning_rate=3e-3),),
         patience=15,
         batch_size=16,
     )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mvdefect.backend import make_deterministic
-from mvdefect.config import FitConfig
+from mvdefect.config import FitConfig, StageConfig
 from mvdefect.data.layouts import read_records
 from mvdefect.data.pipeline import Source
 from mvdefect.data.prepare import PreparedStore, prepare_images
@@ -24,9 +24,8 @@ from mvdefect.environment import describe_environment
 from mvdefect.errors import ConfigError
 from mvdefect.evaluation.evaluate import DEFECTIVE, evaluate_predictions, evaluation_to_json
 from mvdefect.evaluation.thresholds import OperatingPoint, choose_max_f1
-from mvdefect.models.backbones import BackboneSpec, find_backbone
+from mvdefect.models.backbones import find_backbone
 from mvdefect.models.classifier import build_classifier
-from mvdefect.models.freezing import check_depth
 from mvdefect.models.normality import fit_gaussian
 from mvdefect.models.weights import check_weights
 from mvdefect.progress import logger
@@ -42,6 +41,7 @@ from mvdefect.runs import (
 )
 from mvdefect.training.fit import TrainingJob, train_classifier
 from mvdefect.training.predictions import predict_with_embedding
+from mvdefect.training.stages import plan_stages
 
 
 def fit_inspector(config: FitConfig, run: Path, overwrite: bool = False) -> RunFolder:
@@ -59,41 +59,29 @@ def fit_inspector(config: FitConfig, run: Path, overwrite: bool = False) -> RunF
     """
     if config.data is None:
         raise ConfigError("data is needed: --data FOLDER, or `data: FOLDER` in the configuration")
-    config = config.model_copy(update={"data": config.data.expanduser().resolve()})
-    spec = _check_settings(config)
+    data = config.data.expanduser().resolve()
+    spec = find_backbone(config.backbone)
+    check_weights(spec, config.weights)
+    stages = plan_stages(config, spec)
+    explicit = tuple(StageConfig(**asdict(stage)) for stage in stages)
+    config = config.model_copy(update={"data": data, "stages": explicit})
     check_run_is_free(run, overwrite)
-    plan, store = _prepare(config)
+    scan = scan_images(read_records(data, config.categories), config.skip_broken)
+    plan = assign_closed_set(scan, config.seed, config.near_duplicate_correlation)
+    store = prepare_images(scan, config.image_size_px, config.resize)
     folder = start_run(run, config, plan.digest)
     with _logging_to(folder.log):
         write_split_plan(plan, folder.split_plan)
-        model = _train(spec, config, plan, store, folder)
+        _log_plan(plan)
+        train, val = Source(store, plan, "train"), Source(store, plan, "val")
+        model = _train(TrainingJob(spec, stages, config, train, val, folder))
         _measure(model, config, plan, store, folder)
         write_json(folder.environment, describe_environment())
         write_report(folder, store)
     return finish_run(folder, run)
 
 
-def _check_settings(config: FitConfig) -> BackboneSpec:
-    """Find what is wrong before any work is done."""
-    spec = find_backbone(config.backbone)
-    for stage in config.stages:
-        check_depth(spec, stage.depth_blocks)
-    check_weights(spec, config.weights)
-    return spec
-
-
-def _prepare(config: FitConfig) -> tuple[SplitPlan, PreparedStore]:
-    if config.data is None:
-        raise ConfigError("data is needed")
-    records = read_records(config.data, config.categories)
-    scan = scan_images(records, config.skip_broken)
-    plan = assign_closed_set(scan, config.seed, config.near_duplicate_correlation)
-    return plan, prepare_images(scan, config.image_size_px, config.resize)
-
-
-def _train(
-    spec: BackboneSpec, config: FitConfig, plan: SplitPlan, store: PreparedStore, folder: RunFolder
-) -> Any:
+def _log_plan(plan: SplitPlan) -> None:
     logger.info(
         "%d images (%d defective) in %d groups; split plan %s",
         len(plan.rows),
@@ -103,12 +91,16 @@ def _train(
     )
     for note in plan.notes:
         logger.warning("%s", note)
+
+
+def _train(job: TrainingJob) -> Any:
+    spec, config = job.spec, job.config
     make_deterministic(config.seed)
-    model = build_classifier(spec, config.image_size_px, config.head, config.dropout, config.weights)
+    size_px, head, taps = config.image_size_px, config.head, config.taps
+    model = build_classifier(spec, size_px, head, taps, config.dropout, config.weights)
     logger.info("%s, weights: %s", spec.describe, config.weights)
-    train, val = Source(store, plan, "train"), Source(store, plan, "val")
-    model = train_classifier(model, TrainingJob(spec, config, train, val, folder))
-    model.save(folder.model)
+    model = train_classifier(model, job)
+    model.save(job.folder.model)
     return model
 
 

@@ -143,7 +143,7 @@ def test_bad_data_is_told_in_one_line_and_nothing_is_left(
         (["--weights", "imagenet"], "small_cnn has no imagenet weights"),
         (["--config", "nowhere.yaml"], "nowhere.yaml cannot be read"),
         (["--epochs", "many"], "'many' is not a valid integer"),
-        (["--epoch", "3"], "No such option: --epoch"),
+        (["--epoch", "3"], "No such option '--epoch'"),
     ],
 )
 def test_bad_settings_are_told_in_one_line(
@@ -201,6 +201,7 @@ def test_a_full_disk(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "store")
 
     root = write_class_folders(tmp_path / "nut")
+    monkeypatch.setenv("MVDEFECT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(PreparedImages, "_make_example", fill)
     assert run("fit", "--data", root, *TINY, "--run", tmp_path / "x") == 2
     check_one_line(capsys, "No space left on device: store")

@@ -48,7 +48,7 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
         ({"head": "tail"}, "head: input should be 'pooled' or 'patch'. Received: head='tail'"),
         ({"batch_size": 0}, "batch_size: input should be greater than or equal to 1. Received: batch_size=0"),
         ({"stages": []}, "stages"),
-        ({"stages": [{"depth_blocks": 1, "epochs": 1}]}, "stages.0.learning_rate: field required"),
+        ({"stages": [{"depth_blocks": 1}]}, "stages.0.epochs: field required"),
     ],
 )
 def test_a_bad_setting_is_named_with_what_is_allowed(tmp_path: Path, tree: object, message: str) -> None:

@@ -8,8 +8,6 @@ import pytest
 
 from mvdefect.config import load_config
 from mvdefect.demo import make_demo_config
-from mvdefect.models.backbones import find_backbone
-from mvdefect.models.freezing import check_depth
 from mvdefect.workflow import fit_inspector
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
@@ -35,10 +33,8 @@ def test_the_header_gives_command_seeds_and_result(path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_fit_runs(path: Path, parts_root: Path, tmp_path: Path) -> None:
-    shrunk = ["weights=none", "image_size_px=64", "stages.-1.epochs=1", "batch_size=16"]
+    shrunk = ["weights=none", "image_size_px=64", "batch_size=16"]
     config = load_config(path, {"data": str(parts_root), "categories": ["washer"]}, shrunk)
     stages = tuple(stage.model_copy(update={"epochs": 1}) for stage in config.stages)
-    for stage in stages:
-        check_depth(find_backbone(config.backbone), stage.depth_blocks)
     folder = fit_inspector(config.model_copy(update={"stages": stages}), tmp_path / "run")
     assert folder.is_finished

@@ -12,7 +12,7 @@ import numpy as np
 from mvdefect.data.records import GOOD
 from mvdefect.data.splits import SplitPlan, read_split_plan
 from mvdefect.errors import RunError
-from mvdefect.evaluation.metrics import METRICS, Figure, Sample, measure, recall
+from mvdefect.evaluation.metrics import COUNTS, METRICS, Figure, Sample, measure, recall
 from mvdefect.evaluation.thresholds import OperatingPoint
 from mvdefect.runs import PredictionRow, open_run, read_json, read_predictions
 
@@ -31,18 +31,11 @@ class TypeRecall:
 
 
 @dataclass(frozen=True)
-class Confusion:
-    """Counts of verdicts; positive is defective."""
-
-    true_positive: int
-    false_positive: int
-    true_negative: int
-    false_negative: int
-
-
-@dataclass(frozen=True)
 class Evaluation:
-    """What was measured, on what, and under which protocol."""
+    """What was measured, on what, and under which protocol.
+
+    `figures` goes by the names of `METRICS`, `confusion` by those of `COUNTS`; positive is defective.
+    """
 
     part: str
     protocol: str
@@ -52,7 +45,7 @@ class Evaluation:
     defective: int
     operating_point: OperatingPoint
     figures: dict[str, Figure]
-    confusion: Confusion
+    confusion: dict[str, Figure]
     recall_by_type: tuple[TypeRecall, ...]
     notes: tuple[str, ...]
 
@@ -84,7 +77,7 @@ def evaluate_predictions(
         defective=int(sample.labels.sum()),
         operating_point=operating_point,
         figures={name: measure(sample, metric) for name, metric in METRICS.items()},
-        confusion=count_confusion(sample),
+        confusion={name: measure(sample, metric) for name, metric in COUNTS.items()},
         recall_by_type=tuple(_measure_types(selected)),
         notes=plan.notes,
     )
@@ -110,16 +103,6 @@ def make_sample(rows: Sequence[PredictionRow]) -> Sample:
         scores=np.array([row.logit for row in rows], np.float64),
         verdicts=np.array([row.verdict == DEFECTIVE for row in rows], bool),
         groups=np.array([row.group for row in rows], np.int64),
-    )
-
-
-def count_confusion(sample: Sample) -> Confusion:
-    """Count right and wrong verdicts."""
-    return Confusion(
-        true_positive=int((sample.labels & sample.verdicts).sum()),
-        false_positive=int((~sample.labels & sample.verdicts).sum()),
-        true_negative=int((~sample.labels & ~sample.verdicts).sum()),
-        false_negative=int((sample.labels & ~sample.verdicts).sum()),
     )
 
 

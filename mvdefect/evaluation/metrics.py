@@ -101,6 +101,26 @@ def majority_rate(sample: Sample, weights: Floats) -> Floats:
     return np.maximum(share, 1 - share)
 
 
+def true_positives(sample: Sample, weights: Floats) -> Floats:
+    """Number of defective images that are caught."""
+    return np.asarray(weights @ (sample.labels & sample.verdicts))
+
+
+def false_positives(sample: Sample, weights: Floats) -> Floats:
+    """Number of good images that are called defective."""
+    return np.asarray(weights @ (~sample.labels & sample.verdicts))
+
+
+def true_negatives(sample: Sample, weights: Floats) -> Floats:
+    """Number of good images that pass."""
+    return np.asarray(weights @ ~(sample.labels | sample.verdicts))
+
+
+def false_negatives(sample: Sample, weights: Floats) -> Floats:
+    """Number of defective images that are missed."""
+    return np.asarray(weights @ (sample.labels & ~sample.verdicts))
+
+
 def roc_auc(sample: Sample, weights: Floats) -> Floats:
     """Area under the ROC curve: how often a defective image scores above a good one; ties count half."""
     bad, good = _weigh_scores(sample, weights)
@@ -127,6 +147,12 @@ METRICS: dict[str, Metric] = {
     "recall": recall,
     "f1": f1_score,
     "majority_rate": majority_rate,
+}
+COUNTS: dict[str, Metric] = {
+    "true_positive": true_positives,
+    "false_positive": false_positives,
+    "true_negative": true_negatives,
+    "false_negative": false_negatives,
 }
 SHARES = frozenset({accuracy, precision, recall, specificity, majority_rate})
 

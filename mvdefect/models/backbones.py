@@ -23,6 +23,10 @@ class BackboneSpec:
         preprocess: Maps float32 RGB pixels in [0, 255] to what the network expects.
         boundaries: Names of the layers at which blocks end, from the input upwards. At each of them the
             graph is one tensor wide, so that it can be cut there; the last one is the output.
+        fine_tap: Name of the last layer at twice the resolution of the output, where small things are
+            still to be seen; a head may look there as well.
+        depth_blocks: How many blocks to unfreeze, unless the user knows better.
+        learning_rate: The rate that goes with it.
         imagenet_file: The weights file that Keras publishes, "" where there is none.
         describe: One line for people.
     """
@@ -31,6 +35,9 @@ class BackboneSpec:
     build: Callable[[int, str | None], Any]
     preprocess: Callable[[Any], Any]
     boundaries: tuple[str, ...]
+    fine_tap: str
+    depth_blocks: int
+    learning_rate: float
     imagenet_file: str
     describe: str
 
@@ -131,6 +138,9 @@ BACKBONES = {
                 "conv4_block6_out",
                 "conv5_block3_out",
             ),
+            fine_tap="conv4_block6_out",
+            depth_blocks=2,
+            learning_rate=1e-4,
             imagenet_file="resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
             describe="ResNet50 (He et al., 2015), 23.6 M parameters",
         ),
@@ -147,6 +157,9 @@ BACKBONES = {
                 "block6d_add",
                 "top_activation",
             ),
+            fine_tap="block5c_add",
+            depth_blocks=4,
+            learning_rate=3e-4,
             imagenet_file="efficientnetb0_notop.h5",
             describe="EfficientNetB0 (Tan & Le, 2019), 4.0 M parameters",
         ),
@@ -155,6 +168,9 @@ BACKBONES = {
             build=_from_applications("DenseNet121"),
             preprocess=_standardise,
             boundaries=("pool1", "pool2_pool", "pool3_pool", "pool4_pool", "relu"),
+            fine_tap="pool4_conv",
+            depth_blocks=2,
+            learning_rate=1e-4,
             imagenet_file="densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5",
             describe="DenseNet121 (Huang et al., 2016), 7.0 M parameters",
         ),
@@ -171,6 +187,9 @@ BACKBONES = {
                 "block_15_add",
                 "out_relu",
             ),
+            fine_tap="block_12_add",
+            depth_blocks=4,
+            learning_rate=5e-4,
             imagenet_file="mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
             describe="MobileNetV2 (Sandler et al., 2018), 2.3 M parameters, for edge devices",
         ),
@@ -179,6 +198,9 @@ BACKBONES = {
             build=build_small_cnn,
             preprocess=_to_unit_range,
             boundaries=tuple(f"block{number}b_relu" for number in range(1, 5)),
+            fine_tap="block3b_relu",
+            depth_blocks=4,
+            learning_rate=3e-3,
             imagenet_file="",
             describe="small CNN with group normalisation, 0.1 M parameters, learns from scratch",
         ),

@@ -13,12 +13,13 @@ from mvdefect.models.freezing import BACKBONE
 from mvdefect.models.heads import LOGIT_MAP, add_patch_head, add_pooled_head
 from mvdefect.models.weights import load_weights
 
+FEATURES = "features"
 HeadKind = Literal["pooled", "patch"]
 HEADS = {"pooled": add_pooled_head, "patch": add_patch_head}
 
 
 def build_classifier(
-    spec: BackboneSpec, size_px: int, head: HeadKind, dropout: float, weights: str
+    spec: BackboneSpec, size_px: int, head: HeadKind, taps: int, dropout: float, weights: str
 ) -> keras.Model:
     """Build a classifier of good (negative logit) against defective (positive logit).
 
@@ -26,6 +27,7 @@ def build_classifier(
         spec: The backbone.
         size_px: Height and width of the input.
         head: "pooled" or "patch"; see `mvdefect.models.heads`.
+        taps: 1: the head sees the backbone's output; 2: also its last features at twice the resolution.
         dropout: Share of the features that is dropped in training.
         weights: "imagenet", "none", or the path of a weights file.
 
@@ -37,10 +39,12 @@ def build_classifier(
     """
     network = spec.build(size_px, None)
     load_weights(network, spec, weights)
-    backbone = keras.Model(network.input, network.output, name=BACKBONE)
+    fine = [network.get_layer(spec.fine_tap).output] if taps == 2 else []
+    backbone = keras.Model(network.input, [*fine, network.output], name=BACKBONE)
     pixels = keras.Input((size_px, size_px, 3), dtype="uint8", name="pixels")
     scaled = spec.preprocess(keras.ops.cast(pixels, "float32"))
-    features = backbone(scaled, training=False)
+    features = keras.tree.flatten(backbone(scaled, training=False))
+    features[-1] = keras.layers.Activation("linear", name=FEATURES)(features[-1])  # a name to find it by
     return keras.Model(pixels, HEADS[head](features, dropout), name=f"{spec.name}_{head}")
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 LOGIT = "logit"
 LOGIT_MAP = "logit_map"
-EMBEDDING = "embedding"
 
 
 @keras.saving.register_keras_serializable("mvdefect")
@@ -46,35 +46,46 @@ class LogSumExpPooling(keras.layers.Layer):  # type: ignore[misc]
         return {**super().get_config(), "sharpness": self.sharpness}
 
 
-def add_pooled_head(features: Any, dropout: float) -> Any:
-    """Average and maximum of each feature, normalised, and a linear layer.
+def add_pooled_head(features: Sequence[Any], dropout: float) -> Any:
+    """Average each feature over all positions, and score the averages with one linear layer.
 
     Args:
-        features: Keras tensor (b, height, width, channels).
-        dropout: Share of the features that is dropped in training.
+        features: Keras tensors (b, height, width, channels), from fine to coarse.
+        dropout: Share of the averages that is dropped in training.
 
     Returns:
         Keras tensor of logits (b, 1).
     """
-    average = keras.layers.GlobalAveragePooling2D(name=EMBEDDING)(features)
-    maximum = keras.layers.GlobalMaxPooling2D(name="maximum")(features)
-    pooled = keras.layers.Concatenate(name="pooled")([average, maximum])
-    normalised = keras.layers.LayerNormalization(name="normalised")(pooled)
-    dropped = keras.layers.Dropout(dropout, name="dropout")(normalised)
+    averages = [keras.layers.GlobalAveragePooling2D()(feature) for feature in features]
+    pooled = averages[0] if len(averages) == 1 else keras.layers.Concatenate(name="pooled")(averages)
+    dropped = keras.layers.Dropout(dropout, name="dropout")(pooled)
     return keras.layers.Dense(1, dtype="float32", name=LOGIT)(dropped)
 
 
-def add_patch_head(features: Any, dropout: float) -> Any:
-    """Score every position, and pool the scores by log-sum-exp, so that a small defect is not averaged away.
+def add_patch_head(features: Sequence[Any], dropout: float) -> Any:
+    """Score every position, and pool the scores by log-sum-exp: a small defect is not averaged away.
+
+    Each resolution has its own scores; the coarse ones are spread over the fine ones and added.
 
     Args:
-        features: Keras tensor (b, height, width, channels).
+        features: Keras tensors (b, height, width, channels), from fine to coarse.
         dropout: Share of the channels that is dropped in training.
 
     Returns:
-        Keras tensor of logits (b, 1). The layer `logit_map` holds the scores (b, height, width, 1).
+        Keras tensor of logits (b, 1). The layer `logit_map` holds the scores (b, height, width, 1) at
+        the resolution of the finest features.
     """
-    normalised = keras.layers.LayerNormalization(name=EMBEDDING)(features)
-    dropped = keras.layers.SpatialDropout2D(dropout, name="dropout")(normalised)
-    logit_map = keras.layers.Conv2D(1, 1, dtype="float32", name=LOGIT_MAP)(dropped)
+    finest = features[0].shape[1]
+    maps = [_score_positions(feature, dropout, finest // feature.shape[1]) for feature in features]
+    summed = maps[0] if len(maps) == 1 else keras.layers.Add()(maps)
+    logit_map = keras.layers.Activation("linear", dtype="float32", name=LOGIT_MAP)(summed)
     return LogSumExpPooling(name=LOGIT, dtype="float32")(logit_map)
+
+
+def _score_positions(feature: Any, dropout: float, spread: int) -> Any:
+    normalised = keras.layers.LayerNormalization()(feature)
+    dropped = keras.layers.SpatialDropout2D(dropout)(normalised)
+    scores = keras.layers.Conv2D(1, 1, dtype="float32")(dropped)
+    if spread == 1:
+        return scores
+    return keras.layers.UpSampling2D(spread, interpolation="bilinear")(scores)

@@ -64,8 +64,8 @@ def _draw_roc(axes: Any, rows: Sequence[PredictionRow], evaluation: Evaluation) 
     false_alarms, recalls, _ = roc_curve(sample.labels, sample.scores)
     axes.plot(false_alarms, recalls, color=DEFECTIVE_COLOUR)
     axes.plot([0, 1], [0, 1], color="0.7", linestyle=":", linewidth=1)
-    counts = evaluation.confusion
-    at_point = counts.false_positive / (counts.false_positive + counts.true_negative)
+    counts = {name: figure.value for name, figure in evaluation.confusion.items()}
+    at_point = counts["false_positive"] / (counts["false_positive"] + counts["true_negative"])
     axes.plot(at_point, evaluation.figures["recall"].value, "ko", label="operating point")
     auc = evaluation.figures["roc_auc"]
     axes.set(
@@ -107,10 +107,9 @@ def _draw_scores(axes: Any, rows: Sequence[PredictionRow], evaluation: Evaluatio
 
 
 def _draw_confusion(axes: Any, evaluation: Evaluation) -> None:
-    counts = evaluation.confusion
-    matrix = np.array(
-        [[counts.true_negative, counts.false_positive], [counts.false_negative, counts.true_positive]]
-    )
+    counts = {name: int(figure.value) for name, figure in evaluation.confusion.items()}
+    good = [counts["true_negative"], counts["false_positive"]]
+    matrix = np.array([good, [counts["false_negative"], counts["true_positive"]]])
     shares = matrix / matrix.sum(axis=1, keepdims=True)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.3)
     for (row, column), count in np.ndenumerate(matrix):

@@ -20,7 +20,7 @@ from mvdefect.evaluation.evaluate import DEFECTIVE, Evaluation, evaluate_predict
 from mvdefect.evaluation.thresholds import OperatingPoint
 from mvdefect.paths import write_text
 from mvdefect.report.figures import draw_figures
-from mvdefect.report.wording import FIGURE_NAMES, describe_verdict, format_figure
+from mvdefect.report.wording import COUNT_NAMES, FIGURE_NAMES, describe_verdict, format_count, format_figure
 from mvdefect.runs import (
     PredictionRow,
     RunFolder,
@@ -65,8 +65,9 @@ def write_report(folder: RunFolder, store: PreparedStore) -> None:
             evaluation=evaluation,
             verdict=describe_verdict(evaluation),
             figures=[
-                (FIGURE_NAMES[name], format_figure(figure)) for name, figure in evaluation.figures.items()
+                (FIGURE_NAMES[name], format_figure(found)) for name, found in evaluation.figures.items()
             ],
+            counts=[(words, format_count(evaluation.confusion[name])) for name, words in COUNT_NAMES.items()],
             plots={title: _to_data_uri(path.read_bytes(), "png") for title, path in figures.items()},
             galleries={
                 title: [Picture(row, _draw_picture(*pictures[row.id])) for row in rows]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mvdefect.evaluation.evaluate import Evaluation
-from mvdefect.report.wording import FIGURE_NAMES, format_figure
+from mvdefect.report.wording import COUNT_NAMES, FIGURE_NAMES, format_count, format_figure
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,9 +27,8 @@ def make_evaluation_tables(evaluation: Evaluation, title: str) -> tuple[Table, T
     figures.add_column("95% interval")
     for name, figure in evaluation.figures.items():
         figures.add_row(FIGURE_NAMES[name], *format_figure(figure))
-    counts = evaluation.confusion
-    figures.add_row("defective: caught / missed", f"{counts.true_positive} / {counts.false_negative}", "")
-    figures.add_row("good: passed / false alarm", f"{counts.true_negative} / {counts.false_positive}", "")
+    for name, words in COUNT_NAMES.items():
+        figures.add_row(words, *format_count(evaluation.confusion[name]))
     types = Table(title="Recall by defect type", title_justify="left")
     for column in ("category", "defect type", "caught", "recall", "95% interval"):
         types.add_column(column, justify="right" if column in {"caught", "recall"} else "left")

@@ -17,6 +17,12 @@ FIGURE_NAMES = {
     "f1": "F1",
     "majority_rate": "always naming the larger class (accuracy)",
 }
+COUNT_NAMES = {
+    "true_positive": "defective, caught",
+    "false_negative": "defective, missed",
+    "true_negative": "good, passed",
+    "false_positive": "good, false alarm",
+}
 
 
 def format_figure(figure: Figure) -> tuple[str, str]:
@@ -28,6 +34,11 @@ def format_figure(figure: Figure) -> tuple[str, str]:
     return f"{figure.value:.3f}", f"{figure.low:.3f} to {figure.high:.3f}"
 
 
+def format_count(figure: Figure) -> tuple[str, str]:
+    """Return a count and its interval as text."""
+    return f"{figure.value:.0f}", f"{figure.low:.0f} to {figure.high:.0f}"
+
+
 def describe_verdict(evaluation: Evaluation) -> str:
     """Say in three sentences what was found, for someone who decides about the line."""
     counts, figures = evaluation.confusion, evaluation.figures
@@ -35,8 +46,8 @@ def describe_verdict(evaluation: Evaluation) -> str:
     caught, majority = figures["recall"], figures["majority_rate"].value
     return (
         f"On {evaluation.images} photographs that it had not seen, the inspector caught "
-        f"{counts.true_positive} of {evaluation.defective} defective ones and raised "
-        f"{counts.false_positive} false alarms among {good} good ones, at the threshold "
+        f"{counts['true_positive'].value:.0f} of {evaluation.defective} defective ones and raised "
+        f"{counts['false_positive'].value:.0f} false alarms among {good} good ones, at the threshold "
         f"{evaluation.operating_point.probability:.3f}. On more photographs like these, expect it to catch "
         f"between {caught.low:.0%} and {caught.high:.0%} of the defective ones. Its verdict is right for "
         f"{figures['accuracy'].value:.1%} of the photographs; always naming the larger class would be right "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,17 @@ import numpy as np
 from scipy.special import expit
 from sklearn.metrics import log_loss, roc_auc_score
 
-from mvdefect.config import FitConfig, StageConfig
+from mvdefect.config import FitConfig
 from mvdefect.data.pipeline import Source, make_training_batches
 from mvdefect.data.splits import SplitPlan
 from mvdefect.errors import MvdefectError
 from mvdefect.models.backbones import BackboneSpec
-from mvdefect.models.freezing import check_depth, trainable_summary, unfreeze
+from mvdefect.models.freezing import trainable_summary, unfreeze
 from mvdefect.paths import replace_file
 from mvdefect.progress import logger, show_steps
 from mvdefect.runs import EpochRow, RunFolder, read_json, write_json, write_rows
 from mvdefect.training.predictions import predict_logits
+from mvdefect.training.stages import Stage
 
 STATE_FILE = "state.json"
 WARMUP_SHARE = 0.1
@@ -41,8 +43,8 @@ class TrainingState:
         stage_epochs: Epochs of that stage done.
         waited: Epochs since the best one of that stage.
         best_score: ROC-AUC and negative loss on validation of the best epoch of all stages.
-        best_file: Weights of that epoch.
-        last_file: The whole model, with the state of its optimizer, after the last epoch.
+        best_file: Every variable of the model and of its optimizer after that epoch.
+        last_file: The same after the last epoch.
     """
 
     rows: tuple[EpochRow, ...] = ()
@@ -60,13 +62,15 @@ class TrainingJob:
 
     Attributes:
         spec: The backbone of the classifier.
-        config: Stages, batch size, seed and so on.
+        stages: What learns when.
+        config: Batch size, seed, patience and so on.
         train: The train part.
         val: The validation part.
         folder: Where the history and the checkpoints go.
     """
 
     spec: BackboneSpec
+    stages: tuple[Stage, ...]
     config: FitConfig
     train: Source
     val: Source
@@ -93,19 +97,15 @@ def train_classifier(model: Any, job: TrainingJob) -> Any:
         The classifier with the best weights, not compiled.
 
     Raises:
-        ConfigError: A stage is deeper than the backbone.
         DivergedError: The loss is no finite number.
     """
-    for stage in job.config.stages:
-        check_depth(job.spec, stage.depth_blocks)
     job.folder.checkpoint.mkdir(exist_ok=True)
     state = _read_state(job.folder.checkpoint)
-    if state.last_file:
+    if state.rows:
         logger.info("going on after epoch %d of an interrupted run", len(state.rows))
-        model = keras.saving.load_model(job.folder.checkpoint / state.last_file)
-    while state.stage < len(job.config.stages):
+    while state.stage < len(job.stages):
         state = _run_stage(model, job, state)
-    model.load_weights(job.folder.checkpoint / state.best_file)
+    _restore_variables(model, job.folder.checkpoint / state.best_file, with_optimizer=False)
     return keras.Model(model.input, model.output, name=model.name)
 
 
@@ -119,20 +119,21 @@ def count_class_weights(plan: SplitPlan, part: str) -> dict[int, float]:
 
 
 def _run_stage(model: Any, job: TrainingJob, state: TrainingState) -> TrainingState:
-    stage = job.config.stages[state.stage]
-    if state.stage_epochs == 0:
-        if state.best_file:
-            model.load_weights(job.folder.checkpoint / state.best_file)
-        unfreeze(model, job.spec, stage.depth_blocks)
-        _compile(model, job, stage)
-        _log_stage(model, job, state.stage)
+    stage = job.stages[state.stage]
+    unfreeze(model, job.spec, stage.depth_blocks)
+    _compile(model, job, stage)
+    _log_stage(model, job, state.stage)
+    if state.stage_epochs > 0:
+        _restore_variables(model, job.folder.checkpoint / state.last_file, with_optimizer=True)
+    elif state.best_file:
+        _restore_variables(model, job.folder.checkpoint / state.best_file, with_optimizer=False)
     while state.stage_epochs < stage.epochs and state.waited < job.config.patience:
         row = _run_epoch(model, job, state)
         state = _record_epoch(model, job.folder, state, row)
     return _store_state(job.folder, replace(state, stage=state.stage + 1, stage_epochs=0, waited=0))
 
 
-def _compile(model: Any, job: TrainingJob, stage: StageConfig) -> None:
+def _compile(model: Any, job: TrainingJob, stage: Stage) -> None:
     steps = job.steps_per_epoch * stage.epochs
     warmup = max(1, round(WARMUP_SHARE * steps))
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -143,17 +144,18 @@ def _compile(model: Any, job: TrainingJob, stage: StageConfig) -> None:
         warmup_steps=warmup,
     )
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=job.config.weight_decay, clipnorm=1.0)
+    optimizer.build(model.trainable_variables)
     model.compile(optimizer, loss=keras.losses.BinaryCrossentropy(from_logits=True))
 
 
 def _run_epoch(model: Any, job: TrainingJob, state: TrainingState) -> EpochRow:
-    config, stage = job.config, job.config.stages[state.stage]
+    config, stage = job.config, job.stages[state.stage]
     started = time.monotonic()
     weights = count_class_weights(job.train.plan, job.train.part)
     batches = make_training_batches(
         job.train, config.batch_size, config.augment, weights, config.seed, len(state.rows)
     )
-    title = f"stage {state.stage + 1}/{len(config.stages)}, epoch {state.stage_epochs + 1}/{stage.epochs}"
+    title = f"stage {state.stage + 1}/{len(job.stages)}, epoch {state.stage_epochs + 1}/{stage.epochs}"
     with show_steps(title, job.steps_per_epoch) as advance:
         callback = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_, **__: advance())
         loss = float(model.fit(batches, verbose=0, shuffle=False, callbacks=[callback]).history["loss"][0])
@@ -179,21 +181,43 @@ def _run_epoch(model: Any, job: TrainingJob, state: TrainingState) -> EpochRow:
 
 
 def _record_epoch(model: Any, folder: RunFolder, state: TrainingState, row: EpochRow) -> TrainingState:
-    """Write checkpoints of this epoch, and only then the state that names them."""
+    """Write the variables of this epoch, and only then the state that names their file."""
     score = (row.val_roc_auc, -row.val_loss)
     state = replace(
         state, rows=(*state.rows, row), stage_epochs=state.stage_epochs + 1, waited=state.waited + 1
     )
-    if score > state.best_score:
-        best = f"best-{row.epoch}.weights.h5"
-        with replace_file(folder.checkpoint / best) as partial:
-            model.save_weights(partial)
-        state = replace(state, best_score=score, best_file=best, waited=0)
-    last = f"last-{row.epoch}.keras"
-    with replace_file(folder.checkpoint / last) as partial:
-        model.save(partial)
+    name = f"epoch-{row.epoch}.npz"
+    _save_variables(model, folder.checkpoint / name)
     write_rows(folder.history, state.rows)
-    return _store_state(folder, replace(state, last_file=last))
+    if score > state.best_score:
+        state = replace(state, best_score=score, best_file=name, waited=0)
+    return _store_state(folder, replace(state, last_file=name))
+
+
+def _save_variables(model: Any, path: Path) -> None:
+    """Save weights, the states of random generators, and what the optimizer remembers.
+
+    Keras's own file would not do: when it loads a model, it makes all layers of a nested one trainable,
+    and then finds that the optimizer has too few variables.
+    """
+    arrays = {f"model_{index}": value for index, value in enumerate(_to_numpy(model.variables))}
+    arrays |= {
+        f"optimizer_{index}": value for index, value in enumerate(_to_numpy(model.optimizer.variables))
+    }
+    with replace_file(path) as partial, partial.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **arrays)
+
+
+def _restore_variables(model: Any, path: Path, with_optimizer: bool) -> None:
+    with np.load(path) as arrays:
+        for index, variable in enumerate(model.variables):
+            variable.assign(arrays[f"model_{index}"])
+        for index, variable in enumerate(model.optimizer.variables if with_optimizer else ()):
+            variable.assign(arrays[f"optimizer_{index}"])
+
+
+def _to_numpy(variables: Sequence[Any]) -> list[np.ndarray]:
+    return [keras.ops.convert_to_numpy(variable) for variable in variables]
 
 
 def _store_state(folder: RunFolder, state: TrainingState) -> TrainingState:
@@ -215,13 +239,13 @@ def _read_state(checkpoint: Path) -> TrainingState:
 
 
 def _log_stage(model: Any, job: TrainingJob, index: int) -> None:
-    stage = job.config.stages[index]
+    stage = job.stages[index]
     summary = trainable_summary(model, job.spec)
     trainable = sum(block.trainable for block in summary)
     logger.info(
         "stage %d/%d: head and %d of %d blocks learn (%s of %s parameters), learning rate %g",
         index + 1,
-        len(job.config.stages),
+        len(job.stages),
         stage.depth_blocks,
         job.spec.max_depth_blocks,
         f"{trainable:,}",

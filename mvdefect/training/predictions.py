@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvdefect.data.pipeline import Source, make_inference_batches
-from mvdefect.models.heads import EMBEDDING
+from mvdefect.models.classifier import FEATURES
 
 
 def predict_logits(model: Any, source: Source, batch_size: int) -> NDArray[np.float32]:
@@ -25,8 +25,7 @@ def predict_with_embedding(
 
     The embedding is the output of the backbone, averaged over positions.
     """
-    both = keras.Model(model.input, [model.output, model.get_layer(EMBEDDING).output])
+    embedding = keras.layers.GlobalAveragePooling2D()(model.get_layer(FEATURES).output)
+    both = keras.Model(model.input, [model.output, embedding])
     logits, vectors = both.predict(make_inference_batches(source, batch_size), verbose=0)
-    if vectors.ndim == 4:
-        vectors = vectors.mean(axis=(1, 2))
     return np.asarray(logits, np.float32)[:, 0], np.asarray(vectors, np.float32)

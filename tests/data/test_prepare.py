@@ -50,6 +50,7 @@ def test_masks_are_prepared_as_their_images(tmp_path: Path) -> None:
 
 
 def test_the_store_is_reused_until_something_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MVDEFECT_CACHE", str(tmp_path / "cache"))
     root = write_class_folders(tmp_path / "nut")
     scan = scan_images(read_records(root))
     first = prepare_images(scan, 64, "letterbox")
@@ -65,6 +66,7 @@ def test_the_store_is_reused_until_something_changes(tmp_path: Path, monkeypatch
 def test_an_interrupted_preparation_is_not_taken_for_a_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("MVDEFECT_CACHE", str(tmp_path / "cache"))
     scan = scan_images(read_records(write_class_folders(tmp_path / "nut")))
     make_example = PreparedImages._make_example
 
@@ -80,14 +82,18 @@ def test_an_interrupted_preparation_is_not_taken_for_a_store(
     assert len(read_all(prepare_images(scan, 64, "letterbox").path)) == len(scan.records)
 
 
-def test_a_file_that_breaks_in_between_is_named(tmp_path: Path) -> None:
+def test_a_file_that_breaks_in_between_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MVDEFECT_CACHE", str(tmp_path / "cache"))
     scan = scan_images(read_records(write_class_folders(tmp_path / "nut")))
     scan.records[5].path.write_bytes(b"")
     with pytest.raises(ImageError, match=r"005\.png changed since it was first read"):
         prepare_images(scan, 64, "letterbox")
 
 
-def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_printed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MVDEFECT_CACHE", str(tmp_path / "cache"))
     scan = scan_images(read_records(write_class_folders(tmp_path / "nut")))
     prepare_images(scan, 64, "letterbox")
     assert capfd.readouterr().out == ""

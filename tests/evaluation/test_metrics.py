@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn import metrics as sk
 
-from mvdefect.evaluation.metrics import METRICS, SHARES, Sample, measure, specificity, wilson_interval
+from mvdefect.evaluation.metrics import COUNTS, METRICS, SHARES, Sample, measure, specificity, wilson_interval
 
 SKLEARN = {
     "roc_auc": lambda s, w: sk.roc_auc_score(s.labels, s.scores, sample_weight=w),
@@ -60,6 +60,20 @@ def test_a_replicate_is_a_row() -> None:
         together = metric(sample, weights)
         alone = [metric(sample, row[np.newaxis])[0] for row in weights]
         assert np.allclose(together, alone), name
+
+
+@settings(deadline=None, max_examples=60)
+@given(sample=samples())
+def test_counts_equal_those_of_scikit_learn(sample: Sample) -> None:
+    (passed, alarms), (missed, caught) = sk.confusion_matrix(sample.labels, sample.verdicts)
+    ones = np.ones((1, len(sample.labels)))
+    counts = {name: metric(sample, ones)[0] for name, metric in COUNTS.items()}
+    assert counts == {
+        "true_positive": caught,
+        "false_positive": alarms,
+        "true_negative": passed,
+        "false_negative": missed,
+    }
 
 
 def test_specificity_by_hand() -> None:

@@ -21,6 +21,7 @@ from mvdefect.runs import RunFolder, read_history
 from mvdefect.training import fit as fit_module
 from mvdefect.training.fit import DivergedError, TrainingJob, count_class_weights, train_classifier
 from mvdefect.training.predictions import predict_logits
+from mvdefect.training.stages import Stage, plan_stages
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +34,18 @@ def sources(parts_root: Path) -> dict[str, Source]:
 def make_job(sources: dict[str, Source], config: FitConfig, path: Path) -> TrainingJob:
     path.mkdir(exist_ok=True)
     spec = find_backbone(config.backbone)
-    return TrainingJob(spec, config, sources["train"], sources["val"], RunFolder(path))
+    return TrainingJob(
+        spec, plan_stages(config, spec), config, sources["train"], sources["val"], RunFolder(path)
+    )
 
 
 def train(job: TrainingJob) -> np.ndarray:
     """Train, and return the logits of the validation part."""
     make_deterministic(job.config.seed)
     config = job.config
-    model = build_classifier(job.spec, config.image_size_px, config.head, config.dropout, config.weights)
+    model = build_classifier(
+        job.spec, config.image_size_px, config.head, config.taps, config.dropout, config.weights
+    )
     return predict_logits(train_classifier(model, job), job.val, config.batch_size)
 
 
@@ -131,11 +136,19 @@ def test_a_diverging_training_says_so(
         train(make_job(sources, tiny_config, tmp_path / "run"))
 
 
-def test_a_stage_deeper_than_the_backbone_is_refused_before_training(
-    sources: dict[str, Source], tiny_config: FitConfig, tmp_path: Path
-) -> None:
-    stages = (StageConfig(depth_blocks=9, epochs=1, learning_rate=1e-3),)
-    job = make_job(sources, tiny_config.model_copy(update={"stages": stages}), tmp_path / "run")
+def test_stages_leave_to_the_backbone_what_the_settings_do_not_say() -> None:
+    gaps = (StageConfig(epochs=1), StageConfig(depth_blocks=0, epochs=2, learning_rate=1e-2))
+    spec = find_backbone("mobilenetv2")
+    config = FitConfig(stages=gaps)
+    assert plan_stages(config, spec) == (
+        Stage(spec.depth_blocks, 1, spec.learning_rate),
+        Stage(0, 2, 1e-2),
+    )
+    from_nothing = config.model_copy(update={"weights": "none"})
+    assert plan_stages(from_nothing, spec)[0].depth_blocks == spec.max_depth_blocks
+
+
+def test_a_stage_deeper_than_the_backbone_is_refused() -> None:
+    config = FitConfig(stages=(StageConfig(depth_blocks=9, epochs=1),))
     with pytest.raises(ConfigError, match="Received: depth_blocks=9"):
-        train(job)
-    assert not job.folder.checkpoint.exists()
+        plan_stages(config, find_backbone("small_cnn"))

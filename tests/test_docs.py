@@ -1,0 +1,116 @@
+"""Every command in the documentation is run, on small pictures and for one epoch."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from mvdefect import cli
+from mvdefect.config import FitConfig, StageConfig
+from mvdefect.data.synthetic import write_parts
+from mvdefect.models import classifier
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SHRINK = [
+    "--image-size",
+    "64",
+    "--batch-size",
+    "16",
+    "--set",
+    "stages=[{epochs: 1}]",
+    "--set",
+    "backbone=small_cnn",
+]
+
+
+def list_commands(text: str) -> list[str]:
+    """Return the commands of mvdefect in the indented blocks of a page, continued lines joined."""
+    joined = text.replace("\\\n", " ")
+    return [
+        match.strip() for match in re.findall(r"^ {2,}(?:\.venv/bin/)?(mvdefect .*)$", joined, re.MULTILINE)
+    ]
+
+
+def list_help_commands() -> list[str]:
+    context = click.Context(cli.commands)
+    pages = [cli.commands.get_help(context)]
+    pages += [
+        command.get_help(click.Context(command, info_name=name))
+        for name, command in cli.commands.commands.items()
+    ]
+    return [command for page in pages for command in list_commands(page)]
+
+
+def list_config_commands() -> list[str]:
+    headers = [path.read_text() for path in sorted((ROOT / "configs").glob("*.yaml"))]
+    return [match for text in headers for match in re.findall(r"(mvdefect (?:fit|demo)[^)\n]*)", text)]
+
+
+@pytest.fixture
+def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with everything that the documentation speaks of; nothing is downloaded."""
+    parts = write_parts(tmp_path / "photographs", good=12, defective_per_type=4, size_px=64)
+    for name in ("magnetic_tile", "FOLDER"):
+        (tmp_path / name).symlink_to(parts)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    for name in ("mobilenetv2.weights.h5", "mobilenetv2_imagenet_notop.weights.h5", "FILE"):
+        (tmp_path / name).write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mvdefect.workflow.check_weights", lambda *_: None)
+    monkeypatch.setattr(classifier, "load_weights", lambda *_: None)
+    tiny = FitConfig(backbone="small_cnn", weights="none", image_size_px=64, stages=(StageConfig(epochs=1),))
+    monkeypatch.setattr("mvdefect.demo.make_demo_config", lambda data: tiny.model_copy(update={"data": data}))
+    monkeypatch.setattr(
+        "mvdefect.demo.write_parts",
+        lambda root: write_parts(root, good=12, defective_per_type=4, size_px=64),
+    )
+    return tmp_path
+
+
+def run_commands(commands: list[str]) -> None:
+    for command in commands:
+        arguments = shlex.split(command)[1:]
+        if arguments[0] == "fit":
+            arguments += SHRINK
+        with pytest.raises(SystemExit) as ended:
+            cli.main(arguments)
+        assert not ended.value.code, command
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_commands_of_a_page(page: Path, workshop: Path) -> None:
+    run_commands(list_commands(page.read_text()))
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_help(workshop: Path) -> None:
+    commands = list_help_commands()
+    assert len(commands) >= 8
+    run_commands([command for command in commands if " fit " in command])
+    run_commands([command for command in dict.fromkeys(commands) if " fit " not in command])
+
+
+def test_the_commands_in_the_headers_of_the_configurations_name_their_file() -> None:
+    commands = list_config_commands()
+    assert len(commands) >= 5
+    for command in commands:
+        for name in re.findall(r"configs/\S+\.yaml", command):
+            assert (ROOT / name).is_file()
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_settings_page_lists_every_setting_with_its_default() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    for name in FitConfig.model_fields:
+        assert f"`{name}" in page, name
