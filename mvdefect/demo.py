@@ -24,9 +24,9 @@ def make_demo_config(data: Path) -> FitConfig:
         weights="none",
         head="patch",
         dropout=0.0,
-        stages=(StageConfig(depth_blocks=4, epochs=40, learning_rate=3e-3),),
+        stages=(StageConfig(depth_blocks=4, epochs=45, learning_rate=2e-3),),
         patience=15,
-        batch_size=16,
+        batch_size=8,
     )
 
 

@@ -63,7 +63,7 @@ def draw_image(
 
 
 def write_parts(
-    root: Path, seed: int = 0, good: int = 120, defective_per_type: int = 30, size_px: int = 160
+    root: Path, seed: int = 0, good: int = 120, defective_per_type: int = 30, size_px: int = 128
 ) -> Path:
     """Write a data set of every category.
 
