@@ -27,7 +27,7 @@ from mvdefect.evaluation.thresholds import OperatingPoint, choose_max_f1
 from mvdefect.models.backbones import find_backbone
 from mvdefect.models.classifier import build_classifier
 from mvdefect.models.normality import fit_gaussian
-from mvdefect.models.weights import check_weights
+from mvdefect.models.weights import find_weights
 from mvdefect.progress import logger
 from mvdefect.report.html import write_report
 from mvdefect.runs import (
@@ -61,11 +61,14 @@ def fit_inspector(config: FitConfig, run: Path, overwrite: bool = False) -> RunF
         raise ConfigError("data is needed: --data FOLDER, or `data: FOLDER` in the configuration")
     data = config.data.expanduser().resolve()
     spec = find_backbone(config.backbone)
-    check_weights(spec, config.weights)
+    weights = find_weights(spec, config.weights)
     stages = plan_stages(config, spec)
     explicit = tuple(StageConfig(**asdict(stage)) for stage in stages)
     config = config.model_copy(update={"data": data, "stages": explicit})
     check_run_is_free(run, overwrite)
+    make_deterministic(config.seed)
+    size_px, head, taps = config.image_size_px, config.head, config.taps
+    model = build_classifier(spec, size_px, head, taps, config.dropout, weights)
     scan = scan_images(read_records(data, config.categories), config.skip_broken)
     plan = assign_closed_set(scan, config.seed, config.near_duplicate_correlation)
     store = prepare_images(scan, config.image_size_px, config.resize)
@@ -74,7 +77,9 @@ def fit_inspector(config: FitConfig, run: Path, overwrite: bool = False) -> RunF
         write_split_plan(plan, folder.split_plan)
         _log_plan(plan)
         train, val = Source(store, plan, "train"), Source(store, plan, "val")
-        model = _train(TrainingJob(spec, stages, config, train, val, folder))
+        logger.info("%s, weights: %s", spec.describe, config.weights)
+        model = train_classifier(model, TrainingJob(spec, stages, config, train, val, folder))
+        model.save(folder.model)
         _measure(model, config, plan, store, folder)
         write_json(folder.environment, describe_environment())
         write_report(folder, store)
@@ -91,17 +96,6 @@ def _log_plan(plan: SplitPlan) -> None:
     )
     for note in plan.notes:
         logger.warning("%s", note)
-
-
-def _train(job: TrainingJob) -> Any:
-    spec, config = job.spec, job.config
-    make_deterministic(config.seed)
-    size_px, head, taps = config.image_size_px, config.head, config.taps
-    model = build_classifier(spec, size_px, head, taps, config.dropout, config.weights)
-    logger.info("%s, weights: %s", spec.describe, config.weights)
-    model = train_classifier(model, job)
-    model.save(job.folder.model)
-    return model
 
 
 def _measure(model: Any, config: FitConfig, plan: SplitPlan, store: PreparedStore, folder: RunFolder) -> None:

@@ -12,7 +12,6 @@ import pytest
 from mvdefect import cli
 from mvdefect.config import FitConfig, StageConfig
 from mvdefect.data.synthetic import write_parts
-from mvdefect.models import classifier
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -61,8 +60,7 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("mobilenetv2.weights.h5", "mobilenetv2_imagenet_notop.weights.h5", "FILE"):
         (tmp_path / name).write_bytes(b"")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("mvdefect.workflow.check_weights", lambda *_: None)
-    monkeypatch.setattr(classifier, "load_weights", lambda *_: None)
+    monkeypatch.setattr("mvdefect.workflow.find_weights", lambda *_: None)
     tiny = FitConfig(backbone="small_cnn", weights="none", image_size_px=64, stages=(StageConfig(epochs=1),))
     monkeypatch.setattr("mvdefect.demo.make_demo_config", lambda data: tiny.model_copy(update={"data": data}))
     monkeypatch.setattr(

@@ -19,7 +19,7 @@ HEADS = {"pooled": add_pooled_head, "patch": add_patch_head}
 
 
 def build_classifier(
-    spec: BackboneSpec, size_px: int, head: HeadKind, taps: int, dropout: float, weights: str
+    spec: BackboneSpec, size_px: int, head: HeadKind, taps: int, dropout: float, weights: Path | None
 ) -> keras.Model:
     """Build a classifier of good (negative logit) against defective (positive logit).
 
@@ -29,16 +29,17 @@ def build_classifier(
         head: "pooled" or "patch"; see `mvdefect.models.heads`.
         taps: 1: the head sees the backbone's output; 2: also its last features at twice the resolution.
         dropout: Share of the features that is dropped in training.
-        weights: "imagenet", "none", or the path of a weights file.
+        weights: A weights file of the backbone without its top, or None for random weights.
 
     Returns:
         A model from uint8 RGB pixels (b, size_px, size_px, 3) to float32 logits (b, 1).
 
     Raises:
-        WeightsError: The weights cannot be had, or belong to another architecture.
+        WeightsError: The weights are damaged or belong to another architecture.
     """
     network = spec.build(size_px, None)
-    load_weights(network, spec, weights)
+    if weights is not None:
+        load_weights(network, spec, weights)
     fine = [network.get_layer(spec.fine_tap).output] if taps == 2 else []
     backbone = keras.Model(network.input, [*fine, network.output], name=BACKBONE)
     pixels = keras.Input((size_px, size_px, 3), dtype="uint8", name="pixels")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +15,45 @@ from mvdefect.models.backbones import BackboneSpec
 DOWNLOAD_TIMEOUT_S = 5.0
 
 
-def load_weights(network: Any, spec: BackboneSpec, weights: str) -> None:
-    """Fill a freshly built backbone.
+def find_weights(spec: BackboneSpec, weights: str) -> Path | None:
+    """Find the file that the weights of a backbone come from, before any other work is done.
 
     Args:
-        network: What `spec.build` returned.
         spec: The backbone.
         weights: "imagenet" (from Keras's cache, or downloaded into it), "none" (random, as built), or
             the path of a `.weights.h5` or `.h5` file of the same architecture without its top.
 
+    Returns:
+        The file, or None for random weights.
+
     Raises:
-        WeightsError: The file cannot be had or read, or belongs to another architecture.
+        WeightsError: The file cannot be had.
     """
     if weights == "none":
-        return
-    path = _find_imagenet_file(spec) if weights == "imagenet" else Path(weights).expanduser()
-    check_weights(spec, weights)
+        return None
+    if weights == "imagenet":
+        return _find_imagenet_file(spec)
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise WeightsError(
+            f"weights must be imagenet, none, or the path of a file. Received: {weights} (no such file)"
+        )
+    if path.suffix != ".h5":
+        raise WeightsError(f"a weights file ends in .weights.h5 or .h5. Received: {path}")
+    return path
+
+
+def load_weights(network: Any, spec: BackboneSpec, path: Path) -> None:
+    """Fill a freshly built backbone from a file.
+
+    Args:
+        network: What `spec.build` returned.
+        spec: The backbone.
+        path: What `find_weights` returned.
+
+    Raises:
+        WeightsError: The file is damaged or belongs to another architecture.
+    """
     try:
         network.load_weights(path)
     except Exception as error:  # h5py, Keras and NumPy each raise errors of their own
@@ -38,31 +63,14 @@ def load_weights(network: Any, spec: BackboneSpec, weights: str) -> None:
         ) from error
 
 
-def check_weights(spec: BackboneSpec, weights: str) -> None:
-    """Raise WeightsError where it is plain, before any work, that the weights cannot be had."""
-    if weights == "none":
-        return
-    if weights == "imagenet":
-        if not spec.imagenet_file:
-            raise WeightsError(
-                f"{spec.name} has no imagenet weights; use --weights none, or the path of a file"
-            )
-        return
-    path = Path(weights).expanduser()
-    if not path.is_file():
-        raise WeightsError(
-            f"weights must be imagenet, none, or the path of a file. Received: {weights} (no such file)"
-        )
-    if path.suffix != ".h5":
-        raise WeightsError(f"a weights file ends in .weights.h5 or .h5. Received: {path}")
-
-
 def _find_imagenet_file(spec: BackboneSpec) -> Path:
-    check_weights(spec, "imagenet")
+    if not spec.imagenet_file:
+        raise WeightsError(f"{spec.name} has no imagenet weights; use --weights none, or the path of a file")
     path = keras_models_dir() / spec.imagenet_file
     if not path.is_file():
         try:
-            download_imagenet(spec)
+            with contextlib.redirect_stdout(sys.stderr):  # Keras prints; stdout belongs to data
+                download_imagenet(spec)
         except Exception as error:  # whatever the network stack says, the way out is the same
             raise WeightsError(
                 f"the imagenet weights of {spec.name} are not on this machine and cannot be downloaded "

@@ -17,7 +17,7 @@ SIZE_PX = 64
 @pytest.fixture(scope="module", params=sorted(BACKBONES))
 def classifier(request: pytest.FixtureRequest):
     spec = BACKBONES[request.param]
-    return spec, build_classifier(spec, SIZE_PX, "pooled", 2, 0.0, "none")
+    return spec, build_classifier(spec, SIZE_PX, "pooled", 2, 0.0, None)
 
 
 def test_depth_counts_blocks_from_the_top(classifier) -> None:
@@ -61,6 +61,6 @@ def test_batch_normalisation_does_not_move_in_a_fit(classifier) -> None:
 @pytest.mark.parametrize("depth", [-1, 5])
 def test_a_depth_that_does_not_exist(depth: int) -> None:
     spec = BACKBONES["small_cnn"]
-    model = build_classifier(spec, SIZE_PX, "pooled", 2, 0.0, "none")
+    model = build_classifier(spec, SIZE_PX, "pooled", 2, 0.0, None)
     with pytest.raises(ConfigError, match=rf"from 0 \(head only\) to 4 .* Received: depth_blocks={depth}"):
         unfreeze(model, spec, depth)

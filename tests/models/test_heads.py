@@ -49,7 +49,7 @@ def test_every_position_gets_a_gradient_and_the_highest_most() -> None:
 @pytest.mark.parametrize("head", ["pooled", "patch"])
 @pytest.mark.parametrize("name", sorted(BACKBONES))
 def test_pixels_in_logit_out_also_after_reloading(name: str, head: str, tmp_path: Path) -> None:
-    model = build_classifier(BACKBONES[name], 64, head, 2, 0.5, "none")
+    model = build_classifier(BACKBONES[name], 64, head, 2, 0.5, None)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3)).astype(np.uint8)
     logits = model.predict(pixels, verbose=0)
     assert logits.shape == (3, 1)
@@ -61,7 +61,7 @@ def test_pixels_in_logit_out_also_after_reloading(name: str, head: str, tmp_path
 
 
 def test_the_logit_map_pools_to_the_logit() -> None:
-    model = build_classifier(BACKBONES["small_cnn"], 64, "patch", 2, 0.0, "none")
+    model = build_classifier(BACKBONES["small_cnn"], 64, "patch", 2, 0.0, None)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
     logits, logit_map = add_logit_map(model).predict(pixels, verbose=0)
     assert logit_map.shape == (2, 8, 8, 1)
@@ -69,7 +69,7 @@ def test_the_logit_map_pools_to_the_logit() -> None:
 
 
 def test_a_pooled_head_has_no_map() -> None:
-    assert add_logit_map(build_classifier(BACKBONES["small_cnn"], 64, "pooled", 2, 0.0, "none")) is None
+    assert add_logit_map(build_classifier(BACKBONES["small_cnn"], 64, "pooled", 2, 0.0, None)) is None
 
 
 def test_a_damaged_model_is_refused(tmp_path: Path) -> None:

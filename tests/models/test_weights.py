@@ -12,7 +12,7 @@ import pytest
 from mvdefect.errors import WeightsError
 from mvdefect.models import weights as weights_module
 from mvdefect.models.backbones import BACKBONES, find_backbone
-from mvdefect.models.weights import check_weights, load_weights
+from mvdefect.models.weights import find_weights, load_weights
 
 
 @pytest.fixture
@@ -22,24 +22,26 @@ def empty_keras_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def refuse(_: object) -> None:
+    print("Downloading data")
     raise URLError("no route to host")
 
 
 @pytest.mark.parametrize("name", ["resnet50", "efficientnetb0", "densenet121", "mobilenetv2"])
 def test_without_network_and_cache_the_way_out_is_told(
-    name: str, empty_keras_home: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, empty_keras_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(weights_module, "download_imagenet", refuse)
     spec = find_backbone(name)
     started = time.monotonic()
     with pytest.raises(WeightsError) as caught:
-        load_weights(None, spec, "imagenet")
+        find_weights(spec, "imagenet")
     assert time.monotonic() - started < 2
     message = str(caught.value)
     assert f"put the file {spec.imagenet_file} into {empty_keras_home}" in message
     assert "--weights PATH" in message
     assert "--weights none" in message
     assert "\n" not in message
+    assert capsys.readouterr().out == ""
 
 
 def test_imagenet_weights_come_from_the_cache(
@@ -51,7 +53,7 @@ def test_imagenet_weights_come_from_the_cache(
     source, target = spec.build(64, None), spec.build(64, None)
     empty_keras_home.mkdir()
     source.save(empty_keras_home / spec.imagenet_file)
-    load_weights(target, spec, "imagenet")
+    load_weights(target, spec, find_weights(spec, "imagenet"))
     assert all(np.array_equal(a, b) for a, b in zip(source.get_weights(), target.get_weights(), strict=True))
 
 
@@ -59,7 +61,7 @@ def test_weights_from_a_file(tmp_path: Path) -> None:
     spec = find_backbone("small_cnn")
     source, target = spec.build(64, None), spec.build(96, None)
     source.save_weights(tmp_path / "mine.weights.h5")
-    load_weights(target, spec, str(tmp_path / "mine.weights.h5"))
+    load_weights(target, spec, find_weights(spec, str(tmp_path / "mine.weights.h5")))
     assert all(np.array_equal(a, b) for a, b in zip(source.get_weights(), target.get_weights(), strict=True))
 
 
@@ -69,7 +71,7 @@ def test_weights_of_another_architecture(other: str, tmp_path: Path) -> None:
     BACKBONES[other].build(64, None).save_weights(path)
     spec = find_backbone("mobilenetv2")
     with pytest.raises(WeightsError, match=r"do not fit mobilenetv2 .* another architecture"):
-        load_weights(spec.build(64, None), spec, str(path))
+        load_weights(spec.build(64, None), spec, path)
 
 
 def test_damaged_weights(tmp_path: Path) -> None:
@@ -77,27 +79,26 @@ def test_damaged_weights(tmp_path: Path) -> None:
     path.write_bytes(b"x" * 100)
     spec = find_backbone("small_cnn")
     with pytest.raises(WeightsError, match="damaged"):
-        load_weights(spec.build(64, None), spec, str(path))
+        load_weights(spec.build(64, None), spec, path)
 
 
 def test_what_is_plain_is_said_before_any_work(tmp_path: Path) -> None:
     spec = find_backbone("mobilenetv2")
-    check_weights(spec, "none")
-    check_weights(spec, "imagenet")
+    assert find_weights(spec, "none") is None
     with pytest.raises(
         WeightsError, match=r"imagenet, none, or the path of a file. Received: .*no such file"
     ):
-        check_weights(spec, str(tmp_path / "nothing.h5"))
+        find_weights(spec, str(tmp_path / "nothing.h5"))
     (tmp_path / "weights.txt").write_text("x")
     with pytest.raises(WeightsError, match=r"ends in \.weights\.h5 or \.h5"):
-        check_weights(spec, str(tmp_path / "weights.txt"))
+        find_weights(spec, str(tmp_path / "weights.txt"))
     with pytest.raises(WeightsError, match="small_cnn has no imagenet weights"):
-        check_weights(find_backbone("small_cnn"), "imagenet")
+        find_weights(find_backbone("small_cnn"), "imagenet")
 
 
 def test_real_imagenet_weights_see_more_than_random_ones(mobilenet_weights: Path) -> None:
     spec = find_backbone("mobilenetv2")
     network = spec.build(64, None)
     before = network.get_weights()[0].copy()
-    load_weights(network, spec, str(mobilenet_weights))
+    load_weights(network, spec, mobilenet_weights)
     assert not np.array_equal(network.get_weights()[0], before)

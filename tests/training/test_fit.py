@@ -43,9 +43,7 @@ def train(job: TrainingJob) -> np.ndarray:
     """Train, and return the logits of the validation part."""
     make_deterministic(job.config.seed)
     config = job.config
-    model = build_classifier(
-        job.spec, config.image_size_px, config.head, config.taps, config.dropout, config.weights
-    )
+    model = build_classifier(job.spec, config.image_size_px, config.head, config.taps, config.dropout, None)
     return predict_logits(train_classifier(model, job), job.val, config.batch_size)
 
 
