@@ -21,7 +21,6 @@ from mvdefect.runs import RunFolder
 from tests.conftest import make_texture, write_class_folders, write_image
 
 TINY = ["--backbone", "small_cnn", "--weights", "none", "--image-size", "64", "--set", "head=patch"]
-ONE_EPOCH = ["--set", "stages=[{depth_blocks: 4, epochs: 1, learning_rate: 0.001}]"]
 
 
 def run(*arguments: object) -> int:
