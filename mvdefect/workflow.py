@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
 from mvdefect.backend import make_deterministic
 from mvdefect.config import FitConfig, StageConfig
@@ -66,10 +66,11 @@ def fit_inspector(config: FitConfig, run: Path, overwrite: bool = False) -> RunF
     explicit = tuple(StageConfig(**asdict(stage)) for stage in stages)
     config = config.model_copy(update={"data": data, "stages": explicit})
     check_run_is_free(run, overwrite)
+    records = read_records(data, config.categories)
     make_deterministic(config.seed)
     size_px, head, taps = config.image_size_px, config.head, config.taps
     model = build_classifier(spec, size_px, head, taps, config.dropout, weights)
-    scan = scan_images(read_records(data, config.categories), config.skip_broken)
+    scan = scan_images(records, config.skip_broken)
     plan = assign_closed_set(scan, config.seed, config.near_duplicate_correlation)
     store = prepare_images(scan, config.image_size_px, config.resize)
     folder = start_run(run, config, plan.digest)
@@ -129,7 +130,7 @@ def _make_rows(
             defect_type=row.defect_type,
             group=row.group,
             logit=float(logit),
-            probability=1 / (1 + math.exp(-float(logit))),
+            probability=float(expit(float(logit))),
             verdict=DEFECTIVE if logit >= point.logit else GOOD,
             novelty=round(float(distance), 4),
         )

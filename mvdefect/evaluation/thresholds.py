@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from mvdefect.evaluation.metrics import Bools, Floats
 
@@ -49,7 +49,7 @@ def choose_max_f1(labels: Bools, logits: Floats, part: str) -> OperatingPoint:
     f1 = np.where(last_of_its_score, f1, -1.0)
     index = int(np.flatnonzero(f1 == f1.max())[-1])
     logit = _middle(ranked, index)
-    return OperatingPoint(logit, 1 / (1 + math.exp(-logit)), "f1", part, float(f1[index]))
+    return OperatingPoint(logit, float(expit(logit)), "f1", part, float(f1[index]))
 
 
 def _middle(ranked: NDArray[np.float64], index: int) -> float:
