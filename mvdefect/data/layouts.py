@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +10,28 @@ from mvdefect.data.records import GOOD, Record, make_id, sort_records
 from mvdefect.errors import LayoutError, describe_unknown_name, list_some
 
 MASK_SUFFIX = "_mask"
+MVTEC_AD_PARTS = ("train", "test")
 IGNORED_FILES = frozenset({"thumbs.db", "desktop.ini"})
 
 EXPECTED = (
     "expected MVTec AD's tree (<category>/train/good, test/<type>, ground_truth/<type>/*_mask.png) "
     "or class folders (good/ and one folder a defect type), for one product or one folder a product"
 )
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What was found below a data root, whether or not it can be used.
+
+    Attributes:
+        root: Where ids begin.
+        records: Every photograph, sorted by id.
+        orphan_masks: Masks that belong to no defective photograph.
+    """
+
+    root: Path
+    records: tuple[Record, ...]
+    orphan_masks: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -28,10 +44,7 @@ class ProductFolder:
 
 
 def read_records(root: Path, categories: Iterable[str] = ()) -> tuple[Record, ...]:
-    """Find every photograph below `root`.
-
-    MVTec AD's own train and test folders say nothing here about the parts of a split: its train
-    folder has no defective images, so the default protocol draws parts of its own.
+    """Find every photograph below `root`, and refuse what could not be trained on.
 
     Args:
         root: A product's folder, or a folder of such folders.
@@ -41,17 +54,44 @@ def read_records(root: Path, categories: Iterable[str] = ()) -> tuple[Record, ..
         Records sorted by id.
 
     Raises:
-        LayoutError: `root` is missing, holds no known layout or no image, a category is unknown, a
-            class is missing altogether, two files share an id, or a mask has no image.
+        LayoutError: As for `read_layout`, and where a class is missing altogether or a mask has no image.
+    """
+    return check_layout(read_layout(root, categories))
+
+
+def read_layout(root: Path, categories: Iterable[str] = ()) -> Layout:
+    """Find every photograph and mask below `root`.
+
+    MVTec AD's own train and test folders are noted as `Record.part`; the default protocol draws parts of
+    its own, since that train folder has no defective images.
+
+    Raises:
+        LayoutError: `root` is missing, holds no known layout, a category is unknown, or two files share
+            an id.
     """
     if not root.exists():
         raise LayoutError(f"the data folder does not exist. Received: {root}")
     if not root.is_dir():
         raise LayoutError(f"the data must be a folder; {EXPECTED}. Received the file {root}")
     folders = _select_categories(_find_product_folders(root), tuple(categories), root)
-    records = sort_records(record for folder in folders for record in _read_folder(folder, root))
-    _check_classes(records, root)
-    return records
+    found = [_read_folder(folder, root) for folder in folders]
+    records = sort_records(record for records, _ in found for record in records)
+    return Layout(root, records, tuple(sorted(orphan for _, orphans in found for orphan in orphans)))
+
+
+def check_layout(layout: Layout) -> tuple[Record, ...]:
+    """Return the records of a layout that can be trained on.
+
+    Raises:
+        LayoutError: A class is missing altogether, or a mask has no image.
+    """
+    if layout.orphan_masks:
+        raise LayoutError(
+            f"{len(layout.orphan_masks)} mask(s) have no image; each ground_truth/<type>/<name>_mask.png "
+            f"needs a defective test/<type>/<name>.*: {list_some([str(mask) for mask in layout.orphan_masks])}"
+        )
+    _check_classes(layout.records, layout.root)
+    return layout.records
 
 
 def _find_product_folders(root: Path) -> list[ProductFolder]:
@@ -86,27 +126,28 @@ def _select_categories(
     return [folder for folder in folders if not wanted or folder.category in wanted]
 
 
-def _read_folder(folder: ProductFolder, root: Path) -> Iterator[Record]:
-    if not folder.is_mvtec_ad:
-        for type_folder in _subfolders(folder.path):
-            for path in _files_below(type_folder):
-                yield Record(make_id(path, root), path, folder.category, type_folder.name)
-        return
+def _read_folder(folder: ProductFolder, root: Path) -> tuple[list[Record], set[Path]]:
+    """Return the photographs of a product, and the masks that belong to none."""
+    if folder.is_mvtec_ad:
+        return _read_mvtec_ad(folder, root)
+    return [
+        Record(make_id(path, root), path, folder.category, type_folder.name)
+        for type_folder in _subfolders(folder.path)
+        for path in _files_below(type_folder)
+    ], set()
+
+
+def _read_mvtec_ad(folder: ProductFolder, root: Path) -> tuple[list[Record], set[Path]]:
     masks = _find_masks(folder.path / "ground_truth")
-    used: set[Path] = set()
-    for part in ("train", "test"):
+    records = []
+    for part in MVTEC_AD_PARTS:
         for type_folder in _subfolders(folder.path / part):
             for path in _files_below(type_folder):
                 relative = path.relative_to(folder.path / part).with_suffix("").as_posix()
-                mask = masks.get(relative) if type_folder.name != GOOD else None
-                used |= {mask} if mask else set()
-                yield Record(make_id(path, root), path, folder.category, type_folder.name, mask)
-    orphans = sorted(str(mask) for mask in set(masks.values()) - used)
-    if orphans:
-        raise LayoutError(
-            f"{len(orphans)} mask(s) have no image; each ground_truth/<type>/<name>_mask.png needs a "
-            f"defective test/<type>/<name>.*: {list_some(orphans)}"
-        )
+                mask = masks.get(relative) if part == "test" or type_folder.name != GOOD else None
+                id_ = make_id(path, root)
+                records.append(Record(id_, path, folder.category, type_folder.name, mask, part=part))
+    return records, set(masks.values()) - {record.mask_path for record in records if record.mask_path}
 
 
 def _find_masks(ground_truth: Path) -> dict[str, Path]:

@@ -24,6 +24,8 @@ class Record:
         category: The product, as in "bottle".
         defect_type: "good", or the name of the defect, as in "scratch".
         mask_path: The pixel mask of the defect, where there is one.
+        group: What else the user knows to belong together, as in a serial number; "" for nothing.
+        part: The part that the data itself names: MVTec AD's folder, or a manifest's column `split`.
     """
 
     id: str
@@ -31,6 +33,8 @@ class Record:
     category: str
     defect_type: str
     mask_path: Path | None = None
+    group: str = ""
+    part: str = ""
 
     @property
     def label(self) -> int:

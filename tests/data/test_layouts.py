@@ -34,6 +34,12 @@ def test_mvtec_tree_of_several_products(mvtec_root: Path) -> None:
     assert {record.category for record in records} == {"bottle"}
     assert records[0].mask_path == mvtec_root / "bottle/ground_truth/crack/000_mask.png"
     assert records[1].mask_path is None
+    assert [record.part for record in records] == ["test", "test", "test", "train"]
+
+
+def test_a_mask_beside_a_good_image_belongs_to_the_test_part(mvtec_root: Path) -> None:
+    mask = write_image(mvtec_root / "bottle/ground_truth/good/000_mask.png", np.zeros((40, 48), np.uint8))
+    assert [record.mask_path for record in read_records(mvtec_root) if not record.label] == [mask, None]
 
 
 def test_mvtec_tree_of_one_product(mvtec_root: Path) -> None:
