@@ -8,6 +8,7 @@ applied. Pillow decodes (it tells truncated files and knows every mode), OpenCV 
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from typing import Literal
 
 import cv2
@@ -21,7 +22,31 @@ Pixels = NDArray[np.uint8]
 ResizeMethod = Literal["letterbox", "stretch"]
 
 THUMBNAIL_SIZE_PX = 24
+PNG_BIT_DEPTH_OFFSET = 24
+EXIF_ORIENTATION = 274
+STANDARD_LUMINANCE_SUM = 3688  # of the 64 steps in the luminance table of the JPEG standard
 SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I"})
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an image file says of itself.
+
+    Attributes:
+        format: Pillow's name of the format, as in "PNG".
+        mode: Pillow's name of the colour mode, as in "RGB" or "L".
+        bits: Bits a channel.
+        orientation: EXIF orientation, 1 to 8; 1 where none is noted.
+        exif_tags: How many EXIF tags there are.
+        jpeg_quality: Quality from 1 to 100 by the quantisation table, as libjpeg counts; 0: no JPEG.
+    """
+
+    format: str
+    mode: str
+    bits: int
+    orientation: int
+    exif_tags: int
+    jpeg_quality: int
 
 
 def decode_image(encoded: bytes) -> Pixels:
@@ -36,7 +61,20 @@ def decode_image(encoded: bytes) -> Pixels:
     Raises:
         ImageError: The bytes are empty, truncated, no image, or hold more than one frame.
     """
-    image = _open_image(encoded)
+    return decode_with_header(encoded)[0]
+
+
+def decode_with_header(encoded: bytes) -> tuple[Pixels, Header]:
+    """Decode an image file, and return what its header says too.
+
+    Raises:
+        ImageError: As for `decode_image`.
+    """
+    image, header = _open_image(encoded)
+    return _to_rgb(image), header
+
+
+def _to_rgb(image: Image.Image) -> Pixels:
     if image.mode in SIXTEEN_BIT_MODES:
         upper = (np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8)
         return np.ascontiguousarray(np.repeat(upper[:, :, np.newaxis], 3, axis=2))
@@ -59,7 +97,7 @@ def decode_mask(encoded: bytes) -> NDArray[np.bool_]:
     return np.asarray(decode_image(encoded).any(axis=2))
 
 
-def _open_image(encoded: bytes) -> Image.Image:
+def _open_image(encoded: bytes) -> tuple[Image.Image, Header]:
     if not encoded:
         raise ImageError("the file is empty")
     try:
@@ -67,7 +105,7 @@ def _open_image(encoded: bytes) -> Image.Image:
         if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
             raise ImageError(f"the file holds {image.n_frames} frames; one is allowed")  # type: ignore[attr-defined]
         image.load()
-        return ImageOps.exif_transpose(image)
+        return ImageOps.exif_transpose(image), _read_header(image, encoded)
     except ImageError:
         raise
     except UnidentifiedImageError:
@@ -76,6 +114,31 @@ def _open_image(encoded: bytes) -> Image.Image:
         raise ImageError(str(error)) from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise ImageError(f"the image is broken: {error}") from None
+
+
+def _read_header(image: Image.Image, encoded: bytes) -> Header:
+    bits = 1 if image.mode == "1" else 16 if image.mode in SIXTEEN_BIT_MODES else 8
+    if image.format == "PNG" and image.mode != "P":
+        bits = max(bits, encoded[PNG_BIT_DEPTH_OFFSET])  # Pillow reads 16-bit colour as 8-bit RGB
+    exif = image.getexif()
+    orientation = exif.get(EXIF_ORIENTATION, 1)
+    return Header(
+        format=image.format or "",
+        mode=image.mode,
+        bits=bits,
+        orientation=orientation if orientation in range(1, 9) else 1,
+        exif_tags=len(exif),
+        jpeg_quality=_estimate_jpeg_quality(getattr(image, "quantization", None)),
+    )
+
+
+def _estimate_jpeg_quality(tables: dict[int, list[int]] | None) -> int:
+    """Invert libjpeg's formula, by which a quality scales the table of the JPEG standard (annex K)."""
+    if not tables or 0 not in tables:
+        return 0
+    scale = 100 * sum(tables[0]) / STANDARD_LUMINANCE_SUM
+    quality = 5000 / scale if scale > 100 else (200 - scale) / 2
+    return int(np.clip(round(quality), 1, 100))
 
 
 def resize_image(image: Pixels, size_px: int, method: ResizeMethod = "letterbox") -> Pixels:

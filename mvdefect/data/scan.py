@@ -1,27 +1,55 @@
-"""The first look at every file: its hash, its size, a thumbnail, and whether it can be read at all."""
+"""The first look at every file: what it says of itself, and whether it can be read at all."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
-from mvdefect.data.images import THUMBNAIL_SIZE_PX, Pixels, decode_image, decode_mask, make_thumbnail
+from mvdefect.data.facts import FileFacts, read_file_facts
+from mvdefect.data.images import THUMBNAIL_SIZE_PX
 from mvdefect.data.records import Record
 from mvdefect.errors import ImageError, list_some
 from mvdefect.parallel import map_in_threads
 from mvdefect.paths import cache_dir, replace_file
 from mvdefect.progress import logger, track
 
+FACTS_VERSION = 1  # of the cache
+FACTS = TypeAdapter(tuple[FileFacts, ...])
+
+
+@dataclass(frozen=True)
+class FirstLook:
+    """What every file says of itself, row by row in the order of `records`, unreadable ones included.
+
+    Attributes:
+        records: Sorted by id.
+        facts: One a record.
+        thumbnails: uint8 of shape (n, 24, 24), grey; black for a file that cannot be read.
+    """
+
+    records: tuple[Record, ...]
+    facts: tuple[FileFacts, ...]
+    thumbnails: NDArray[np.uint8]
+
+    def select_usable(self) -> FirstLook:
+        """Leave out the files that cannot be read."""
+        kept = [index for index, fact in enumerate(self.facts) if not fact.fault]
+        return FirstLook(
+            tuple(self.records[index] for index in kept),
+            tuple(self.facts[index] for index in kept),
+            self.thumbnails[kept],
+        )
+
 
 @dataclass(frozen=True)
 class Scan:
-    """What the files of a data set say of themselves, row by row in the order of `records`.
+    """The files of a data set that can be used, row by row in the order of `records`.
 
     Attributes:
         records: The readable records, sorted by id.
@@ -36,32 +64,19 @@ class Scan:
     sizes_px: NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class _FileFacts:
-    sha256: str
-    thumbnail: Pixels
-    size_px: tuple[int, int]
-    fault: str
-
-
 def scan_images(records: Sequence[Record], skip_broken: bool = False) -> Scan:
-    """Read every image and mask once, in parallel.
-
-    The result is cached by the names, sizes and modification times of the files.
+    """Read every image and mask once, and keep those that can be used.
 
     Args:
         records: What to read.
         skip_broken: Leave unreadable images out (and say so) instead of stopping.
 
     Raises:
-        ImageError: An image or its mask cannot be read and `skip_broken` is off; it names them all.
+        ImageError: An image or its mask cannot be used and `skip_broken` is off; it names them all.
     """
-    cached = _cache_file(records)
-    facts = _load_facts(cached, len(records)) or _read_all(records)
-    _store_facts(cached, facts)
-    broken = [
-        f"{record.path}: {fact.fault}" for record, fact in zip(records, facts, strict=True) if fact.fault
-    ]
+    look = look_at_files(records)
+    faults = [fact.fault or fact.mask_fault for fact in look.facts]
+    broken = [f"{record.path}: {fault}" for record, fault in zip(records, faults, strict=True) if fault]
     if broken and not skip_broken:
         raise ImageError(
             f"{len(broken)} file(s) cannot be used. Mend or remove them, or leave them out with "
@@ -69,52 +84,33 @@ def scan_images(records: Sequence[Record], skip_broken: bool = False) -> Scan:
         )
     if broken:
         logger.warning("left out %d file(s) that cannot be used: %s", len(broken), list_some(broken))
-    kept = [index for index, fact in enumerate(facts) if not fact.fault]
+    kept = [index for index, fault in enumerate(faults) if not fault]
     return Scan(
         records=tuple(records[index] for index in kept),
-        sha256=tuple(facts[index].sha256 for index in kept),
-        thumbnails=np.array([facts[index].thumbnail for index in kept], np.uint8).reshape(
-            -1, THUMBNAIL_SIZE_PX, THUMBNAIL_SIZE_PX
-        ),
-        sizes_px=np.array([facts[index].size_px for index in kept], np.int64).reshape(-1, 2),
+        sha256=tuple(look.facts[index].sha256 for index in kept),
+        thumbnails=look.thumbnails[kept],
+        sizes_px=np.array([look.facts[index].size_px for index in kept], np.int64).reshape(-1, 2),
     )
 
 
-def _read_all(records: Sequence[Record]) -> list[_FileFacts]:
-    facts = map_in_threads(_read_file, records)
-    return list(track(facts, "Reading photographs", len(records)))
+def look_at_files(records: Sequence[Record]) -> FirstLook:
+    """Read every image and mask once, in parallel.
 
-
-def _read_file(record: Record) -> _FileFacts:
-    encoded = record.path.read_bytes()
-    digest = hashlib.sha256(encoded).hexdigest()
-    blank = np.zeros((THUMBNAIL_SIZE_PX, THUMBNAIL_SIZE_PX), np.uint8)
-    try:
-        image = decode_image(encoded)
-    except ImageError as error:
-        return _FileFacts(digest, blank, (0, 0), str(error))
-    size_px = (image.shape[0], image.shape[1])
-    return _FileFacts(digest, make_thumbnail(image), size_px, _find_mask_fault(record, size_px))
-
-
-def _find_mask_fault(record: Record, size_px: tuple[int, int]) -> str:
-    if record.mask_path is None:
-        return ""
-    try:
-        mask = decode_mask(record.mask_path.read_bytes())
-    except ImageError as error:
-        return f"its mask {record.mask_path} cannot be read: {error}"
-    if mask.shape != size_px:
-        height, width = size_px
-        return (
-            f"its mask must have the image's size, {width}x{height} pixels. "
-            f"Received: {mask.shape[1]}x{mask.shape[0]} in {record.mask_path}"
-        )
-    return ""
+    The result is cached by the names, sizes and modification times of the files.
+    """
+    cached = _cache_file(records)
+    found = _load_look(cached, records)
+    if found is None:
+        read = list(track(map_in_threads(read_file_facts, records), "Reading photographs", len(records)))
+        shape = (-1, THUMBNAIL_SIZE_PX, THUMBNAIL_SIZE_PX)
+        thumbnails = np.array([thumbnail for _, thumbnail in read], np.uint8).reshape(shape)
+        found = FirstLook(tuple(records), tuple(facts for facts, _ in read), thumbnails)
+        _store_look(cached, found)
+    return found
 
 
 def _cache_file(records: Sequence[Record]) -> Path:
-    key = hashlib.sha256()
+    key = hashlib.sha256(f"{FACTS_VERSION}\n".encode())
     for record in records:
         for path in filter(None, (record.path, record.mask_path)):
             status = path.stat()
@@ -122,24 +118,20 @@ def _cache_file(records: Sequence[Record]) -> Path:
     return cache_dir("scans") / f"{key.hexdigest()[:32]}.npz"
 
 
-def _load_facts(path: Path, count: int) -> list[_FileFacts] | None:
+def _load_look(path: Path, records: Sequence[Record]) -> FirstLook | None:
     try:
         with np.load(path) as stored:
-            rows = json.loads(str(stored["facts"]))
+            facts = FACTS.validate_json(stored["facts"].tobytes())
             thumbnails = stored["thumbnails"]
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, ValidationError):
         return None  # absent or damaged: read the photographs themselves
-    if len(rows) != count or len(thumbnails) != count:
+    if len(facts) != len(records) or len(thumbnails) != len(records):
         return None
-    return [
-        _FileFacts(sha256, thumbnail, (height, width), fault)
-        for (sha256, height, width, fault), thumbnail in zip(rows, thumbnails, strict=True)
-    ]
+    return FirstLook(tuple(records), facts, thumbnails)
 
 
-def _store_facts(path: Path, facts: list[_FileFacts]) -> None:
-    if path.exists():
-        return
-    rows = [(fact.sha256, *fact.size_px, fact.fault) for fact in facts]
+def _store_look(path: Path, look: FirstLook) -> None:
+    facts = np.frombuffer(FACTS.dump_json(look.facts), np.uint8)
     with replace_file(path) as partial, partial.open("wb") as stream:
-        np.savez(stream, facts=json.dumps(rows), thumbnails=np.array([fact.thumbnail for fact in facts]))
+        np.savez(stream, facts=facts, thumbnails=look.thumbnails)
+

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from mvdefect.data import duplicates
-from mvdefect.data.duplicates import group_near_duplicates, normalise_thumbnails
+from mvdefect.data.duplicates import (
+    find_near_duplicates,
+    group_near_duplicates,
+    lay_in_pose,
+    normalise_thumbnails,
+)
 from mvdefect.data.images import make_thumbnail
 from tests.conftest import make_texture
 
@@ -34,19 +39,71 @@ def test_links_are_transitive() -> None:
     thumbnails = np.clip(drift, 0, 255).astype(np.uint8)
     vectors = normalise_thumbnails(thumbnails)
     assert vectors[0] @ vectors[-1] < 0.98  # the ends alone would not be linked
-    assert set(group(list(thumbnails)).codes) == {0}
+    others = [make_thumbnail(make_texture(seed, 96, 96)) for seed in range(30)]
+    assert group([*thumbnails, *others]).codes.tolist() == [0] * 12 + list(range(1, 31))
 
 
-def test_blocks_give_what_the_whole_matrix_gives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, "BLOCK_ROWS", 7)
+def find_by_brute_force(thumbnails: np.ndarray, min_correlation: float) -> dict[tuple[int, int], float]:
+    """Return the best correlation of each pair above the limit, by NumPy's own corrcoef."""
+    count = len(thumbnails)
+    best = np.full((count, count), -1.0)
+    for pose in range(8):
+        posed = [np.rot90(image[:, ::-1] if pose >= 4 else image, pose % 4) for image in thumbnails]
+        flat = np.concatenate([np.reshape(posed, (count, -1)), thumbnails.reshape(count, -1)])
+        best = np.maximum(best, np.corrcoef(flat.astype(float))[:count, count:])
+    return {
+        (i, j): best[i, j] for i in range(count) for j in range(i + 1, count) if best[i, j] > min_correlation
+    }
+
+
+@pytest.fixture
+def posed_copies() -> np.ndarray:
     rng = np.random.default_rng(1)
-    base = rng.uniform(0, 255, (15, 24, 24))
-    near = np.clip(np.concatenate([base, base + rng.normal(0, 9, base.shape)]), 0, 255).astype(np.uint8)
-    codes = group(list(near)).codes
-    vectors = near.reshape(len(near), -1).astype(np.float64)
-    linked = np.corrcoef(vectors) > 0.98
-    assert linked.sum() > len(near)
-    assert np.array_equal(linked, codes[:, None] == codes[None, :])
+    base = rng.uniform(0, 255, (40, 24, 24))
+    base = np.array([np.convolve(image.ravel(), np.ones(5) / 5, "same").reshape(24, 24) for image in base])
+    copies = [np.rot90(image[:, ::-1] if k % 2 else image, k // 2) for k, image in enumerate(base[:8])]
+    noisy = np.array([*copies, *base[8:16]]) + rng.normal(0, 3, (16, 24, 24))
+    return np.clip(np.concatenate([base, noisy]), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("exact_search_images", [0, 10_000])
+def test_links_are_those_of_all_pairs(
+    posed_copies: np.ndarray, exact_search_images: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duplicates, "EXACT_SEARCH_IMAGES", exact_search_images)
+    monkeypatch.setattr(duplicates, "BLOCK_ROWS", 7)
+    links = find_near_duplicates(posed_copies, ["nut"] * len(posed_copies), 0.95)
+    found = dict(
+        zip(zip(links.first.tolist(), links.second.tolist(), strict=True), links.correlation, strict=True)
+    )
+    expected = find_by_brute_force(posed_copies, 0.95)
+    assert len(expected) == 16
+    assert list(found) == sorted(expected)
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_link_says_how_the_first_must_be_laid_to_look_like_the_second(posed_copies: np.ndarray) -> None:
+    links = find_near_duplicates(posed_copies, ["nut"] * len(posed_copies), 0.95)
+    assert set(links.pose.tolist()) == set(range(8))
+    for first, second, pose in zip(links.first, links.second, links.pose, strict=True):
+        laid = lay_in_pose(posed_copies[first : first + 1], pose)[0]
+        assert np.corrcoef(laid.ravel(), posed_copies[second].ravel())[0, 1] > 0.95
+
+
+def test_a_large_group_is_found_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "NEIGHBOURS", 2)
+    rng = np.random.default_rng(0)
+    part = rng.uniform(60, 190, (24, 24))
+    again = part + rng.normal(0, 2, (30, 24, 24))
+    others = [make_thumbnail(make_texture(seed, 96, 96)) for seed in range(40)]
+    thumbnails = np.array([*again.round().astype(np.uint8), *others])
+    links = find_near_duplicates(thumbnails, ["nut"] * 70)
+    assert len(links.first) == 30 * 29 // 2
+    assert links.second.max() == 29
+
+
+def test_no_images_no_links() -> None:
+    assert len(find_near_duplicates(np.zeros((0, 24, 24), np.uint8), []).first) == 0
 
 
 def test_identical_files_are_joined_though_blank_and_in_other_categories() -> None:
@@ -71,7 +128,7 @@ def test_parts_that_cannot_be_told_apart_are_kept_apart_and_told() -> None:
     shades = [np.clip(fixture + number % 2 * 40, 0, 255) for number in range(40)]
     found = group(shades, [str(number // 2) for number in range(40)])
     assert len(set(found.codes)) == 20
-    assert "only identical files" in found.notes[0]
+    assert "all look alike" in found.notes[0]
 
 
 @pytest.mark.slow

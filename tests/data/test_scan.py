@@ -31,7 +31,7 @@ def test_facts_are_those_of_the_files(tmp_path: Path) -> None:
 def test_files_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     records = read_records(write_class_folders(tmp_path / "nut"))
     first = scan_images(records)
-    monkeypatch.setattr(scan_module, "_read_all", lambda _: pytest.fail("read again"))
+    monkeypatch.setattr(scan_module, "read_file_facts", lambda _: pytest.fail("read again"))
     second = scan_images(records)
     assert second.sha256 == first.sha256
     assert np.array_equal(second.thumbnails, first.thumbnails)
