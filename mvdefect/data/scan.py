@@ -134,4 +134,3 @@ def _store_look(path: Path, look: FirstLook) -> None:
     facts = np.frombuffer(FACTS.dump_json(look.facts), np.uint8)
     with replace_file(path) as partial, partial.open("wb") as stream:
         np.savez(stream, facts=facts, thumbnails=look.thumbnails)
-
