@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mvdefect.config import FitConfig, StageConfig
-from mvdefect.data.synthetic import write_parts
+from mvdefect.data.synthetic.write import write_parts
 from mvdefect.runs import RunFolder
 from mvdefect.workflow import fit_inspector
 

@@ -32,7 +32,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(scope="session")
 def parts_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two drawn products, 20 good and 4 × 5 defective images each, 64 pixels."""
-    from mvdefect.data.synthetic import write_parts
+    from mvdefect.data.synthetic.write import write_parts
 
     return write_parts(tmp_path_factory.mktemp("data") / "parts", good=20, defective_per_type=5, size_px=64)
 

@@ -11,7 +11,7 @@ import pytest
 
 from mvdefect import cli
 from mvdefect.config import FitConfig, StageConfig
-from mvdefect.data.synthetic import write_parts
+from mvdefect.data.synthetic.write import write_parts
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

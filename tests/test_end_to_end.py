@@ -88,7 +88,7 @@ def test_overwriting_replaces_a_run(tiny_config: FitConfig, tmp_path: Path) -> N
 def test_broken_files_can_be_left_out_of_a_fit(
     tiny_config: FitConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from mvdefect.data.synthetic import write_parts
+    from mvdefect.data.synthetic.write import write_parts
 
     root = write_parts(tmp_path / "parts", good=12, defective_per_type=4, size_px=64)
     broken = root / "washer" / "train" / "good" / "007.png"

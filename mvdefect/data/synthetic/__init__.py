@@ -1,0 +1,1 @@
+"""Procedurally drawn parts and defects, with exact masks and with faults planted on request."""
