@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-import contextlib
+import fcntl
 import hashlib
-import io
+import json
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 
-from mvdefect.data.images import Pixels, ResizeMethod, decode_image, decode_mask, resize_image
+from mvdefect.data.beam import SPEC_SUFFIX, write_shards_with_beam
+from mvdefect.data.images import ResizeMethod
 from mvdefect.data.records import Record
-from mvdefect.data.scan import Scan
-from mvdefect.errors import ImageError
+from mvdefect.data.shards import NAME, SPLIT, ShardFacts, ShardSpec, plan_shards, read_facts, write_shard
+from mvdefect.errors import ConfigError, ImageError, list_some
 from mvdefect.parallel import map_in_threads
-from mvdefect.paths import cache_dir
-from mvdefect.progress import logger, track
+from mvdefect.paths import cache_dir, write_text
+from mvdefect.progress import logger, show_steps
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow_datasets as tfds
 
-SPLIT = "images"
-FORMAT_VERSION = "1.0.0"
-PNG_COMPRESSION = 3
+THREADS = "threads"
+FORMAT_VERSION = "2.0.0"
+DATASET_INFO = "dataset_info.json"  # without it TFDS reads nothing
+NOTE = "preparation.json"
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -46,103 +49,179 @@ class PreparedStore:
     count: int
 
 
-class PreparedImages(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
-    """TFDS builder of a prepared store; its one split holds every image, sorted by id."""
-
-    VERSION = tfds.core.Version(FORMAT_VERSION)
-
-    def __init__(self, records: Sequence[Record], size_px: int, method: ResizeMethod, data_dir: Path) -> None:
-        self._records = records
-        self._size_px = size_px
-        self._method = method
-        super().__init__(data_dir=str(data_dir))
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        size_px = self._size_px
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description="Photographs of manufactured products at working size, with pixel masks of defects.",
-            features=tfds.features.FeaturesDict(
-                {
-                    "id": tfds.features.Text(),
-                    "image": tfds.features.Image(shape=(size_px, size_px, 3), encoding_format="png"),
-                    "mask": tfds.features.Image(shape=(size_px, size_px, 1), encoding_format="png"),
-                    "has_mask": np.bool_,
-                    "label": tfds.features.ClassLabel(names=["good", "defective"]),
-                    "category": tfds.features.Text(),
-                    "defect_type": tfds.features.Text(),
-                }
-            ),
-            supervised_keys=("image", "label"),
-            disable_shuffling=True,
-        )
-
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        del dl_manager  # nothing is downloaded
-        return {SPLIT: self._generate_examples()}
-
-    def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        examples = map_in_threads(self._make_example, self._records)
-        yield from enumerate(track(examples, "Preparing images", len(self._records)))
-
-    def _make_example(self, record: Record) -> dict[str, Any]:
-        try:
-            image = resize_image(decode_image(record.path.read_bytes()), self._size_px, self._method)
-            mask = self._make_mask(record)
-        except (ImageError, OSError) as error:
-            raise ImageError(f"{record.path} changed since it was first read: {error}") from error
-        return {
-            "id": record.id,
-            "image": io.BytesIO(_encode_png(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))),
-            "mask": io.BytesIO(_encode_png(mask)),
-            "has_mask": record.mask_path is not None,
-            "label": record.label,
-            "category": record.category,
-            "defect_type": record.defect_type,
-        }
-
-    def _make_mask(self, record: Record) -> Pixels:
-        if record.mask_path is None:
-            return np.zeros((self._size_px, self._size_px), np.uint8)
-        mask = decode_mask(record.mask_path.read_bytes()).astype(np.uint8) * np.uint8(255)
-        return resize_image(mask, self._size_px, self._method)
-
-
-def prepare_images(scan: Scan, size_px: int, method: ResizeMethod) -> PreparedStore:
+def prepare_images(
+    records: Sequence[Record],
+    size_px: int,
+    method: ResizeMethod,
+    *,
+    out: Path | None = None,
+    runner: str = THREADS,
+    runner_options: Sequence[str] = (),
+    skip_broken: bool = False,
+) -> PreparedStore:
     """Shrink every photograph and mask to the working size and store them, without loss.
 
-    The store lies in the cache and is made anew only when a file, a label, the size or the method has
-    changed. It is written aside and renamed, so a half-made store is never taken for a whole one.
+    The store is made anew only when a file, a label, the size or the method has changed. It is written
+    shard by shard; what was finished before an interrupt is kept, and only the rest is done. Its
+    `dataset_info.json` comes last, and without it nothing reads the store.
 
     Args:
-        scan: The photographs, sorted by id.
+        records: The photographs, sorted by id.
         size_px: Height and width of the result.
         method: See `mvdefect.data.images.resize_image`.
+        out: Where the store goes: a new or empty folder, or one that holds this very preparation. By
+            default it lies in the cache.
+        runner: "threads" for one thread a core, or a runner of Apache Beam, as in "FlinkRunner".
+        runner_options: Options for Beam's runner, as in `["--flink_master=host:8081"]`.
+        skip_broken: Leave unreadable images out (and say so) instead of stopping.
 
     Raises:
-        ImageError: A file that could be read during the scan cannot be read any more.
+        ImageError: There is nothing to store, or an image or its mask cannot be read and `skip_broken`
+            is off; it names them. All others have been stored by then.
+        ConfigError: `out` holds something else, or the runner cannot be had.
+        OSError: A photograph is gone, or the disk is full.
     """
-    data_dir = cache_dir("prepared") / _make_key(scan, size_px, method)
-    tfds.disable_progress_bar()
-    builder = PreparedImages(scan.records, size_px, method, data_dir)
-    path = Path(builder.data_path)
-    if path.exists():
+    key = _make_key(records, size_px, method)
+    path = (out or cache_dir("prepared") / key).absolute()
+    specs = plan_shards(records, path, size_px, method)
+    _check_folder(path, key)
+    if _is_finished(path, specs):
         logger.info("prepared images found in %s", path)
-    else:
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints; stdout belongs to data
-            builder.download_and_prepare()
-        logger.info("prepared %d images at %d pixels in %s", len(scan.records), size_px, path)
-    return PreparedStore(path, size_px, len(scan.records))
+        return PreparedStore(path, size_px, _count_images(specs, skip_broken))
+    with _claim_folder(path, key):
+        if not _is_finished(path, specs):  # another process may have been at it
+            _write_missing_shards(specs, runner, runner_options)
+        count = _count_images(specs, skip_broken)
+        _finish(path, specs, size_px)
+    logger.info("prepared %d images at %d pixels in %s", count, size_px, path)
+    return PreparedStore(path, size_px, count)
 
 
-def _make_key(scan: Scan, size_px: int, method: ResizeMethod) -> str:
+def _make_key(records: Sequence[Record], size_px: int, method: ResizeMethod) -> str:
+    """Hash all that decides what the store holds; files by path, size and modification time."""
+    folders: dict[Path, Path] = {}
     key = hashlib.sha256(f"{FORMAT_VERSION} {size_px} {method}\n".encode())
-    for record, sha256 in zip(scan.records, scan.sha256, strict=True):
-        mask = hashlib.sha256(record.mask_path.read_bytes()).hexdigest() if record.mask_path else "-"
-        key.update(f"{record.id}\0{record.stratum}\0{sha256}\0{mask}\n".encode())
+    for record in records:
+        key.update(f"{record.id}\0{record.stratum}\n".encode())
+        for path in filter(None, (record.path, record.mask_path)):
+            if path.parent not in folders:
+                folders[path.parent] = path.parent.resolve()
+            status = path.stat()
+            name = folders[path.parent] / path.name
+            key.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return key.hexdigest()[:32]
 
 
-def _encode_png(image: Pixels) -> bytes:
-    encoded: bytes = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, PNG_COMPRESSION])[1].tobytes()
-    return encoded
+def _is_finished(path: Path, specs: Sequence[ShardSpec]) -> bool:
+    return (path / DATASET_INFO).is_file() and None not in map(read_facts, specs)
+
+
+def _check_folder(path: Path, key: str) -> None:
+    """See to it that nothing else is overwritten."""
+    if not path.exists():
+        return
+    try:
+        held = json.loads((path / NOTE).read_text(encoding="utf-8"))["key"]
+    except (OSError, ValueError, KeyError, TypeError):
+        held = None
+    if held != key and not (path.is_dir() and {file.name for file in path.iterdir()} <= {LOCK}):
+        raise ConfigError(
+            "the folder of a prepared store must be new, empty, or hold the same photographs at the same "
+            f"size; remove it or name another. Received: {path}"
+        )
+
+
+@contextmanager
+def _claim_folder(path: Path, key: str) -> Iterator[None]:
+    """Keep other processes from preparing the same store at the same time."""
+    path.mkdir(parents=True, exist_ok=True)
+    with (path / LOCK).open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.info("another process prepares these images; waiting for it")
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        except OSError:  # some network file systems know no locks; shards are whole even so
+            logger.warning("%s cannot be locked; prepare it from one process at a time", path)
+        _check_folder(path, key)
+        write_text(path / NOTE, json.dumps({"key": key, "format": FORMAT_VERSION}) + "\n")
+        yield
+        (path / LOCK).unlink(missing_ok=True)
+
+
+def _write_missing_shards(specs: Sequence[ShardSpec], runner: str, options: Sequence[str]) -> None:
+    missing = [spec for spec in specs if read_facts(spec) is None]
+    if len(missing) < len(specs):
+        logger.info("%d of %d shards are there already", len(specs) - len(missing), len(specs))
+    if runner == THREADS:
+        with show_steps("Preparing images", sum(len(spec.records) for spec in missing)) as advance:
+            for _ in map_in_threads(lambda spec: write_shard(spec, advance), missing):
+                pass
+    elif missing:
+        write_shards_with_beam(missing, runner, options)
+    lost = sum(read_facts(spec) is None for spec in missing)
+    if lost:
+        raise ConfigError(
+            f"{runner} has ended, but {lost} of {len(missing)} shards are not in {specs[0].path.parent}: "
+            "each worker must see this folder and the photographs under the same paths"
+        )
+
+
+def _count_images(specs: Sequence[ShardSpec], skip_broken: bool) -> int:
+    """Count what is stored, and say which photographs are not."""
+    facts = _collect_facts(specs)
+    count = sum(fact.count for fact in facts)
+    broken = [fault for fact in facts for fault in fact.broken]
+    if broken and not skip_broken:
+        raise ImageError(
+            f"{len(broken)} file(s) cannot be used. Mend or remove them, or leave them out with "
+            f"--skip-broken: {list_some(broken)}"
+        )
+    if not count:
+        raise ImageError(f"there is no image to prepare. Received: {len(broken)} file(s), all broken")
+    if broken:
+        logger.warning("left out %d file(s) that cannot be used: %s", len(broken), list_some(broken))
+    return count
+
+
+def _collect_facts(specs: Sequence[ShardSpec]) -> list[ShardFacts]:
+    return [fact for fact in map(read_facts, specs) if fact is not None]
+
+
+def _finish(path: Path, specs: Sequence[ShardSpec], size_px: int) -> None:
+    """Remove what interrupts left behind, and write the metadata of TFDS; the file it reads first, last."""
+    for file in (*path.glob(".*"), *path.glob(f"*{SPEC_SUFFIX}")):
+        if file.name != LOCK:
+            file.unlink(missing_ok=True)
+    facts = _collect_facts(specs)
+    identity = tfds.core.DatasetIdentity(NAME, tfds.core.Version(FORMAT_VERSION), str(path), "")
+    info = tfds.core.DatasetInfo(
+        builder=identity,
+        description="Photographs of manufactured products at working size, with pixel masks of defects.",
+        features=_describe_features(size_px),
+        supervised_keys=("image", "label"),
+        disable_shuffling=True,
+    )
+    info.set_file_format(tfds.core.FileFormat.TFRECORD)
+    lengths = [fact.count for fact in facts]
+    split = tfds.core.SplitInfo(SPLIT, lengths, sum(fact.size_bytes for fact in facts))
+    info.set_splits(tfds.core.SplitDict([split]))
+    with tempfile.TemporaryDirectory(prefix=".metadata", dir=path) as aside:
+        info.write_to_directory(aside)
+        files = sorted(Path(aside).iterdir(), key=lambda file: file.name == DATASET_INFO)
+        for file in files:
+            file.replace(path / file.name)
+
+
+def _describe_features(size_px: int) -> tfds.features.FeaturesDict:
+    return tfds.features.FeaturesDict(
+        {
+            "id": tfds.features.Text(),
+            "image": tfds.features.Image(shape=(size_px, size_px, 3), encoding_format="png"),
+            "mask": tfds.features.Image(shape=(size_px, size_px, 1), encoding_format="png"),
+            "has_mask": np.bool_,
+            "label": tfds.features.ClassLabel(names=["good", "defective"]),
+            "category": tfds.features.Text(),
+            "defect_type": tfds.features.Text(),
+        }
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -37,14 +38,17 @@ class FirstLook:
     facts: tuple[FileFacts, ...]
     thumbnails: NDArray[np.uint8]
 
-    def select_usable(self) -> FirstLook:
-        """Leave out the files that cannot be read."""
-        kept = [index for index, fact in enumerate(self.facts) if not fact.fault]
+    def select(self, kept: Sequence[bool]) -> FirstLook:
+        """Return the rows where `kept` is true."""
         return FirstLook(
-            tuple(self.records[index] for index in kept),
-            tuple(self.facts[index] for index in kept),
-            self.thumbnails[kept],
+            tuple(compress(self.records, kept)),
+            tuple(compress(self.facts, kept)),
+            self.thumbnails[np.asarray(kept, bool)],
         )
+
+    def select_readable(self) -> FirstLook:
+        """Leave out the images that cannot be read; their masks do not count."""
+        return self.select([not facts.fault for facts in self.facts])
 
 
 @dataclass(frozen=True)
@@ -84,13 +88,24 @@ def scan_images(records: Sequence[Record], skip_broken: bool = False) -> Scan:
         )
     if broken:
         logger.warning("left out %d file(s) that cannot be used: %s", len(broken), list_some(broken))
-    kept = [index for index, fault in enumerate(faults) if not fault]
+    return make_scan(look.select([not fault for fault in faults]))
+
+
+def make_scan(look: FirstLook) -> Scan:
+    """Return what a split needs to know of readable files."""
     return Scan(
-        records=tuple(records[index] for index in kept),
-        sha256=tuple(look.facts[index].sha256 for index in kept),
-        thumbnails=look.thumbnails[kept],
-        sizes_px=np.array([look.facts[index].size_px for index in kept], np.int64).reshape(-1, 2),
+        records=look.records,
+        sha256=tuple(facts.sha256 for facts in look.facts),
+        thumbnails=look.thumbnails,
+        sizes_px=np.array([facts.size_px for facts in look.facts], np.int64).reshape(-1, 2),
     )
+
+
+def hash_files(records: Sequence[Record]) -> dict[str, str]:
+    """Return the SHA-256 of each image file by id, in hexadecimal; nothing is decoded."""
+    hashes = map_in_threads(lambda record: hashlib.sha256(record.path.read_bytes()).hexdigest(), records)
+    names = [record.id for record in records]
+    return dict(zip(names, track(hashes, "Hashing photographs", len(names)), strict=True))
 
 
 def look_at_files(records: Sequence[Record]) -> FirstLook:

@@ -6,23 +6,21 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from mvdefect.data.duplicates import Indices, group_near_duplicates
+from mvdefect.data.duplicates import Indices
 from mvdefect.data.records import GOOD, count_by_stratum
 from mvdefect.data.scan import Scan
-from mvdefect.errors import SplitError
+from mvdefect.errors import SplitError, list_some
 from mvdefect.paths import write_text
 
 PARTS = ("train", "val", "test")
-FRACTIONS = (0.6, 0.2, 0.2)
-MIN_IMAGES_PER_CLASS = 10
-MIN_IMAGES_PER_PART = 2
-MAX_SHARE_DEVIATION = 0.1
+LEFT_OUT = ""
+MAX_NAMED_FILES = 5
 
 
 @dataclass(frozen=True)
@@ -52,9 +50,9 @@ class SplitPlan:
     """Who trains, who validates and who tests; two plans are one when their digests agree.
 
     Attributes:
-        protocol: What a figure measured on this plan means, as in "closed-set".
-        seed: What the plan was drawn from.
-        rows: One row an image, sorted by id.
+        protocol: What a figure measured on this plan means, as in "closed-set" or "kfold 2 of 5".
+        seed: What the plan was drawn from; 0 where nothing is drawn.
+        rows: One row an image, sorted by id. Images that the protocol leaves out have no row.
         notes: Compromises and warnings that a reader of any figure should know.
     """
 
@@ -74,33 +72,68 @@ class SplitPlan:
         return tuple(row for row in self.rows if row.part == part)
 
 
-def assign_closed_set(scan: Scan, seed: int, min_correlation: float = 0.98) -> SplitPlan:
-    """Draw a `closed-set` plan: every category and defect type in all parts, 60/20/20.
+@dataclass(frozen=True)
+class PlanDifferences:
+    """How the files at hand differ from those that a plan was made for; ids, each tuple sorted.
 
-    Groups of near-duplicates and identical files stay whole. They are dealt from the largest to the
-    smallest, in seeded order among equals, each to the part that lacks most of what the group holds.
+    Attributes:
+        missing: In the plan, but not at hand.
+        changed: At hand, but with other content.
+        added: At hand, but not in the plan. Harmless where the protocol leaves images out.
+    """
+
+    missing: tuple[str, ...]
+    changed: tuple[str, ...]
+    added: tuple[str, ...]
+
+
+def make_rows(scan: Scan, groups: Indices, parts: Iterable[str]) -> tuple[PlanRow, ...]:
+    """Make the rows of a plan.
 
     Args:
         scan: The photographs, sorted by id.
-        seed: Another seed, another draw.
-        min_correlation: Above this correlation of thumbnails two images are near-duplicates.
+        groups: int64 of shape (n,): the group of each.
+        parts: The part of each; `LEFT_OUT` for none.
+    """
+    return tuple(
+        PlanRow(record.id, str(part), record.category, record.defect_type, int(group), sha256)
+        for record, part, group, sha256 in zip(scan.records, parts, groups, scan.sha256, strict=True)
+        if part != LEFT_OUT
+    )
+
+
+def compare_plan(plan: SplitPlan, hashes: Mapping[str, str]) -> PlanDifferences:
+    """Compare a plan with the files at hand.
+
+    Args:
+        plan: The plan.
+        hashes: The id and the SHA-256, in hexadecimal, of every file at hand.
+    """
+    planned = {row.id: row.sha256 for row in plan.rows}
+    return PlanDifferences(
+        missing=tuple(sorted(planned.keys() - hashes.keys())),
+        changed=tuple(sorted(id_ for id_ in planned.keys() & hashes.keys() if planned[id_] != hashes[id_])),
+        added=tuple(sorted(hashes.keys() - planned.keys())),
+    )
+
+
+def check_plan(plan: SplitPlan, hashes: Mapping[str, str]) -> None:
+    """Refuse files that are not those that the plan was made for; files beside them do no harm.
 
     Raises:
-        SplitError: A class has too few images, or its groups cannot be spread over the parts.
+        SplitError: A file of the plan is missing or has other content.
     """
-    _check_counts([record.label for record in scan.records])
-    found = group_near_duplicates(
-        scan.thumbnails, scan.sha256, [record.category for record in scan.records], min_correlation
-    )
-    strata = [record.stratum for record in scan.records]
-    parts = _deal_groups(found.codes, strata, np.random.default_rng(seed))
-    rows = tuple(
-        PlanRow(record.id, PARTS[part], record.category, record.defect_type, int(group), sha256)
-        for record, part, group, sha256 in zip(scan.records, parts, found.codes, scan.sha256, strict=True)
-    )
-    plan = SplitPlan("closed-set", seed, rows, found.notes + _find_gaps(rows))
-    _check_parts(plan)
-    return plan
+    found = compare_plan(plan, hashes)
+    faults = [
+        f"{len(ids)} {fault} ({list_some(ids, MAX_NAMED_FILES)})"
+        for ids, fault in ((found.missing, "missing"), (found.changed, "changed"))
+        if ids
+    ]
+    if faults:
+        raise SplitError(
+            f"the split plan {plan.digest[:12]} was made for other files: of its {len(plan.rows)} images "
+            f"{' and '.join(faults)}"
+        )
 
 
 def write_split_plan(plan: SplitPlan, csv_path: Path) -> None:
@@ -131,83 +164,30 @@ def read_split_plan(csv_path: Path) -> SplitPlan:
                 for row in csv.DictReader(stream)
             )
         plan = SplitPlan(header["protocol"], header["seed"], rows, tuple(header["notes"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        written = header["digest"]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise SplitError(f"the split plan {csv_path} cannot be read: {error}") from error
-    if plan.digest != header["digest"]:
+    if plan.digest != written:
         raise SplitError(
             f"the split plan {csv_path} was changed after it was made: its header has the digest "
-            f"{header['digest']}, its rows have {plan.digest}"
+            f"{written}, its rows have {plan.digest}"
         )
     return plan
 
 
 def _to_csv(rows: Sequence[PlanRow]) -> str:
+    names = [field.name for field in fields(PlanRow)]
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, [field.name for field in fields(PlanRow)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(map(attrgetter(*names), rows))
     return stream.getvalue()
 
 
-def _check_counts(labels: Sequence[int]) -> None:
-    defective = sum(labels)
-    for name, count in (("good", len(labels) - defective), ("defective", defective)):
-        if count < MIN_IMAGES_PER_CLASS:
-            raise SplitError(
-                f"at least {MIN_IMAGES_PER_CLASS} {name} images are needed, to train, to validate and "
-                f"to test on. Received: {count}"
-            )
+def __getattr__(name: str) -> Any:
+    # For importers that still look for the protocol here; it has moved to `protocols`.
+    if name == "assign_closed_set":
+        from mvdefect.data.protocols import assign_closed_set
 
-
-def _deal_groups(groups: Indices, strata: Sequence[str], rng: np.random.Generator) -> Indices:
-    """Return the part (an index into `PARTS`) of each image.
-
-    Each group goes where it lowers chi-square most, the distance between what the parts hold of each
-    stratum and what they should hold.
-    """
-    _, stratum = np.unique(np.asarray(strata, dtype=str), return_inverse=True)
-    held = np.zeros((groups.max() + 1, stratum.max() + 1))  # images of each group in each stratum
-    np.add.at(held, (groups, stratum), 1)
-    wanted = np.outer(FRACTIONS, held.sum(axis=0))  # (part, stratum)
-    dealt = np.zeros_like(wanted)
-    part_of_group = np.zeros(len(held), np.int64)
-    shuffled = rng.permutation(len(held))
-    for group in shuffled[np.argsort(-held[shuffled].sum(axis=1), kind="stable")]:
-        excess = dealt - wanted
-        change = ((excess + held[group]) ** 2 - excess**2) / wanted
-        filled = (dealt / wanted)[:, held[group] > 0].sum(axis=1)  # among equals, the emptiest part
-        part_of_group[group] = part = int(np.lexsort([filled, change.sum(axis=1).round(9)])[0])
-        dealt[part] += held[group]
-    return part_of_group[groups]
-
-
-def _find_gaps(rows: Sequence[PlanRow]) -> tuple[str, ...]:
-    """Say which defect types are missing in a part, or are far from their share in it."""
-    notes = []
-    for stratum in sorted({row.stratum for row in rows}):
-        members = [row for row in rows if row.stratum == stratum]
-        counts = {part: sum(row.part == part for row in members) for part in PARTS}
-        groups = len({row.group for row in members})
-        held = ", ".join(f"{count} in {part}" for part, count in counts.items())
-        if 0 in counts.values():
-            notes.append(f"{stratum} is not in every part: {len(members)} images in {groups} groups: {held}")
-            continue
-        shares = [counts[part] / len(members) - share for part, share in zip(PARTS, FRACTIONS, strict=True)]
-        if max(map(abs, shares)) > MAX_SHARE_DEVIATION and len(members) >= MIN_IMAGES_PER_CLASS:
-            notes.append(
-                f"{stratum} could not be divided 60/20/20 without tearing groups of near-duplicates: {held}"
-            )
-    return tuple(notes)
-
-
-def _check_parts(plan: SplitPlan) -> None:
-    for part in PARTS:
-        labels = [row.label for row in plan.select(part)]
-        for name, count in (("good", labels.count(0)), ("defective", labels.count(1))):
-            if count < MIN_IMAGES_PER_PART:
-                total = {row.group for row in plan.rows if row.label == (name == "defective")}
-                raise SplitError(
-                    f"each part needs at least {MIN_IMAGES_PER_PART} {name} images, but the {name} images "
-                    f"form only {len(total)} groups that must stay whole (near-duplicates), and {part} "
-                    f"got {count}. Add photographs of other parts"
-                )
+        return assign_closed_set
+    raise AttributeError(name)

@@ -59,7 +59,7 @@ def write_report(folder: RunFolder, store: PreparedStore) -> None:
     ids = {row.id for rows in galleries.values() for row in rows}
     pictures = read_pictures(Source(store, plan, evaluation.part), ids)
     html = (
-        _environment()
+        make_environment()
         .get_template("report.html")
         .render(
             evaluation=evaluation,
@@ -68,7 +68,7 @@ def write_report(folder: RunFolder, store: PreparedStore) -> None:
                 (FIGURE_NAMES[name], format_figure(found)) for name, found in evaluation.figures.items()
             ],
             counts=[(words, format_count(evaluation.confusion[name])) for name, words in COUNT_NAMES.items()],
-            plots={title: _to_data_uri(path.read_bytes(), "png") for title, path in figures.items()},
+            plots={title: to_data_uri(path.read_bytes(), "png") for title, path in figures.items()},
             galleries={
                 title: [Picture(row, _draw_picture(*pictures[row.id])) for row in rows]
                 for title, rows in galleries.items()
@@ -81,7 +81,8 @@ def write_report(folder: RunFolder, store: PreparedStore) -> None:
     write_text(folder.report, html)
 
 
-def _environment() -> jinja2.Environment:
+def make_environment() -> jinja2.Environment:
+    """Return the environment in which this package's templates are rendered."""
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -115,8 +116,9 @@ def _draw_picture(image: Pixels, mask: Pixels) -> str:
     )
     drawn = cv2.drawContours(np.ascontiguousarray(shrunk[:, :, ::-1]), outlines, -1, (60, 200, 255), 1)
     encoded = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, 88])[1]
-    return _to_data_uri(encoded.tobytes(), "jpeg")
+    return to_data_uri(encoded.tobytes(), "jpeg")
 
 
-def _to_data_uri(encoded: bytes, kind: str) -> str:
+def to_data_uri(encoded: bytes, kind: str) -> str:
+    """Return an image that lies inside the page itself."""
     return f"data:image/{kind};base64,{base64.b64encode(encoded).decode()}"

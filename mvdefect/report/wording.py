@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from mvdefect.audit.findings import Audit, Severity
 from mvdefect.evaluation.evaluate import Evaluation
 from mvdefect.evaluation.metrics import Figure
 
@@ -53,3 +54,16 @@ def describe_verdict(evaluation: Evaluation) -> str:
         f"{figures['accuracy'].value:.1%} of the photographs; always naming the larger class would be right "
         f"for {majority:.1%}."
     )
+
+
+def describe_audit(audit: Audit) -> str:
+    """Say in one or two sentences whether a data set can be trusted."""
+    errors, warnings = audit.count(Severity.ERROR), audit.count(Severity.WARNING)
+    if errors:
+        return (
+            f"{errors} error(s) and {warnings} warning(s): mend the errors before training, "
+            "or the figures will be wrong."
+        )
+    if warnings:
+        return f"No error, {warnings} warning(s): read them before you believe a figure."
+    return "No error and no warning: nothing speaks against these photographs."

@@ -1,68 +1,20 @@
-"""The command line: thin commands over the library; nothing heavy is imported before it is needed."""
+"""The commands that make an inspector and measure it."""
 
 from __future__ import annotations
 
 import json
-import logging
-import sys
-import traceback
-import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mvdefect import __version__
-from mvdefect.errors import MvdefectError
+from mvdefect.cli.work import PATH, start_work
 
 if TYPE_CHECKING:
     from mvdefect.evaluation.evaluate import Evaluation
 
-EXIT_TROUBLE = 2
-DEBUG = "--debug"
-PATH = click.Path(path_type=Path)
 
-
-def main(args: Sequence[str] | None = None) -> None:
-    """Run a command; what goes wrong ends in one line on stderr and exit code 2, not in a traceback.
-
-    `--debug` may stand anywhere on the command line.
-    """
-    given = list(sys.argv[1:] if args is None else args)
-    debug = DEBUG in given
-    try:
-        code = commands.main([arg for arg in given if arg != DEBUG], standalone_mode=False, obj=debug)
-        sys.exit(code or 0)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-    except click.ClickException as error:
-        click.echo(f"Error: {error.format_message()}", err=True)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted. The same command goes on where a fit stopped.", err=True)
-    except Exception as error:
-        if debug:
-            traceback.print_exc()
-        click.echo(f"Error: {_describe(error)}", err=True)
-    sys.exit(EXIT_TROUBLE)
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="mvdefect")
-@click.option(DEBUG, is_flag=True, expose_value=False, help="Show tracebacks and native messages.")
-def commands() -> None:
-    """Learn to tell good products from defective ones, from photographs.
-
-    \b
-    Try it without any data:
-      mvdefect demo
-    Train an inspector on a folder of photographs, and measure it again:
-      mvdefect fit --data photographs --backbone densenet121 --run runs/first
-      mvdefect evaluate runs/first
-    """
-
-
-@commands.command()
+@click.command()
 @click.option("--data", type=PATH, help="Folder of photographs: MVTec AD's tree, or good/ and <type>/.")
 @click.option("--category", "categories", multiple=True, help="Product to use; repeatable. Default: all.")
 @click.option("--backbone", help="resnet50, efficientnetb0, densenet121, mobilenetv2 or small_cnn.")
@@ -116,7 +68,7 @@ def fit(
     }
     config = load_config(config_path, overrides, assignments)
     name = f"{config.data.resolve().name}-{config.backbone}-seed{config.seed}" if config.data else "run"
-    workflow = _start_work(debug)
+    workflow = start_work(debug)
     from mvdefect.evaluation.evaluate import evaluate_run
 
     folder = workflow.fit_inspector(config, run or Path("runs") / name, overwrite)
@@ -124,7 +76,7 @@ def fit(
     _say_where(folder)
 
 
-@commands.command()
+@click.command()
 @click.argument("run", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def evaluate(run: Path, as_json: bool) -> None:
@@ -144,7 +96,7 @@ def evaluate(run: Path, as_json: bool) -> None:
         _show(evaluation, run)
 
 
-@commands.command()
+@click.command()
 @click.option("--out", type=PATH, default=Path("mvdefect-demo"), show_default=True, help="Where all goes.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier demo.")
 @click.pass_obj
@@ -155,7 +107,7 @@ def demo(debug: bool, /, out: Path, overwrite: bool) -> None:
     Example:
       mvdefect demo --out somewhere
     """
-    _start_work(debug)
+    start_work(debug)
     from mvdefect.demo import WEIGHTS_NOTE, run_demo
     from mvdefect.evaluation.evaluate import evaluate_run
 
@@ -164,26 +116,6 @@ def demo(debug: bool, /, out: Path, overwrite: bool) -> None:
     click.echo(WEIGHTS_NOTE)
     click.echo(f"photographs   {out / 'data'}")
     _say_where(folder)
-
-
-def _start_work(debug: bool) -> Any:
-    """Set up logging and TensorFlow, and return the library's main module."""
-    from rich.console import Console
-    from rich.logging import RichHandler
-
-    from mvdefect.backend import load_tensorflow
-    from mvdefect.progress import logger
-
-    handler = RichHandler(console=Console(stderr=True), show_path=False, log_time_format="%X")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    warnings.filterwarnings("ignore", module="PIL")  # on files that end as errors of ours or not at all
-    logger.propagate = False  # libraries give the root logger handlers of their own
-
-    load_tensorflow(verbose=debug)
-    from mvdefect import workflow
-
-    return workflow
 
 
 def _show(evaluation: Evaluation, run: Path) -> None:
@@ -203,12 +135,3 @@ def _show(evaluation: Evaluation, run: Path) -> None:
 def _say_where(folder: Any) -> None:
     click.echo(f"run           {folder.path}")
     click.echo(f"report        {folder.report}")
-
-
-def _describe(error: Exception) -> str:
-    if isinstance(error, MvdefectError):
-        return str(error)
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    lines = str(error).strip().splitlines()
-    return f"unexpected {type(error).__name__}: {lines[0] if lines else ''} (more with {DEBUG})"

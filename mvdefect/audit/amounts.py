@@ -1,0 +1,126 @@
+"""How much there is, what can be measured with it, and which photographs are unlike all others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+
+from mvdefect.audit.findings import Finding, ProtocolCheck, Severity
+from mvdefect.data.duplicates import Groups
+from mvdefect.data.protocols import draw_plans
+from mvdefect.data.records import GOOD, Record, count_by_stratum
+from mvdefect.data.scan import FirstLook, Scan
+from mvdefect.data.splits import SplitPlan
+from mvdefect.errors import SplitError
+from mvdefect.evaluation.metrics import wilson_interval
+
+RARE_TYPE = 5  # images
+TRIED = (  # protocol, k, n
+    ("closed-set", None, None),
+    ("unseen-type", None, None),
+    ("label-budget", 5, None),
+    ("kfold", None, 5),
+    ("official", None, None),
+)
+EXAMPLE_RECALL = 0.9
+COARSE_SIZE_PX = 6
+MIN_IMAGES_FOR_OUTLIERS = 20
+OUTLIER_DEVIATIONS = 10.0
+MAX_OUTLIER_SHARE = 0.02
+
+
+def find_rare_types(records: Sequence[Record]) -> Iterator[Finding]:
+    """Find defect types with so few images that nothing can be said of them."""
+    rare = [
+        (stratum, f"{count} image(s)")
+        for stratum, count in count_by_stratum(records).items()
+        if count < RARE_TYPE and not stratum.endswith(f"/{GOOD}")
+    ]
+    if rare:
+        yield Finding(
+            "rare-types",
+            Severity.WARNING,
+            f"{len(rare)} defect type(s) have fewer than {RARE_TYPE} images.",
+            "Add photographs; until then the recall of these types means nothing.",
+            tuple(rare),
+        )
+
+
+def check_protocols(scan: Scan, groups: Groups) -> tuple[ProtocolCheck, ...]:
+    """Try to draw a plan of each protocol, and say what it could tell."""
+    return tuple(_try_protocol(scan, groups, *tried) for tried in TRIED)
+
+
+def report_protocols(checks: Sequence[ProtocolCheck]) -> Iterator[Finding]:
+    """Report that the default protocol, or all of them, cannot be measured."""
+    closed_set = checks[0]
+    if closed_set.is_possible:
+        return
+    others = [check.protocol for check in checks[1:] if check.is_possible]
+    yield Finding(
+        "too-few-images",
+        Severity.WARNING if others else Severity.ERROR,
+        f"No closed-set plan can be drawn, so `fit` cannot run with its defaults: {closed_set.remark}.",
+        f"Add photographs. What can be measured: {', '.join(others) or 'nothing yet'}.",
+    )
+
+
+def _try_protocol(scan: Scan, groups: Groups, protocol: str, k: int | None, n: int | None) -> ProtocolCheck:
+    name = protocol if k is None and n is None else f"{protocol} {k or n}"
+    try:
+        plans = draw_plans(scan, groups, protocol, seed=0, k=k, n=n)
+    except SplitError as error:
+        return ProtocolCheck(name, False, str(error))
+    return ProtocolCheck(name, True, _describe_power(plans))
+
+
+def _describe_power(plans: Sequence[SplitPlan]) -> str:
+    """Say how wide the interval of a recall would be; one group counts as one observation."""
+    tested = [[row for row in plan.select("test") if row.label] for plan in plans]
+    fewest = min(tested, key=len)
+    groups = len({row.group for row in fewest})
+    low, high = wilson_interval(EXAMPLE_RECALL, groups)
+    several = f"{len(plans)} plans; the smallest has " if len(plans) > 1 else ""
+    return (
+        f"{several}{len(fewest)} defective images in {groups} groups in test: a recall of "
+        f"{EXAMPLE_RECALL:.2f} would have an interval of about {low:.2f} to {high:.2f}"
+    )
+
+
+def find_outliers(look: FirstLook) -> Iterator[Finding]:
+    """Find good photographs whose brightness and coarse layout are far from all others of the product.
+
+    Each is described by 6×6 grey values; its deviation is the largest of theirs, in robust deviations
+    (1.4826 × median absolute deviation) from the median of the good photographs.
+    """
+    files = []
+    categories = np.array([record.category for record in look.records], dtype=str)
+    good = np.array([record.label == 0 for record in look.records], bool)
+    for name in np.unique(categories):
+        members = np.flatnonzero((categories == name) & good)
+        if len(members) < MIN_IMAGES_FOR_OUTLIERS:
+            continue
+        size = (COARSE_SIZE_PX, COARSE_SIZE_PX)
+        coarse = np.array(
+            [
+                cv2.resize(look.thumbnails[index], size, interpolation=cv2.INTER_AREA).ravel()
+                for index in members
+            ],
+            np.float64,
+        )
+        distance = np.abs(coarse - np.median(coarse, axis=0))
+        spread = 1.4826 * np.median(distance, axis=0) + 2  # two grey values: what any camera varies by
+        deviation = (distance / spread).max(axis=1)
+        far = np.flatnonzero(deviation > OUTLIER_DEVIATIONS)
+        if len(far) <= max(1, MAX_OUTLIER_SHARE * len(members)):  # more than that are no exceptions
+            files += [(look.records[members[i]].id, f"{deviation[i]:.0f} deviations") for i in far]
+    if files:
+        yield Finding(
+            "outliers",
+            Severity.NOTE,
+            f"{len(files)} good photograph(s) are unlike all others of their product at thumbnail size.",
+            "Look at them: a wrong product, a wrong label, or a failed exposure?",
+            tuple(files),
+        )

@@ -1,0 +1,152 @@
+"""Faults of single files: unreadable, named wrongly, unlike the others, turned, blank."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import PurePosixPath
+
+from PIL import Image
+
+from mvdefect.audit.findings import Finding, Severity
+from mvdefect.data.facts import FileFacts
+from mvdefect.data.records import Record
+from mvdefect.data.scan import FirstLook
+
+SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP"}
+
+
+def find_file_faults(look: FirstLook) -> Iterator[Finding]:
+    """Find what is wrong with files one by one, and where they differ from each other."""
+    yield from _find_unreadable(look)
+    usable = look.select_readable()
+    yield from _find_wrong_suffixes(usable)
+    yield from _find_blank(usable)
+    yield from _find_turned(usable)
+    for code, what, describe, advice in DIFFERENCES:
+        yield from _find_mixture(usable, code, what, describe, advice)
+
+
+def _find_unreadable(look: FirstLook) -> Iterator[Finding]:
+    files = [(record.id, facts.fault) for record, facts in _rows(look) if facts.fault]
+    if files:
+        yield Finding(
+            "unreadable-files",
+            Severity.ERROR,
+            f"{len(files)} file(s) cannot be read as one photograph.",
+            "Mend or remove them; `--skip-broken` leaves them out of a fit.",
+            tuple(files),
+        )
+
+
+def _find_wrong_suffixes(look: FirstLook) -> Iterator[Finding]:
+    formats = Image.registered_extensions()
+    files = []
+    for record, facts in _rows(look):
+        suffix = PurePosixPath(record.id).suffix.lower()
+        named = formats.get(suffix, "")
+        actual = facts.header.format if facts.header else ""
+        if SAME_FORMAT.get(named, named) != SAME_FORMAT.get(actual, actual):
+            files.append((record.id, f"holds {actual}"))
+    if files:
+        yield Finding(
+            "wrong-extension",
+            Severity.WARNING,
+            f"{len(files)} file(s) hold another format than their name says.",
+            "Rename them. mvdefect goes by the content, but other programs may not.",
+            tuple(files),
+        )
+
+
+def _find_blank(look: FirstLook) -> Iterator[Finding]:
+    files = [
+        (record.id, f"grey value {facts.tones.mean:.0f} throughout")
+        for record, facts in _rows(look)
+        if facts.tones and facts.tones.spread == 0
+    ]
+    if files:
+        yield Finding(
+            "blank-images",
+            Severity.WARNING,
+            f"{len(files)} photograph(s) show one even grey.",
+            "Remove them: a covered lens or a failed exposure teaches nothing.",
+            tuple(files),
+        )
+
+
+def _find_turned(look: FirstLook) -> Iterator[Finding]:
+    files = [
+        (record.id, f"EXIF orientation {facts.header.orientation}")
+        for record, facts in _rows(look)
+        if facts.header and facts.header.orientation != 1
+    ]
+    if files:
+        yield Finding(
+            "exif-rotation",
+            Severity.NOTE,
+            f"{len(files)} photograph(s) are stored turned or mirrored, and say so in EXIF.",
+            "Nothing for mvdefect, which lays them upright. Masks must fit the upright photograph.",
+            tuple(files),
+        )
+
+
+def _find_mixture(
+    look: FirstLook, code: str, what: str, describe: Callable[[FileFacts], str], advice: str
+) -> Iterator[Finding]:
+    """Tell where the photographs of one product differ in a property; those unlike the most are named."""
+    by_category: dict[str, list[tuple[Record, str]]] = defaultdict(list)
+    for record, facts in _rows(look):
+        by_category[record.category].append((record, describe(facts)))
+    files: list[tuple[str, str]] = []
+    mixtures = []
+    for category, rows in sorted(by_category.items()):
+        counts = Counter(value for _, value in rows)
+        if len(counts) == 1:
+            continue
+        ranked = sorted(counts, key=lambda value: (-counts[value], value))
+        shown = ", ".join(f"{value} ({counts[value]})" for value in ranked[:3])
+        more = f" and {len(ranked) - 3} more" if len(ranked) > 3 else ""
+        mixtures.append(f"{category}: {shown}{more}")
+        files += [(record.id, value) for record, value in rows if value != ranked[0]]
+    if mixtures:
+        yield Finding(
+            code, Severity.NOTE, f"Photographs differ in {what}: {'; '.join(mixtures)}.", advice, tuple(files)
+        )
+
+
+def _rows(look: FirstLook) -> Iterator[tuple[Record, FileFacts]]:
+    return zip(look.records, look.facts, strict=True)
+
+
+def _describe_size(facts: FileFacts) -> str:
+    return f"{facts.size_px[1]}x{facts.size_px[0]} px"
+
+
+def _describe_mode(facts: FileFacts) -> str:
+    return facts.header.mode if facts.header else ""
+
+
+def _describe_bits(facts: FileFacts) -> str:
+    return f"{facts.header.bits} bits" if facts.header else ""
+
+
+DIFFERENCES = (
+    (
+        "mixed-sizes",
+        "size",
+        _describe_size,
+        "All are brought to the working size. If good and defective ones differ in it, see the shortcuts.",
+    ),
+    (
+        "mixed-modes",
+        "colour mode",
+        _describe_mode,
+        "All are read as RGB. Make sure that good and defective ones come from the same camera settings.",
+    ),
+    (
+        "mixed-bit-depths",
+        "bit depth",
+        _describe_bits,
+        "Of 16 bits the upper 8 are used; a camera that fills only 12 of them gives dark pictures.",
+    ),
+)

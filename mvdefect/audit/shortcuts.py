@@ -1,0 +1,211 @@
+"""Shortcuts: properties of a photograph that say nothing of a defect, and yet tell good from defective.
+
+A classifier takes the easiest way. If defective parts were photographed with another camera, it learns
+the camera. A small model that sees nothing but such a property measures how far that way leads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mvdefect.audit.findings import Finding, Probe, Severity
+from mvdefect.data.duplicates import Indices
+from mvdefect.data.facts import FileFacts
+from mvdefect.data.records import Record
+from mvdefect.data.scan import FirstLook
+from mvdefect.evaluation.metrics import Figure, Sample, measure, roc_auc
+from mvdefect.parallel import count_cores
+
+WARN_ABOVE = 0.6
+CHANCE = 0.5
+FOLDS = 5
+MAX_PROBED_IMAGES = 5000
+MIN_GROUPS_PER_CLASS = 10
+UNKNOWN = Figure(float("nan"), float("nan"), float("nan"))
+
+Row = tuple[float | str, ...]
+
+
+@dataclass(frozen=True)
+class Property:
+    """A property to probe.
+
+    Attributes:
+        name: What the small model sees.
+        columns: Name of each column, with its unit.
+        read: One row of columns; text stands for a category.
+        cause: What such a difference between the classes usually comes from.
+        advice: What to do about it.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    read: Callable[[Record, FileFacts], Row]
+    cause: str
+    advice: str
+
+
+def probe_shortcuts(look: FirstLook, groups: Indices) -> tuple[Probe, ...]:
+    """Measure how well each property of `PROPERTIES` alone tells good from defective.
+
+    Grouped, stratified 5-fold cross-validation of a random forest; ROC-AUC over all held-out
+    predictions, with its interval by group bootstrap. Of more than 5,000 images, whole groups are drawn.
+
+    Args:
+        look: The readable files.
+        groups: Group of each image.
+    """
+    chosen = _draw_groups(groups)
+    labels = np.array([look.records[index].label == 1 for index in chosen], bool)
+    return tuple(_probe(look, chosen, labels, groups[chosen], seen) for seen in PROPERTIES)
+
+
+def report_shortcuts(probes: Sequence[Probe]) -> Iterator[Finding]:
+    """Warn of each property that tells good from defective better than chance allows."""
+    for seen, probe in zip(PROPERTIES, probes, strict=True):
+        auc = probe.roc_auc
+        if auc.value > WARN_ABOVE and auc.low > CHANCE:
+            yield Finding(
+                f"shortcut-{seen.name.replace(' ', '-')}",
+                Severity.WARNING,
+                f"The {seen.name} alone tells good from defective: ROC-AUC {auc.value:.2f} ({auc.low:.2f} to "
+                f"{auc.high:.2f}) where 0.50 is chance. {probe.remark} {seen.cause}",
+                f"{seen.advice} Compare every score with this one.",
+            )
+
+
+def _draw_groups(groups: Indices) -> Indices:
+    """Return the images to probe: all, or those of whole groups drawn up to the limit."""
+    if len(groups) <= MAX_PROBED_IMAGES:
+        return np.arange(len(groups))
+    order = np.random.default_rng(0).permutation(int(groups.max()) + 1)
+    sizes = np.bincount(groups)[order]
+    return np.flatnonzero(np.isin(groups, order[np.cumsum(sizes) <= MAX_PROBED_IMAGES]))
+
+
+def _probe(
+    look: FirstLook, chosen: Indices, labels: NDArray[np.bool_], groups: Indices, seen: Property
+) -> Probe:
+    rows = [seen.read(look.records[index], look.facts[index]) for index in chosen]
+    table = _encode(rows)
+    for name, members in (("good", groups[~labels]), ("defective", groups[labels])):
+        held = len(np.unique(members))
+        if held < MIN_GROUPS_PER_CLASS:
+            return Probe(
+                seen.name,
+                UNKNOWN,
+                f"not measured: {held} groups of {name} photographs, at least {MIN_GROUPS_PER_CLASS} needed",
+            )
+    if not np.ptp(table, axis=0).any():
+        return Probe(seen.name, Figure(CHANCE, CHANCE, CHANCE, "constant"), "the same for all photographs")
+    scores = _predict_held_out(table, labels, groups)
+    auc = measure(Sample(labels, scores, scores > CHANCE, groups), roc_auc)
+    return Probe(seen.name, auc, _describe_difference(seen, rows, table, labels))
+
+
+def _encode(rows: Sequence[Row]) -> NDArray[np.float64]:
+    """Return the rows as numbers, text as one column for each of its values."""
+    columns: list[NDArray[np.float64]] = []
+    for column in zip(*rows, strict=True):
+        if isinstance(column[0], str):
+            columns += [np.array(column) == value for value in sorted(set(column))]
+        else:
+            columns.append(np.array(column, float))
+    return np.stack(columns, axis=1).astype(np.float64)
+
+
+def _predict_held_out(
+    table: NDArray[np.float64], labels: NDArray[np.bool_], groups: Indices
+) -> NDArray[np.float64]:
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    scores = np.zeros(len(labels))
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
+    for seen, held_out in folds.split(table, labels, groups):
+        forest = RandomForestClassifier(
+            200, min_samples_leaf=5, class_weight="balanced", random_state=0, n_jobs=count_cores()
+        )
+        forest.fit(table[seen], labels[seen])
+        positive = list(forest.classes_).index(True) if True in forest.classes_ else None
+        scores[held_out] = 0.0 if positive is None else forest.predict_proba(table[held_out])[:, positive]
+    return scores
+
+
+def _describe_difference(
+    seen: Property, rows: Sequence[Row], table: NDArray[np.float64], labels: NDArray[np.bool_]
+) -> str:
+    """Say by which column the classes differ most, and how."""
+    if isinstance(rows[0][0], str):
+        names = np.array([row[0] for row in rows])
+        shares = {name: float(labels[names == name].mean()) for name in sorted(set(names.tolist()))}
+        least, most = min(shares, key=lambda name: shares[name]), max(shares, key=lambda name: shares[name])
+        return f"Of {most}, {shares[most]:.0%} are defective; of {least}, {shares[least]:.0%}."
+    everyone = Sample(labels, np.zeros(len(labels)), labels, np.arange(len(labels)))
+    ones = np.ones((1, len(labels)))
+    separation = []
+    for column in range(len(seen.columns)):
+        sample = Sample(labels, table[:, column], everyone.verdicts, everyone.groups)
+        separation.append(abs(float(roc_auc(sample, ones)[0]) - CHANCE))
+    best = int(np.argmax(separation))
+    good, bad = np.median(table[~labels, best]), np.median(table[labels, best])
+    return f"Median {seen.columns[best]}: good {good:.4g}, defective {bad:.4g}."
+
+
+def _read_size(_: Record, facts: FileFacts) -> Row:
+    height, width = facts.size_px
+    return float(width), float(height), width / max(height, 1)
+
+
+def _read_encoding(_: Record, facts: FileFacts) -> Row:
+    height, width = facts.size_px
+    header = facts.header
+    quality, tags = (header.jpeg_quality, header.exif_tags) if header else (0, 0)
+    return facts.size_bytes / max(height * width, 1), float(quality), float(tags)
+
+
+def _read_tones(_: Record, facts: FileFacts) -> Row:
+    tones = facts.tones
+    return (tones.mean, tones.spread, *tones.border) if tones else (0.0,) * 5
+
+
+def _read_category(record: Record, _: FileFacts) -> Row:
+    return (record.category,)
+
+
+PROPERTIES = (
+    Property(
+        "image size",
+        ("width in pixels", "height in pixels", "aspect ratio"),
+        _read_size,
+        "Good and defective photographs were cropped or taken differently.",
+        "Crop all in one way before training; `--set resize=stretch` hides the shape from the model, not the "
+        "difference in scale.",
+    ),
+    Property(
+        "file encoding",
+        ("bytes per pixel", "JPEG quality", "number of EXIF tags"),
+        _read_encoding,
+        "Good and defective photographs were saved with other settings or by other programs.",
+        "Save all photographs in one way, from the camera's own files.",
+    ),
+    Property(
+        "light and border",
+        ("mean grey value", "spread of grey values", "border red", "border green", "border blue"),
+        _read_tones,
+        "Good and defective photographs were taken in other light or before another background, unless the "
+        "defects themselves change the brightness of the whole picture.",
+        "Take both kinds in the same place and light.",
+    ),
+    Property(
+        "category",
+        ("category",),
+        _read_category,
+        "Some products have far more defective photographs than others.",
+        "Balance the products, or train one inspector for each.",
+    ),
+)

@@ -1,0 +1,70 @@
+"""The command line: thin commands over the library; nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from mvdefect import __version__
+from mvdefect.cli.data import data
+from mvdefect.cli.inspector import demo, evaluate, fit
+from mvdefect.errors import MvdefectError
+
+EXIT_TROUBLE = 2
+DEBUG = "--debug"
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run a command; what goes wrong ends in one line on stderr and exit code 2, not in a traceback.
+
+    `--debug` may stand anywhere on the command line.
+    """
+    given = list(sys.argv[1:] if args is None else args)
+    debug = DEBUG in given
+    try:
+        code = commands.main([arg for arg in given if arg != DEBUG], standalone_mode=False, obj=debug)
+        sys.exit(code or 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+    except click.ClickException as error:
+        click.echo(f"Error: {error.format_message()}", err=True)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("Interrupted. The same command goes on where a fit stopped.", err=True)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        click.echo(f"Error: {_describe(error)}", err=True)
+    sys.exit(EXIT_TROUBLE)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mvdefect")
+@click.option(DEBUG, is_flag=True, expose_value=False, help="Show tracebacks and native messages.")
+def commands() -> None:
+    """Learn to tell good products from defective ones, from photographs.
+
+    \b
+    Try it without any data:
+      mvdefect demo
+    Train an inspector on a folder of photographs, and measure it again:
+      mvdefect fit --data photographs --backbone densenet121 --run runs/first
+      mvdefect evaluate runs/first
+    Find out before what the photographs are worth:
+      mvdefect data check photographs
+    """
+
+
+for command in (fit, evaluate, data, demo):
+    commands.add_command(command)
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, MvdefectError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    lines = str(error).strip().splitlines()
+    return f"unexpected {type(error).__name__}: {lines[0] if lines else ''} (more with {DEBUG})"

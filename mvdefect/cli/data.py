@@ -1,0 +1,264 @@
+"""The commands about photographs: check, split, verify, prepare, synth."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mvdefect.cli.work import PATH, show_messages
+
+if TYPE_CHECKING:
+    from mvdefect.data.splits import SplitPlan
+
+EXIT_FOUND = 1
+
+category_option = click.option(
+    "--category", "categories", multiple=True, help="Product to use; repeatable. Default: all."
+)
+group_option = click.option(
+    "--group-pattern",
+    default="",
+    metavar="REGEX",
+    help="What in an id names photographs that belong together, as in 'SN[0-9]+'.",
+)
+correlation_option = click.option(
+    "--correlation",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.98,
+    show_default=True,
+    help="Above it, thumbnails are near-duplicates.",
+)
+skip_option = click.option("--skip-broken", is_flag=True, help="Leave unreadable files out.")
+
+
+@click.group()
+def data() -> None:
+    """Check photographs, split them, prepare them, draw some.
+
+    SOURCE is a folder of photographs (MVTec AD's tree, or good/ and one folder a defect type), a CSV
+    manifest, MVTec AD's archive, or mvtec_ad:bottle.
+    """
+
+
+@data.command()
+@click.argument("source")
+@category_option
+@group_option
+@correlation_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+@click.option("--html", type=PATH, help="Also write a page with pictures of what was found.")
+def check(
+    source: str,
+    categories: tuple[str, ...],
+    group_pattern: str,
+    correlation: float,
+    as_json: bool,
+    html: Path | None,
+) -> None:
+    """Find what would make figures lie: copies, shortcuts, wrong masks, broken files, too few images.
+
+    Findings are errors, warnings or notes; the exit code is 1 if there is an error.
+
+    \b
+    Examples:
+      mvdefect data check photographs
+      mvdefect data check photographs --html check.html
+      mvdefect data check photographs --group-pattern '[0-9]+' --json
+    """
+    show_messages()
+    from rich.console import Console
+
+    from mvdefect.audit.check import audit_data
+    from mvdefect.audit.findings import Severity, audit_to_json
+    from mvdefect.data.sources import open_source
+    from mvdefect.report.audit_page import write_audit_page
+    from mvdefect.report.audit_text import print_audit
+
+    layout = open_source(source, categories, group_pattern)
+    audit = audit_data(layout, correlation)
+    if as_json:
+        click.echo(json.dumps(audit_to_json(audit), indent=2))
+    else:
+        print_audit(audit, Console(markup=False, highlight=False))
+    if html:
+        write_audit_page(audit, {record.id: record for record in layout.records}, html)
+        click.echo(f"page          {html}", err=as_json)
+    if audit.count(Severity.ERROR):
+        click.get_current_context().exit(EXIT_FOUND)
+
+
+@data.command()
+@click.argument("source")
+@click.option(
+    "--protocol",
+    default="closed-set",
+    show_default=True,
+    help="closed-set, unseen-type, label-budget, kfold, official or given.",
+)
+@click.option("--k", type=int, help="label-budget: defective images a type to train on.")
+@click.option("--n", type=int, help="kfold: number of folds.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another draw.")
+@category_option
+@group_option
+@correlation_option
+@skip_option
+@click.option("--out", type=PATH, default=Path("plans"), show_default=True, help="Folder for the plans.")
+@click.option("--overwrite", is_flag=True, help="Replace other plans of the same name.")
+def split(
+    source: str,
+    protocol: str,
+    k: int | None,
+    n: int | None,
+    seed: int,
+    categories: tuple[str, ...],
+    group_pattern: str,
+    correlation: float,
+    skip_broken: bool,
+    out: Path,
+    overwrite: bool,
+) -> None:
+    """Draw split plans, and say what a figure measured on them means.
+
+    \b
+    closed-set    every defect type in train, val and test (60/20/20)
+    unseen-type   one plan a defect type, which is in test alone
+    label-budget  --k defective images a type in train, the rest in test
+    kfold         --n plans; every photograph is tested once
+    official      MVTec AD's own folders: good alone in train
+    given         the parts that a manifest names
+
+    \b
+    Near-duplicates stay together in all of them but official and given.
+    Examples:
+      mvdefect data split photographs
+      mvdefect data split photographs --protocol unseen-type --out unseen
+      mvdefect data split photographs --protocol label-budget --k 2
+      mvdefect data split photographs --protocol kfold --n 3 --seed 1
+    """
+    show_messages()
+    from mvdefect.data.groups import group_records
+    from mvdefect.data.protocols import draw_plans
+    from mvdefect.data.scan import scan_images
+    from mvdefect.data.sources import open_source
+    from mvdefect.data.splits import save_plans
+
+    layout = open_source(source, categories, group_pattern)
+    scan = scan_images(layout.records, skip_broken)
+    plans = draw_plans(scan, group_records(scan, correlation), protocol, seed, k=k, n=n)
+    for path, plan in zip(save_plans(plans, out, overwrite), plans, strict=True):
+        _show_plan(plan, path)
+
+
+@data.command()
+@click.argument("plan", type=PATH)
+@click.argument("source")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+def verify(plan: Path, source: str, as_json: bool) -> None:
+    """Check that the files of SOURCE are those that the split PLAN was drawn from.
+
+    The exit code is 1 if a file is missing or has changed.
+
+    \b
+    Example:
+      mvdefect data verify plans/closed-set.csv photographs
+    """
+    show_messages()
+    from mvdefect.data.scan import hash_files
+    from mvdefect.data.sources import open_source
+    from mvdefect.data.splits import compare_plan, read_split_plan
+
+    planned = read_split_plan(plan)
+    found = compare_plan(planned, hash_files(open_source(source).records))
+    if as_json:
+        click.echo(json.dumps(asdict(found), indent=2))
+    else:
+        for name, ids in asdict(found).items():
+            for id_ in ids:
+                click.echo(f"{name}  {id_}")
+        click.echo(
+            f"{len(planned.rows)} images planned: {len(found.missing)} missing, {len(found.changed)} "
+            f"changed; {len(found.added)} files are not in the plan"
+        )
+    if found.missing or found.changed:
+        click.get_current_context().exit(EXIT_FOUND)
+
+
+@data.command()
+@click.argument("source")
+@click.option("--image-size", type=int, default=224, show_default=True, help="Working size in pixels.")
+@click.option("--resize", type=click.Choice(["letterbox", "stretch"]), default="letterbox", show_default=True)
+@category_option
+@skip_option
+@click.option("--out", type=PATH, help="Folder for the store. Default: the cache, where `fit` finds it.")
+@click.option(
+    "--runner",
+    default="threads",
+    show_default=True,
+    help="threads, or a runner of Apache Beam: DirectRunner, FlinkRunner, SparkRunner, DataflowRunner.",
+)
+@click.option(
+    "--runner-option", "runner_options", multiple=True, metavar="--KEY=VALUE", help="Passed on; repeatable."
+)
+def prepare(
+    source: str,
+    image_size: int,
+    resize: Any,
+    categories: tuple[str, ...],
+    skip_broken: bool,
+    out: Path | None,
+    runner: str,
+    runner_options: tuple[str, ...],
+) -> None:
+    """Shrink every photograph to the working size once, and store them as a TFDS data set.
+
+    An interrupted preparation goes on when the same command is given again.
+
+    \b
+    Examples:
+      mvdefect data prepare photographs
+      mvdefect data prepare photographs --image-size 128 --out prepared
+      mvdefect data prepare photographs --image-size 96 --runner DirectRunner
+    """
+    show_messages()
+    from mvdefect.backend import load_tensorflow
+    from mvdefect.data.sources import open_source
+
+    layout = open_source(source, categories)
+    load_tensorflow()
+    from mvdefect.data.prepare import prepare_images
+
+    store = prepare_images(
+        layout.records,
+        image_size,
+        resize,
+        out=out,
+        runner=runner,
+        runner_options=runner_options,
+        skip_broken=skip_broken,
+    )
+    click.echo(f"images        {store.count}")
+    click.echo(f"store         {store.path}")
+
+
+def _show_plan(plan: SplitPlan, path: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from mvdefect.data.splits import PARTS
+
+    table = Table(title=f"{plan.protocol}, seed {plan.seed}: {path}", title_justify="left")
+    for column in ("part", "images", "good", "defective", "groups"):
+        table.add_column(column, justify="left" if column == "part" else "right")
+    for part in PARTS:
+        rows = plan.select(part)
+        bad = sum(row.label for row in rows)
+        counts = (len(rows), len(rows) - bad, bad, len({row.group for row in rows}))
+        table.add_row(part, *map(str, counts))
+    console = Console(markup=False, highlight=False)
+    console.print(table)
+    for note in plan.notes:
+        console.print(f"Note: {note}")

@@ -1,0 +1,200 @@
+"""Shards: the prepared store is written piece by piece, and each piece is whole or absent.
+
+What lies in which shard follows from the sorted records alone. So a preparation that was stopped goes on
+with the shards that are missing, and threads and the workers of any engine write the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from mvdefect.data.images import Pixels, ResizeMethod, decode_image, decode_mask, resize_image
+from mvdefect.data.records import Record
+from mvdefect.errors import ImageError
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import tensorflow as tf
+
+NAME = "prepared_images"
+SPLIT = "images"
+MIN_IMAGES_PER_SHARD = 16  # small enough that the last shards keep all cores busy
+MAX_IMAGES_PER_SHARD = 1024  # about 150 MB at 224 pixels
+MAX_SHARDS = 1024  # until shards are as large as they may be
+
+# Pixels are stored as they are: at 224 pixels a photograph takes 151 kB instead of 89 kB, but is written
+# in 0.2 ms instead of 4.4 and read in 0.4 ms instead of 1.2. Masks are mostly of one colour.
+IMAGE_PARAMETERS = (cv2.IMWRITE_PNG_COMPRESSION, 0, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE)
+MASK_PARAMETERS = (cv2.IMWRITE_PNG_COMPRESSION, 3)
+
+
+@dataclass(frozen=True)
+class ShardSpec:
+    """What one shard holds, and where it goes.
+
+    Attributes:
+        path: The TFRecord file.
+        records: Its photographs, sorted by id.
+        size_px: Height and width of each image and mask.
+        method: See `mvdefect.data.images.resize_image`.
+    """
+
+    path: Path
+    records: tuple[Record, ...]
+    size_px: int
+    method: ResizeMethod
+
+
+@dataclass(frozen=True)
+class ShardFacts:
+    """What became of a shard.
+
+    Attributes:
+        count: How many images it holds.
+        size_bytes: Size of the file.
+        broken: Path and fault of each photograph that was left out.
+    """
+
+    count: int
+    size_bytes: int
+    broken: tuple[str, ...]
+
+
+def plan_shards(
+    records: Sequence[Record], folder: Path, size_px: int, method: ResizeMethod
+) -> tuple[ShardSpec, ...]:
+    """Cut sorted records into shards; how large they are depends on the number of records alone."""
+    length = math.ceil(len(records) / MAX_SHARDS)
+    length = min(max(length, MIN_IMAGES_PER_SHARD), MAX_IMAGES_PER_SHARD)
+    starts = range(0, len(records), length)
+    return tuple(
+        ShardSpec(
+            folder / f"{NAME}-{SPLIT}.tfrecord-{number:05}-of-{len(starts):05}",
+            tuple(records[start : start + length]),
+            size_px,
+            method,
+        )
+        for number, start in enumerate(starts)
+    )
+
+
+def read_facts(spec: ShardSpec) -> ShardFacts | None:
+    """Return what became of a shard, or None where it is missing or not whole."""
+    try:
+        stored = json.loads(_facts_file(spec).read_text(encoding="utf-8"))
+        facts = ShardFacts(stored["count"], stored["size_bytes"], tuple(stored["broken"]))
+        return facts if spec.path.stat().st_size == facts.size_bytes else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_shard(spec: ShardSpec, advance: Callable[[], object] = lambda: None) -> ShardFacts:
+    """Shrink the photographs of a shard and write them, one at a time.
+
+    The shard is written aside and renamed, then its facts are noted beside it. Several processes on
+    several machines may write the same shard: each writes the same.
+
+    Args:
+        spec: What to write.
+        advance: Called after each photograph.
+
+    Raises:
+        OSError: A photograph is gone or the disk is full. One that is no image is left out and noted.
+    """
+    broken = []
+    with _write_aside(spec.path) as partial:
+        with tf.io.TFRecordWriter(str(partial)) as writer:
+            for record in spec.records:
+                try:
+                    writer.write(make_example(record, spec.size_px, spec.method))
+                except ImageError as error:
+                    broken.append(f"{record.path}: {error}")
+                advance()
+        facts = ShardFacts(len(spec.records) - len(broken), partial.stat().st_size, tuple(broken))
+    with _write_aside(_facts_file(spec)) as partial:
+        partial.write_text(json.dumps(asdict(facts)) + "\n", encoding="utf-8")
+    return facts
+
+
+def make_example(record: Record, size_px: int, method: ResizeMethod) -> bytes:
+    """Shrink one photograph and its mask to the working size and serialise them as `tf.train.Example`.
+
+    Raises:
+        ImageError: The image or its mask cannot be read, or their sizes differ.
+    """
+    image = decode_image(record.path.read_bytes())
+    mask = _encode_mask(record, image.shape[:2], size_px, method)
+    small = cv2.cvtColor(resize_image(image, size_px, method), cv2.COLOR_RGB2BGR)
+    features = {
+        "id": _bytes_feature(record.id.encode()),
+        "image": _bytes_feature(_encode_png(small, IMAGE_PARAMETERS)),
+        "mask": _bytes_feature(mask),
+        "has_mask": _int_feature(record.mask_path is not None),
+        "label": _int_feature(record.label),
+        "category": _bytes_feature(record.category.encode()),
+        "defect_type": _bytes_feature(record.defect_type.encode()),
+    }
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    # The order of a protobuf map is arbitrary otherwise, and shards would differ in their bytes.
+    serialised: bytes = example.SerializeToString(deterministic=True)
+    return serialised
+
+
+@contextmanager
+def _write_aside(path: Path) -> Iterator[Path]:
+    """Yield a hidden path that becomes `path`; process ids would not do, workers may share them."""
+    partial = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _encode_mask(record: Record, image_shape: tuple[int, ...], size_px: int, method: ResizeMethod) -> bytes:
+    if record.mask_path is None:
+        return _encode_empty_mask(size_px)
+    try:
+        mask = decode_mask(record.mask_path.read_bytes())
+    except ImageError as error:
+        raise ImageError(f"its mask {record.mask_path} cannot be read: {error}") from error
+    if mask.shape != image_shape:
+        raise ImageError(
+            f"its mask must have the image's size, {image_shape[1]}x{image_shape[0]} pixels. "
+            f"Received: {mask.shape[1]}x{mask.shape[0]} in {record.mask_path}"
+        )
+    return _encode_png(resize_image(mask.astype(np.uint8) * np.uint8(255), size_px, method), MASK_PARAMETERS)
+
+
+@lru_cache
+def _encode_empty_mask(size_px: int) -> bytes:
+    return _encode_png(np.zeros((size_px, size_px), np.uint8), MASK_PARAMETERS)
+
+
+def _encode_png(image: Any, parameters: Sequence[int]) -> bytes:
+    encoded: bytes = cv2.imencode(".png", image, parameters)[1].tobytes()
+    return encoded
+
+
+def _bytes_feature(value: bytes) -> Any:
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+
+def _int_feature(value: int) -> Any:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+
+def _facts_file(spec: ShardSpec) -> Path:
+    return spec.path.with_name(f"{spec.path.name}.json")

@@ -1,0 +1,113 @@
+"""The protocol `unseen-type`: a defect type that nobody was trained on comes in the test."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mvdefect.data.dealing import MIN_IMAGES_PER_PART, check_counts, check_parts, deal_parts, find_gaps
+from mvdefect.data.duplicates import Groups
+from mvdefect.data.groups import group_records
+from mvdefect.data.records import GOOD, Record
+from mvdefect.data.scan import Scan
+from mvdefect.data.splits import LEFT_OUT, SplitPlan, make_rows
+from mvdefect.errors import SplitError
+
+COMBINED = "combined"  # MVTec AD's name for photographs that show several types of defect
+NEEDED_BESIDE = {
+    "train": (MIN_IMAGES_PER_PART, MIN_IMAGES_PER_PART),
+    "val": (MIN_IMAGES_PER_PART, MIN_IMAGES_PER_PART),
+    "test": (MIN_IMAGES_PER_PART, 0),
+}
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """The closed-set draw that all plans of a seed begin with."""
+
+    scan: Scan
+    seed: int
+    found: Groups
+    parts: NDArray[np.object_]
+
+
+def assign_unseen_types(scan: Scan, seed: int, min_correlation: float = 0.98) -> tuple[SplitPlan, ...]:
+    """Draw an `unseen-type` plan for each defect type of each category: that type in test alone.
+
+    Each plan is the closed-set draw of the same seed, but every group that holds the held-out type is in
+    test, and images of type `combined`, which may show that type too, are left out. Plans that differ in
+    nothing else can be compared image by image. A category with one type holds nothing out: no defect of
+    that product would be left to train on.
+
+    Args:
+        scan: The photographs, sorted by id.
+        seed: Another seed, another draw.
+        min_correlation: Above this correlation of thumbnails two images are near-duplicates.
+
+    Returns:
+        The plans, sorted by category and type.
+
+    Raises:
+        SplitError: A class has too few images, or no type can be held out; it names the reasons.
+    """
+    check_counts(record.label for record in scan.records if record.defect_type != COMBINED)
+    strata, refusals = _list_held_out(scan.records)
+    found = group_records(scan, min_correlation)
+    all_strata = [record.stratum for record in scan.records]
+    draw = _Draw(scan, seed, found, deal_parts(found.codes, [all_strata], np.random.default_rng(seed)))
+    plans = []
+    for stratum in strata:
+        try:
+            plans.append(_hold_out(draw, stratum))
+        except SplitError as error:
+            refusals.append(f"{stratum} is not held out: {error}")
+    if not plans:
+        raise SplitError(f"no defect type can be held out. {'; '.join(refusals)}")
+    return tuple(replace(plan, notes=(*plan.notes, *refusals)) for plan in plans)
+
+
+def _list_held_out(records: Iterable[Record]) -> tuple[list[str], list[str]]:
+    """Return the strata that can be held out, and of each other category why it holds nothing out."""
+    types: defaultdict[str, set[str]] = defaultdict(set)
+    for record in records:
+        types[record.category] |= {record.defect_type} - {GOOD, COMBINED}
+    strata, refusals = [], []
+    for category, names in sorted(types.items()):
+        if len(names) > 1:
+            strata += [f"{category}/{name}" for name in sorted(names)]
+        else:
+            held = f"one defect type, {', '.join(names)}" if names else "no defect type"
+            refusals.append(
+                f"{category} holds nothing out: it has {held}, and needs one to train on and one to hold "
+                f"out ({COMBINED} does not count)"
+            )
+    return strata, refusals
+
+
+def _hold_out(draw: _Draw, held_out: str) -> SplitPlan:
+    records, codes = draw.scan.records, draw.found.codes
+    of_type = np.array([record.stratum == held_out for record in records])
+    combined = np.array([record.defect_type == COMBINED for record in records])
+    tested = np.isin(codes, codes[of_type])
+    parts = np.where(tested, "test", draw.parts)
+    parts[combined] = LEFT_OUT
+    rows = make_rows(draw.scan, codes, parts)
+    beside = [row for row in rows if row.stratum != held_out]
+    check_parts(beside, NEEDED_BESIDE)
+    moved = tested & ~of_type & ~combined & (draw.parts != "test")
+    notes = [f"{held_out} is held out: its {of_type.sum()} images are in test alone"]
+    if combined.any():
+        notes.append(f"{combined.sum()} images of type {COMBINED} are left out, since they may show the type")
+    if moved.any():
+        dragged = Counter(records[number].stratum for number in np.flatnonzero(moved))
+        told = ", ".join(f"{count} of {stratum}" for stratum, count in sorted(dragged.items()))
+        notes.append(f"in test too, being in one group with images of {held_out}: {told}")
+    name = held_out.partition("/")[2]
+    if namesakes := sorted({row.category for row in beside if row.defect_type == name}):
+        notes.append(f"{name} stays in train for other products: {', '.join(namesakes)}")
+    notes += find_gaps(beside)
+    return SplitPlan(f"unseen-type {held_out}", draw.seed, rows, (*draw.found.notes, *notes))
