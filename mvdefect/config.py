@@ -44,7 +44,13 @@ class StageConfig(_Settings):
 class FitConfig(_Settings):
     """Everything that decides what `mvdefect fit` does."""
 
-    data: Path | None = Field(default=None, description="folder of photographs")
+    data: str | None = Field(
+        default=None, description="folder of photographs, CSV manifest, archive, or mvtec_ad:<category>"
+    )
+    split: Path | None = Field(default=None, description="a split plan; null: a closed-set plan is drawn")
+    group_pattern: str = Field(
+        default="", description="regular expression that names, in an id, what belongs together"
+    )
     categories: tuple[str, ...] = Field(default=(), description="products to use; empty: all")
     skip_broken: bool = Field(default=False, description="leave unreadable files out instead of stopping")
     near_duplicate_correlation: float = Field(default=0.98, gt=0, le=1)
@@ -71,6 +77,11 @@ class FitConfig(_Settings):
     weight_decay: float = Field(default=1e-4, ge=0, le=1)
     batch_size: int = Field(default=32, ge=1, le=1024)
     seed: int = Field(default=0, ge=0, lt=2**31)
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _name_data(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, Path) else value
 
     @field_validator("image_size_px")
     @classmethod

@@ -14,16 +14,19 @@ from scipy.special import expit
 
 from mvdefect.backend import make_deterministic
 from mvdefect.config import FitConfig, StageConfig
-from mvdefect.data.layouts import read_records
+from mvdefect.data.groups import group_records
+from mvdefect.data.layouts import check_layout
 from mvdefect.data.pipeline import Source
 from mvdefect.data.prepare import PreparedStore, prepare_images
+from mvdefect.data.protocols import assign_closed_set, assign_given
 from mvdefect.data.records import GOOD
-from mvdefect.data.scan import scan_images
-from mvdefect.data.splits import PARTS, SplitPlan, assign_closed_set, write_split_plan
+from mvdefect.data.scan import Scan, scan_images
+from mvdefect.data.sources import is_manifest, open_source, resolve_source
+from mvdefect.data.splits import PARTS, SplitPlan, check_plan, read_split_plan, write_split_plan
 from mvdefect.environment import describe_environment
-from mvdefect.errors import ConfigError
+from mvdefect.errors import ConfigError, SplitError
 from mvdefect.evaluation.evaluate import DEFECTIVE, evaluate_predictions, evaluation_to_json
-from mvdefect.evaluation.thresholds import OperatingPoint, choose_max_f1
+from mvdefect.evaluation.thresholds import OperatingPoint, choose_threshold
 from mvdefect.models.backbones import find_backbone
 from mvdefect.models.classifier import build_classifier
 from mvdefect.models.normality import fit_gaussian
@@ -59,20 +62,22 @@ def fit_inspector(config: FitConfig, run: Path, overwrite: bool = False) -> RunF
     """
     if config.data is None:
         raise ConfigError("data is needed: --data FOLDER, or `data: FOLDER` in the configuration")
-    data = config.data.expanduser().resolve()
+    planned = read_plan_for_fit(config.split) if config.split else None
     spec = find_backbone(config.backbone)
     weights = find_weights(spec, config.weights)
     stages = plan_stages(config, spec)
     explicit = tuple(StageConfig(**asdict(stage)) for stage in stages)
-    config = config.model_copy(update={"data": data, "stages": explicit})
+    config = config.model_copy(update={"data": resolve_source(config.data), "stages": explicit})
     check_run_is_free(run, overwrite)
-    records = read_records(data, config.categories)
+    layout = open_source(config.data, config.categories, config.group_pattern)
+    records = check_layout(layout)
     make_deterministic(config.seed)
     size_px, head, taps = config.image_size_px, config.head, config.taps
     model = build_classifier(spec, size_px, head, taps, config.dropout, weights)
     scan = scan_images(records, config.skip_broken)
-    plan = assign_closed_set(scan, config.seed, config.near_duplicate_correlation)
-    store = prepare_images(scan, config.image_size_px, config.resize)
+    plan = planned or _draw_plan(scan, config)
+    check_plan(plan, dict(zip((record.id for record in scan.records), scan.sha256, strict=True)))
+    store = prepare_images(scan.records, config.image_size_px, config.resize)
     folder = start_run(run, config, plan.digest)
     with _logging_to(folder.log):
         write_split_plan(plan, folder.split_plan)
@@ -87,9 +92,41 @@ def fit_inspector(config: FitConfig, run: Path, overwrite: bool = False) -> RunF
     return finish_run(folder, run)
 
 
+def read_plan_for_fit(path: Path) -> SplitPlan:
+    """Read a split plan that a classifier can be trained and measured on.
+
+    Raises:
+        SplitError: It cannot be read, or a part lacks what a fit needs of it.
+    """
+    plan = read_split_plan(path)
+    _check_plan_for_fit(plan)
+    return plan
+
+
+def _check_plan_for_fit(plan: SplitPlan) -> None:
+    needed = (("train", 0, "good"), ("train", 1, "defective"), ("val", 0, "good"), ("test", 0, "good"))
+    for part, label, name in (*needed, ("test", 1, "defective")):
+        if not any(row.label == label for row in plan.select(part)):
+            raise SplitError(
+                f"fit learns from good and defective images, and chooses its threshold on val, but the "
+                f"{plan.protocol} plan has no {name} image in {part}"
+            )
+
+
+def _draw_plan(scan: Scan, config: FitConfig) -> SplitPlan:
+    """Draw a closed-set plan, or take the parts that a manifest names."""
+    groups = group_records(scan, config.near_duplicate_correlation)
+    if is_manifest(str(config.data)) and all(record.part for record in scan.records):
+        plan = assign_given(scan, groups)
+        _check_plan_for_fit(plan)
+        return plan
+    return assign_closed_set(scan, groups, config.seed)
+
+
 def _log_plan(plan: SplitPlan) -> None:
     logger.info(
-        "%d images (%d defective) in %d groups; split plan %s",
+        "%s: %d images (%d defective) in %d groups; split plan %s",
+        plan.protocol,
         len(plan.rows),
         sum(row.label for row in plan.rows),
         len({row.group for row in plan.rows}),
@@ -105,7 +142,7 @@ def _measure(model: Any, config: FitConfig, plan: SplitPlan, store: PreparedStor
         part: predict_with_embedding(model, Source(store, plan, part), config.batch_size) for part in PARTS
     }
     labels = {part: np.array([row.label == 1 for row in plan.select(part)]) for part in PARTS}
-    point = choose_max_f1(labels["val"], outputs["val"][0].astype(np.float64), "val")
+    point = choose_threshold(labels["val"], outputs["val"][0].astype(np.float64), "val")
     normality = fit_gaussian(outputs["train"][1][~labels["train"]])
     rows: list[PredictionRow] = []
     for part in PARTS:

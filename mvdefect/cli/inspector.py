@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--data", type=PATH, help="Folder of photographs: MVTec AD's tree, or good/ and <type>/.")
+@click.option("--data", help="Folder of photographs, CSV manifest, MVTec AD's archive, or mvtec_ad:bottle.")
+@click.option("--split", type=PATH, help="Split plan of `mvdefect data split`. Default: closed-set, drawn.")
+@click.option("--group-pattern", metavar="REGEX", help="What in an id names what belongs together.")
 @click.option("--category", "categories", multiple=True, help="Product to use; repeatable. Default: all.")
 @click.option("--backbone", help="resnet50, efficientnetb0, densenet121, mobilenetv2 or small_cnn.")
 @click.option("--weights", help="imagenet, none, or the path of a weights file.")
@@ -51,11 +53,14 @@ def fit(
       mvdefect fit --data photographs --config configs/resnet50.yaml --seed 1 --run runs/resnet-1
       mvdefect fit --data photographs --backbone mobilenetv2 --weights FILE --epochs 30 --run runs/mobile
       mvdefect fit --data photographs --set augment.flip=false --set patience=12 --run runs/unmirrored
+      mvdefect fit --data photographs --split plans/closed-set.csv --run runs/planned
     """
     from mvdefect.config import load_config
 
     overrides = {
-        "data": None if flags["data"] is None else str(flags["data"]),
+        "data": flags["data"],
+        "split": None if flags["split"] is None else str(flags["split"]),
+        "group_pattern": flags["group_pattern"],
         "categories": list(flags["categories"]) or None,
         "backbone": flags["backbone"],
         "weights": flags["weights"],
@@ -67,7 +72,10 @@ def fit(
         "skip_broken": flags["skip_broken"],
     }
     config = load_config(config_path, overrides, assignments)
-    name = f"{config.data.resolve().name}-{config.backbone}-seed{config.seed}" if config.data else "run"
+    from mvdefect.data.sources import name_source
+
+    source = name_source(config.data) if config.data else "run"
+    name = f"{source}-{config.backbone}-seed{config.seed}"
     workflow = start_work(debug)
     from mvdefect.evaluation.evaluate import evaluate_run
 
@@ -78,8 +86,9 @@ def fit(
 
 @click.command()
 @click.argument("run", type=PATH)
+@click.option("--split", type=PATH, help="Another plan, whose test images the run must have tested on.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-def evaluate(run: Path, as_json: bool) -> None:
+def evaluate(run: Path, split: Path | None, as_json: bool) -> None:
     """Measure a finished RUN on its test part, with 95% intervals.
 
     \b
@@ -89,7 +98,7 @@ def evaluate(run: Path, as_json: bool) -> None:
     """
     from mvdefect.evaluation.evaluate import evaluate_run, evaluation_to_json
 
-    evaluation = evaluate_run(run)
+    evaluation = evaluate_run(run, split)
     if as_json:
         click.echo(json.dumps(evaluation_to_json(evaluation), indent=2))
     else:

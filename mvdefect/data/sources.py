@@ -34,6 +34,12 @@ def name_source(source: str) -> str:
     return source.replace(":", "-") if _is_mvtec_ad(source) else Path(source).resolve().stem
 
 
+def is_manifest(source: str) -> bool:
+    """Whether the source is a CSV manifest."""
+    path = Path(source).expanduser()
+    return path.suffix.lower() == ".csv" and not path.is_dir()
+
+
 def open_source(source: str, categories: Iterable[str] = (), group_pattern: str = "") -> Layout:
     """Find the photographs of a source.
 
@@ -61,7 +67,7 @@ def _read(source: str, categories: tuple[str, ...]) -> Layout:
     if path.name.lower().endswith(ARCHIVE_SUFFIXES) and path.is_file():
         log_licence()
         return read_layout(unpack_archive(path), categories)
-    if path.suffix.lower() == ".csv" and not path.is_dir():
+    if is_manifest(source):
         return read_manifest(path, categories)
     refuse_derived_copy(path)
     layout = read_layout(path, categories)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from mvdefect.data.records import GOOD
 from mvdefect.data.splits import SplitPlan, read_split_plan
-from mvdefect.errors import RunError
+from mvdefect.errors import RunError, list_some
 from mvdefect.evaluation.metrics import COUNTS, METRICS, Figure, Sample, measure, recall
 from mvdefect.evaluation.thresholds import OperatingPoint
 from mvdefect.runs import PredictionRow, open_run, read_json, read_predictions
@@ -83,17 +83,43 @@ def evaluate_predictions(
     )
 
 
-def evaluate_run(run: Path) -> Evaluation:
-    """Measure the predictions that a run made on its test part.
+def evaluate_run(run: Path, split: Path | None = None) -> Evaluation:
+    """Measure the predictions that a run made on its test part, or on that of another plan.
+
+    Args:
+        run: A finished run.
+        split: Another split plan; the run must have tested on every image of its test part.
 
     Raises:
-        RunError: `run` is no finished run, or its files are damaged.
-        SplitError: Its split plan was changed.
+        RunError: `run` is no finished run, its files are damaged, or it was trained on images that `split`
+            tests on.
+        SplitError: A split plan was changed.
     """
     folder = open_run(run)
     plan = read_split_plan(folder.split_plan)
     point = OperatingPoint(**read_json(folder.operating_point))
-    return evaluate_predictions(read_predictions(folder), plan, point)
+    rows = read_predictions(folder)
+    if split is None:
+        return evaluate_predictions(rows, plan, point)
+    other = read_split_plan(split)
+    return evaluate_predictions(_take_tested(rows, plan, other), other, point)
+
+
+def _take_tested(
+    rows: Sequence[PredictionRow], plan: SplitPlan, other: SplitPlan, part: str = "test"
+) -> list[PredictionRow]:
+    """Return the predictions of another plan's test part, with its groups."""
+    hashes = {row.id: row.sha256 for row in plan.select(part)}
+    tested = {row.id: row for row in rows if row.split == part}
+    wanted = other.select(part)
+    others = [row.id for row in wanted if hashes.get(row.id) != row.sha256]
+    if others:
+        raise RunError(
+            f"the run can be measured on images of its own test part alone, but {len(others)} of the "
+            f"{len(wanted)} test images of the {other.protocol} plan are not (fit on that plan with --split): "
+            f"{list_some(others, 5)}"
+        )
+    return [replace(tested[row.id], group=row.group) for row in wanted]
 
 
 def make_sample(rows: Sequence[PredictionRow]) -> Sample:

@@ -11,6 +11,9 @@ from scipy.special import expit
 from mvdefect.evaluation.metrics import Bools, Floats
 
 
+MAX_FALSE_ALARM_RATE = 0.05
+
+
 @dataclass(frozen=True)
 class OperatingPoint:
     """Where 'defective' begins.
@@ -28,6 +31,36 @@ class OperatingPoint:
     contract: str
     part: str
     achieved: float
+
+
+def choose_threshold(labels: Bools, logits: Floats, part: str) -> OperatingPoint:
+    """Choose by F1, or by false alarms where there is no defective image to choose by.
+
+    Args:
+        labels: True for defective.
+        logits: One an image.
+        part: Name of the part, for the record.
+    """
+    if labels.any():
+        return choose_max_f1(labels, logits, part)
+    return choose_max_false_alarms(logits, part)
+
+
+def choose_max_false_alarms(logits: Floats, part: str, max_rate: float = MAX_FALSE_ALARM_RATE) -> OperatingPoint:
+    """Choose the lowest threshold at which at most a share of good images is called defective.
+
+    Args:
+        logits: Those of good images; at least one.
+        part: Name of the part, for the record.
+        max_rate: That share, 0 to 1.
+    """
+    ranked = np.sort(logits)[::-1]
+    allowed = int(max_rate * len(ranked))
+    highest_good = ranked[allowed]
+    alarms = ranked[ranked > highest_good]
+    logit = float((alarms.min() + highest_good) / 2) if len(alarms) else float(highest_good) + 1e-3
+    rate = float((logits >= logit).mean())
+    return OperatingPoint(logit, float(expit(logit)), f"max-fpr {max_rate:g}", part, rate)
 
 
 def choose_max_f1(labels: Bools, logits: Floats, part: str) -> OperatingPoint:

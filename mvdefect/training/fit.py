@@ -87,7 +87,8 @@ def train_classifier(model: Any, job: TrainingJob) -> Any:
 
     After every epoch the model is scored by ROC-AUC on the validation part (the loss decides between
     equals); the best epoch's weights are what counts. A stage ends early when `patience` epochs bring
-    nothing better, and the next one starts from the best weights so far.
+    nothing better, and the next one starts from the best weights so far. Where the validation part holds
+    good images alone, there is nothing to score by: every epoch runs, and the last one counts.
 
     Args:
         model: A fresh classifier; its seed decides the result, so build it after seeding.
@@ -172,8 +173,8 @@ def _run_epoch(model: Any, job: TrainingJob, state: TrainingState) -> EpochRow:
         depth_blocks=stage.depth_blocks,
         learning_rate=stage.learning_rate,
         loss=loss,
-        val_loss=float(log_loss(labels, expit(logits.astype(np.float64)))),
-        val_roc_auc=float(roc_auc_score(labels, logits)),
+        val_loss=float(log_loss(labels, expit(logits.astype(np.float64)), labels=[0, 1])),
+        val_roc_auc=float(roc_auc_score(labels, logits)) if labels.any() else float("nan"),
         seconds=round(time.monotonic() - started, 2),
     )
     logger.info("%s: loss %.4f, validation ROC-AUC %.4f", title, row.loss, row.val_roc_auc)
@@ -182,7 +183,8 @@ def _run_epoch(model: Any, job: TrainingJob, state: TrainingState) -> EpochRow:
 
 def _record_epoch(model: Any, folder: RunFolder, state: TrainingState, row: EpochRow) -> TrainingState:
     """Write the variables of this epoch, and only then the state that names their file."""
-    score = (row.val_roc_auc, -row.val_loss)
+    is_scored = not np.isnan(row.val_roc_auc)
+    score = (row.val_roc_auc, -row.val_loss) if is_scored else (float(row.epoch), 0.0)
     state = replace(
         state, rows=(*state.rows, row), stage_epochs=state.stage_epochs + 1, waited=state.waited + 1
     )

@@ -6,6 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -122,6 +123,25 @@ class Stock:
         self._next[photo.category, defect_type] += 1
         part = photo.part if defect_type == photo.defect_type else "test"
         return Photo(photo.category, part, defect_type, number, suffix)
+
+
+def parse_faults(assignments: Sequence[str]) -> Faults:
+    """Read "kind=value" assignments, as in "near-duplicates=10" or "shortcut=size".
+
+    Raises:
+        ConfigError: A kind is unknown, or a value is not allowed.
+    """
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        name, _, value = assignment.partition("=")
+        kind = name.replace("-", "_")
+        if kind not in (*KINDS, "shortcut"):
+            allowed = [known.replace("_", "-") for known in (*KINDS, "shortcut")]
+            raise ConfigError(describe_unknown_name("fault", name, allowed))
+        if kind != "shortcut" and not value.isdigit():
+            raise ConfigError(f"{name} takes a whole number, as in {name}=10. Received: {assignment!r}")
+        values[kind] = value if kind == "shortcut" else int(value)
+    return Faults(**values)
 
 
 def plan_faults(faults: Faults, photos: Sequence[Photo], seed: int) -> tuple[Fault, ...]:
