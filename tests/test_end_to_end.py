@@ -17,7 +17,6 @@ from mvdefect.config import FitConfig, load_config
 from mvdefect.data.layouts import read_records
 from mvdefect.data.pipeline import Source
 from mvdefect.data.prepare import prepare_images
-from mvdefect.data.scan import scan_images
 from mvdefect.data.splits import PARTS, read_split_plan
 from mvdefect.models.classifier import load_classifier
 from mvdefect.runs import RunFolder, read_predictions
@@ -48,7 +47,7 @@ def test_a_run_directory_is_complete(finished_run: Path) -> None:
 def test_the_saved_model_makes_the_predictions_of_the_run(finished_run: Path, tiny_config: FitConfig) -> None:
     model = load_classifier(finished_run / "model.keras")
     plan = read_split_plan(finished_run / "split_plan.csv")
-    store = prepare_images(scan_images(read_records(tiny_config.data)), 64, "letterbox")
+    store = prepare_images(read_records(Path(tiny_config.data)), 64, "letterbox")
     rows = {row.id: row for row in read_predictions(RunFolder(finished_run))}
     for part in PARTS:
         logits = predict_logits(model, Source(store, plan, part), 5)

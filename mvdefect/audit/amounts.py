@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from mvdefect.audit.findings import Finding, ProtocolCheck, Severity
-from mvdefect.data.duplicates import Groups
+from mvdefect.data.groups import Groups
 from mvdefect.data.protocols import draw_plans
 from mvdefect.data.records import GOOD, Record, count_by_stratum
 from mvdefect.data.scan import FirstLook, Scan

@@ -60,44 +60,6 @@ class Links:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Groups:
-    """Which images belong together.
-
-    Attributes:
-        codes: int64 of shape (n,): the group of each image, numbered from 0 by first appearance.
-        notes: What a reader of the split should know about how they were found.
-    """
-
-    codes: Indices
-    notes: tuple[str, ...] = ()
-
-
-def group_near_duplicates(
-    thumbnails: NDArray[np.uint8],
-    sha256: Sequence[str],
-    categories: Sequence[str],
-    min_correlation: float = 0.98,
-) -> Groups:
-    """Put images that look nearly alike into one group.
-
-    Groups are the connected components of the links that `find_near_duplicates` finds, and of identical
-    files.
-
-    Args:
-        thumbnails: uint8 of shape (n, size, size).
-        sha256: Hash of each file, in the same order.
-        categories: Category of each image, in the same order.
-        min_correlation: In (0, 1].
-    """
-    links = find_near_duplicates(thumbnails, categories, min_correlation)
-    first, second = link_equal_names(sha256)
-    codes = connect(
-        np.concatenate([links.first, first]), np.concatenate([links.second, second]), len(thumbnails)
-    )
-    return Groups(codes, links.notes)
-
-
 def find_near_duplicates(
     thumbnails: NDArray[np.uint8], categories: Sequence[str], min_correlation: float = 0.98
 ) -> Links:

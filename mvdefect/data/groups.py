@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
-from mvdefect.data.duplicates import Groups, Indices, group_near_duplicates
+from mvdefect.data.duplicates import Indices, Links, connect, find_near_duplicates, link_equal_names
 from mvdefect.data.records import Record
 from mvdefect.data.scan import Scan
 from mvdefect.errors import SplitError
@@ -18,11 +17,25 @@ from mvdefect.errors import SplitError
 NAMED_GROUP = "group"
 
 
+@dataclass(frozen=True)
+class Groups:
+    """Which images belong together.
+
+    Attributes:
+        codes: int64 of shape (n,): the group of each image, numbered from 0 by first appearance.
+        notes: What a reader of the split should know about how they were found.
+    """
+
+    codes: Indices
+    notes: tuple[str, ...] = ()
+
+
 def group_records(scan: Scan, min_correlation: float = 0.98) -> Groups:
     """Put into one group what looks nearly alike and what the user keeps together.
 
-    Images are linked as in `group_near_duplicates`, and also when their `Record.group` is the same (and
-    not empty), in whatever category; groups are the connected components of all links.
+    Images are linked as in `find_near_duplicates`, when their files are identical, and when their
+    `Record.group` is the same (and not empty), in whatever category; groups are the connected components
+    of all links.
 
     Args:
         scan: The photographs.
@@ -31,31 +44,30 @@ def group_records(scan: Scan, min_correlation: float = 0.98) -> Groups:
     Returns:
         The groups, numbered from 0 by first appearance. A note tells of the user's, where there are any.
     """
+    categories = [record.category for record in scan.records]
+    return join_links(scan, find_near_duplicates(scan.thumbnails, categories, min_correlation))
+
+
+def join_links(scan: Scan, links: Links) -> Groups:
+    """Join near-duplicates that were found already, identical files, and what the user keeps together.
+
+    Args:
+        scan: The photographs.
+        links: Their near-duplicates.
+    """
     records = scan.records
-    categories = [record.category for record in records]
-    found = group_near_duplicates(scan.thumbnails, scan.sha256, categories, min_correlation)
-    named = np.array([number for number, record in enumerate(records) if record.group], np.int64)
-    if not named.size:
-        return found
-    names = [records[number].group for number in named]
-    codes = _join(found.codes, named, names)
+    named = [record.group for record in records]
+    pairs = [(links.first, links.second), link_equal_names(scan.sha256), link_equal_names(named)]
+    first, second = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    codes = connect(first, second, len(records))
+    names = Counter(filter(None, named))
+    if not names:
+        return Groups(codes, links.notes)
     note = (
-        f"{len(set(names))} groups that the user named ({named.size} of {len(records)} images) are kept "
+        f"{len(names)} groups that the user named ({names.total()} of {len(records)} images) are kept "
         f"whole, as near-duplicates are; all images together form {codes.max() + 1} groups"
     )
-    return Groups(codes, (*found.notes, note))
-
-
-def _join(codes: Indices, named: Indices, names: Sequence[str]) -> Indices:
-    """Join the groups `codes` where the images `named` have one of `names` in common."""
-    _, name = np.unique(np.asarray(names, dtype=str), return_inverse=True)
-    groups = int(codes.max()) + 1
-    nodes = groups + int(name.max()) + 1  # one for each group, then one for each name
-    links = coo_matrix((np.ones(len(named), np.int8), (codes[named], groups + name)), shape=(nodes, nodes))
-    _, component = connected_components(links, directed=False)
-    _, first, code = np.unique(component[codes], return_index=True, return_inverse=True)
-    rank: Indices = np.argsort(np.argsort(first)).astype(np.int64)
-    return rank[code]
+    return Groups(codes, (*links.notes, note))
 
 
 def name_groups(records: Iterable[Record], pattern: str) -> tuple[Record, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvdefect.data.dealing import MIN_IMAGES_PER_PART, check_counts, check_parts, deal_parts, find_gaps
-from mvdefect.data.groups import group_records
+from mvdefect.data.groups import Groups
 from mvdefect.data.records import Record
 from mvdefect.data.scan import Scan
 from mvdefect.data.splits import LEFT_OUT, SplitPlan, make_rows
@@ -24,7 +24,7 @@ NEEDED = {
 }
 
 
-def assign_label_budget(scan: Scan, seed: int, k: int, min_correlation: float = 0.98) -> SplitPlan:
+def assign_label_budget(scan: Scan, groups: Groups, seed: int, k: int) -> SplitPlan:
     """Draw a `label-budget` plan: k defective images of each category and type in train, the rest in test.
 
     Good images are dealt 60/20/20, the same for every k; validation has no others. Each type has one
@@ -34,9 +34,9 @@ def assign_label_budget(scan: Scan, seed: int, k: int, min_correlation: float = 
 
     Args:
         scan: The photographs, sorted by id.
+        groups: What must stay whole; see `mvdefect.data.groups.group_records`.
         seed: Another seed, another draw.
         k: Defective images a category and type in train, at least 1; all of them where there are fewer.
-        min_correlation: Above this correlation of thumbnails two images are near-duplicates.
 
     Raises:
         SplitError: There are too few images, or the budget leaves no defective image to test on.
@@ -45,25 +45,24 @@ def assign_label_budget(scan: Scan, seed: int, k: int, min_correlation: float = 
         raise SplitError(f"label-budget needs a budget k of at least 1. Received: k={k}")
     records = scan.records
     check_counts((record.label for record in records), ("good",))
-    found = group_records(scan, min_correlation)
     defective = np.array([record.label == 1 for record in records])
     strata = np.array([record.stratum for record in records], dtype=object)
     rng = np.random.default_rng(seed)
     parts = np.full(len(records), LEFT_OUT, dtype=object)
-    parts[~defective] = deal_parts(found.codes[~defective], [strata[~defective].tolist()], rng)
-    beside = _find_good_company(found.codes, defective, parts)
+    parts[~defective] = deal_parts(groups.codes[~defective], [strata[~defective].tolist()], rng)
+    beside = _find_good_company(groups.codes, defective, parts)
     open_to_train = defective & np.isin(beside, (LEFT_OUT, "train"))
     chosen = _spend_budget(strata, open_to_train, rng.permutation(len(records)), k)
-    in_touch = np.isin(found.codes, found.codes[chosen])
+    in_touch = np.isin(groups.codes, groups.codes[chosen])
     parts[defective & ((beside == "test") | ((beside == LEFT_OUT) & ~in_touch))] = "test"
     parts[chosen] = "train"
-    rows = make_rows(scan, found.codes, parts)
+    rows = make_rows(scan, groups.codes, parts)
     if not any(row.label for row in rows if row.part == "test"):
         raise SplitError(f"a budget of k={k} leaves no defective image to test on; a smaller k may")
     check_parts(rows, NEEDED)
     notes = _describe_budget(records, parts, beside, k)
     gaps = find_gaps([row for row in rows if not row.label])
-    return SplitPlan(f"label-budget {k}", seed, rows, found.notes + notes + gaps)
+    return SplitPlan(f"label-budget {k}", seed, rows, groups.notes + notes + gaps)
 
 
 def _find_good_company(groups: NDArray[np.int64], defective: Mask, parts: Names) -> Names:

@@ -88,7 +88,7 @@ def check_layout(layout: Layout) -> tuple[Record, ...]:
     if layout.orphan_masks:
         raise LayoutError(
             f"{len(layout.orphan_masks)} mask(s) have no image; each ground_truth/<type>/<name>_mask.png "
-            f"needs a defective test/<type>/<name>.*: {list_some([str(mask) for mask in layout.orphan_masks])}"
+            f"needs a defective test/<type>/<name>.*: {list_some(list(map(str, layout.orphan_masks)))}"
         )
     _check_classes(layout.records, layout.root)
     return layout.records

@@ -51,7 +51,7 @@ def _has_plain_chunks(encoded: bytes) -> bool:
         length, kind = struct.unpack_from(">I4s", encoded, position)
         position += 12 + length
         if kind == b"IEND":
-            return length == 0 and position <= end
+            return bool(length == 0 and position <= end)
         if kind not in PLAIN_CHUNKS:
             return False
     return False

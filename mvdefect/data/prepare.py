@@ -124,7 +124,8 @@ def _check_folder(path: Path, key: str) -> None:
         held = json.loads((path / NOTE).read_text(encoding="utf-8"))["key"]
     except (OSError, ValueError, KeyError, TypeError):
         held = None
-    if held != key and not (path.is_dir() and {file.name for file in path.iterdir()} <= {LOCK}):
+    is_new = path.is_dir() and all(file.name.endswith((LOCK, NOTE)) for file in path.iterdir())
+    if held != key and not (held is None and is_new):
         raise ConfigError(
             "the folder of a prepared store must be new, empty, or hold the same photographs at the same "
             f"size; remove it or name another. Received: {path}"
@@ -206,11 +207,10 @@ def _finish(path: Path, specs: Sequence[ShardSpec], size_px: int) -> None:
     lengths = [fact.count for fact in facts]
     split = tfds.core.SplitInfo(SPLIT, lengths, sum(fact.size_bytes for fact in facts))
     info.set_splits(tfds.core.SplitDict([split]))
-    with tempfile.TemporaryDirectory(prefix=".metadata", dir=path) as aside:
+    with tempfile.TemporaryDirectory() as aside:
         info.write_to_directory(aside)
-        files = sorted(Path(aside).iterdir(), key=lambda file: file.name == DATASET_INFO)
-        for file in files:
-            file.replace(path / file.name)
+        for file in sorted(Path(aside).iterdir(), key=lambda file: file.name == DATASET_INFO):
+            write_text(path / file.name, file.read_text(encoding="utf-8"))
 
 
 def _describe_features(size_px: int) -> tfds.features.FeaturesDict:

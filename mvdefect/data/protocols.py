@@ -20,8 +20,8 @@ from mvdefect.data.dealing import (
     find_gaps,
     pool_rare_strata,
 )
-from mvdefect.data.duplicates import Groups, Indices
-from mvdefect.data.groups import group_records
+from mvdefect.data.duplicates import Indices
+from mvdefect.data.groups import Groups
 from mvdefect.data.label_budget import assign_label_budget
 from mvdefect.data.scan import Scan
 from mvdefect.data.splits import PARTS, PlanRow, SplitPlan, make_rows
@@ -37,39 +37,39 @@ MAX_NAMED_FILES = 5
 
 def draw_plans(
     scan: Scan,
+    groups: Groups,
     protocol: str,
     seed: int,
     *,
     k: int | None = None,
     n: int | None = None,
-    min_correlation: float = 0.98,
 ) -> tuple[SplitPlan, ...]:
     """Draw the plans of a protocol: one, or for `unseen-type` one a type, and for `kfold` one a fold.
 
     Args:
         scan: The photographs, sorted by id.
+        groups: What must stay whole; see `mvdefect.data.groups.group_records`.
         protocol: One of `PROTOCOLS`.
         seed: Another seed, another draw; `official` and `given` draw nothing.
         k: The defective images a type in train; for `label-budget` alone.
         n: The number of folds; for `kfold` alone.
-        min_correlation: Above this correlation of thumbnails two images are near-duplicates.
 
     Raises:
         SplitError: A setting is unknown, missing or out of place, or the photographs cannot be divided.
     """
     match protocol, k, n:
         case "closed-set", None, None:
-            return (assign_closed_set(scan, seed, min_correlation),)
+            return (assign_closed_set(scan, groups, seed),)
         case "unseen-type", None, None:
-            return assign_unseen_types(scan, seed, min_correlation)
+            return assign_unseen_types(scan, groups, seed)
         case "label-budget", int(budget), None:
-            return (assign_label_budget(scan, seed, budget, min_correlation),)
+            return (assign_label_budget(scan, groups, seed, budget),)
         case "kfold", None, int(folds):
-            return assign_kfold(scan, seed, folds, min_correlation)
+            return assign_kfold(scan, groups, seed, folds)
         case "official", None, None:
-            return (assign_official(scan, min_correlation),)
+            return (assign_official(scan, groups),)
         case "given", None, None:
-            return (assign_given(scan, min_correlation),)
+            return (assign_given(scan, groups),)
     if protocol not in PROTOCOLS:
         raise SplitError(describe_unknown_name("protocol", protocol, PROTOCOLS))
     raise SplitError(
@@ -78,7 +78,7 @@ def draw_plans(
     )
 
 
-def assign_closed_set(scan: Scan, seed: int, min_correlation: float = 0.98) -> SplitPlan:
+def assign_closed_set(scan: Scan, groups: Groups, seed: int) -> SplitPlan:
     """Draw a `closed-set` plan: every category and defect type in all parts, 60/20/20.
 
     Near-duplicates, identical files and what the user keeps together form groups that stay whole. They
@@ -87,42 +87,40 @@ def assign_closed_set(scan: Scan, seed: int, min_correlation: float = 0.98) -> S
 
     Args:
         scan: The photographs, sorted by id.
+        groups: What must stay whole; see `mvdefect.data.groups.group_records`.
         seed: Another seed, another draw.
-        min_correlation: Above this correlation of thumbnails two images are near-duplicates.
 
     Raises:
         SplitError: A class has too few images, or its groups cannot be spread over the parts.
     """
     check_counts(record.label for record in scan.records)
-    found = group_records(scan, min_correlation)
     strata = [record.stratum for record in scan.records]
-    rows = make_rows(scan, found.codes, deal_parts(found.codes, [strata], np.random.default_rng(seed)))
+    rows = make_rows(scan, groups.codes, deal_parts(groups.codes, [strata], np.random.default_rng(seed)))
     check_parts(rows)
-    return SplitPlan("closed-set", seed, rows, found.notes + find_gaps(rows))
+    return SplitPlan("closed-set", seed, rows, groups.notes + find_gaps(rows))
 
 
-def assign_kfold(scan: Scan, seed: int, n: int, min_correlation: float = 0.98) -> tuple[SplitPlan, ...]:
+def assign_kfold(scan: Scan, groups: Groups, seed: int, n: int) -> tuple[SplitPlan, ...]:
     """Draw the `kfold` plans: n folds, each tested by one of them; the rest is dealt 75/25, train and val.
 
     Args:
         scan: The photographs, sorted by id.
+        groups: What must stay whole; see `mvdefect.data.groups.group_records`.
         seed: Another seed, another draw.
         n: The number of folds, from 2 to the number of groups of each class.
-        min_correlation: Above this correlation of thumbnails two images are near-duplicates.
 
     Raises:
         SplitError: `n` is out of range, or a class cannot be spread over the folds.
     """
     check_counts(record.label for record in scan.records)
-    found = group_records(scan, min_correlation)
     strata = np.array([record.stratum for record in scan.records], dtype=object)
     classes = np.array([CLASSES[record.label] for record in scan.records], dtype=object)
-    _check_fold_count(n, found.codes, classes)
+    _check_fold_count(n, groups.codes, classes)
     # By class too, or the odd images of all types would end in the first folds.
     kinds = [pool_rare_strata(strata, classes, n), classes]
-    fold_of = deal_groups(found.codes, kinds, [1 / n] * n, np.random.default_rng(seed))
+    fold_of = deal_groups(groups.codes, kinds, [1 / n] * n, np.random.default_rng(seed))
     return tuple(
-        _draw_fold(scan, found, (strata, classes), fold_of == fold, (seed, fold, n)) for fold in range(n)
+        _draw_fold(scan, groups, (strata, classes), fold_of == fold, (seed, fold, n)) for fold in range(n)
     )
 
 
@@ -137,7 +135,7 @@ def _check_fold_count(n: int, groups: Indices, classes: Names) -> None:
 
 def _draw_fold(
     scan: Scan,
-    found: Groups,
+    groups: Groups,
     names: tuple[Names, Names],
     tested: NDArray[np.bool_],
     draw: tuple[int, int, int],
@@ -148,21 +146,21 @@ def _draw_fold(
     rng = np.random.default_rng((seed, fold))
     strata, classes = (column[rest] for column in names)
     kinds = [pool_rare_strata(strata, classes, 1 / min(SHARES_OF_REST)), classes]
-    parts[rest] = deal_parts(found.codes[rest], kinds, rng, SHARES_OF_REST)
-    rows = make_rows(scan, found.codes, parts)
+    parts[rest] = deal_parts(groups.codes[rest], kinds, rng, SHARES_OF_REST)
+    rows = make_rows(scan, groups.codes, parts)
     check_parts(rows, NEEDED_IN_FOLD)
     shares = [share * (1 - 1 / n) for share in SHARES_OF_REST] + [1 / n]
-    return SplitPlan(f"kfold {fold + 1} of {n}", seed, rows, found.notes + find_gaps(rows, shares))
+    return SplitPlan(f"kfold {fold + 1} of {n}", seed, rows, groups.notes + find_gaps(rows, shares))
 
 
-def assign_official(scan: Scan, min_correlation: float = 0.98) -> SplitPlan:
+def assign_official(scan: Scan, groups: Groups) -> SplitPlan:
     """Make the `official` plan: MVTec AD's own folders, good images alone in train, nothing in val.
 
     For comparison with literature on one-class methods. Groups may straddle; a note counts them.
 
     Args:
         scan: The photographs, sorted by id.
-        min_correlation: Above this correlation of thumbnails two images are near-duplicates.
+        groups: What must stay whole; see `mvdefect.data.groups.group_records`.
 
     Raises:
         SplitError: The data names no such parts, or train is not good images alone.
@@ -179,17 +177,17 @@ def assign_official(scan: Scan, min_correlation: float = 0.98) -> SplitPlan:
             f"official trains on good images alone, but {len(defective)} in train are defective: "
             f"{list_some(defective, MAX_NAMED_FILES)}"
         )
-    return _keep_parts("official", scan, min_correlation)
+    return _keep_parts("official", scan, groups)
 
 
-def assign_given(scan: Scan, min_correlation: float = 0.98) -> SplitPlan:
+def assign_given(scan: Scan, groups: Groups) -> SplitPlan:
     """Make the `given` plan: every image in the part that the data names, as in a manifest's column split.
 
     Groups may straddle, and val may be empty; notes tell.
 
     Args:
         scan: The photographs, sorted by id.
-        min_correlation: Above this correlation of thumbnails two images are near-duplicates.
+        groups: What must stay whole; see `mvdefect.data.groups.group_records`.
 
     Raises:
         SplitError: An image has no part, or train or test could not serve.
@@ -200,12 +198,11 @@ def assign_given(scan: Scan, min_correlation: float = 0.98) -> SplitPlan:
             f"given needs a part ({', '.join(PARTS)}) for every image, as in a manifest's column split, but "
             f"{len(others)} have none: {list_some(others, MAX_NAMED_FILES)}"
         )
-    return _keep_parts("given", scan, min_correlation)
+    return _keep_parts("given", scan, groups)
 
 
-def _keep_parts(protocol: str, scan: Scan, min_correlation: float) -> SplitPlan:
-    found = group_records(scan, min_correlation)
-    rows = make_rows(scan, found.codes, [record.part for record in scan.records])
+def _keep_parts(protocol: str, scan: Scan, groups: Groups) -> SplitPlan:
+    rows = make_rows(scan, groups.codes, [record.part for record in scan.records])
     held = Counter((row.part, row.label) for row in rows)
     for part, label in (("train", 0), ("test", 0), ("test", 1)):
         if held[part, label] < MIN_IMAGES_PER_PART:
@@ -219,7 +216,7 @@ def _keep_parts(protocol: str, scan: Scan, min_correlation: float) -> SplitPlan:
         for label, name in enumerate(CLASSES)
         if not held[part, label]
     )
-    return SplitPlan(protocol, 0, rows, found.notes + absent + _find_straddlers(rows))
+    return SplitPlan(protocol, 0, rows, groups.notes + absent + _find_straddlers(rows))
 
 
 def _find_straddlers(rows: Sequence[PlanRow]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mvdefect.data.images import Pixels, ResizeMethod, decode_image, decode_mask, resize_image
+from mvdefect.data.images import ResizeMethod, decode_image, decode_mask, resize_image
 from mvdefect.data.records import Record
 from mvdefect.errors import ImageError
 

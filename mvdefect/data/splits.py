@@ -6,11 +6,11 @@ import csv
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
 from mvdefect.data.duplicates import Indices
 from mvdefect.data.records import GOOD, count_by_stratum
@@ -150,6 +150,25 @@ def write_split_plan(plan: SplitPlan, csv_path: Path) -> None:
     write_text(csv_path.with_suffix(".json"), json.dumps(header, indent=2) + "\n")
 
 
+def save_plans(plans: Sequence[SplitPlan], folder: Path, overwrite: bool = False) -> tuple[Path, ...]:
+    """Write plans into a folder, each under the name of its protocol.
+
+    Raises:
+        SplitError: Another plan has such a name there already, and `overwrite` is off; nothing is written.
+    """
+    paths = tuple(folder / f"{re.sub('[^A-Za-z0-9._-]+', '-', plan.protocol)}.csv" for plan in plans)
+    for path, plan in zip(paths, plans, strict=True):
+        if path.exists() and not overwrite and path.read_text(encoding="utf-8") != _to_csv(plan.rows):
+            raise SplitError(
+                f"{path} exists and is another plan. Name another folder with --out, or replace it with "
+                "--overwrite"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, plan in zip(paths, plans, strict=True):
+        write_split_plan(plan, path)
+    return paths
+
+
 def read_split_plan(csv_path: Path) -> SplitPlan:
     """Read a plan back.
 
@@ -182,12 +201,3 @@ def _to_csv(rows: Sequence[PlanRow]) -> str:
     writer.writerow(names)
     writer.writerows(map(attrgetter(*names), rows))
     return stream.getvalue()
-
-
-def __getattr__(name: str) -> Any:
-    # For importers that still look for the protocol here; it has moved to `protocols`.
-    if name == "assign_closed_set":
-        from mvdefect.data.protocols import assign_closed_set
-
-        return assign_closed_set
-    raise AttributeError(name)

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvdefect.data.dealing import MIN_IMAGES_PER_PART, check_counts, check_parts, deal_parts, find_gaps
-from mvdefect.data.duplicates import Groups
-from mvdefect.data.groups import group_records
+from mvdefect.data.groups import Groups
 from mvdefect.data.records import GOOD, Record
 from mvdefect.data.scan import Scan
 from mvdefect.data.splits import LEFT_OUT, SplitPlan, make_rows
@@ -31,11 +30,11 @@ class _Draw:
 
     scan: Scan
     seed: int
-    found: Groups
+    groups: Groups
     parts: NDArray[np.object_]
 
 
-def assign_unseen_types(scan: Scan, seed: int, min_correlation: float = 0.98) -> tuple[SplitPlan, ...]:
+def assign_unseen_types(scan: Scan, groups: Groups, seed: int) -> tuple[SplitPlan, ...]:
     """Draw an `unseen-type` plan for each defect type of each category: that type in test alone.
 
     Each plan is the closed-set draw of the same seed, but every group that holds the held-out type is in
@@ -45,8 +44,8 @@ def assign_unseen_types(scan: Scan, seed: int, min_correlation: float = 0.98) ->
 
     Args:
         scan: The photographs, sorted by id.
+        groups: What must stay whole; see `mvdefect.data.groups.group_records`.
         seed: Another seed, another draw.
-        min_correlation: Above this correlation of thumbnails two images are near-duplicates.
 
     Returns:
         The plans, sorted by category and type.
@@ -56,9 +55,8 @@ def assign_unseen_types(scan: Scan, seed: int, min_correlation: float = 0.98) ->
     """
     check_counts(record.label for record in scan.records if record.defect_type != COMBINED)
     strata, refusals = _list_held_out(scan.records)
-    found = group_records(scan, min_correlation)
     all_strata = [record.stratum for record in scan.records]
-    draw = _Draw(scan, seed, found, deal_parts(found.codes, [all_strata], np.random.default_rng(seed)))
+    draw = _Draw(scan, seed, groups, deal_parts(groups.codes, [all_strata], np.random.default_rng(seed)))
     plans = []
     for stratum in strata:
         try:
@@ -89,7 +87,7 @@ def _list_held_out(records: Iterable[Record]) -> tuple[list[str], list[str]]:
 
 
 def _hold_out(draw: _Draw, held_out: str) -> SplitPlan:
-    records, codes = draw.scan.records, draw.found.codes
+    records, codes = draw.scan.records, draw.groups.codes
     of_type = np.array([record.stratum == held_out for record in records])
     combined = np.array([record.defect_type == COMBINED for record in records])
     tested = np.isin(codes, codes[of_type])
@@ -110,4 +108,4 @@ def _hold_out(draw: _Draw, held_out: str) -> SplitPlan:
     if namesakes := sorted({row.category for row in beside if row.defect_type == name}):
         notes.append(f"{name} stays in train for other products: {', '.join(namesakes)}")
     notes += find_gaps(beside)
-    return SplitPlan(f"unseen-type {held_out}", draw.seed, rows, (*draw.found.notes, *notes))
+    return SplitPlan(f"unseen-type {held_out}", draw.seed, rows, (*draw.groups.notes, *notes))

@@ -115,8 +115,8 @@ def _take_tested(
     others = [row.id for row in wanted if hashes.get(row.id) != row.sha256]
     if others:
         raise RunError(
-            f"the run can be measured on images of its own test part alone, but {len(others)} of the "
-            f"{len(wanted)} test images of the {other.protocol} plan are not (fit on that plan with --split): "
+            f"the run can be measured on images of its own test part alone, but {len(others)} of "
+            f"the {len(wanted)} test images of the {other.protocol} plan are not (fit on it with --split): "
             f"{list_some(others, 5)}"
         )
     return [replace(tested[row.id], group=row.group) for row in wanted]

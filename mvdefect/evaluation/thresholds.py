@@ -10,7 +10,6 @@ from scipy.special import expit
 
 from mvdefect.evaluation.metrics import Bools, Floats
 
-
 MAX_FALSE_ALARM_RATE = 0.05
 
 
@@ -46,7 +45,9 @@ def choose_threshold(labels: Bools, logits: Floats, part: str) -> OperatingPoint
     return choose_max_false_alarms(logits, part)
 
 
-def choose_max_false_alarms(logits: Floats, part: str, max_rate: float = MAX_FALSE_ALARM_RATE) -> OperatingPoint:
+def choose_max_false_alarms(
+    logits: Floats, part: str, max_rate: float = MAX_FALSE_ALARM_RATE
+) -> OperatingPoint:
     """Choose the lowest threshold at which at most a share of good images is called defective.
 
     Args:

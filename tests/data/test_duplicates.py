@@ -7,20 +7,23 @@ import pytest
 
 from mvdefect.data import duplicates
 from mvdefect.data.duplicates import (
+    connect,
     find_near_duplicates,
-    group_near_duplicates,
     lay_in_pose,
+    link_equal_names,
     normalise_thumbnails,
 )
+from mvdefect.data.groups import Groups, group_records
 from mvdefect.data.images import make_thumbnail
 from tests.conftest import make_texture
 
 
-def group(
-    thumbnails: list[np.ndarray], sha256: list[str] | None = None, **options: object
-) -> duplicates.Groups:
+def group(thumbnails: list[np.ndarray], sha256: list[str] | None = None, **options: object) -> Groups:
     names = sha256 or [str(number) for number in range(len(thumbnails))]
-    return group_near_duplicates(np.array(thumbnails, np.uint8), names, ["nut"] * len(names), **options)
+    links = find_near_duplicates(np.array(thumbnails, np.uint8), ["nut"] * len(names), **options)
+    first, second = link_equal_names(names)
+    joined = np.concatenate([links.first, first]), np.concatenate([links.second, second])
+    return Groups(connect(*joined, len(names)), links.notes)
 
 
 def test_copies_that_are_lighter_or_noisier_join_their_original() -> None:
@@ -106,10 +109,16 @@ def test_no_images_no_links() -> None:
     assert len(find_near_duplicates(np.zeros((0, 24, 24), np.uint8), []).first) == 0
 
 
-def test_identical_files_are_joined_though_blank_and_in_other_categories() -> None:
-    blank = np.full((3, 24, 24), 9, np.uint8)
-    found = group_near_duplicates(blank, ["a", "b", "a"], ["nut", "nut", "pill"])
-    assert found.codes.tolist() == [0, 1, 0]
+def test_equal_names_are_linked_and_empty_ones_are_not() -> None:
+    first, second = link_equal_names(["a", "", "b", "a", "", "a"])
+    assert (first.tolist(), second.tolist()) == ([0, 0], [3, 5])
+
+
+def test_blank_thumbnails_link_nothing_across_categories_neither() -> None:
+    texture = make_thumbnail(make_texture(1))
+    thumbnails = np.array([np.full((24, 24), 9), np.full((24, 24), 9), texture, texture], np.uint8)
+    assert len(find_near_duplicates(thumbnails, ["nut", "nut", "nut", "pill"]).first) == 0
+    assert len(find_near_duplicates(thumbnails, ["nut"] * 4).first) == 1
 
 
 def test_parts_that_all_look_alike_are_compared_by_what_differs() -> None:
@@ -137,6 +146,6 @@ def test_real_tiles_form_the_known_groups(magnetic_tile) -> None:
     from mvdefect.data.scan import scan_images
 
     scan = scan_images(read_records(magnetic_tile))
-    found = group_near_duplicates(scan.thumbnails, scan.sha256, [r.category for r in scan.records])
+    found = group_records(scan)
     sizes = np.bincount(found.codes)
     assert (len(scan.records), len(sizes), sizes.max()) == (1344, 621, 12)

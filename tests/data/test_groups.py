@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mvdefect.data.groups import group_records, name_groups
@@ -75,6 +75,7 @@ def test_groups_are_the_components_of_looks_files_and_names(data: st.DataObject,
     numbers = st.lists(st.integers(0, 60), min_size=count, max_size=count)
     looks, files = data.draw(numbers), data.draw(numbers)
     names = data.draw(st.lists(st.sampled_from(["", "", "", "a", "b", "c"]), min_size=count, max_size=count))
+    assume(max(looks.count(look) for look in looks) <= 2 + count // 4)  # or all look alike
     codes = group_records(make_scan(["good"] * count, looks, files, names)).codes.tolist()
     expected = find_components(count, [looks, files, names])
     for first in range(count):

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from mvdefect.config import AugmentConfig
+from mvdefect.data.groups import group_records
 from mvdefect.data.images import decode_image, resize_image
 from mvdefect.data.layouts import read_records
 from mvdefect.data.pipeline import (
@@ -19,8 +20,9 @@ from mvdefect.data.pipeline import (
     read_pictures,
 )
 from mvdefect.data.prepare import prepare_images
+from mvdefect.data.protocols import assign_closed_set
 from mvdefect.data.scan import scan_images
-from mvdefect.data.splits import PARTS, assign_closed_set
+from mvdefect.data.splits import PARTS
 from tests.conftest import make_texture
 
 NOTHING = AugmentConfig(flip=False, quarter_turns=False, brightness=0, contrast=0)
@@ -30,8 +32,8 @@ WEIGHTS = {0: 0.5, 1: 2.0}
 @pytest.fixture(scope="module")
 def sources(parts_root: Path) -> dict[str, Source]:
     scan = scan_images(read_records(parts_root))
-    plan = assign_closed_set(scan, 0)
-    store = prepare_images(scan, 64, "letterbox")
+    plan = assign_closed_set(scan, group_records(scan), 0)
+    store = prepare_images(scan.records, 64, "letterbox")
     return {part: Source(store, plan, part) for part in PARTS}
 
 

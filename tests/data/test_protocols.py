@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from mvdefect.data import groups as groups_module
 from mvdefect.data.dealing import deal_groups
-from mvdefect.data.duplicates import Groups
+from mvdefect.data.duplicates import Links, link_equal_names
+from mvdefect.data.groups import group_records
 from mvdefect.data.protocols import PROTOCOLS, draw_plans
 from mvdefect.data.scan import Scan
 from mvdefect.data.splits import PARTS, SplitPlan
 from mvdefect.errors import SplitError
-from tests.data.test_groups import find_components, make_scan
+from tests.data.test_groups import make_scan
 
 SEEDS = st.integers(0, 1000)
 DRAWN = {
@@ -34,14 +35,17 @@ DRAWN = {
 def _cheap_look() -> Iterator[None]:
     """Find twins by equality: what looks alike is tested elsewhere, and here there are many scans."""
 
-    def find_twins(thumbnails: np.ndarray, sha256: Sequence[str], *_: object) -> Groups:
-        looks = [thumbnail.tobytes() for thumbnail in thumbnails]
-        codes = find_components(len(looks), [looks, sha256])
-        return Groups(np.unique(codes, return_inverse=True)[1])
+    def find_twins(thumbnails: np.ndarray, *_: object) -> Links:
+        first, second = link_equal_names([thumbnail.tobytes().hex() for thumbnail in thumbnails])
+        return Links(first, second, np.zeros_like(first), np.ones(len(first), np.float32))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(groups_module, "group_near_duplicates", find_twins)
+        patch.setattr(groups_module, "find_near_duplicates", find_twins)
         yield
+
+
+def draw(scan: Scan, protocol: str, seed: int, **settings_: int) -> tuple[SplitPlan, ...]:
+    return draw_plans(scan, group_records(scan), protocol, seed, **settings_)
 
 
 few = settings(deadline=None, max_examples=25)
@@ -91,7 +95,7 @@ def test_nothing_that_belongs_together_straddles(protocol: str, scan: Scan, seed
     looks = [thumbnail.tobytes() for thumbnail in scan.thumbnails]
     names = [record.group for record in scan.records]
     place = {record.id: number for number, record in enumerate(scan.records)}
-    for plan in draw_plans(scan, protocol, seed, **DRAWN[protocol]):
+    for plan in draw(scan, protocol, seed, **DRAWN[protocol]):
         assert [row.id for row in plan.rows] == sorted({row.id for row in plan.rows})
         for keys in (looks, scan.sha256, names):
             parts: dict[object, set[str]] = {}
@@ -109,7 +113,7 @@ def test_the_seed_decides(protocol: str) -> None:
     scan = make_singles(("nut/good", 50), ("nut/crack", 30), ("nut/dent", 20))
 
     def draw(seed: int) -> tuple[SplitPlan, ...]:
-        return draw_plans(scan, protocol, seed, **DRAWN[protocol])
+        return draw(scan, protocol, seed, **DRAWN[protocol])
 
     assert draw(3) == draw(3)
     assert all(one.digest != other.digest for one, other in zip(draw(3), draw(4), strict=True))
@@ -124,7 +128,7 @@ def test_the_seed_decides(protocol: str) -> None:
 )
 def test_single_images_are_divided_60_20_20_in_every_stratum(counts: tuple[int, ...], seed: int) -> None:
     strata = ("nut/good", "nut/crack", "nut/dent")
-    (plan,) = draw_plans(make_singles(*zip(strata, counts, strict=True)), "closed-set", seed)
+    (plan,) = draw(make_singles(*zip(strata, counts, strict=True)), "closed-set", seed)
     for stratum, total in zip(strata, counts, strict=True):
         for held, share in zip(count_parts(plan, stratum).values(), (0.6, 0.2, 0.2), strict=True):
             assert abs(held - share * total) <= 1
@@ -133,7 +137,7 @@ def test_single_images_are_divided_60_20_20_in_every_stratum(counts: tuple[int, 
 @few
 @given(scan=scans(), seed=SEEDS)
 def test_the_closed_set_holds_every_image(scan: Scan, seed: int) -> None:
-    (plan,) = draw_plans(scan, "closed-set", seed)
+    (plan,) = draw(scan, "closed-set", seed)
     assert [row.id for row in plan.rows] == [record.id for record in scan.records]
 
 
@@ -142,24 +146,24 @@ def test_the_closed_set_holds_every_image(scan: Scan, seed: int) -> None:
 def test_too_few_images_of_a_class(protocol: str, good: int, crack: int, short: str) -> None:
     scan = make_singles(("nut/good", good), ("nut/crack", crack))
     with pytest.raises(SplitError, match=f"at least 10 {short} images are needed.*Received: 9"):
-        draw_plans(scan, protocol, 0, **DRAWN[protocol])
+        draw(scan, protocol, 0, **DRAWN[protocol])
 
 
 def test_too_few_groups_of_a_class() -> None:
     looks = [*range(40), *([100] * 6 + [101] * 6)]
     scan = make_scan(["good"] * 40 + ["crack"] * 12, looks)
     with pytest.raises(SplitError, match="form only 2 groups that must stay whole.*and it got 0"):
-        draw_plans(scan, "closed-set", 0)
+        draw(scan, "closed-set", 0)
 
 
 def test_a_type_that_cannot_be_everywhere_is_told() -> None:
-    (plan,) = draw_plans(make_singles(("nut/good", 40), ("nut/crack", 20), ("nut/dent", 2)), "closed-set", 0)
+    (plan,) = draw(make_singles(("nut/good", 40), ("nut/crack", 20), ("nut/dent", 2)), "closed-set", 0)
     assert has_note(plan, "nut/dent is not in every part: 2 images in 2 groups")
 
 
 def test_a_type_whose_groups_are_too_large_is_told() -> None:
     groups = [""] * 60 + ["a"] * 8 + ["b"] * 8 + ["c"] * 4
-    (plan,) = draw_plans(make_scan(["good"] * 60 + ["crack"] * 20, groups=groups), "closed-set", 0)
+    (plan,) = draw(make_scan(["good"] * 60 + ["crack"] * 20, groups=groups), "closed-set", 0)
     assert {row.part for row in plan.rows if row.label} == set(PARTS)
     assert has_note(plan, "^3 groups that the user named")
     assert has_note(plan, "nut/crack could not be divided 60/20/20 without tearing groups")
@@ -171,11 +175,11 @@ def test_a_type_whose_groups_are_too_large_is_told() -> None:
 @few
 @given(scan=scans(), seed=SEEDS)
 def test_the_held_out_type_is_in_test_alone_and_the_rest_as_usual(scan: Scan, seed: int) -> None:
-    (usual,) = draw_plans(scan, "closed-set", seed)
+    (usual,) = draw(scan, "closed-set", seed)
     usual_part = {row.id: row.part for row in usual.rows}
     group_of = {row.id: row.group for row in usual.rows}
     kept = {record.id for record in scan.records if record.defect_type != "combined"}
-    plans = draw_plans(scan, "unseen-type", seed)
+    plans = draw(scan, "unseen-type", seed)
     for plan in plans:
         held_out = plan.protocol.removeprefix("unseen-type ")
         assert {row.id for row in plan.rows} == kept
@@ -204,7 +208,7 @@ def test_what_is_held_out_and_left_out_is_told() -> None:
         ("nut/crack", 20),
         ("nut/dent", 20),
     )
-    first, second = draw_plans(scan, "unseen-type", 0)
+    first, second = draw(scan, "unseen-type", 0)
     assert (first.protocol, second.protocol) == ("unseen-type nut/crack", "unseen-type nut/dent")
     for plan in (first, second):
         assert {row.category for row in plan.rows} == {"bolt", "cap", "nut"}
@@ -222,12 +226,12 @@ def test_what_is_held_out_and_left_out_is_told() -> None:
 def test_products_with_one_type_are_refused_with_the_reason() -> None:
     scan = make_singles(("nut/good", 30), ("nut/combined", 10), ("nut/crack", 20))
     with pytest.raises(SplitError, match="no defect type can be held out. nut holds nothing out: it has one"):
-        draw_plans(scan, "unseen-type", 0)
+        draw(scan, "unseen-type", 0)
 
 
 def test_a_type_without_which_nothing_is_left_to_learn_is_refused_and_told() -> None:
     scan = make_singles(("nut/good", 30), ("nut/crack", 30), ("nut/dent", 3))
-    (plan,) = draw_plans(scan, "unseen-type", 0)
+    (plan,) = draw(scan, "unseen-type", 0)
     assert plan.protocol == "unseen-type nut/dent"
     assert has_note(plan, "nut/crack is not held out: the (train|val) part needs at least 2 defective images")
 
@@ -238,7 +242,7 @@ def test_a_type_without_which_nothing_is_left_to_learn_is_refused_and_told() -> 
 @few
 @given(scan=scans(), seed=SEEDS)
 def test_a_larger_budget_adds_to_train_and_takes_from_test(scan: Scan, seed: int) -> None:
-    plans = [draw_plans(scan, "label-budget", seed, k=k)[0] for k in range(1, 6)]
+    plans = [draw(scan, "label-budget", seed, k=k)[0] for k in range(1, 6)]
     for smaller, larger in pairwise(plans):
         assert ids_in(smaller, "train", 1) <= ids_in(larger, "train", 1)
         assert ids_in(larger, "test", 1) <= ids_in(smaller, "test", 1)
@@ -249,7 +253,7 @@ def test_a_larger_budget_adds_to_train_and_takes_from_test(scan: Scan, seed: int
 @few
 @given(scan=scans(), seed=SEEDS, k=st.integers(1, 6))
 def test_the_budget_is_kept_and_what_is_missing_is_told(scan: Scan, seed: int, k: int) -> None:
-    (plan,) = draw_plans(scan, "label-budget", seed, k=k)
+    (plan,) = draw(scan, "label-budget", seed, k=k)
     assert not ids_in(plan, "val", 1)
     assert sum(len(ids_in(plan, part, 0)) for part in PARTS) == sum(
         not record.label for record in scan.records
@@ -270,7 +274,7 @@ def test_the_budget_is_kept_and_what_is_missing_is_told(scan: Scan, seed: int, k
 @given(k=st.integers(1, 19), seed=SEEDS)
 def test_of_single_images_exactly_the_budget_trains(k: int, seed: int) -> None:
     scan = make_singles(("nut/good", 40), ("nut/crack", 20), ("nut/dent", 8))
-    (plan,) = draw_plans(scan, "label-budget", seed, k=k)
+    (plan,) = draw(scan, "label-budget", seed, k=k)
     assert plan.protocol == f"label-budget {k}"
     assert count_parts(plan, "nut/good") == {"train": 24, "val": 8, "test": 8}
     assert count_parts(plan, "nut/crack") == {"train": k, "val": 0, "test": 20 - k}
@@ -282,7 +286,7 @@ def test_defective_images_follow_the_good_ones_of_their_group() -> None:
     # Ten groups of one good and one crack each, besides 30 good images and 20 cracks alone.
     names = [f"s{number}" for number in range(10)]
     scan = make_scan(["good"] * 40 + ["crack"] * 30, groups=[*names, *[""] * 30, *names, *[""] * 20])
-    (plan,) = draw_plans(scan, "label-budget", 1, k=12)
+    (plan,) = draw(scan, "label-budget", 1, k=12)
     part = {row.id: row.part for row in plan.rows}
     paired = [(part[f"{number:04}.png"], part.get(f"{number + 40:04}.png")) for number in range(10)]
     assert {good for good, _ in paired} == set(PARTS)  # or the test would say little
@@ -297,7 +301,7 @@ def test_defective_images_follow_the_good_ones_of_their_group() -> None:
 
 def test_what_exceeds_the_budget_in_a_group_is_left_out() -> None:
     groups = [""] * 30 + [f"s{number // 5}" for number in range(20)]
-    (plan,) = draw_plans(make_scan(["good"] * 30 + ["crack"] * 20, groups=groups), "label-budget", 0, k=1)
+    (plan,) = draw(make_scan(["good"] * 30 + ["crack"] * 20, groups=groups), "label-budget", 0, k=1)
     assert count_parts(plan, "nut/crack") == {"train": 1, "val": 0, "test": 15}
     assert has_note(plan, "share a group with training images, but exceed the budget: 4 of nut/crack")
 
@@ -307,14 +311,14 @@ def test_what_exceeds_the_budget_in_a_group_is_left_out() -> None:
 )
 def test_a_budget_that_cannot_be_is_refused(k: int, message: str) -> None:
     with pytest.raises(SplitError, match=message):
-        draw_plans(make_singles(("nut/good", 20), ("nut/crack", 12)), "label-budget", 0, k=k)
+        draw(make_singles(("nut/good", 20), ("nut/crack", 12)), "label-budget", 0, k=k)
 
 
 def test_a_budget_needs_good_images_alone_in_numbers() -> None:
-    (plan,) = draw_plans(make_singles(("nut/good", 10), ("nut/crack", 2)), "label-budget", 0, k=1)
+    (plan,) = draw(make_singles(("nut/good", 10), ("nut/crack", 2)), "label-budget", 0, k=1)
     assert count_parts(plan, "nut/crack") == {"train": 1, "val": 0, "test": 1}
     with pytest.raises(SplitError, match="at least 10 good images are needed"):
-        draw_plans(make_singles(("nut/good", 9), ("nut/crack", 20)), "label-budget", 0, k=1)
+        draw(make_singles(("nut/good", 9), ("nut/crack", 20)), "label-budget", 0, k=1)
 
 
 # K folds.
@@ -323,7 +327,7 @@ def test_a_budget_needs_good_images_alone_in_numbers() -> None:
 @few
 @given(scan=scans(), seed=SEEDS, n=st.integers(2, 6))
 def test_every_image_is_tested_exactly_once(scan: Scan, seed: int, n: int) -> None:
-    plans = draw_plans(scan, "kfold", seed, n=n)
+    plans = draw(scan, "kfold", seed, n=n)
     assert [plan.protocol for plan in plans] == [f"kfold {fold} of {n}" for fold in range(1, n + 1)]
     tested = [row.id for plan in plans for row in plan.select("test")]
     assert sorted(tested) == [record.id for record in scan.records]
@@ -340,7 +344,7 @@ def test_every_image_is_tested_exactly_once(scan: Scan, seed: int, n: int) -> No
 )
 def test_single_images_are_spread_evenly_over_the_folds(counts: tuple[int, ...], n: int, seed: int) -> None:
     strata = ("nut/good", "nut/crack", "nut/dent")
-    plans = draw_plans(make_singles(*zip(strata, counts, strict=True)), "kfold", seed, n=n)
+    plans = draw(make_singles(*zip(strata, counts, strict=True)), "kfold", seed, n=n)
     for stratum, total in zip(strata, counts, strict=True):
         for plan in plans:
             held = count_parts(plan, stratum)
@@ -350,13 +354,13 @@ def test_single_images_are_spread_evenly_over_the_folds(counts: tuple[int, ...],
 
 def test_types_rarer_than_folds_do_not_crowd_into_the_first() -> None:
     scan = make_singles(("nut/good", 30), *((f"nut/type {number}", 1) for number in range(10)))
-    plans = draw_plans(scan, "kfold", 0, n=5)
+    plans = draw(scan, "kfold", 0, n=5)
     assert [len(ids_in(plan, "test", 1)) for plan in plans] == [2] * 5
 
 
 def test_one_group_a_fold_is_the_most() -> None:
     scan = make_singles(("nut/good", 30), ("nut/crack", 12))
-    assert [len(ids_in(plan, "test", 1)) for plan in draw_plans(scan, "kfold", 0, n=12)] == [1] * 12
+    assert [len(ids_in(plan, "test", 1)) for plan in draw(scan, "kfold", 0, n=12)] == [1] * 12
 
 
 @pytest.mark.parametrize("n", [-1, 0, 1, 13])
@@ -364,7 +368,7 @@ def test_a_number_of_folds_out_of_range_is_refused(n: int) -> None:
     scan = make_scan(["good"] * 30 + ["crack"] * 13, groups=[""] * 30 + ["a", "a"] + [""] * 11)
     message = f"there are 30 of good images, 12 of defective images. Received: n={n}"
     with pytest.raises(SplitError, match=message):
-        draw_plans(scan, "kfold", 0, n=n)
+        draw(scan, "kfold", 0, n=n)
 
 
 # Parts that the data names.
@@ -380,11 +384,11 @@ MVTEC_AD = (("good", "train", 20), ("good", "test", 6), ("crack", "test", 8))
 
 def test_official_is_what_the_folders_say() -> None:
     scan = name_parts(*MVTEC_AD)
-    (plan,) = draw_plans(scan, "official", 5)
+    (plan,) = draw(scan, "official", 5)
     assert [row.part for row in plan.rows] == [record.part for record in scan.records]
     assert count_parts(plan, "nut/good") == {"train": 20, "val": 0, "test": 6}
     assert count_parts(plan, "nut/crack") == {"train": 0, "val": 0, "test": 8}
-    assert plan.digest == draw_plans(scan, "official", 6)[0].digest  # there is nothing to draw
+    assert plan.digest == draw(scan, "official", 6)[0].digest  # there is nothing to draw
     assert has_note(plan, "no good image in val")
     assert not has_note(plan, "more than one part")
 
@@ -393,7 +397,7 @@ def test_official_is_what_the_folders_say() -> None:
 def test_groups_that_straddle_in_the_data_are_counted(protocol: str) -> None:
     # One across train and test with three images, one within test.
     groups = [""] * 18 + ["a", "a", "a"] + [""] * 5 + ["b", "b"] + [""] * 6
-    (plan,) = draw_plans(name_parts(*MVTEC_AD, groups=groups), protocol, 0)
+    (plan,) = draw(name_parts(*MVTEC_AD, groups=groups), protocol, 0)
     assert has_note(plan, r"^1 groups that should stay whole .*, with 3 images, lie in more than one part")
 
 
@@ -412,12 +416,12 @@ def test_groups_that_straddle_in_the_data_are_counted(protocol: str) -> None:
 )
 def test_data_that_are_not_official_are_refused(parts: Iterable[tuple[str, str, int]], message: str) -> None:
     with pytest.raises(SplitError, match=message):
-        draw_plans(name_parts(*parts), "official", 0)
+        draw(name_parts(*parts), "official", 0)
 
 
 def test_given_is_what_the_manifest_says() -> None:
     scan = name_parts(*MVTEC_AD, ("crack", "train", 3), ("good", "val", 2))
-    (plan,) = draw_plans(scan, "given", 0)
+    (plan,) = draw(scan, "given", 0)
     assert [row.part for row in plan.rows] == [record.part for record in scan.records]
     assert plan.notes == ("there is no defective image in val",)
 
@@ -435,7 +439,7 @@ def test_given_is_what_the_manifest_says() -> None:
 )
 def test_data_without_parts_for_all_are_refused(parts: Iterable[tuple[str, str, int]], message: str) -> None:
     with pytest.raises(SplitError, match=message):
-        draw_plans(name_parts(*parts), "given", 0)
+        draw(name_parts(*parts), "given", 0)
 
 
 # All of them.
@@ -447,12 +451,12 @@ def test_a_setting_out_of_place_is_refused(protocol: str, settings_: dict[str, i
     if settings_ == {"label-budget": {"k": 3}, "kfold": {"n": 3}}.get(protocol, {}):
         return
     with pytest.raises(SplitError, match=f"label-budget needs k, kfold needs n.*Received: {protocol} with"):
-        draw_plans(name_parts(*MVTEC_AD), protocol, 0, **settings_)
+        draw(name_parts(*MVTEC_AD), protocol, 0, **settings_)
 
 
 def test_an_unknown_protocol_is_refused() -> None:
     with pytest.raises(SplitError, match="unknown protocol 'close-set'. Did you mean 'closed-set'"):
-        draw_plans(name_parts(*MVTEC_AD), "close-set", 0)
+        draw(name_parts(*MVTEC_AD), "close-set", 0)
 
 
 @few

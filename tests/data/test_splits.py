@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mvdefect.data.groups import group_records
 from mvdefect.data.protocols import assign_closed_set, assign_official
 from mvdefect.data.splits import (
     PARTS,
@@ -33,7 +34,8 @@ plans = st.builds(SplitPlan, words, st.integers(), st.lists(plan_rows).map(tuple
 
 @pytest.fixture(scope="module")
 def plan() -> SplitPlan:
-    return assign_closed_set(make_scan(["good"] * 20 + ["crack"] * 20), 0)
+    scan = make_scan(["good"] * 20 + ["crack"] * 20)
+    return assign_closed_set(scan, group_records(scan), 0)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def test_a_plan_survives_the_disk(plan: SplitPlan, folder: Path) -> None:
 
 def test_a_plan_with_an_empty_part_survives_the_disk(tmp_path: Path) -> None:
     scan = make_scan(["good"] * 8 + ["crack"] * 4, parts=["train"] * 4 + ["test"] * 8)
-    plan = assign_official(scan)
+    plan = assign_official(scan, group_records(scan))
     write_split_plan(plan, tmp_path / "plan.csv")
     again = read_split_plan(tmp_path / "plan.csv")
     assert again == plan

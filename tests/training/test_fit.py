@@ -9,11 +9,13 @@ import pytest
 
 from mvdefect.backend import make_deterministic
 from mvdefect.config import FitConfig, StageConfig
+from mvdefect.data.groups import group_records
 from mvdefect.data.layouts import read_records
 from mvdefect.data.pipeline import Source
 from mvdefect.data.prepare import prepare_images
+from mvdefect.data.protocols import assign_closed_set
 from mvdefect.data.scan import scan_images
-from mvdefect.data.splits import PARTS, assign_closed_set
+from mvdefect.data.splits import PARTS
 from mvdefect.errors import ConfigError
 from mvdefect.models.backbones import find_backbone
 from mvdefect.models.classifier import build_classifier
@@ -27,7 +29,10 @@ from mvdefect.training.stages import Stage, plan_stages
 @pytest.fixture(scope="module")
 def sources(parts_root: Path) -> dict[str, Source]:
     scan = scan_images(read_records(parts_root))
-    plan, store = assign_closed_set(scan, 0), prepare_images(scan, 64, "letterbox")
+    plan, store = (
+        assign_closed_set(scan, group_records(scan), 0),
+        prepare_images(scan.records, 64, "letterbox"),
+    )
     return {part: Source(store, plan, part) for part in PARTS}
 
 
