@@ -62,14 +62,14 @@ def fit_inspector(config: FitConfig, run: Path, overwrite: bool = False) -> RunF
     """
     if config.data is None:
         raise ConfigError("data is needed: --data FOLDER, or `data: FOLDER` in the configuration")
-    planned = read_plan_for_fit(config.split) if config.split else None
+    source, planned = config.data, read_plan_for_fit(config.split) if config.split else None
     spec = find_backbone(config.backbone)
     weights = find_weights(spec, config.weights)
     stages = plan_stages(config, spec)
     explicit = tuple(StageConfig(**asdict(stage)) for stage in stages)
     config = config.model_copy(update={"data": resolve_source(config.data), "stages": explicit})
     check_run_is_free(run, overwrite)
-    layout = open_source(config.data, config.categories, config.group_pattern)
+    layout = open_source(source, config.categories, config.group_pattern)
     records = check_layout(layout)
     make_deterministic(config.seed)
     size_px, head, taps = config.image_size_px, config.head, config.taps

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from mvdefect import cli
-from mvdefect.data.prepare import PreparedImages
+from mvdefect.data import shards
 from mvdefect.models import weights as weights_module
 from mvdefect.runs import RunFolder
 from tests.conftest import make_texture, write_class_folders, write_image
@@ -202,7 +202,7 @@ def test_a_full_disk(
 
     root = write_class_folders(tmp_path / "nut")
     monkeypatch.setenv("MVDEFECT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(PreparedImages, "_make_example", fill)
+    monkeypatch.setattr(shards, "make_example", fill)
     assert run("fit", "--data", root, *TINY, "--run", tmp_path / "x") == 2
     check_one_line(capsys, "No space left on device: store")
 

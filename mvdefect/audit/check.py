@@ -46,7 +46,7 @@ def audit_data(layout: Layout, min_correlation: float = 0.98) -> Audit:
         yield from find_rare_types(layout.records)
         yield from find_outliers(usable)
         for note in groups.notes:
-            yield Finding("grouping", Severity.NOTE, f"{note[0].upper()}{note[1:]}.", "Nothing.")
+            yield Finding("grouping", Severity.NOTE, f"{note}.", "Nothing.")
 
     findings = tuple(sorted(find_all(), key=lambda finding: ORDER.index(finding.severity)))
     return Audit(

@@ -92,7 +92,9 @@ def _make_pipeline(beam: Any, runner: str, options: Sequence[str]) -> Any:
     usage = io.StringIO()
     try:
         with contextlib.redirect_stderr(usage):  # argparse ends the process when a value is not allowed
-            return beam.Pipeline(options=PipelineOptions([f"--runner={runner}", *options]))
+            flags = PipelineOptions([f"--runner={runner}", *options])
+            flags.get_all_options()  # reads them all; otherwise each runner reads its own when it starts
+            return beam.Pipeline(options=flags)
     except (ValueError, ImportError, AttributeError, SystemExit) as error:
         fault = usage.getvalue().strip() or str(error)
         raise ConfigError(

@@ -193,7 +193,7 @@ def _bytes_feature(value: bytes) -> Any:
 
 
 def _int_feature(value: int) -> Any:
-    return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=[int(value)]))
 
 
 def _facts_file(spec: ShardSpec) -> Path:

@@ -13,7 +13,7 @@ from mvdefect.data.images import decode_image, resize_image
 from mvdefect.data.records import Record
 from mvdefect.errors import ImageError
 from mvdefect.paths import write_text
-from mvdefect.report.html import make_environment, to_data_uri
+from mvdefect.report.page import make_environment, to_data_uri
 from mvdefect.report.wording import describe_audit, format_figure
 
 PICTURE_SIZE_PX = 160

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
-import jinja2
 import numpy as np
 
 from mvdefect.config import dump_config
@@ -20,6 +17,7 @@ from mvdefect.evaluation.evaluate import DEFECTIVE, Evaluation, evaluate_predict
 from mvdefect.evaluation.thresholds import OperatingPoint
 from mvdefect.paths import write_text
 from mvdefect.report.figures import draw_figures
+from mvdefect.report.page import make_environment, to_data_uri
 from mvdefect.report.wording import COUNT_NAMES, FIGURE_NAMES, describe_verdict, format_count, format_figure
 from mvdefect.runs import (
     PredictionRow,
@@ -81,17 +79,6 @@ def write_report(folder: RunFolder, store: PreparedStore) -> None:
     write_text(folder.report, html)
 
 
-def make_environment() -> jinja2.Environment:
-    """Return the environment in which this package's templates are rendered."""
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
 def _choose_galleries(
     rows: Sequence[PredictionRow], evaluation: Evaluation
 ) -> dict[str, list[PredictionRow]]:
@@ -117,8 +104,3 @@ def _draw_picture(image: Pixels, mask: Pixels) -> str:
     drawn = cv2.drawContours(np.ascontiguousarray(shrunk[:, :, ::-1]), outlines, -1, (60, 200, 255), 1)
     encoded = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, 88])[1]
     return to_data_uri(encoded.tobytes(), "jpeg")
-
-
-def to_data_uri(encoded: bytes, kind: str) -> str:
-    """Return an image that lies inside the page itself."""
-    return f"data:image/{kind};base64,{base64.b64encode(encoded).decode()}"

@@ -69,7 +69,7 @@ def find_components(count: int, keys: Sequence[Sequence[object]]) -> list[int]:
     return codes
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=15)
 @given(data=st.data(), count=st.integers(1, 24))
 def test_groups_are_the_components_of_looks_files_and_names(data: st.DataObject, count: int) -> None:
     numbers = st.lists(st.integers(0, 60), min_size=count, max_size=count)
