@@ -164,7 +164,10 @@ def test_a_wrong_header_is_refused(line_hall: Path, header: str, message: str) -
         (f"{'x' * 300}.png,good,,,,", "path cannot be read: File name too long"),
         ("images/0.png,ok,,,,", "label must be good, 0, defective, 1. Received: 'ok'"),
         ("images/0.png,,,,,", "label or defect_type is needed"),
-        ("images/0.png,good,crack,,,", "label and defect_type contradict each other. Received: 'good' and 'crack'"),
+        (
+            "images/0.png,good,crack,,,",
+            "label and defect_type contradict each other. Received: 'good' and 'crack'",
+        ),
         ("images/0.png,1,good,,,", "label and defect_type contradict each other. Received: '1' and 'good'"),
         ("images/0.png,,a/b,,,", "defect_type must be a name .*Received: 'a/b'"),
         ("images/0.png,1,,a/b,,", "category must be a name .*Received: 'a/b'"),
