@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from mvdefect.config import AugmentConfig
 from mvdefect.data.images import Pixels
-from mvdefect.data.prepare import SPLIT, PreparedStore
+from mvdefect.data.prepare import PreparedStore
+from mvdefect.data.shards import SPLIT
 from mvdefect.data.splits import PARTS, SplitPlan
 
-MAX_SHUFFLE_BUFFER = 20_000  # encoded images: about 1 GB at 224 pixels
+MAX_SHUFFLE_BYTES = 1 << 30  # about 7,000 images of 224 pixels, which are stored as they are
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,9 @@ def make_training_batches(
         label = example["label"]
         return image, tf.cast(label, tf.float32)[tf.newaxis], tf.gather(weights, label)
 
-    examples = _read_examples(source)
-    buffer = min(source.count, MAX_SHUFFLE_BUFFER)
-    shuffled = examples.shuffle(buffer, seed=epoch_seed, reshuffle_each_iteration=False)
+    buffer = max(1, MAX_SHUFFLE_BYTES // (3 * source.store.size_px**2))
+    examples = _read_examples(source, epoch_seed if buffer < source.count else None)
+    shuffled = examples.shuffle(min(source.count, buffer), seed=epoch_seed, reshuffle_each_iteration=False)
     images = shuffled.enumerate().map(finish, num_parallel_calls=tf.data.AUTOTUNE)
     return images.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
@@ -133,12 +135,19 @@ def _decode_image(example: dict[str, tf.Tensor], size_px: int) -> tf.Tensor:
     return tf.ensure_shape(tf.io.decode_png(example["image"], channels=3), (size_px, size_px, 3))
 
 
-def _read_examples(source: Source) -> tf.data.Dataset:
-    """Read the examples of one part, sorted by id, with images still encoded."""
+def _read_examples(source: Source, shard_seed: int | None = None) -> tf.data.Dataset:
+    """Read the examples of one part with images still encoded, sorted by id.
+
+    With a seed the shards come in a drawn order: ids are sorted by class, and a part that is larger than
+    the shuffle buffer would come class by class otherwise.
+    """
     builder = tfds.builder_from_directory(source.store.path)
     encoded = {"image": tfds.decode.SkipDecoding(), "mask": tfds.decode.SkipDecoding()}
-    in_order = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False, add_tfds_id=False)
-    examples = builder.as_dataset(split=SPLIT, decoders=encoded, read_config=in_order, shuffle_files=False)
+    config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False, add_tfds_id=False)
+    if shard_seed is not None:
+        draw = np.random.default_rng(shard_seed).permutation
+        config.experimental_interleave_sort_fn = lambda files: [files[index] for index in draw(len(files))]
+    examples = builder.as_dataset(split=SPLIT, decoders=encoded, read_config=config, shuffle_files=False)
     rows = source.plan.rows
     part_of_id = tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(

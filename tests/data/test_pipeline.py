@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from mvdefect.config import AugmentConfig
+from mvdefect.data import pipeline
 from mvdefect.data.groups import group_records
 from mvdefect.data.images import decode_image, resize_image
 from mvdefect.data.layouts import read_records
@@ -80,6 +81,21 @@ def test_the_same_seed_and_epoch_give_the_same_batches(sources: dict[str, Source
 def test_another_epoch_or_seed_gives_another_order(sources: dict[str, Source], seed: int, epoch: int) -> None:
     first, other = collect(sources["train"], 1, 2)[0], collect(sources["train"], seed, epoch)[0]
     assert not np.array_equal(first, other)
+
+
+def test_a_part_larger_than_the_buffer_is_mixed_too(
+    sources: dict[str, Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = sources["train"]
+    plain = np.concatenate(list(make_inference_batches(source, 16).as_numpy_iterator()))
+    row_of = {image.tobytes(): row for row, image in enumerate(plain)}
+    monkeypatch.setattr(pipeline, "MAX_SHUFFLE_BYTES", 4 * plain[0].nbytes)
+    orders = [[row_of[image.tobytes()] for image in collect(source, 0, epoch)[0]] for epoch in (0, 0, 1)]
+    assert orders[0] == orders[1] != orders[2]
+    for order in orders:
+        assert sorted(order) == list(range(len(plain)))
+    # Read in their order, the first eight of an epoch would come from the first eight and the buffer.
+    assert any(max(order[:8]) >= 8 + 4 for order in orders)
 
 
 def augment_many(image: np.ndarray, augment: AugmentConfig, count: int = 64) -> list[np.ndarray]:
