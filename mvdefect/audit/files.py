@@ -60,9 +60,9 @@ def _find_wrong_suffixes(look: FirstLook) -> Iterator[Finding]:
 
 def _find_blank(look: FirstLook) -> Iterator[Finding]:
     files = [
-        (record.id, f"grey value {facts.tones.mean:.0f} throughout")
+        (record.id, f"grey value {facts.tones.extremes[0]} throughout")
         for record, facts in _rows(look)
-        if facts.tones and facts.tones.spread == 0
+        if facts.tones and facts.tones.extremes[0] == facts.tones.extremes[1]
     ]
     if files:
         yield Finding(

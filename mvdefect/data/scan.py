@@ -20,7 +20,7 @@ from mvdefect.parallel import map_in_threads
 from mvdefect.paths import cache_dir, replace_file
 from mvdefect.progress import logger, track
 
-FACTS_VERSION = 1  # of the cache
+FACTS_VERSION = 2  # of the cache
 FACTS = TypeAdapter(tuple[FileFacts, ...])
 
 
