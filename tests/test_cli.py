@@ -23,6 +23,9 @@ from tests.conftest import make_texture, write_class_folders, write_image
 TINY = ["--backbone", "small_cnn", "--weights", "none", "--image-size", "64", "--set", "head=patch"]
 
 
+DATA_COMMANDS = ("check", "split", "verify", "prepare", "synth")
+
+
 def run(*arguments: object) -> int:
     """Run a command in this process and return its exit code."""
     with pytest.raises(SystemExit) as ended:
@@ -40,7 +43,9 @@ def check_one_line(capsys: pytest.CaptureFixture[str], message: str) -> None:
     assert "Traceback" not in captured.err
 
 
-@pytest.mark.parametrize("command", [[], ["fit"], ["evaluate"], ["demo"]])
+@pytest.mark.parametrize(
+    "command", [[], ["fit"], ["evaluate"], ["demo"], *([["data", name] for name in DATA_COMMANDS])]
+)
 def test_help_loads_nothing_heavy(command: list[str]) -> None:
     probe = (
         "import sys\nfrom mvdefect import cli\n"

@@ -156,9 +156,9 @@ def save_plans(plans: Sequence[SplitPlan], folder: Path, overwrite: bool = False
     Raises:
         SplitError: Another plan has such a name there already, and `overwrite` is off; nothing is written.
     """
-    paths = tuple(folder / f"{re.sub('[^A-Za-z0-9._-]+', '-', plan.protocol)}.csv" for plan in plans)
+    paths = tuple(folder / f"{name}.csv" for name in _name_files(plans))
     for path, plan in zip(paths, plans, strict=True):
-        if path.exists() and not overwrite and path.read_text(encoding="utf-8") != _to_csv(plan.rows):
+        if path.exists() and not overwrite and path.read_bytes() != _to_csv(plan.rows).encode():
             raise SplitError(
                 f"{path} exists and is another plan. Name another folder with --out, or replace it with "
                 "--overwrite"
@@ -167,6 +167,18 @@ def save_plans(plans: Sequence[SplitPlan], folder: Path, overwrite: bool = False
     for path, plan in zip(paths, plans, strict=True):
         write_split_plan(plan, path)
     return paths
+
+
+def _name_files(plans: Sequence[SplitPlan]) -> list[str]:
+    """Name each plan's file after its protocol; where only the signs differ that no name has, number them."""
+    names: list[str] = []
+    for plan in plans:
+        name = base = re.sub(r"[^\w.-]+", "-", plan.protocol)
+        number = 2
+        while name in names:
+            name, number = f"{base}-{number}", number + 1
+        names.append(name)
+    return names
 
 
 def read_split_plan(csv_path: Path) -> SplitPlan:

@@ -20,6 +20,7 @@ from mvdefect.data.splits import (
     check_plan,
     compare_plan,
     read_split_plan,
+    save_plans,
     write_split_plan,
 )
 from mvdefect.errors import SplitError
@@ -136,3 +137,25 @@ def test_another_data_set_is_told_in_one_short_line(plan: SplitPlan) -> None:
     with pytest.raises(SplitError, match="40 missing .*and 35 more") as caught:
         check_plan(plan, {})
     assert "\n" not in str(caught.value)
+
+
+def test_each_plan_gets_a_file_of_its_own(plan: SplitPlan, tmp_path: Path) -> None:
+    # Types in any script, and some that differ in signs alone.
+    protocols = ["unseen-type nut/Riß", "unseen-type nut/裂", "unseen-type nut/a b", "unseen-type nut/a+b"]
+    plans = [replace(plan, protocol=protocol) for protocol in protocols]
+    paths = save_plans(plans, tmp_path / "plans")
+    assert [read_split_plan(path) for path in paths] == plans
+    assert paths[0].name == "unseen-type-nut-Riß.csv"
+    assert {path.parent for path in paths} == {tmp_path / "plans"}
+    assert save_plans(plans, tmp_path / "plans") == paths  # the same again does no harm
+
+
+def test_another_plan_is_not_overwritten_unasked(plan: SplitPlan, tmp_path: Path) -> None:
+    other = replace(plan, rows=plan.rows[1:])
+    (path,) = save_plans([plan], tmp_path)
+    with pytest.raises(SplitError, match="exists and is another plan"):
+        save_plans([replace(plan, protocol="new"), other], tmp_path)
+    assert read_split_plan(path) == plan
+    assert not (tmp_path / "new.csv").exists()
+    save_plans([other], tmp_path, overwrite=True)
+    assert read_split_plan(path) == other

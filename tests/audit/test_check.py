@@ -1,0 +1,232 @@
+"""Every finding: planted it is found, with its files; not planted it is not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mvdefect.audit.check import audit_data
+from mvdefect.audit.findings import Audit, Finding, Severity, audit_to_json
+from mvdefect.data.layouts import read_layout
+from mvdefect.data.synthetic.faults import Faults
+from mvdefect.data.synthetic.shortcuts import SHORTCUTS
+from mvdefect.data.synthetic.write import write_parts
+from tests.conftest import make_texture, write_class_folders, write_image
+
+SMALL = {"good": 24, "defective_per_type": 6, "size_px": 64, "categories": ("fabric",)}
+REPORTED_AS = {
+    "border": "shortcut-light-and-border",
+    "brightness": "shortcut-light-and-border",
+    "category": "shortcut-category",
+    "compression": "shortcut-file-encoding",
+    "size": "shortcut-image-size",
+}
+
+
+def audit(root: Path, min_correlation: float = 0.98) -> Audit:
+    return audit_data(read_layout(root), min_correlation)
+
+
+def find(found: Audit, code: str) -> Finding:
+    matching = [finding for finding in found.findings if finding.code == code]
+    assert len(matching) == 1, [finding.code for finding in found.findings]
+    return matching[0]
+
+
+def codes(found: Audit) -> set[str]:
+    return {finding.code for finding in found.findings}
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Audit:
+    return audit(write_parts(tmp_path_factory.mktemp("clean") / "parts", **SMALL))
+
+
+@pytest.fixture(scope="module")
+def faulty_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    faults = Faults(
+        near_duplicates=7, exact_duplicates=2, conflicts=2, broken=5, wrong_masks=5, exif_rotated=2
+    )
+    parts = SMALL | {"good": 40, "defective_per_type": 10, "size_px": 96}
+    return write_parts(tmp_path_factory.mktemp("faulty") / "parts", faults=faults, **parts)
+
+
+@pytest.fixture(scope="module")
+def faulty(faulty_root: Path) -> Audit:
+    return audit(faulty_root)
+
+
+@pytest.fixture(scope="module")
+def planted(faulty_root: Path) -> dict[str, list[list[str]]]:
+    return json.loads((faulty_root / "planted.json").read_text())
+
+
+def test_nothing_is_found_where_nothing_is_wrong(clean: Audit) -> None:
+    assert clean.findings == ()
+    assert clean.images == 48
+    assert clean.counts["fabric/good"] == 24
+
+
+def test_the_worst_comes_first(faulty: Audit) -> None:
+    severities = [finding.severity for finding in faulty.findings]
+    assert severities == sorted(severities, key=list(Severity).index)
+    assert faulty.count(Severity.ERROR) == severities.count(Severity.ERROR) > 0
+
+
+def test_broken_files_are_named_with_the_reason(faulty: Audit, planted: dict[str, list[list[str]]]) -> None:
+    reasons = dict(find(faulty, "unreadable-files").files)
+    ways = {how: image for image, how in planted["broken"]}
+    assert set(reasons) == {image for image, how in planted["broken"] if how != "wrong_extension"}
+    assert "empty" in reasons[ways["empty"]]
+    assert "frames" in reasons[ways["animated"]]
+    assert "no image" in reasons[ways["text"]]
+    assert find(faulty, "wrong-extension").files == ((ways["wrong_extension"], "holds JPEG"),)
+
+
+def test_every_fault_of_a_mask_has_its_finding(faulty: Audit, planted: dict[str, list[list[str]]]) -> None:
+    rows = {how: (mask, image) for mask, image, how in planted["wrong_masks"]}
+    for how, code in (
+        ("missing", "missing-masks"),
+        ("empty", "empty-masks"),
+        ("on_good", "masks-on-good-images"),
+        ("other_size", "unusable-masks"),
+    ):
+        assert [name for name, _ in find(faulty, code).files] == [rows[how][1]]
+    (orphan, _), *more = find(faulty, "orphaned-masks").files
+    assert orphan.endswith(rows["orphaned"][0])
+    assert not more
+
+
+def test_copies_are_grouped_and_contradictions_are_errors(
+    faulty: Audit, planted: dict[str, list[list[str]]]
+) -> None:
+    near = find(faulty, "near-duplicates")
+    assert {frozenset(group) for group in near.groups} == {
+        frozenset(row[:2]) for row in planted["near_duplicates"]
+    }
+    assert len(near.pairs) == 7
+    same = {frozenset(row) for row in planted["exact_duplicates"]}
+    against = {frozenset(row) for row in planted["conflicts"]}
+    assert {frozenset(group) for group in find(faulty, "identical-files").groups} == same | against
+    contradicting = find(faulty, "contradicting-labels")
+    assert contradicting.severity == Severity.ERROR
+    assert {frozenset((pair.first, pair.second)) for pair in contradicting.pairs} == against
+
+
+def test_turned_photographs_and_mixtures_are_notes(
+    faulty: Audit, planted: dict[str, list[list[str]]]
+) -> None:
+    turned = find(faulty, "exif-rotation")
+    assert [name for name, _ in turned.files] == sorted(row[0] for row in planted["exif_rotated"])
+    assert turned.severity == find(faulty, "mixed-sizes").severity == Severity.NOTE
+
+
+def test_a_changed_copy_under_another_label_is_an_error_and_a_damaged_part_is_not(tmp_path: Path) -> None:
+    root = write_class_folders(tmp_path / "nut")
+    photograph = make_texture(0, 200, 200)
+    write_image(root / "good" / "900.png", photograph)
+    copy = np.ascontiguousarray(photograph[:, ::-1])
+    Image.fromarray(copy).save(root / "dent" / "900.jpg", quality=70)
+    found = find(audit(root), "contradicting-labels")
+    assert [(pair.first, pair.second) for pair in found.pairs] == [("dent/900.jpg", "good/900.png")]
+    assert "mirrored" in found.pairs[0].relation
+
+    copy[90:96, 60:120] = 0
+    Image.fromarray(copy).save(root / "dent" / "900.jpg", quality=70)
+    damaged = audit(root)
+    assert "contradicting-labels" not in codes(damaged)
+    assert find(damaged, "near-duplicates-under-two-labels").severity == Severity.WARNING
+
+
+def write_mixture(root: Path, change: Callable[[Image.Image], Image.Image]) -> None:
+    path = root / "good" / "000.png"
+    change(Image.open(path)).save(path)
+
+
+@pytest.mark.parametrize(
+    ("code", "change"),
+    [
+        ("mixed-modes", lambda image: image.convert("L")),
+        ("mixed-sizes", lambda image: image.resize((50, 40))),
+        (
+            "mixed-bit-depths",
+            lambda image: Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 256),
+        ),
+        ("blank-images", lambda image: Image.new("RGB", image.size, (9, 9, 9))),
+    ],
+)
+def test_what_differs_is_told(
+    code: str, change: Callable[[Image.Image], Image.Image], tmp_path: Path
+) -> None:
+    root = write_class_folders(tmp_path / "nut")
+    assert code not in codes(audit(root))
+    write_mixture(root, change)
+    assert [name for name, _ in find(audit(root), code).files] == ["good/000.png"]
+
+
+def test_rare_types_are_told(tmp_path: Path) -> None:
+    root = write_class_folders(tmp_path / "nut")
+    write_image(root / "scratch" / "000.png", make_texture(50))
+    assert find(audit(root), "rare-types").files == (("nut/scratch", "1 image(s)"),)
+
+
+def test_an_image_unlike_all_others_is_told(tmp_path: Path) -> None:
+    root = tmp_path / "nut"
+    rng = np.random.default_rng(0)
+    base = make_texture(0).astype(int) // 3 + 80
+    for number in range(30):
+        noisy = np.clip(base + rng.normal(0, 3, base.shape), 0, 255).astype(np.uint8)
+        write_image(root / ("good" if number < 20 else "dent") / f"{number:03}.png", noisy)
+    assert "outliers" not in codes(audit(root))
+    write_image(root / "good" / "900.png", np.full((40, 48, 3), 5, np.uint8) + make_texture(1) // 30)
+    assert [name for name, _ in find(audit(root), "outliers").files] == ["good/900.png"]
+
+
+def test_too_few_images_are_told_and_what_can_be_measured_all_the_same(tmp_path: Path) -> None:
+    root = write_class_folders(tmp_path / "nut", good=12, defective=4)
+    found = audit(root)
+    few = find(found, "too-few-images")
+    assert "at least 10 defective images" in few.message
+    possible = {check.protocol for check in found.protocols if check.is_possible}
+    assert "closed-set" not in possible
+    enough = audit(write_class_folders(tmp_path / "bolt", good=20, defective=20))
+    assert "too-few-images" not in codes(enough)
+    closed_set = enough.protocols[0]
+    assert closed_set.is_possible
+    assert "4 defective images in 4 groups" in closed_set.remark
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shortcut", SHORTCUTS)
+def test_each_shortcut_is_named_by_its_cause(shortcut: str, tmp_path: Path) -> None:
+    categories = ("fabric", "nut") if shortcut == "category" else ("fabric",)
+    parts = SMALL | {"good": 60, "defective_per_type": 15, "categories": categories}
+    found = audit(write_parts(tmp_path / "parts", faults=Faults(shortcut=shortcut), **parts))
+    assert REPORTED_AS[shortcut] in codes(found)
+    assert find(found, REPORTED_AS[shortcut]).severity == Severity.WARNING
+    assert found.count(Severity.ERROR) == 0
+
+
+@pytest.mark.slow
+def test_the_tiles_have_the_known_faults(magnetic_tile: Path) -> None:
+    found = audit(magnetic_tile)
+    near = find(found, "near-duplicates")
+    assert "621 groups in all" in near.message
+    size = next(probe for probe in found.probes if probe.name == "image size")
+    assert 0.6 < size.roc_auc.value < 0.8
+    assert size.roc_auc.low > 0.5
+    assert "shortcut-image-size" in codes(found)
+    loose = find(audit(magnetic_tile, 0.95), "near-duplicates")
+    assert sum(map(len, loose.groups)) >= 0.85 * found.images
+
+
+def test_an_audit_is_json(faulty: Audit, clean: Audit) -> None:
+    tree = json.loads(json.dumps(audit_to_json(faulty), allow_nan=False))
+    assert tree["findings"][0]["severity"] == "error"
+    assert {"code", "message", "advice", "files", "groups", "pairs"} <= set(tree["findings"][0])
+    assert json.loads(json.dumps(audit_to_json(clean), allow_nan=False))["findings"] == []

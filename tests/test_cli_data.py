@@ -1,0 +1,174 @@
+"""The commands about photographs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mvdefect.data.splits import read_split_plan
+from mvdefect.data.synthetic.write import write_parts
+from tests.conftest import write_class_folders
+from tests.test_cli import TINY, check_one_line, run
+
+TINY_FIT = [*TINY, "--batch-size", "16", "--set", "stages=[{epochs: 1}]"]
+
+
+def test_check_ends_with_1_if_there_is_an_error(
+    tmp_path: Path, parts_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("data", "check", parts_root) == 0
+    assert "No error and no warning" in capsys.readouterr().out
+    root = write_class_folders(tmp_path / "nut")
+    (root / "good" / "000.png").write_bytes(b"")
+    assert run("data", "check", root, "--json", "--html", tmp_path / "page.html") == 1
+    tree = json.loads(capsys.readouterr().out)
+    assert tree["findings"][0]["files"] == [["good/000.png", "the file is empty"]]
+    assert (tmp_path / "page.html").is_file()
+
+
+def test_check_of_nothing_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("data", "check", tmp_path / "nowhere") == 2
+    check_one_line(capsys, "does not exist")
+
+
+def test_plans_are_written_verified_and_never_replaced_unasked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, out = write_class_folders(tmp_path / "nut"), tmp_path / "plans"
+    assert run("data", "split", root, "--out", out) == 0
+    assert run("data", "split", root, "--protocol", "kfold", "--n", 3, "--out", out) == 0
+    names = ["closed-set", "kfold-1-of-3", "kfold-2-of-3", "kfold-3-of-3"]
+    assert sorted(path.stem for path in out.glob("*.csv")) == names
+    assert read_split_plan(out / "kfold-2-of-3.csv").protocol == "kfold 2 of 3"
+    assert run("data", "verify", out / "closed-set.csv", root) == 0
+
+    before = (out / "closed-set.csv").read_bytes()
+    assert run("data", "split", root, "--out", out) == 0  # the same plan again
+    capsys.readouterr()
+    assert run("data", "split", root, "--seed", 1, "--out", out) == 2
+    check_one_line(capsys, "exists and is another plan")
+    assert (out / "closed-set.csv").read_bytes() == before
+    assert run("data", "split", root, "--seed", 1, "--out", out, "--overwrite") == 0
+    assert (out / "closed-set.csv").read_bytes() != before
+
+    (root / "good" / "000.png").write_bytes((root / "good" / "001.png").read_bytes())
+    (root / "good" / "002.png").unlink()
+    capsys.readouterr()
+    assert run("data", "verify", out / "closed-set.csv", root, "--json") == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found == {"missing": ["good/002.png"], "changed": ["good/000.png"], "added": []}
+
+
+def test_groups_can_be_named_by_a_pattern(tmp_path: Path) -> None:
+    root = write_class_folders(tmp_path / "nut", good=20, defective=20)
+    assert run("data", "split", root, "--group-pattern", r"/\d\d(\d)", "--out", tmp_path) == 0
+    parts: dict[str, set[str]] = {}
+    for row in read_split_plan(tmp_path / "closed-set.csv").rows:
+        parts.setdefault(row.id[-5], set()).add(row.part)
+    assert all(len(found) == 1 for found in parts.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--protocol", "kfolds"], "Did you mean 'kfold'?"),
+        (["--protocol", "kfold"], "kfold needs n"),
+        (["--k", "3"], "label-budget needs k"),
+        (["--group-pattern", "["], "no regular expression"),
+        (["--protocol", "official"], "official needs every image in one of MVTec AD's folders"),
+        (["--protocol", "unseen-type"], "one defect type, dent"),
+    ],
+)
+def test_what_cannot_be_split_is_one_line(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_class_folders(tmp_path / "nut")
+    assert run("data", "split", root, "--out", tmp_path / "plans", *arguments) == 2
+    check_one_line(capsys, message)
+    assert not (tmp_path / "plans").exists()
+
+
+def test_prepare_says_where_the_store_is(
+    tmp_path: Path, parts_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "store"
+    assert run("data", "prepare", parts_root, "--image-size", 64, "--out", out) == 0
+    assert "images        80" in capsys.readouterr().out
+    assert (out / "dataset_info.json").is_file()
+
+
+def test_synth_plants_what_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = ["--category", "nut", "--good", 12, "--defective", 3, "--size", 64]
+    assert run("data", "synth", tmp_path / "drawn", *few, "--plant", "near-duplicates=2") == 0
+    assert len(json.loads((tmp_path / "drawn" / "planted.json").read_text())["near_duplicates"]) == 2
+    capsys.readouterr()
+    assert run("data", "synth", tmp_path / "other", *few, "--plant", "near-duplicate=2") == 2
+    check_one_line(capsys, "Did you mean 'near-duplicates'?")
+    assert run("data", "synth", tmp_path / "other", *few, "--plant", "broken=many") == 2
+    check_one_line(capsys, "broken takes a whole number")
+
+
+def fit(root: Path, run_path: Path, *arguments: object) -> int:
+    return run("fit", "--data", root, "--run", run_path, *TINY_FIT, *arguments)
+
+
+@pytest.mark.slow
+def test_a_plan_decides_who_trains_and_runs_are_measured_on_their_own_test_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_parts(tmp_path / "parts", good=20, defective_per_type=5, size_px=64, categories=("fabric",))
+    plans = tmp_path / "plans"
+    assert run("data", "split", root, "--protocol", "unseen-type", "--out", plans) == 0
+    plan = plans / "unseen-type-fabric-hole.csv"
+    assert fit(root, tmp_path / "run", "--split", plan) == 0
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["protocol"] == "unseen-type fabric/hole"
+    assert metrics["split_digest"] == read_split_plan(plan).digest
+    capsys.readouterr()
+    assert run("evaluate", tmp_path / "run", "--split", plan, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["figures"] == metrics["figures"]
+    assert run("evaluate", tmp_path / "run", "--split", plans / "unseen-type-fabric-crack.csv") == 2
+    check_one_line(capsys, "images of its own test part alone")
+
+    (root / "fabric" / "test" / "hole" / "000.png").unlink()
+    assert fit(root, tmp_path / "other", "--split", plan) == 2
+    check_one_line(capsys, "1 missing (fabric/test/hole/000.png)")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.slow
+def test_a_label_budget_is_fitted_with_good_images_alone_in_validation(tmp_path: Path) -> None:
+    root = write_parts(tmp_path / "parts", good=30, defective_per_type=5, size_px=64, categories=("fabric",))
+    split = ("data", "split", root, "--protocol", "label-budget", "--k", 2, "--out", tmp_path)
+    assert run(*split) == 0
+    assert fit(root, tmp_path / "run", "--split", tmp_path / "label-budget-2.csv") == 0
+    point = json.loads((tmp_path / "run" / "operating_point.json").read_text())
+    assert point["contract"] == "max-fpr 0.05"
+    assert point["achieved"] <= 0.05
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_what_has_no_defects_to_learn_from_cannot_be_fitted(
+    tmp_path: Path, parts_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("data", "split", parts_root, "--protocol", "official", "--out", tmp_path) == 0
+    capsys.readouterr()
+    assert fit(parts_root, tmp_path / "run", "--split", tmp_path / "official.csv") == 2
+    check_one_line(capsys, "the official plan has no defective image in train")
+
+
+@pytest.mark.slow
+def test_a_manifest_is_fitted_on_the_parts_that_it_names(tmp_path: Path) -> None:
+    root = write_class_folders(tmp_path / "nut", good=15, defective=15)
+    lines = ["path,label,split"]
+    for label, name in (("good", "good"), ("defective", "dent")):
+        for number in range(15):
+            part = ("train", "val", "test")[number % 3]
+            lines.append(f"{name}/{number:03}.png,{label},{part}")
+    (root / "photographs.csv").write_text("\n".join(lines))
+    assert fit(root / "photographs.csv", tmp_path / "run") == 0
+    plan = read_split_plan(tmp_path / "run" / "split_plan.csv")
+    assert plan.protocol == "given"
+    assert {row.id: row.part for row in plan.rows}["dent/004.png"] == "val"
