@@ -133,6 +133,7 @@ def test_a_plan_decides_who_trains_and_runs_are_measured_on_their_own_test_image
     check_one_line(capsys, "images of its own test part alone")
 
     (root / "fabric" / "test" / "hole" / "000.png").unlink()
+    (root / "fabric" / "ground_truth" / "hole" / "000_mask.png").unlink()
     assert fit(root, tmp_path / "other", "--split", plan) == 2
     check_one_line(capsys, "1 missing (fabric/test/hole/000.png)")
     assert not (tmp_path / "other").exists()

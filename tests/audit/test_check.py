@@ -145,7 +145,9 @@ def test_a_changed_copy_under_another_label_is_an_error_and_a_damaged_part_is_no
 
 def write_mixture(root: Path, change: Callable[[Image.Image], Image.Image]) -> None:
     path = root / "good" / "000.png"
-    change(Image.open(path)).save(path)
+    with Image.open(path) as image:
+        changed = change(image.copy())
+    changed.save(path)
 
 
 @pytest.mark.parametrize(
