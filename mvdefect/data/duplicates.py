@@ -86,8 +86,8 @@ def find_near_duplicates(
         limit = 1 - (1 - min_correlation) * min(1.0, (1 - usual) / (1 - USUAL_CORRELATION))
         if limit > min_correlation:
             notes.append(
-                f"{name}: its photographs look much alike (usual correlation {usual:.3f}), so near-duplicates "
-                f"are those above {limit:.4f} instead of {min_correlation:g}"
+                f"{name}: its photographs look much alike (usual correlation {usual:.3f}), so near-"
+                f"duplicates are those above {limit:.4f} instead of {min_correlation:g}"
             )
         first, second, pose, correlation = _search(thumbnails[members], vectors, limit)
         found.append((members[first], members[second], pose, correlation))

@@ -128,7 +128,7 @@ def test_turned_photographs_and_mixtures_are_notes(
 
 def test_a_changed_copy_under_another_label_is_an_error_and_a_damaged_part_is_not(tmp_path: Path) -> None:
     root = write_class_folders(tmp_path / "nut")
-    photograph = make_texture(0, 200, 200)
+    photograph = make_texture(77, 200, 200)
     write_image(root / "good" / "900.png", photograph)
     copy = np.ascontiguousarray(photograph[:, ::-1])
     Image.fromarray(copy).save(root / "dent" / "900.jpg", quality=70)
