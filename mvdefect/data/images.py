@@ -51,7 +51,7 @@ class Header:
     jpeg_quality: int
 
 
-def decode_image(encoded: bytes) -> Pixels:
+def decode_image(encoded: bytes | memoryview) -> Pixels:
     """Decode an image file.
 
     Args:
@@ -66,7 +66,7 @@ def decode_image(encoded: bytes) -> Pixels:
     return decode_with_header(encoded)[0]
 
 
-def decode_with_header(encoded: bytes) -> tuple[Pixels, Header]:
+def decode_with_header(encoded: bytes | memoryview) -> tuple[Pixels, Header]:
     """Decode an image file, and return what its header says too.
 
     Raises:
@@ -90,7 +90,7 @@ def _to_rgb(image: Image.Image) -> Pixels:
     return np.array(image)
 
 
-def decode_mask(encoded: bytes) -> NDArray[np.bool_]:
+def decode_mask(encoded: bytes | memoryview) -> NDArray[np.bool_]:
     """Decode a mask file; every pixel that is not black is defective.
 
     Returns:
@@ -102,7 +102,7 @@ def decode_mask(encoded: bytes) -> NDArray[np.bool_]:
     return np.asarray(decode_image(encoded).any(axis=2))
 
 
-def _open_image(encoded: bytes) -> tuple[Image.Image, Header]:
+def _open_image(encoded: bytes | memoryview) -> tuple[Image.Image, Header]:
     if not encoded:
         raise ImageError("the file is empty")
     try:
@@ -121,7 +121,7 @@ def _open_image(encoded: bytes) -> tuple[Image.Image, Header]:
         raise ImageError(f"the image is broken: {error}") from None
 
 
-def _read_header(image: Image.Image, encoded: bytes) -> Header:
+def _read_header(image: Image.Image, encoded: bytes | memoryview) -> Header:
     bits = 1 if image.mode == "1" else 16 if image.mode in SIXTEEN_BIT_MODES else 8
     if image.format == "PNG" and image.mode != "P":
         bits = max(bits, encoded[PNG_BIT_DEPTH_OFFSET])  # Pillow reads 16-bit colour as 8-bit RGB

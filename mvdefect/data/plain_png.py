@@ -21,7 +21,7 @@ GREY, RGB = 0, 2  # colour types
 PLAIN_CHUNKS = frozenset({b"IHDR", b"IDAT", b"pHYs", b"gAMA", b"cHRM", b"sRGB", b"tIME"})
 
 
-def decode_plain_png(encoded: bytes) -> tuple[NDArray[np.uint8], str] | None:
+def decode_plain_png(encoded: bytes | memoryview) -> tuple[NDArray[np.uint8], str] | None:
     """Decode a plain PNG to the same pixels as Pillow does.
 
     Args:
@@ -44,7 +44,7 @@ def decode_plain_png(encoded: bytes) -> tuple[NDArray[np.uint8], str] | None:
     return np.asarray(pixels, np.uint8), "L" if colour_type == GREY else "RGB"
 
 
-def _has_plain_chunks(encoded: bytes) -> bool:
+def _has_plain_chunks(encoded: bytes | memoryview) -> bool:
     """Follow the chunks to the end of the image; a truncated file has no end."""
     position, end = len(SIGNATURE), len(encoded)
     while position + 12 <= end:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,6 +39,8 @@ MAX_SHARDS = 1024  # until shards are as large as they may be
 # in 0.2 ms instead of 4.4 and read in 0.4 ms instead of 1.2. Masks are mostly of one colour.
 IMAGE_PARAMETERS = (cv2.IMWRITE_PNG_COMPRESSION, 0, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE)
 MASK_PARAMETERS = (cv2.IMWRITE_PNG_COMPRESSION, 3)
+
+_thread = threading.local()
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ def make_example(record: Record, size_px: int, method: ResizeMethod) -> bytes:
     Raises:
         ImageError: The image or its mask cannot be read, or their sizes differ.
     """
-    image = decode_image(record.path.read_bytes())
+    image = decode_image(_read_file(record.path))
     mask = _encode_mask(record, image.shape[:2], size_px, method)
     small = cv2.cvtColor(resize_image(image, size_px, method), cv2.COLOR_RGB2BGR)
     features = {
@@ -163,11 +166,26 @@ def _write_aside(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def _read_file(path: Path) -> memoryview:
+    """Read a file into the buffer of this thread, which the next call overwrites.
+
+    With new memory for each file the system would hand out and take back pages by turns, for files and for
+    pixels, and that alone takes a fifth of the time.
+    """
+    with path.open("rb") as stream:
+        size_bytes = os.fstat(stream.fileno()).st_size
+        buffer: bytearray = getattr(_thread, "buffer", bytearray())
+        if len(buffer) < size_bytes:
+            buffer = _thread.buffer = bytearray(size_bytes)
+        view = memoryview(buffer)[:size_bytes]
+        return view[: stream.readinto(view)]
+
+
 def _encode_mask(record: Record, image_shape: tuple[int, ...], size_px: int, method: ResizeMethod) -> bytes:
     if record.mask_path is None:
         return _encode_empty_mask(size_px)
     try:
-        mask = decode_mask(record.mask_path.read_bytes())
+        mask = decode_mask(_read_file(record.mask_path))
     except ImageError as error:
         raise ImageError(f"its mask {record.mask_path} cannot be read: {error}") from error
     if mask.shape != image_shape:

@@ -251,12 +251,25 @@ def test_two_at_a_time_prepare_once(records: tuple[Record, ...], monkeypatch: py
     assert sorted(record.id for record in made) == [record.id for record in records]
 
 
+def test_a_buffer_that_is_used_again_mixes_no_files(tmp_path: Path) -> None:
+    big, small = make_texture(0, 200, 300), make_texture(1, 10, 10)
+    for number, image in enumerate((small, big, small, big, small)):
+        write_image(tmp_path / "nut" / "good" / f"{number}.bmp", image)
+    write_image(tmp_path / "nut" / "dent" / "0.bmp", small)
+    (tmp_path / "nut" / "dent" / "1.bmp").write_bytes(b"")
+    store = prepare_images(read_records(tmp_path / "nut"), 64, "stretch", skip_broken=True)
+    wide, narrow = (resize_image(image, 64, "stretch") for image in (big, small))
+    expected = [narrow, narrow, wide, narrow, wide, narrow]
+    found = [example["image"] for example in read_all(store.path)]
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
 def test_memory_holds_one_photograph_a_thread(
     records: tuple[Record, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alive, most, lock = set(), [0], threading.Lock()
 
-    def decode(encoded: bytes) -> np.ndarray:
+    def decode(encoded: memoryview) -> np.ndarray:
         image = decode_image(encoded)
         with lock:
             alive.add(id(image))
