@@ -7,13 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mvdefect.data.dealing import MIN_IMAGES_PER_PART, check_counts, check_parts, deal_parts, find_gaps
 from mvdefect.data.groups import Groups
 from mvdefect.data.records import GOOD, Record
 from mvdefect.data.scan import Scan
-from mvdefect.data.splits import LEFT_OUT, SplitPlan, make_rows
+from mvdefect.data.splits import LEFT_OUT, PlanRow, SplitPlan, make_rows
 from mvdefect.errors import SplitError
 
 COMBINED = "combined"  # MVTec AD's name for photographs that show several types of defect
@@ -26,12 +25,11 @@ NEEDED_BESIDE = {
 
 @dataclass(frozen=True)
 class _Draw:
-    """The closed-set draw that all plans of a seed begin with."""
+    """The closed-set draw that all plans of a seed begin with, and share their rows with."""
 
-    scan: Scan
     seed: int
-    groups: Groups
-    parts: NDArray[np.object_]
+    rows: tuple[PlanRow, ...]
+    notes: tuple[str, ...]
 
 
 def assign_unseen_types(scan: Scan, groups: Groups, seed: int) -> tuple[SplitPlan, ...]:
@@ -55,8 +53,7 @@ def assign_unseen_types(scan: Scan, groups: Groups, seed: int) -> tuple[SplitPla
     """
     check_counts(record.label for record in scan.records if record.defect_type != COMBINED)
     strata, refusals = _list_held_out(scan.records)
-    all_strata = [record.stratum for record in scan.records]
-    draw = _Draw(scan, seed, groups, deal_parts(groups.codes, [all_strata], np.random.default_rng(seed)))
+    draw = _draw_usual(scan, groups, seed)
     plans = []
     for stratum in strata:
         try:
@@ -86,26 +83,37 @@ def _list_held_out(records: Iterable[Record]) -> tuple[list[str], list[str]]:
     return strata, refusals
 
 
-def _hold_out(draw: _Draw, held_out: str) -> SplitPlan:
-    records, codes = draw.scan.records, draw.groups.codes
-    of_type = np.array([record.stratum == held_out for record in records])
-    combined = np.array([record.defect_type == COMBINED for record in records])
-    tested = np.isin(codes, codes[of_type])
-    parts = np.where(tested, "test", draw.parts)
+def _draw_usual(scan: Scan, groups: Groups, seed: int) -> _Draw:
+    """Draw the closed set, and then leave out what shows several types."""
+    parts = deal_parts(
+        groups.codes, [[record.stratum for record in scan.records]], np.random.default_rng(seed)
+    )
+    combined = np.array([record.defect_type == COMBINED for record in scan.records])
     parts[combined] = LEFT_OUT
-    rows = make_rows(draw.scan, codes, parts)
+    notes = groups.notes
+    if combined.any():
+        notes += (f"{combined.sum()} images of type {COMBINED} are left out, since they may show the type",)
+    return _Draw(seed, make_rows(scan, groups.codes, parts), notes)
+
+
+def _hold_out(draw: _Draw, held_out: str) -> SplitPlan:
+    held = {row.group for row in draw.rows if row.stratum == held_out}
+    rows = tuple(
+        replace(row, part="test") if row.group in held and row.part != "test" else row for row in draw.rows
+    )
     beside = [row for row in rows if row.stratum != held_out]
     check_parts(beside, NEEDED_BESIDE)
-    moved = tested & ~of_type & ~combined & (draw.parts != "test")
-    notes = [f"{held_out} is held out: its {of_type.sum()} images are in test alone"]
-    if combined.any():
-        notes.append(f"{combined.sum()} images of type {COMBINED} are left out, since they may show the type")
-    if moved.any():
-        dragged = Counter(records[number].stratum for number in np.flatnonzero(moved))
+    notes = [f"{held_out} is held out: its {len(rows) - len(beside)} images are in test alone"]
+    dragged = Counter(
+        row.stratum
+        for row in draw.rows
+        if row.group in held and row.part != "test" and row.stratum != held_out
+    )
+    if dragged:
         told = ", ".join(f"{count} of {stratum}" for stratum, count in sorted(dragged.items()))
         notes.append(f"in test too, being in one group with images of {held_out}: {told}")
     name = held_out.partition("/")[2]
     if namesakes := sorted({row.category for row in beside if row.defect_type == name}):
         notes.append(f"{name} stays in train for other products: {', '.join(namesakes)}")
     notes += find_gaps(beside)
-    return SplitPlan(f"unseen-type {held_out}", draw.seed, rows, (*draw.groups.notes, *notes))
+    return SplitPlan(f"unseen-type {held_out}", draw.seed, rows, (*draw.notes, *notes))
