@@ -210,13 +210,13 @@ def _keep_parts(protocol: str, scan: Scan, groups: Groups) -> SplitPlan:
                 f"{protocol} needs at least {MIN_IMAGES_PER_PART} {CLASSES[label]} images in {part}. "
                 f"Received: {held[part, label]}"
             )
-    absent = tuple(
-        f"there is no {name} image in {part}"
-        for part in PARTS
-        for label, name in enumerate(CLASSES)
-        if not held[part, label]
-    )
-    return SplitPlan(protocol, 0, rows, groups.notes + absent + _find_straddlers(rows))
+    absent = []
+    for part in PARTS:
+        lacking = [name for label, name in enumerate(CLASSES) if not held[part, label]]
+        if lacking:
+            kind = "" if len(lacking) == len(CLASSES) else f"{lacking[0]} "
+            absent.append(f"there is no {kind}image in {part}")
+    return SplitPlan(protocol, 0, rows, (*groups.notes, *absent, *_find_straddlers(rows)))
 
 
 def _find_straddlers(rows: Sequence[PlanRow]) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from mvdefect.data.groups import group_records, name_groups
+from mvdefect.data.duplicates import Links, link_equal_names
+from mvdefect.data.groups import group_records, join_links, name_groups
 from mvdefect.data.records import Record
 from mvdefect.data.scan import Scan
 from mvdefect.errors import SplitError
@@ -69,20 +70,27 @@ def find_components(count: int, keys: Sequence[Sequence[object]]) -> list[int]:
     return codes
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=40)
 @given(data=st.data(), count=st.integers(1, 24))
 def test_groups_are_the_components_of_looks_files_and_names(data: st.DataObject, count: int) -> None:
     numbers = st.lists(st.integers(0, 60), min_size=count, max_size=count)
     looks, files = data.draw(numbers), data.draw(numbers)
     names = data.draw(st.lists(st.sampled_from(["", "", "", "a", "b", "c"]), min_size=count, max_size=count))
     assume(max(looks.count(look) for look in looks) <= 2 + count // 4)  # or all look alike
-    codes = group_records(make_scan(["good"] * count, looks, files, names)).codes.tolist()
+    first, second = link_equal_names([str(look) for look in looks])
+    links = Links(first, second, np.zeros_like(first), np.ones(len(first), np.float32))
+    codes = join_links(make_scan(["good"] * count, looks, files, names), links).codes.tolist()
     expected = find_components(count, [looks, files, names])
     for first in range(count):
         for second in range(count):
             assert (codes[first] == codes[second]) == (expected[first] == expected[second])
     seen = list(dict.fromkeys(codes))
     assert seen == list(range(len(seen)))  # numbered by first appearance
+
+
+def test_what_looks_alike_is_sought_in_the_thumbnails() -> None:
+    looks = [0, 1, 2, 1, 3, 4]
+    assert group_records(make_scan(["good"] * 6, looks)).codes.tolist() == [0, 1, 2, 1, 3, 4]
 
 
 def test_a_note_tells_of_the_users_groups() -> None:
