@@ -61,7 +61,9 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("mvdefect.workflow.find_weights", lambda *_: None)
     tiny = FitConfig(backbone="small_cnn", weights="none", image_size_px=64, stages=(StageConfig(epochs=1),))
-    monkeypatch.setattr("mvdefect.demo.make_demo_config", lambda data: tiny.model_copy(update={"data": data}))
+    monkeypatch.setattr(
+        "mvdefect.demo.make_demo_config", lambda data: tiny.model_copy(update={"data": str(data)})
+    )
     monkeypatch.setattr(
         "mvdefect.demo.write_parts",
         lambda root: write_parts(root, good=12, defective_per_type=4, size_px=64),

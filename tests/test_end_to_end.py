@@ -93,7 +93,7 @@ def test_broken_files_can_be_left_out_of_a_fit(
     broken = root / "washer" / "train" / "good" / "007.png"
     broken.write_bytes(b"")
     config = tiny_config.model_copy(
-        update={"data": root, "skip_broken": True, "stages": tiny_config.stages[:1]}
+        update={"data": str(root), "skip_broken": True, "stages": tiny_config.stages[:1]}
     )
     with caplog.at_level(logging.WARNING, logger="mvdefect"):
         folder = fit_inspector(config, tmp_path / "run")
