@@ -19,6 +19,8 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/input.py
+	$(BIN)/python benchmarks/duplicates.py
+	$(BIN)/python benchmarks/audit.py
 
 clean:
 	rm -rf $(VENV) mvdefect-demo .mypy_cache .pytest_cache .ruff_cache build *.egg-info
