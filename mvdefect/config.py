@@ -37,8 +37,18 @@ class StageConfig(_Settings):
     )
     epochs: int = Field(ge=1)
     learning_rate: float | None = Field(
-        default=None, gt=0, le=1, description="peak of a cosine schedule; null: what suits the backbone"
+        default=None,
+        gt=0,
+        le=1,
+        description="peak of a cosine schedule for the uppermost block; null: what suits the backbone",
     )
+    head_learning_rate: float | None = Field(
+        default=None, gt=0, le=1, description="peak for the head; null: that of the uppermost block"
+    )
+    block_decay: float = Field(
+        default=1.0, gt=0, le=1, description="factor on the learning rate from a block to the one below it"
+    )
+    warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the stage in which rates rise")
 
 
 class FitConfig(_Settings):

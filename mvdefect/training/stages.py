@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mvdefect.config import FitConfig
+from mvdefect.config import FitConfig, StageConfig
 from mvdefect.models.backbones import BackboneSpec
 from mvdefect.models.freezing import check_depth
 
@@ -16,6 +16,9 @@ class Stage:
     depth_blocks: int
     epochs: int
     learning_rate: float
+    head_learning_rate: float
+    block_decay: float = 1.0
+    warmup: float = 0.1
 
 
 def plan_stages(config: FitConfig, spec: BackboneSpec) -> tuple[Stage, ...]:
@@ -27,14 +30,19 @@ def plan_stages(config: FitConfig, spec: BackboneSpec) -> tuple[Stage, ...]:
         ConfigError: A stage is deeper than the backbone.
     """
     usual_depth = spec.max_depth_blocks if config.weights == "none" else spec.depth_blocks
-    stages = tuple(
-        Stage(
-            depth_blocks=usual_depth if stage.depth_blocks is None else stage.depth_blocks,
-            epochs=stage.epochs,
-            learning_rate=spec.learning_rate if stage.learning_rate is None else stage.learning_rate,
-        )
-        for stage in config.stages
-    )
+    stages = tuple(_complete(stage, spec, usual_depth) for stage in config.stages)
     for stage in stages:
         check_depth(spec, stage.depth_blocks)
     return stages
+
+
+def _complete(stage: StageConfig, spec: BackboneSpec, usual_depth: int) -> Stage:
+    rate = spec.learning_rate if stage.learning_rate is None else stage.learning_rate
+    return Stage(
+        depth_blocks=usual_depth if stage.depth_blocks is None else stage.depth_blocks,
+        epochs=stage.epochs,
+        learning_rate=rate,
+        head_learning_rate=rate if stage.head_learning_rate is None else stage.head_learning_rate,
+        block_decay=stage.block_decay,
+        warmup=stage.warmup,
+    )
