@@ -1,35 +1,101 @@
-"""Loading TensorFlow: late, quietly, and set up for results that can be repeated."""
+"""Loading TensorFlow: late, quietly, on which devices, how precisely, and with results that repeat."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+from mvdefect.errors import ConfigError
+
+BFLOAT16_CAPABILITY = (8, 0)  # Ampere and later
 
 
-def load_tensorflow(verbose: bool = False) -> None:
+def load_tensorflow(verbose: bool = False, devices: int = 1) -> None:
     """Import TensorFlow and Keras and look for devices, without the chatter of their native code.
 
     Args:
         verbose: Let the messages through.
+        devices: How many devices will share a batch; a machine without GPUs divides its processor.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if verbose else "3")
     with _muted_stderr(not verbose):
         import tensorflow as tf
 
-        for gpu in tf.config.list_physical_devices("GPU"):
+        for gpu in list_gpus():
             tf.config.experimental.set_memory_growth(gpu, True)
+        if devices > 1 and not list_gpus():
+            processor = tf.config.list_physical_devices("CPU")[0]
+            parts = [tf.config.LogicalDeviceConfiguration() for _ in range(devices)]
+            tf.config.set_logical_device_configuration(processor, parts)
         tf.zeros(1)  # the first use starts the runtime, which has things to say as well
 
 
-def make_deterministic(seed: int) -> None:
-    """Seed every generator, and choose only operations whose result does not vary from run to run."""
+def list_gpus() -> list[Any]:
+    """Return the GPUs that TensorFlow sees."""
+    import tensorflow as tf
+
+    return list(tf.config.list_physical_devices("GPU"))
+
+
+def share_batches(devices: int) -> AbstractContextManager[Any]:
+    """Return a scope in which a model is built and trained on several devices that share each batch.
+
+    Args:
+        devices: How many; with 1 the scope does nothing.
+
+    Raises:
+        ConfigError: There are fewer.
+    """
+    if devices == 1:
+        return nullcontext()
+    import tensorflow as tf
+
+    names = [device.name for device in tf.config.list_logical_devices("GPU" if list_gpus() else "CPU")]
+    if len(names) < devices:
+        raise ConfigError(f"devices must be at most {len(names)} on this machine. Received: devices={devices}")
+    return tf.distribute.MirroredStrategy(names[:devices]).scope()  # type: ignore[no-any-return]
+
+
+def set_precision(precision: str) -> str:
+    """Choose in which precision layers compute; variables stay float32.
+
+    Args:
+        precision: A Keras dtype policy, or "auto": mixed_bfloat16 where every GPU has it, else float32.
+
+    Returns:
+        The policy.
+    """
+    import keras
+
+    policy = _choose_policy() if precision == "auto" else precision
+    keras.config.set_dtype_policy(policy)
+    return policy
+
+
+def _choose_policy() -> str:
+    import tensorflow as tf
+
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in list_gpus()]
+    capable = [found.get("compute_capability", (0, 0)) >= BFLOAT16_CAPABILITY for found in details]
+    return "mixed_bfloat16" if capable and all(capable) else "float32"
+
+
+def seed_everything(seed: int, deterministic: bool = True) -> None:
+    """Seed every generator, and choose only operations whose result does not vary from run to run.
+
+    Args:
+        seed: The seed.
+        deterministic: Without it operations may be faster, above all on GPUs.
+    """
     import keras
     import tensorflow as tf
 
     keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
 
 
 @contextmanager

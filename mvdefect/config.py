@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mvdefect.errors import ConfigError, describe_unknown_name
 
@@ -70,10 +70,41 @@ class FitConfig(_Settings):
     backbone: str = "densenet121"
     weights: str = Field(default="imagenet", description="imagenet, none, or the path of a weights file")
     head: Literal["pooled", "patch"] = "pooled"
+    pooling: Literal["avg", "avg_max"] = Field(
+        default="avg", description="what a pooled head takes of each feature: average, or also maximum"
+    )
+    sharpness: float = Field(
+        default=1.0, gt=0, le=100, description="of a patch head's pooling: low: mean, high: maximum"
+    )
+    learn_sharpness: bool = Field(default=False, description="let a patch head find its sharpness")
     taps: Literal[1, 2] = Field(
         default=2, description="resolutions that the head looks at: the output alone, or also a finer one"
     )
     dropout: float = Field(default=0.2, ge=0, lt=1)
+    bn_policy: Literal["frozen", "adapt"] = Field(
+        default="frozen", description="batch normalisation of blocks that learn: as it came, or adapting"
+    )
+    views: int = Field(
+        default=8,
+        ge=0,
+        le=1024,
+        description="views of each image that training goes through, the image itself among them; "
+        "0: new ones in every epoch, so that nothing can be stored",
+    )
+    activation_budget_gb: float = Field(
+        default=10.0, ge=0, description="disk space for activations of frozen blocks; 0: store none"
+    )
+    activation_dtype: Literal["float16", "float32"] = "float16"
+    balance: Literal["weights", "batches", "none"] = Field(
+        default="weights",
+        description="what makes each category and class count alike: loss weights, or how often it comes",
+    )
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    focal_gamma: float = Field(default=2.0, ge=0, le=10, description="of the focal loss: 0: cross-entropy")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    mask_loss_weight: float = Field(
+        default=0.0, ge=0, description="weight of the masks beside the labels; needs a patch head"
+    )
     stages: tuple[StageConfig, ...] = Field(
         default=(
             StageConfig(depth_blocks=0, epochs=1, learning_rate=1e-3),
@@ -85,13 +116,38 @@ class FitConfig(_Settings):
         default=8, ge=1, description="epochs without a better validation score before a stage ends"
     )
     weight_decay: float = Field(default=1e-4, ge=0, le=1)
+    clip_norm: float | None = Field(default=1.0, gt=0, description="largest norm of a gradient; null: any")
+    ema: float | None = Field(
+        default=None, gt=0, lt=1, description="momentum of the moving average of weights; null: no average"
+    )
     batch_size: int = Field(default=32, ge=1, le=1024)
     seed: int = Field(default=0, ge=0, lt=2**31)
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
+        default="auto", description="auto: mixed_bfloat16 on GPUs that have it, otherwise float32"
+    )
+    devices: int = Field(default=1, ge=1, le=64, description="GPUs, or parts of the processor, to share a batch")
+    deterministic: bool = Field(default=True, description="only operations that always give the same result")
+    tensorboard: bool = Field(default=True, description="write curves for TensorBoard into the run")
+    one_class: Literal["memory_bank", "gaussian", "padim"] = Field(
+        default="memory_bank", description="what tells how unlike good images one is: the novelty"
+    )
+    verdict: Literal["classifier", "either"] = Field(
+        default="classifier", description="defective if the classifier says so, or also if novel"
+    )
 
     @field_validator("data", mode="before")
     @classmethod
     def _name_data(cls, value: Any) -> Any:
         return str(value) if isinstance(value, Path) else value
+
+    @model_validator(mode="after")
+    def _check_mask_loss(self) -> FitConfig:
+        if self.mask_loss_weight and self.head != "patch":
+            raise ValueError(
+                "mask_loss_weight needs the map of a patch head. "
+                f"Received: mask_loss_weight={self.mask_loss_weight:g} with head={self.head}"
+            )
+        return self
 
     @field_validator("image_size_px")
     @classmethod
@@ -205,4 +261,6 @@ def _describe(item: Any) -> str:
         model = models.get(str(item["loc"][0]), FitConfig) if parent else FitConfig
         return describe_unknown_name("setting", str(item["loc"][-1]), model.model_fields)
     message = item["msg"].removeprefix("Value error, ")
+    if not key:  # of several settings together; the message names them
+        return str(message)
     return f"{key}: {message[0].lower()}{message[1:]}. Received: {key}={item['input']!r}"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from contextlib import contextmanager, nullcontext
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 
 logger = logging.getLogger("mvdefect")
+_bars: list[Any] = []  # the one that is drawn now, and those within it
 
 
 def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
@@ -31,16 +32,25 @@ def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]
 
 
 @contextmanager
-def show_steps(description: str, total: int) -> Iterator[Callable[[], None]]:
-    """Draw a progress bar that vanishes when the block ends, where stderr is a terminal.
+def show_steps(description: str, total: int) -> Iterator[Callable[..., None]]:
+    """Draw a progress bar with the time left, where stderr is a terminal.
+
+    It vanishes when the block ends. A bar within the block of another is drawn below it.
 
     Yields:
-        A function that moves the bar one step on.
+        A function that moves the bar one step on, or as many as it is given.
     """
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
+    outer = _bars[-1] if _bars else None
+    progress = outer or Progress(console=console, transient=True, disable=not sys.stderr.isatty())
+    with nullcontext() if outer else progress:
         task = progress.add_task(description, total=total)
-        yield lambda: progress.advance(task)
+        _bars.append(progress)
+        try:
+            yield lambda steps=1: progress.advance(task, steps)
+        finally:
+            _bars.pop()
+            progress.remove_task(task)

@@ -82,6 +82,16 @@ class RunFolder:
         return self.path / "history.csv"
 
     @property
+    def tensorboard(self) -> Path:
+        """Curves for TensorBoard."""
+        return self.path / "tensorboard"
+
+    @property
+    def normality(self) -> Path:
+        """What good images look like, for the novelty."""
+        return self.path / "normality.npz"
+
+    @property
     def predictions(self) -> Path:
         """One row an image, of all parts."""
         return self.path / "predictions.csv"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from mvdefect.backend import make_deterministic
+from mvdefect.backend import seed_everything, set_precision, share_batches
 from mvdefect.config import FitConfig, StageConfig
 from mvdefect.data.groups import group_records
 from mvdefect.data.layouts import check_layout
@@ -29,6 +29,7 @@ from mvdefect.evaluation.evaluate import DEFECTIVE, evaluate_predictions, evalua
 from mvdefect.evaluation.thresholds import OperatingPoint, choose_threshold
 from mvdefect.models.backbones import find_backbone
 from mvdefect.models.classifier import build_classifier
+from mvdefect.models.heads import choose_head
 from mvdefect.models.normality import fit_gaussian
 from mvdefect.models.weights import find_weights
 from mvdefect.progress import logger
@@ -71,9 +72,11 @@ def fit_inspector(config: FitConfig, run: Path, overwrite: bool = False) -> RunF
     check_run_is_free(run, overwrite)
     layout = open_source(source, config.categories, config.group_pattern)
     records = check_layout(layout)
-    make_deterministic(config.seed)
-    size_px, head, taps = config.image_size_px, config.head, config.taps
-    model = build_classifier(spec, size_px, head, taps, config.dropout, weights)
+    seed_everything(config.seed, config.deterministic)
+    policy = set_precision(config.precision)
+    scope = share_batches(config.devices)
+    with scope:
+        model = build_classifier(spec, config.image_size_px, choose_head(config), config.taps, weights)
     scan = scan_images(records, config.skip_broken)
     plan = planned or _draw_plan(scan, config)
     check_plan(plan, dict(zip((record.id for record in scan.records), scan.sha256, strict=True)))
@@ -83,8 +86,9 @@ def fit_inspector(config: FitConfig, run: Path, overwrite: bool = False) -> RunF
         write_split_plan(plan, folder.split_plan)
         _log_plan(plan)
         train, val = Source(store, plan, "train"), Source(store, plan, "val")
-        logger.info("%s, weights: %s", spec.describe, config.weights)
-        model = train_classifier(model, TrainingJob(spec, stages, config, train, val, folder))
+        logger.info("%s, weights: %s, %s", spec.describe, config.weights, policy)
+        with scope:
+            model = train_classifier(model, TrainingJob(spec, stages, config, train, val, folder))
         model.save(folder.model)
         _measure(model, config, plan, store, folder)
         write_json(folder.environment, describe_environment())

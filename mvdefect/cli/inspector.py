@@ -24,8 +24,19 @@ if TYPE_CHECKING:
 @click.option("--image-size", type=int, help="Working size in pixels; a multiple of 32.")
 @click.option("--unfreeze-depth", type=int, help="Blocks that learn in the last stage; 0: head only.")
 @click.option("--epochs", type=int, help="Epochs of the last stage.")
+@click.option("--head", help="pooled, or patch: scores every position, and its map is the heatmap.")
+@click.option("--views", type=int, help="Views of each image in training; 0: new ones in every epoch.")
+@click.option("--activation-budget-gb", type=float, help="Disk space for activations of frozen blocks.")
+@click.option("--verdict", help="classifier, or either: defective also where the image is novel.")
 @click.option("--batch-size", type=int, help="Images a batch.")
 @click.option("--seed", type=int, help="Seed of the split and of the training.")
+@click.option("--precision", help="auto, float32, mixed_bfloat16 or mixed_float16.")
+@click.option("--devices", type=int, help="GPUs, or parts of the processor, that share each batch.")
+@click.option(
+    "--deterministic/--no-deterministic",
+    default=None,
+    help="Only operations that always give the same result (default), or the fastest.",
+)
 @click.option("--skip-broken", is_flag=True, default=None, help="Leave unreadable files out.")
 @click.option("--config", "config_path", type=PATH, help="YAML file with settings; flags override it.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting; repeatable.")
@@ -54,6 +65,8 @@ def fit(
       mvdefect fit --data photographs --backbone mobilenetv2 --weights FILE --epochs 30 --run runs/mobile
       mvdefect fit --data photographs --set augment.flip=false --set patience=12 --run runs/unmirrored
       mvdefect fit --data photographs --split plans/closed-set.csv --run runs/planned
+      mvdefect fit --data photographs --head patch --verdict either --run runs/patch
+      mvdefect fit --data photographs --activation-budget-gb 0 --devices 2 --run runs/shared
     """
     from mvdefect.config import load_config
 
@@ -67,6 +80,13 @@ def fit(
         "image_size_px": flags["image_size"],
         "stages.-1.depth_blocks": flags["unfreeze_depth"],
         "stages.-1.epochs": flags["epochs"],
+        "head": flags["head"],
+        "views": flags["views"],
+        "activation_budget_gb": flags["activation_budget_gb"],
+        "verdict": flags["verdict"],
+        "precision": flags["precision"],
+        "devices": flags["devices"],
+        "deterministic": flags["deterministic"],
         "batch_size": flags["batch_size"],
         "seed": flags["seed"],
         "skip_broken": flags["skip_broken"],
@@ -76,7 +96,7 @@ def fit(
 
     source = name_source(config.data) if config.data else "run"
     name = f"{source}-{config.backbone}-seed{config.seed}"
-    workflow = start_work(debug)
+    workflow = start_work(debug, config.devices)
     from mvdefect.evaluation.evaluate import evaluate_run
 
     folder = workflow.fit_inspector(config, run or Path("runs") / name, overwrite)

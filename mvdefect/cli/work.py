@@ -27,12 +27,12 @@ def show_messages() -> None:
     warnings.filterwarnings("ignore", module="PIL")  # on files that end as errors of ours or not at all
 
 
-def start_work(debug: bool) -> Any:
-    """Set up messages and TensorFlow, and return the library's main module."""
+def start_work(debug: bool, devices: int = 1) -> Any:
+    """Set up messages and TensorFlow on so many devices, and return the library's main module."""
     show_messages()
     from mvdefect.backend import load_tensorflow
 
-    load_tensorflow(verbose=debug)
+    load_tensorflow(verbose=debug, devices=devices)
     from mvdefect import workflow
 
     return workflow

@@ -1,25 +1,26 @@
-"""tf.data: from the prepared store and a split plan to shuffled, augmented batches.
-
-Every random choice is a function of (seed, epoch, position), so an epoch can be drawn again on its
-own: a run that goes on after an interrupt sees what it would have seen.
-"""
+"""tf.data: from the prepared store and a split plan to batches, in any order and any view."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import os
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_datasets as tfds
 
 from mvdefect.config import AugmentConfig
+from mvdefect.data.epochs import Integers
 from mvdefect.data.images import Pixels
 from mvdefect.data.prepare import PreparedStore
-from mvdefect.data.shards import SPLIT
-from mvdefect.data.splits import PARTS, SplitPlan
+from mvdefect.data.shards import NAME, read_facts
+from mvdefect.data.splits import PlanRow, SplitPlan
+from mvdefect.data.views import show_view
+from mvdefect.errors import ImageError, list_some
 
-MAX_SHUFFLE_BYTES = 1 << 30  # about 7,000 images of 224 pixels, which are stored as they are
+IMAGE = tf.io.FixedLenFeature((), tf.string)
 
 
 @dataclass(frozen=True)
@@ -30,60 +31,101 @@ class Source:
     plan: SplitPlan
     part: str
 
+    @cached_property
+    def rows(self) -> tuple[PlanRow, ...]:
+        """The rows of the part, sorted by id; images go by their numbers in it."""
+        return tuple(self.plan.select(self.part))
+
     @property
     def count(self) -> int:
         """How many images the part has."""
-        return len(self.plan.select(self.part))
+        return len(self.rows)
+
+    @cached_property
+    def labels(self) -> Integers:
+        """0 for good, 1 for defective, int64 (n,)."""
+        return np.array([row.label for row in self.rows], np.int64)
+
+    @cached_property
+    def places(self) -> Integers:
+        """Shard, offset and length in bytes of each image, int64 (n, 3).
+
+        Raises:
+            ImageError: The store lacks images of the part.
+        """
+        places = _index_store(self.store.path)
+        missing = [row.id for row in self.rows if row.id not in places]
+        if missing:
+            raise ImageError(
+                f"{len(missing)} image(s) of the split plan are not in the prepared store "
+                f"{self.store.path}: {list_some(missing)}"
+            )
+        return np.array([places[row.id] for row in self.rows], np.int64).reshape(-1, 3)
 
 
-def make_training_batches(
-    source: Source,
-    batch_size: int,
-    augment: AugmentConfig,
-    class_weights: Mapping[int, float],
-    seed: int,
-    epoch: int,
-) -> tf.data.Dataset:
-    """Make one epoch of training batches.
+@dataclass(frozen=True)
+class Views:
+    """Which image comes when, and how it is shown.
 
-    Args:
-        source: The part to train on.
-        batch_size: Images a batch; the last batch may be smaller.
-        augment: Which changes an image may undergo.
-        class_weights: Loss weight of label 0 and of label 1.
+    Attributes:
+        indices: Numbers of images, int64 (m,).
+        views: A view of each, int64 (m,); see `mvdefect.data.views`.
         seed: Seed of the run.
-        epoch: Number of the epoch, counted over all stages.
+        augment: What views are made of.
+    """
+
+    indices: Integers
+    views: Integers
+    seed: int
+    augment: AugmentConfig
+
+
+def make_view_batches(source: Source, views: Views, batch_size: int) -> tf.data.Dataset:
+    """Make batches of images in the order and the views that are asked for.
 
     Returns:
-        Batches of (pixels, label, weight): uint8 (b, size, size, 3), float32 (b, 1), float32 (b,).
+        Batches of pixels: uint8 (b, size, size, 3); the last one may be smaller.
     """
-    weights = tf.constant([class_weights[0], class_weights[1]], tf.float32)
-    epoch_seed = seed * 100_003 + epoch
+    places = tf.data.Dataset.from_tensor_slices((source.places[views.indices], views.indices, views.views))
+    read, size_px = _make_reader(source.store), source.store.size_px
 
-    def finish(position: tf.Tensor, example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
-        image = _decode_image(example, source.store.size_px)
-        image = augment_image(image, tf.stack([tf.cast(epoch_seed, tf.int64), position]), augment)
-        label = example["label"]
-        return image, tf.cast(label, tf.float32)[tf.newaxis], tf.gather(weights, label)
+    def show(place: tf.Tensor, index: tf.Tensor, view: tf.Tensor) -> tf.Tensor:
+        image = _decode_image(_parse(read(place), "image"), size_px)
+        return show_view(image, index, view, views.seed, views.augment)
 
-    buffer = max(1, MAX_SHUFFLE_BYTES // (3 * source.store.size_px**2))
-    examples = _read_examples(source, epoch_seed if buffer < source.count else None)
-    shuffled = examples.shuffle(min(source.count, buffer), seed=epoch_seed, reshuffle_each_iteration=False)
-    images = shuffled.enumerate().map(finish, num_parallel_calls=tf.data.AUTOTUNE)
-    return images.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    return places.map(show, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
 
 
 def make_inference_batches(source: Source, batch_size: int) -> tf.data.Dataset:
-    """Make batches of the images of a part, unchanged, in the order of `source.plan.select(part)`.
+    """Make batches of the images of a part, unchanged, in the order of `source.rows`.
 
     Returns:
         Batches of pixels: uint8 of shape (b, size, size, 3).
     """
-    images = _read_examples(source).map(
-        lambda example: _decode_image(example, source.store.size_px),
+    read, size_px = _make_reader(source.store), source.store.size_px
+    images = tf.data.Dataset.from_tensor_slices(source.places).map(
+        lambda place: _decode_image(_parse(read(place), "image"), size_px),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     return images.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def read_masks(source: Source, cells: int) -> np.ndarray:
+    """Read the masks of a part at a coarse resolution, uint8 (n, cells, cells).
+
+    A cell is 1 where any pixel of it is defective, so that small defects stay. Images without a mask
+    have none set.
+
+    Args:
+        source: The part.
+        cells: Cells along each side; a divisor of the store's size.
+    """
+    side = source.store.size_px // cells
+    masks = np.empty((source.count, cells, cells), np.uint8)
+    for number, example in enumerate(_read_examples(source, source.places)):
+        mask = tf.io.decode_png(_parse(example, "mask"), channels=1).numpy()
+        masks[number] = mask.reshape(cells, side, cells, side).max((1, 3)) > 127
+    return masks
 
 
 def read_pictures(source: Source, ids: Collection[str]) -> dict[str, tuple[Pixels, Pixels]]:
@@ -93,68 +135,56 @@ def read_pictures(source: Source, ids: Collection[str]) -> dict[str, tuple[Pixel
         For each id of the part: the image, uint8 (size, size, 3), and its mask, uint8 (size, size), 255
         where the defect is.
     """
-    wanted = tf.constant(sorted(ids), tf.string, shape=(len(ids),))
-    pictures = _read_examples(source).filter(lambda example: tf.reduce_any(wanted == example["id"]))
-    decoded = pictures.map(
-        lambda example: (
-            example["id"],
-            _decode_image(example, source.store.size_px),
-            tf.io.decode_png(example["mask"], channels=1)[:, :, 0],
-        )
+    numbers = [number for number, row in enumerate(source.rows) if row.id in set(ids)]
+    pictures = {}
+    for number, example in zip(numbers, _read_examples(source, source.places[numbers]), strict=True):
+        image = tf.io.decode_png(_parse(example, "image"), channels=3).numpy()
+        mask = tf.io.decode_png(_parse(example, "mask"), channels=1).numpy()[:, :, 0]
+        pictures[source.rows[number].id] = (image, mask)
+    return pictures
+
+
+@lru_cache(maxsize=8)
+def _index_store(path: Path) -> dict[str, tuple[int, int, int]]:
+    """Find each image: number of its shard, offset and length of its example."""
+    places = {}
+    for number, shard in enumerate(_list_shards(path)):
+        facts = read_facts(shard)
+        if facts is None:
+            raise ImageError(f"the prepared store {path} is damaged: {shard.name}; remove the folder")
+        for key, offset, length in zip(facts.ids, facts.offsets, facts.lengths, strict=True):
+            places[key] = (number, offset, length)
+    return places
+
+
+def _list_shards(path: Path) -> list[Path]:
+    return sorted(file for file in path.glob(f"{NAME}-*.tfrecord-*") if file.suffix != ".json")
+
+
+def _make_reader(store: PreparedStore):  # type: ignore[no-untyped-def]
+    """Return a function from a place, int64 (3,), to the serialised example there, for use in `map`."""
+    shards = _list_shards(store.path)
+
+    def read(place: np.ndarray) -> bytes:
+        shard, offset, length = map(int, place)
+        with shards[shard].open("rb", buffering=0) as stream:
+            return os.pread(stream.fileno(), length, offset)
+
+    return lambda place: tf.ensure_shape(tf.numpy_function(read, [place], tf.string, stateful=False), ())
+
+
+def _read_examples(source: Source, places: Integers) -> Iterator[tf.Tensor]:
+    if not len(places):
+        return iter(())
+    found = tf.data.Dataset.from_tensor_slices(places).map(
+        _make_reader(source.store), num_parallel_calls=tf.data.AUTOTUNE
     )
-    return {key.decode(): (image, mask) for key, image, mask in tfds.as_numpy(decoded)}
+    return iter(found.prefetch(tf.data.AUTOTUNE))
 
 
-def augment_image(image: tf.Tensor, seed: tf.Tensor, augment: AugmentConfig) -> tf.Tensor:
-    """Flip, turn and relight one image; the same seed gives the same result.
-
-    Args:
-        image: uint8 of shape (size, size, 3); height and width are equal, so that it can be turned.
-        seed: int64 of shape (2,).
-        augment: Which of the changes may happen. Brightness is shifted by up to `brightness` × 255
-            grey values, and contrast is scaled about mid-grey by up to 1 ± `contrast`.
-
-    Returns:
-        uint8 of the same shape.
-    """
-    draws = tf.random.stateless_uniform((5,), seed)
-    if augment.flip:
-        image = tf.cond(draws[0] < 0.5, lambda: image, lambda: tf.reverse(image, [1]))
-    if augment.quarter_turns:
-        image = tf.image.rot90(image, tf.cast(draws[1] * 4, tf.int32))
-    if augment.brightness or augment.contrast:
-        signed = 2 * draws - 1
-        contrast = 1 + augment.contrast * signed[2]
-        shift = 255 * augment.brightness * signed[3]
-        light = (tf.cast(image, tf.float32) - 127.5) * contrast + 127.5 + shift
-        image = tf.cast(tf.clip_by_value(tf.round(light), 0, 255), tf.uint8)
-    return image
+def _parse(example: tf.Tensor, name: str) -> tf.Tensor:
+    return tf.io.parse_single_example(example, {name: IMAGE})[name]
 
 
-def _decode_image(example: dict[str, tf.Tensor], size_px: int) -> tf.Tensor:
-    return tf.ensure_shape(tf.io.decode_png(example["image"], channels=3), (size_px, size_px, 3))
-
-
-def _read_examples(source: Source, shard_seed: int | None = None) -> tf.data.Dataset:
-    """Read the examples of one part with images still encoded, sorted by id.
-
-    With a seed the shards come in a drawn order: ids are sorted by class, and a part that is larger than
-    the shuffle buffer would come class by class otherwise.
-    """
-    builder = tfds.builder_from_directory(source.store.path)
-    encoded = {"image": tfds.decode.SkipDecoding(), "mask": tfds.decode.SkipDecoding()}
-    config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False, add_tfds_id=False)
-    if shard_seed is not None:
-        draw = np.random.default_rng(shard_seed).permutation
-        config.experimental_interleave_sort_fn = lambda files: [files[index] for index in draw(len(files))]
-    examples = builder.as_dataset(split=SPLIT, decoders=encoded, read_config=config, shuffle_files=False)
-    rows = source.plan.rows
-    part_of_id = tf.lookup.StaticHashTable(
-        tf.lookup.KeyValueTensorInitializer(
-            [row.id for row in rows], [PARTS.index(row.part) for row in rows], tf.string, tf.int64
-        ),
-        default_value=-1,
-    )
-    wanted = PARTS.index(source.part)
-    chosen = examples.filter(lambda example: part_of_id.lookup(example["id"]) == wanted)
-    return chosen.apply(tf.data.experimental.assert_cardinality(source.count))
+def _decode_image(encoded: tf.Tensor, size_px: int) -> tf.Tensor:
+    return tf.ensure_shape(tf.io.decode_png(encoded, channels=3), (size_px, size_px, 3))

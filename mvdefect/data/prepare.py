@@ -28,7 +28,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import tensorflow_datasets as tfds
 
 THREADS = "threads"
-FORMAT_VERSION = "2.0.0"
+FORMAT_VERSION = "2.1.0"
 DATASET_INFO = "dataset_info.json"  # without it TFDS reads nothing
 NOTE = "preparation.json"
 LOCK = ".lock"
@@ -42,11 +42,13 @@ class PreparedStore:
         path: The folder of the TFDS data set; `tfds.builder_from_directory(path)` reads it.
         size_px: Height and width of each image and mask.
         count: How many images there are.
+        key: Hash of all that decides what the store holds.
     """
 
     path: Path
     size_px: int
     count: int
+    key: str
 
 
 def prepare_images(
@@ -87,14 +89,14 @@ def prepare_images(
     _check_folder(path, key)
     if _is_finished(path, specs):
         logger.info("prepared images found in %s", path)
-        return PreparedStore(path, size_px, _count_images(specs, skip_broken))
+        return PreparedStore(path, size_px, _count_images(specs, skip_broken), key)
     with _claim_folder(path, key):
         if not _is_finished(path, specs):  # another process may have been at it
             _write_missing_shards(specs, runner, runner_options)
         count = _count_images(specs, skip_broken)
         _finish(path, specs, size_px)
     logger.info("prepared %d images at %d pixels in %s", count, size_px, path)
-    return PreparedStore(path, size_px, count)
+    return PreparedStore(path, size_px, count, key)
 
 
 def _make_key(records: Sequence[Record], size_px: int, method: ResizeMethod) -> str:
@@ -113,7 +115,7 @@ def _make_key(records: Sequence[Record], size_px: int, method: ResizeMethod) -> 
 
 
 def _is_finished(path: Path, specs: Sequence[ShardSpec]) -> bool:
-    return (path / DATASET_INFO).is_file() and None not in map(read_facts, specs)
+    return (path / DATASET_INFO).is_file() and None not in [read_facts(spec.path) for spec in specs]
 
 
 def _check_folder(path: Path, key: str) -> None:
@@ -151,7 +153,7 @@ def _claim_folder(path: Path, key: str) -> Iterator[None]:
 
 
 def _write_missing_shards(specs: Sequence[ShardSpec], runner: str, options: Sequence[str]) -> None:
-    missing = [spec for spec in specs if read_facts(spec) is None]
+    missing = [spec for spec in specs if read_facts(spec.path) is None]
     if len(missing) < len(specs):
         logger.info("%d of %d shards are there already", len(specs) - len(missing), len(specs))
     if runner == THREADS:
@@ -160,7 +162,7 @@ def _write_missing_shards(specs: Sequence[ShardSpec], runner: str, options: Sequ
                 pass
     elif missing:
         write_shards_with_beam(missing, runner, options)
-    lost = sum(read_facts(spec) is None for spec in missing)
+    lost = sum(read_facts(spec.path) is None for spec in missing)
     if lost:
         raise ConfigError(
             f"{runner} has ended, but {lost} of {len(missing)} shards are not in {specs[0].path.parent}: "
@@ -186,7 +188,7 @@ def _count_images(specs: Sequence[ShardSpec], skip_broken: bool) -> int:
 
 
 def _collect_facts(specs: Sequence[ShardSpec]) -> list[ShardFacts]:
-    return [fact for fact in map(read_facts, specs) if fact is not None]
+    return [fact for spec in specs if (fact := read_facts(spec.path)) is not None]
 
 
 def _finish(path: Path, specs: Sequence[ShardSpec], size_px: int) -> None:

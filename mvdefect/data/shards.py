@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +66,27 @@ class ShardFacts:
     """What became of a shard.
 
     Attributes:
-        count: How many images it holds.
+        ids: Those of the images that it holds, sorted.
+        lengths: Bytes of each of their examples.
         size_bytes: Size of the file.
         broken: Path and fault of each photograph that was left out.
     """
 
-    count: int
+    ids: tuple[str, ...]
+    lengths: tuple[int, ...]
     size_bytes: int
     broken: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        """How many images it holds."""
+        return len(self.ids)
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """Where in the file each example begins: TFRecord puts 12 bytes before it and 4 after."""
+        framed = [length + 16 for length in self.lengths]
+        return tuple(start + 12 for start in accumulate([0, *framed[:-1]]))
 
 
 def plan_shards(
@@ -93,12 +107,14 @@ def plan_shards(
     )
 
 
-def read_facts(spec: ShardSpec) -> ShardFacts | None:
-    """Return what became of a shard, or None where it is missing or not whole."""
+def read_facts(path: Path) -> ShardFacts | None:
+    """Return what became of the shard at `path`, or None where it is missing or not whole."""
     try:
-        stored = json.loads(_facts_file(spec).read_text(encoding="utf-8"))
-        facts = ShardFacts(stored["count"], stored["size_bytes"], tuple(stored["broken"]))
-        return facts if spec.path.stat().st_size == facts.size_bytes else None
+        stored = json.loads(_facts_file(path).read_text(encoding="utf-8"))
+        lists = (tuple(stored[name]) for name in ("ids", "lengths", "broken"))
+        ids, lengths, broken = lists
+        facts = ShardFacts(ids, lengths, stored["size_bytes"], broken)
+        return facts if path.stat().st_size == facts.size_bytes else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -116,17 +132,20 @@ def write_shard(spec: ShardSpec, advance: Callable[[], object] = lambda: None) -
     Raises:
         OSError: A photograph is gone or the disk is full. One that is no image is left out and noted.
     """
-    broken = []
+    lengths, broken = {}, []
     with _write_aside(spec.path) as partial:
         with tf.io.TFRecordWriter(str(partial)) as writer:
             for record in spec.records:
                 try:
-                    writer.write(make_example(record, spec.size_px, spec.method))
+                    example = make_example(record, spec.size_px, spec.method)
+                    writer.write(example)
+                    lengths[record.id] = len(example)
                 except ImageError as error:
                     broken.append(f"{record.path}: {error}")
                 advance()
-        facts = ShardFacts(len(spec.records) - len(broken), partial.stat().st_size, tuple(broken))
-    with _write_aside(_facts_file(spec)) as partial:
+        size_bytes = partial.stat().st_size
+    facts = ShardFacts(tuple(lengths), tuple(lengths.values()), size_bytes, tuple(broken))
+    with _write_aside(_facts_file(spec.path)) as partial:
         partial.write_text(json.dumps(asdict(facts)) + "\n", encoding="utf-8")
     return facts
 
@@ -214,5 +233,5 @@ def _int_feature(value: int) -> Any:
     return tf.train.Feature(int64_list=tf.train.Int64List(value=[int(value)]))
 
 
-def _facts_file(spec: ShardSpec) -> Path:
-    return spec.path.with_name(f"{spec.path.name}.json")
+def _facts_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")

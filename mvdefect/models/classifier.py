@@ -1,52 +1,60 @@
-"""The classifier: raw uint8 pixels in, one logit out; preprocessing is inside."""
+"""The classifier: raw uint8 pixels in, one logit out; preprocessing is inside.
+
+It is a chain of three models, `scaling`, `backbone` and `head`, so that it can be cut and joined anew.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import keras
 
 from mvdefect.errors import RunError
 from mvdefect.models.backbones import BackboneSpec
 from mvdefect.models.freezing import BACKBONE
-from mvdefect.models.heads import LOGIT_MAP, add_patch_head, add_pooled_head
+from mvdefect.models.heads import LOGIT_MAP, HeadSettings, add_head, add_map_output
 from mvdefect.models.weights import load_weights
 
-FEATURES = "features"
-HeadKind = Literal["pooled", "patch"]
-HEADS = {"pooled": add_pooled_head, "patch": add_patch_head}
+SCALING = "scaling"
+HEAD = "head"
 
 
 def build_classifier(
-    spec: BackboneSpec, size_px: int, head: HeadKind, taps: int, dropout: float, weights: Path | None
+    spec: BackboneSpec, size_px: int, head: HeadSettings, taps: int, weights: Path | None
 ) -> keras.Model:
     """Build a classifier of good (negative logit) against defective (positive logit).
 
     Args:
         spec: The backbone.
         size_px: Height and width of the input.
-        head: "pooled" or "patch"; see `mvdefect.models.heads`.
+        head: See `mvdefect.models.heads`.
         taps: 1: the head sees the backbone's output; 2: also its last features at twice the resolution.
-        dropout: Share of the features that is dropped in training.
         weights: A weights file of the backbone without its top, or None for random weights.
 
     Returns:
         A model from uint8 RGB pixels (b, size_px, size_px, 3) to float32 logits (b, 1).
 
     Raises:
+        ConfigError: A setting of the head has a value that is not allowed.
         WeightsError: The weights are damaged or belong to another architecture.
     """
     network = spec.build(size_px, None)
     if weights is not None:
         load_weights(network, spec, weights)
+    _switch_off_dropout(network)
     fine = [network.get_layer(spec.fine_tap).output] if taps == 2 else []
     backbone = keras.Model(network.input, [*fine, network.output], name=BACKBONE)
     pixels = keras.Input((size_px, size_px, 3), dtype="uint8", name="pixels")
-    scaled = spec.preprocess(keras.ops.cast(pixels, "float32"))
-    features = keras.tree.flatten(backbone(scaled, training=False))
-    features[-1] = keras.layers.Activation("linear", name=FEATURES)(features[-1])  # a name to find it by
-    return keras.Model(pixels, HEADS[head](features, dropout), name=f"{spec.name}_{head}")
+    scaling = keras.Model(pixels, spec.preprocess(keras.ops.cast(pixels, "float32")), name=SCALING)
+    features = [keras.Input(tensor.shape[1:]) for tensor in backbone.outputs]
+    ending = keras.Model(features, add_head(features, head), name=HEAD)
+    return _chain(scaling, backbone, ending, f"{spec.name}_{head.kind}")
+
+
+def join_head(model: Any, head: Any) -> keras.Model:
+    """Return the classifier with another head, which may share its layers."""
+    return _chain(model.get_layer(SCALING), model.get_layer(BACKBONE), head, model.name)
 
 
 def add_logit_map(model: keras.Model) -> keras.Model | None:
@@ -54,9 +62,10 @@ def add_logit_map(model: keras.Model) -> keras.Model | None:
 
     Its outputs are logits (b, 1) and the map (b, height, width, 1), both float32.
     """
-    if LOGIT_MAP not in {layer.name for layer in model.layers}:
+    head = model.get_layer(HEAD)
+    if LOGIT_MAP not in {layer.name for layer in head.layers}:
         return None
-    return keras.Model(model.input, [model.output, model.get_layer(LOGIT_MAP).output])
+    return join_head(model, add_map_output(head))
 
 
 def load_classifier(path: Path) -> keras.Model:
@@ -69,3 +78,19 @@ def load_classifier(path: Path) -> keras.Model:
         return keras.saving.load_model(path, compile=False)
     except (OSError, ValueError, KeyError) as error:
         raise RunError(f"the model {path} cannot be loaded: {error}") from error
+
+
+def _chain(scaling: Any, backbone: Any, head: Any, name: str) -> keras.Model:
+    pixels = keras.Input(scaling.input.shape[1:], dtype="uint8", name="pixels")
+    return keras.Model(pixels, head(keras.tree.flatten(backbone(scaling(pixels)))), name=name)
+
+
+def _switch_off_dropout(network: Any) -> None:
+    """Let all of a backbone be the same function in training and in use.
+
+    EfficientNet drops whole blocks by chance (Huang et al., 2016), which few images do not bear, and which
+    a frozen part that runs once could not follow.
+    """
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0

@@ -13,17 +13,19 @@ from mvdefect.models.backbones import BackboneSpec
 BACKBONE = "backbone"
 
 
-def unfreeze(model: Any, spec: BackboneSpec, depth_blocks: int) -> None:
+def unfreeze(model: Any, spec: BackboneSpec, depth_blocks: int, bn_policy: str = "frozen") -> None:
     """Let the head and the uppermost blocks of the backbone learn, and freeze the rest.
 
-    Batch normalisation of the backbone stays frozen at any depth: with few images its statistics
-    would drift, and in Keras a frozen layer of this kind runs in inference mode also while the model
-    trains. Compile the model afterwards; a change of `trainable` has no effect before.
+    Batch normalisation of the backbone stays frozen at any depth, unless the policy is "adapt": with few
+    images its statistics would drift. In Keras a frozen layer of this kind runs in inference mode also
+    while the model trains. Compile the model afterwards; a change of `trainable` has no effect before.
 
     Args:
         model: A classifier of `mvdefect.models.classifier`.
         spec: Its backbone.
         depth_blocks: Blocks that learn, counted from the top: 0 is the head alone.
+        bn_policy: "frozen", or "adapt": in blocks that learn, batch normalisation goes by the statistics
+            of the batch, and its moving statistics follow.
 
     Raises:
         ConfigError: The backbone has fewer blocks than that.
@@ -33,8 +35,8 @@ def unfreeze(model: Any, spec: BackboneSpec, depth_blocks: int) -> None:
     backbone.trainable = True  # sets every layer below it; the loop then freezes
     first = _first_trainable_index(backbone, spec, depth_blocks)
     for index, layer in enumerate(backbone.layers):
-        frozen_kind = isinstance(layer, keras.layers.BatchNormalization)
-        layer.trainable = index >= first and not frozen_kind
+        stays = bn_policy == "frozen" and isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = index >= first and not stays
 
 
 def check_depth(spec: BackboneSpec, depth_blocks: int) -> None:

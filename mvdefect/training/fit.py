@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -14,46 +13,30 @@ from scipy.special import expit
 from sklearn.metrics import log_loss, roc_auc_score
 
 from mvdefect.config import FitConfig
-from mvdefect.data.pipeline import Source, make_training_batches
-from mvdefect.data.splits import SplitPlan
+from mvdefect.data.pipeline import Source
 from mvdefect.errors import MvdefectError
 from mvdefect.models.backbones import BackboneSpec
 from mvdefect.models.freezing import trainable_summary, unfreeze
-from mvdefect.paths import replace_file
 from mvdefect.progress import logger, show_steps
-from mvdefect.runs import EpochRow, RunFolder, read_json, write_json, write_rows
-from mvdefect.training.predictions import predict_logits
+from mvdefect.runs import EpochRow, RunFolder, write_rows
+from mvdefect.training.activations import ViewSettings
+from mvdefect.training.batches import TrainingSet, make_plain_batches, make_training_batches, make_training_set
+from mvdefect.training.checkpoints import (
+    TrainingState,
+    begin_next_stage,
+    copy_values,
+    read_state,
+    restore_variables,
+    save_variables,
+    store_state,
+)
+from mvdefect.training.curves import write_curves
+from mvdefect.training.learners import Learner, count_mask_cells, make_learner
 from mvdefect.training.stages import Stage
-
-STATE_FILE = "state.json"
-WARMUP_SHARE = 0.1
 
 
 class DivergedError(MvdefectError, ArithmeticError):
     """The loss became infinite or no number."""
-
-
-@dataclass(frozen=True)
-class TrainingState:
-    """How far a training has come; with the files that it names, all that is needed to go on.
-
-    Attributes:
-        rows: The epochs done.
-        stage: Index of the stage that runs.
-        stage_epochs: Epochs of that stage done.
-        waited: Epochs since the best one of that stage.
-        best_score: ROC-AUC and negative loss on validation of the best epoch of all stages.
-        best_file: Every variable of the model and of its optimizer after that epoch.
-        last_file: The same after the last epoch.
-    """
-
-    rows: tuple[EpochRow, ...] = ()
-    stage: int = 0
-    stage_epochs: int = 0
-    waited: int = 0
-    best_score: tuple[float, float] = (float("-inf"), float("-inf"))
-    best_file: str = ""
-    last_file: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,6 +64,11 @@ class TrainingJob:
         """Batches an epoch; the last one may be smaller."""
         return -(-self.train.count // self.config.batch_size)
 
+    def count_steps_left(self, state: TrainingState) -> int:
+        """How many batches are to come, unless a stage ends early."""
+        epochs = sum(stage.epochs for stage in self.stages[state.stage :]) - state.stage_epochs
+        return epochs * self.steps_per_epoch
+
 
 def train_classifier(model: Any, job: TrainingJob) -> Any:
     """Train through all stages, or go on where an interrupt stopped.
@@ -101,73 +89,96 @@ def train_classifier(model: Any, job: TrainingJob) -> Any:
         DivergedError: The loss is no finite number.
     """
     job.folder.checkpoint.mkdir(exist_ok=True)
-    state = _read_state(job.folder.checkpoint)
+    state = read_state(job.folder)
     if state.rows:
         logger.info("going on after epoch %d of an interrupted run", len(state.rows))
-    while state.stage < len(job.stages):
-        state = _run_stage(model, job, state)
-    _restore_variables(model, job.folder.checkpoint / state.best_file, with_optimizer=False)
+    config = job.config
+    views = ViewSettings(config.views, config.seed, config.augment)
+    data = make_training_set(job.train, views, config.balance, count_mask_cells(model, config), config.devices)
+    with show_steps("training", job.count_steps_left(state)) as advance:
+        while state.stage < len(job.stages):
+            state = _run_stage(model, job, data, state, advance)
+    restore_variables(job.folder.checkpoint / state.best_file, model.variables)
     return keras.Model(model.input, model.output, name=model.name)
 
 
-def count_class_weights(plan: SplitPlan, part: str) -> dict[int, float]:
-    """Return the loss weight of each label that makes both classes count alike.
-
-    `n / (2 * n_label)`, the "balanced" rule of scikit-learn (King & Zeng, 2001).
-    """
-    labels = [row.label for row in plan.select(part)]
-    return {label: len(labels) / (2 * labels.count(label)) for label in (0, 1)}
-
-
-def _run_stage(model: Any, job: TrainingJob, state: TrainingState) -> TrainingState:
-    stage = job.stages[state.stage]
-    unfreeze(model, job.spec, stage.depth_blocks)
-    _compile(model, job, stage)
+def _run_stage(
+    model: Any, job: TrainingJob, data: TrainingSet, state: TrainingState, advance: Callable[[], None]
+) -> TrainingState:
+    stage, checkpoint = job.stages[state.stage], job.folder.checkpoint
+    begun = checkpoint / state.last_file if state.stage_epochs else None
+    if state.rows:
+        restore_variables(begun or checkpoint / state.best_file, model.variables)
+    unfreeze(model, job.spec, stage.depth_blocks, job.config.bn_policy)
     _log_stage(model, job, state.stage)
-    if state.stage_epochs > 0:
-        _restore_variables(model, job.folder.checkpoint / state.last_file, with_optimizer=True)
-    elif state.best_file:
-        _restore_variables(model, job.folder.checkpoint / state.best_file, with_optimizer=False)
+    learner = make_learner(model, job.spec, stage, job.config, data, job.val)
+    if begun:
+        restore_variables(begun, (), learner.model.optimizer)
     while state.stage_epochs < stage.epochs and state.waited < job.config.patience:
-        row = _run_epoch(model, job, state)
-        state = _record_epoch(model, job.folder, state, row)
-    return _store_state(job.folder, replace(state, stage=state.stage + 1, stage_epochs=0, waited=0))
+        state = _run_epoch(model, job, data, learner, state, advance)
+    return begin_next_stage(job.folder, state)
 
 
-def _compile(model: Any, job: TrainingJob, stage: Stage) -> None:
-    steps = job.steps_per_epoch * stage.epochs
-    warmup = max(1, round(WARMUP_SHARE * steps))
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=stage.learning_rate / 10,
-        decay_steps=steps - warmup + 1,
-        alpha=0.01,
-        warmup_target=stage.learning_rate,
-        warmup_steps=warmup,
+def _run_epoch(
+    model: Any,
+    job: TrainingJob,
+    data: TrainingSet,
+    learner: Learner,
+    state: TrainingState,
+    advance: Callable[[], None],
+) -> TrainingState:
+    """Train for an epoch, score it, and write its variables; only then the state that names their files."""
+    started, checkpoint = time.monotonic(), job.folder.checkpoint
+    loss, values = _train_epoch(job, data, learner, len(state.rows), advance)
+    score_row = _score_epoch(job, learner, state, loss)
+    row = replace(score_row, seconds=round(time.monotonic() - started, 2))
+    logger.info(
+        "stage %d/%d, epoch %d/%d: loss %.4f, validation ROC-AUC %.4f",
+        *(row.stage, len(job.stages), state.stage_epochs + 1, job.stages[state.stage].epochs),
+        *(row.loss, row.val_roc_auc),
     )
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=job.config.weight_decay, clipnorm=1.0)
-    optimizer.build(model.trainable_variables)
-    model.compile(optimizer, loss=keras.losses.BinaryCrossentropy(from_logits=True))
-
-
-def _run_epoch(model: Any, job: TrainingJob, state: TrainingState) -> EpochRow:
-    config, stage = job.config, job.stages[state.stage]
-    started = time.monotonic()
-    weights = count_class_weights(job.train.plan, job.train.part)
-    batches = make_training_batches(
-        job.train, config.batch_size, config.augment, weights, config.seed, len(state.rows)
+    state = replace(
+        state, rows=(*state.rows, row), stage_epochs=state.stage_epochs + 1, waited=state.waited + 1
     )
-    title = f"stage {state.stage + 1}/{len(job.stages)}, epoch {state.stage_epochs + 1}/{stage.epochs}"
-    with show_steps(title, job.steps_per_epoch) as advance:
-        callback = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_, **__: advance())
-        loss = float(model.fit(batches, verbose=0, shuffle=False, callbacks=[callback]).history["loss"][0])
-    logits = predict_logits(model, job.val, config.batch_size)
+    is_scored = not np.isnan(row.val_roc_auc)
+    score = (row.val_roc_auc, -row.val_loss) if is_scored else (float(row.epoch), 0.0)
+    if score > state.best_score:
+        state = replace(state, best_score=score, best_file=f"best-{row.epoch}.npz", waited=0)
+        save_variables(checkpoint / state.best_file, model.variables)
+    for variable, value in zip(learner.model.trainable_variables, values, strict=True):
+        variable.assign(value)  # those before averaging, from which the next epoch goes on
+    state = replace(state, last_file=f"epoch-{row.epoch}.npz")
+    save_variables(checkpoint / state.last_file, model.variables, learner.model.optimizer)
+    write_rows(job.folder.history, state.rows)
+    if job.config.tensorboard:
+        write_curves(job.folder.tensorboard, row)
+    return store_state(job.folder, state)
+
+
+def _train_epoch(
+    job: TrainingJob, data: TrainingSet, learner: Learner, epoch: int, advance: Callable[[], None]
+) -> tuple[float, list[np.ndarray]]:
+    """Return the mean loss, and what the variables were before Keras put their averages in place."""
+    values: list[np.ndarray] = []
+    callback = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda *_, **__: advance(),
+        on_epoch_end=lambda *_, **__: values.extend(copy_values(learner.model.trainable_variables)),
+    )
+    batches = make_training_batches(data, epoch, job.config.batch_size, learner.train_store)
+    history = learner.model.fit(batches, verbose=0, shuffle=False, callbacks=[callback])
+    return float(history.history["loss"][0]), values
+
+
+def _score_epoch(job: TrainingJob, learner: Learner, state: TrainingState, loss: float) -> EpochRow:
+    stage = job.stages[state.stage]
+    logits = learner.predict_logits(make_plain_batches(job.val, job.config.batch_size, learner.val_store))
     if not (np.isfinite(loss) and np.isfinite(logits).all()):
         raise DivergedError(
-            f"training diverged in {title} (loss {loss}); lower the learning rate of that stage. "
-            f"Received: learning_rate={stage.learning_rate}"
+            f"training diverged in stage {state.stage + 1}, epoch {state.stage_epochs + 1} (loss {loss}); "
+            f"lower the learning rate of that stage. Received: learning_rate={stage.learning_rate}"
         )
-    labels = np.array([row.label for row in job.val.plan.select(job.val.part)])
-    row = EpochRow(
+    labels = job.val.labels
+    return EpochRow(
         epoch=len(state.rows) + 1,
         stage=state.stage + 1,
         depth_blocks=stage.depth_blocks,
@@ -175,69 +186,8 @@ def _run_epoch(model: Any, job: TrainingJob, state: TrainingState) -> EpochRow:
         loss=loss,
         val_loss=float(log_loss(labels, expit(logits.astype(np.float64)), labels=[0, 1])),
         val_roc_auc=float(roc_auc_score(labels, logits)) if labels.any() else float("nan"),
-        seconds=round(time.monotonic() - started, 2),
+        seconds=0.0,
     )
-    logger.info("%s: loss %.4f, validation ROC-AUC %.4f", title, row.loss, row.val_roc_auc)
-    return row
-
-
-def _record_epoch(model: Any, folder: RunFolder, state: TrainingState, row: EpochRow) -> TrainingState:
-    """Write the variables of this epoch, and only then the state that names their file."""
-    is_scored = not np.isnan(row.val_roc_auc)
-    score = (row.val_roc_auc, -row.val_loss) if is_scored else (float(row.epoch), 0.0)
-    state = replace(
-        state, rows=(*state.rows, row), stage_epochs=state.stage_epochs + 1, waited=state.waited + 1
-    )
-    name = f"epoch-{row.epoch}.npz"
-    _save_variables(model, folder.checkpoint / name)
-    write_rows(folder.history, state.rows)
-    if score > state.best_score:
-        state = replace(state, best_score=score, best_file=name, waited=0)
-    return _store_state(folder, replace(state, last_file=name))
-
-
-def _save_variables(model: Any, path: Path) -> None:
-    """Save weights, the states of random generators, and what the optimizer remembers.
-
-    Keras's own file would not do: when it loads a model, it makes all layers of a nested one trainable,
-    and then finds that the optimizer has too few variables.
-    """
-    arrays = {f"model_{index}": value for index, value in enumerate(_to_numpy(model.variables))}
-    arrays |= {
-        f"optimizer_{index}": value for index, value in enumerate(_to_numpy(model.optimizer.variables))
-    }
-    with replace_file(path) as partial, partial.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **arrays)
-
-
-def _restore_variables(model: Any, path: Path, with_optimizer: bool) -> None:
-    with np.load(path) as arrays:
-        for index, variable in enumerate(model.variables):
-            variable.assign(arrays[f"model_{index}"])
-        for index, variable in enumerate(model.optimizer.variables if with_optimizer else ()):
-            variable.assign(arrays[f"optimizer_{index}"])
-
-
-def _to_numpy(variables: Sequence[Any]) -> list[np.ndarray]:
-    return [keras.ops.convert_to_numpy(variable) for variable in variables]
-
-
-def _store_state(folder: RunFolder, state: TrainingState) -> TrainingState:
-    write_json(folder.checkpoint / STATE_FILE, asdict(state))
-    for path in folder.checkpoint.iterdir():
-        if path.name not in {STATE_FILE, state.best_file, state.last_file}:
-            path.unlink()
-    return state
-
-
-def _read_state(checkpoint: Path) -> TrainingState:
-    path = checkpoint / STATE_FILE
-    if not path.is_file():
-        return TrainingState()
-    tree = read_json(path)
-    rows = tuple(EpochRow(**row) for row in tree.pop("rows"))
-    score = tuple(tree.pop("best_score"))
-    return TrainingState(rows=rows, best_score=score, **tree)
 
 
 def _log_stage(model: Any, job: TrainingJob, index: int) -> None:

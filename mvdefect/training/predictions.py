@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvdefect.data.pipeline import Source, make_inference_batches
-from mvdefect.models.classifier import FEATURES
+from mvdefect.models.classifier import SCALING
+from mvdefect.models.freezing import BACKBONE
 
 
 def predict_logits(model: Any, source: Source, batch_size: int) -> NDArray[np.float32]:
@@ -25,7 +26,10 @@ def predict_with_embedding(
 
     The embedding is the output of the backbone, averaged over positions.
     """
-    embedding = keras.layers.GlobalAveragePooling2D()(model.get_layer(FEATURES).output)
-    both = keras.Model(model.input, [model.output, embedding])
+    scaling, backbone = model.get_layer(SCALING), model.get_layer(BACKBONE)
+    pixels = keras.Input(scaling.input.shape[1:], dtype="uint8")
+    features = keras.tree.flatten(backbone(scaling(pixels)))
+    embedding = keras.layers.GlobalAveragePooling2D()(features[-1])
+    both = keras.Model(pixels, [model(pixels), embedding])
     logits, vectors = both.predict(make_inference_batches(source, batch_size), verbose=0)
     return np.asarray(logits, np.float32)[:, 0], np.asarray(vectors, np.float32)

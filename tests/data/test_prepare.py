@@ -148,7 +148,7 @@ def test_a_killed_preparation_goes_on_where_it_stopped(records: tuple[Record, ..
         assert process.stdout.readline() == b"there\n"
         first = plan_shards(records, killed, 64, "letterbox")[0]
         deadline = time.monotonic() + 20
-        while shards.read_facts(first) is None and time.monotonic() < deadline:
+        while shards.read_facts(first.path) is None and time.monotonic() < deadline:
             time.sleep(0.01)  # with two threads the first shard may still be on its way
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL

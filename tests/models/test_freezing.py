@@ -10,6 +10,7 @@ from mvdefect.errors import ConfigError
 from mvdefect.models.backbones import BACKBONES
 from mvdefect.models.classifier import build_classifier
 from mvdefect.models.freezing import BACKBONE, trainable_summary, unfreeze
+from mvdefect.models.heads import HeadSettings
 
 SIZE_PX = 64
 
@@ -18,7 +19,7 @@ SIZE_PX = 64
 def classifier(request: pytest.FixtureRequest):
     spec = BACKBONES[request.param]
     keras.utils.set_random_seed(0)
-    return spec, build_classifier(spec, SIZE_PX, "pooled", 2, 0.0, None)
+    return spec, build_classifier(spec, SIZE_PX, HeadSettings(dropout=0.0), 2, None)
 
 
 def test_depth_counts_blocks_from_the_top(classifier) -> None:
@@ -63,6 +64,6 @@ def test_batch_normalisation_does_not_move_in_a_fit(classifier) -> None:
 @pytest.mark.parametrize("depth", [-1, 5])
 def test_a_depth_that_does_not_exist(depth: int) -> None:
     spec = BACKBONES["small_cnn"]
-    model = build_classifier(spec, SIZE_PX, "pooled", 2, 0.0, None)
+    model = build_classifier(spec, SIZE_PX, HeadSettings(dropout=0.0), 2, None)
     with pytest.raises(ConfigError, match=rf"from 0 \(head only\) to 4 .* Received: depth_blocks={depth}"):
         unfreeze(model, spec, depth)

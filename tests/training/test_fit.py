@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mvdefect.backend import make_deterministic
+from mvdefect.backend import seed_everything
 from mvdefect.config import FitConfig, StageConfig
 from mvdefect.data.groups import group_records
 from mvdefect.data.layouts import read_records
@@ -19,6 +19,7 @@ from mvdefect.data.splits import PARTS
 from mvdefect.errors import ConfigError
 from mvdefect.models.backbones import find_backbone
 from mvdefect.models.classifier import build_classifier
+from mvdefect.models.heads import choose_head
 from mvdefect.runs import RunFolder, read_history
 from mvdefect.training import fit as fit_module
 from mvdefect.training.fit import DivergedError, TrainingJob, count_class_weights, train_classifier
@@ -46,9 +47,9 @@ def make_job(sources: dict[str, Source], config: FitConfig, path: Path) -> Train
 
 def train(job: TrainingJob) -> np.ndarray:
     """Train, and return the logits of the validation part."""
-    make_deterministic(job.config.seed)
+    seed_everything(job.config.seed)
     config = job.config
-    model = build_classifier(job.spec, config.image_size_px, config.head, config.taps, config.dropout, None)
+    model = build_classifier(job.spec, config.image_size_px, choose_head(config), config.taps, None)
     return predict_logits(train_classifier(model, job), job.val, config.batch_size)
 
 

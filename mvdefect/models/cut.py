@@ -1,0 +1,98 @@
+"""Cutting a classifier at the freeze boundary: the frozen part below, and the rest that learns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from mvdefect.models.backbones import BackboneSpec
+from mvdefect.models.classifier import SCALING
+from mvdefect.models.freezing import BACKBONE, check_depth
+from mvdefect.models.heads import POOLED
+
+
+@dataclass(frozen=True)
+class CutClassifier:
+    """Two models that share all layers with the classifier that they were cut from.
+
+    Attributes:
+        backbone: Name and input size of the network.
+        frozen: From uint8 pixels (b, size, size, 3) to the activations at the cut, a list of tensors.
+        rest: From those to what the classifier's head gives.
+        names: The layers at the cut, one for each tensor.
+    """
+
+    backbone: str
+    frozen: Any
+    rest: Any
+    names: tuple[str, ...]
+
+
+def cut_classifier(model: Any, spec: BackboneSpec, depth_blocks: int, head: Any) -> CutClassifier | None:
+    """Cut a classifier below its uppermost blocks.
+
+    Activations are taken at the boundary and, where the head also looks at finer features from below it,
+    there as well. A head that pools is cut behind its pooling where the whole backbone is frozen, so a
+    vector an image is all that has to be kept.
+
+    Args:
+        model: A classifier of `mvdefect.models.classifier`.
+        spec: Its backbone.
+        depth_blocks: Blocks that learn, counted from the top.
+        head: What the rest ends with: the classifier's head, or a model that shares its layers.
+
+    Returns:
+        The two parts, or None where every block learns and nothing is frozen.
+
+    Raises:
+        ConfigError: The backbone has no such depth.
+    """
+    check_depth(spec, depth_blocks)
+    if depth_blocks == spec.max_depth_blocks:
+        return None
+    backbone = model.get_layer(BACKBONE)
+    boundary = spec.boundaries[-depth_blocks - 1]
+    names = _list_cuts(backbone, spec, boundary)
+    stored = [backbone.get_layer(name).output for name in names]
+    below = keras.Model(backbone.input, stored)
+    above = _keep_learning_blocks(backbone, boundary, stored)
+    if above is None and POOLED in {layer.name for layer in head.layers}:
+        pooled = head.get_layer(POOLED).output
+        below, names = _chain(below, keras.Model(head.inputs, pooled)), (POOLED,)
+        head = keras.Model(pooled, head.outputs)
+    pixels = keras.Input(model.input.shape[1:], dtype="uint8", name="pixels")
+    frozen = keras.Model(pixels, keras.tree.flatten(below(model.get_layer(SCALING)(pixels))), name="frozen")
+    rest = _join(above, head, frozen.outputs)
+    return CutClassifier(f"{spec.name} {model.input.shape[1]}", frozen, rest, names)
+
+
+def _list_cuts(backbone: Any, spec: BackboneSpec, boundary: str) -> tuple[str, ...]:
+    """Name the layers whose output is stored, from fine to coarse."""
+    order = [layer.name for layer in backbone.layers]
+    is_tapped = len(backbone.outputs) == 2
+    if is_tapped and order.index(spec.fine_tap) < order.index(boundary):
+        return spec.fine_tap, boundary
+    return (boundary,)
+
+
+def _keep_learning_blocks(backbone: Any, boundary: str, stored: Sequence[Any]) -> Any | None:
+    """Return what leads from the boundary to those features that are not stored, if any are left."""
+    features = [output for output in backbone.outputs if all(output is not tensor for tensor in stored)]
+    return keras.Model(backbone.get_layer(boundary).output, features) if features else None
+
+
+def _chain(lower: Any, upper: Any) -> Any:
+    return keras.Model(lower.input, upper(keras.tree.flatten(lower(lower.input))))
+
+
+def _join(above: Any | None, head: Any, stored: Sequence[Any]) -> Any:
+    """Put the head on the blocks that learn; everything runs in the mode that it is called in."""
+    inputs = [keras.Input(tensor.shape[1:], dtype="float32") for tensor in stored]
+    learnt = [] if above is None else keras.tree.flatten(above(inputs[-1]))
+    given = inputs[: len(head.inputs) - len(learnt)]  # the finer features, where they are stored
+    features = [*given, *learnt]
+    outputs = head(features if len(features) > 1 else features[0])
+    return keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name="rest")

@@ -1,0 +1,95 @@
+"""Checkpoints: how far a training has come, and all variables that are needed to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from mvdefect.paths import replace_file
+from mvdefect.runs import EpochRow, RunFolder, read_json, write_json
+
+STATE_FILE = "state.json"
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """How far a training has come; with the files that it names, all that is needed to go on.
+
+    Attributes:
+        rows: The epochs done.
+        stage: Index of the stage that runs.
+        stage_epochs: Epochs of that stage done.
+        waited: Epochs since the best one of that stage.
+        best_score: ROC-AUC and negative loss on validation of the best epoch of all stages.
+        best_file: Every variable of the model after that epoch, averaged where averages are kept.
+        last_file: Every variable of the model and of its optimizer after the last epoch.
+    """
+
+    rows: tuple[EpochRow, ...] = ()
+    stage: int = 0
+    stage_epochs: int = 0
+    waited: int = 0
+    best_score: tuple[float, float] = (float("-inf"), float("-inf"))
+    best_file: str = ""
+    last_file: str = ""
+
+
+def read_state(folder: RunFolder) -> TrainingState:
+    """Read how far an interrupted training came; a fresh state where there is none."""
+    path = folder.checkpoint / STATE_FILE
+    if not path.is_file():
+        return TrainingState()
+    tree = read_json(path)
+    rows = tuple(EpochRow(**row) for row in tree.pop("rows"))
+    score = tuple(tree.pop("best_score"))
+    return TrainingState(rows=rows, best_score=score, **tree)
+
+
+def store_state(folder: RunFolder, state: TrainingState) -> TrainingState:
+    """Write the state, then remove the files that it no longer names."""
+    write_json(folder.checkpoint / STATE_FILE, asdict(state))
+    for path in folder.checkpoint.iterdir():
+        if path.name not in {STATE_FILE, state.best_file, state.last_file}:
+            path.unlink()
+    return state
+
+
+def begin_next_stage(folder: RunFolder, state: TrainingState) -> TrainingState:
+    """Note that a stage is over."""
+    return store_state(folder, replace(state, stage=state.stage + 1, stage_epochs=0, waited=0))
+
+
+def save_variables(path: Path, variables: Sequence[Any], optimizer: Any | None = None) -> None:
+    """Save weights, states of random generators, and what an optimizer remembers.
+
+    Keras's own file would not do: when it loads a model, it makes all layers of a nested one trainable,
+    and then finds that the optimizer has too few variables.
+    """
+    arrays = _name_arrays("model", variables)
+    if optimizer is not None:
+        arrays |= _name_arrays("optimizer", optimizer.variables)
+    with replace_file(path) as partial, partial.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **arrays)
+
+
+def restore_variables(path: Path, variables: Sequence[Any], optimizer: Any | None = None) -> None:
+    """Put back what `save_variables` saved."""
+    with np.load(path) as arrays:
+        for index, variable in enumerate(variables):
+            variable.assign(arrays[f"model_{index}"])
+        for index, variable in enumerate(() if optimizer is None else optimizer.variables):
+            variable.assign(arrays[f"optimizer_{index}"])
+
+
+def copy_values(variables: Iterable[Any]) -> list[np.ndarray]:
+    """Return the values of variables as arrays of their own."""
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+
+
+def _name_arrays(kind: str, variables: Sequence[Any]) -> dict[str, np.ndarray]:
+    return {f"{kind}_{index}": value for index, value in enumerate(copy_values(variables))}

@@ -1,0 +1,121 @@
+"""Learners: the model that a stage trains, compiled, and the stored activations that it begins from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from mvdefect.backend import list_gpus
+from mvdefect.config import FitConfig
+from mvdefect.data.pipeline import Source
+from mvdefect.models.backbones import BackboneSpec
+from mvdefect.models.classifier import HEAD, join_head
+from mvdefect.models.cut import CutClassifier, cut_classifier
+from mvdefect.models.heads import add_map_output
+from mvdefect.paths import cache_dir
+from mvdefect.progress import logger
+from mvdefect.training.activations import ActivationStore, name_store
+from mvdefect.training.batches import TrainingSet
+from mvdefect.training.losses import make_loss, make_mask_loss
+from mvdefect.training.optimizers import make_optimizer
+from mvdefect.training.room import make_room
+from mvdefect.training.stages import Stage
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What a stage trains.
+
+    Attributes:
+        model: The classifier, or the part of it above the cut; compiled. All its layers are those of the
+            classifier.
+        train_store: The activations that it begins from, or None where it begins at the pixels.
+        val_store: The same for the validation part.
+    """
+
+    model: Any
+    train_store: ActivationStore | None
+    val_store: ActivationStore | None
+
+    def predict_logits(self, batches: tf.data.Dataset) -> NDArray[np.float32]:
+        """Return the logit of each image of plain batches, float32 (n,)."""
+        outputs = keras.tree.flatten(self.model.predict(batches, verbose=0))
+        return np.asarray(outputs[0], np.float32)[:, 0]
+
+
+def make_learner(
+    model: Any, spec: BackboneSpec, stage: Stage, config: FitConfig, data: TrainingSet, val: Source
+) -> Learner:
+    """Cut and compile a classifier for a stage; what learns must have been set before.
+
+    Where nothing is frozen, views never come again, or activations do not fit the budget, the learner
+    begins at the pixels.
+    """
+    head = _choose_head(model, config)
+    cut = cut_classifier(model, spec, stage.depth_blocks, head)
+    stores = None if cut is None else _find_stores(cut, stage, config, data, val)
+    if cut is None or stores is None:
+        learner = Learner(join_head(model, head), None, None)
+    else:
+        learner = Learner(cut.rest, *stores)
+    steps = stage.epochs * -(-data.source.count // config.batch_size)
+    optimizer = make_optimizer(
+        model,
+        spec,
+        stage,
+        steps,
+        variables=learner.model.trainable_variables,
+        weight_decay=config.weight_decay,
+        clip_norm=config.clip_norm,
+        ema=config.ema,
+    )
+    _compile(learner.model, optimizer, config)
+    return learner
+
+
+def count_mask_cells(model: Any, config: FitConfig) -> int | None:
+    """Return the side of the head's map where masks take part in the loss, otherwise None."""
+    if not config.mask_loss_weight:
+        return None
+    return int(add_map_output(model.get_layer(HEAD)).outputs[1].shape[1])
+
+
+def _choose_head(model: Any, config: FitConfig) -> Any:
+    head = model.get_layer(HEAD)
+    return add_map_output(head) if config.mask_loss_weight else head
+
+
+def _compile(model: Any, optimizer: Any, config: FitConfig) -> None:
+    losses, weights = [make_loss(config.loss, config.label_smoothing, config.focal_gamma)], [1.0]
+    if config.mask_loss_weight:
+        losses.append(make_mask_loss())
+        weights.append(config.mask_loss_weight)
+    use_xla = bool(list_gpus()) and config.devices == 1  # on a processor XLA is many times slower
+    if len(losses) == 1:
+        model.compile(optimizer, loss=losses[0], jit_compile=use_xla)
+    else:
+        model.compile(optimizer, loss=losses, loss_weights=weights, jit_compile=use_xla)
+
+
+def _find_stores(
+    cut: CutClassifier, stage: Stage, config: FitConfig, data: TrainingSet, val: Source
+) -> tuple[ActivationStore, ActivationStore] | None:
+    if not config.views:
+        logger.info("the frozen part runs in every epoch: views is 0, so each epoch shows new ones")
+        return None
+    folder, dtype = cache_dir("activations"), config.activation_dtype
+    train_store, val_store = (
+        ActivationStore(folder / name_store(cut, source, data.views, dtype), cut, source, data.views, dtype)
+        for source in (data.source, val)
+    )
+    slots = config.views if data.balanced else min(config.views, stage.epochs)
+    needed = {
+        train_store.folder.name: slots * train_store.bytes_per_slot,
+        val_store.folder.name: val_store.bytes_per_slot,
+    }
+    return (train_store, val_store) if make_room(needed, config.activation_budget_gb) else None
