@@ -109,7 +109,8 @@ def make_plain_batches(source: Source, batch_size: int, store: ActivationStore |
         for start in range(0, source.count, batch_size):
             yield tuple(array[start : start + batch_size] for array in arrays)
 
-    return _generate(read, arrays).map(lambda *inputs: (_unpack(inputs),)).prefetch(PREFETCH)
+    steps = -(-source.count // batch_size)
+    return _generate(read, arrays, steps).map(lambda *inputs: (_unpack(inputs),)).prefetch(PREFETCH)
 
 
 def _view_of_each(data: TrainingSet, drawn: Epoch) -> Integers:
@@ -145,7 +146,8 @@ def _make_stored_batches(store: ActivationStore, drawn: Epoch, batch_size: int) 
             places = slice(start, start + batch_size)
             yield _gather(slots, drawn.indices[places], drawn.slots[places])
 
-    return _generate(gather, arrays).map(lambda *inputs: _unpack(inputs))
+    steps = -(-len(drawn.indices) // batch_size)
+    return _generate(gather, arrays, steps).map(lambda *inputs: _unpack(inputs))
 
 
 def _gather(slots: dict[int, list[np.ndarray]], indices: Integers, wanted: Integers) -> tuple[np.ndarray, ...]:
@@ -160,9 +162,10 @@ def _gather(slots: dict[int, list[np.ndarray]], indices: Integers, wanted: Integ
     return tuple(batch)
 
 
-def _generate(read: Any, arrays: list[np.ndarray]) -> tf.data.Dataset:
+def _generate(read: Any, arrays: list[np.ndarray], steps: int) -> tf.data.Dataset:
     signature = tuple(tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in arrays)
-    return tf.data.Dataset.from_generator(read, output_signature=signature)
+    batches = tf.data.Dataset.from_generator(read, output_signature=signature)
+    return batches.apply(tf.data.experimental.assert_cardinality(steps))
 
 
 def _unpack(inputs: tuple[tf.Tensor, ...]) -> Any:

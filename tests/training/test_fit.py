@@ -22,7 +22,9 @@ from mvdefect.models.classifier import build_classifier
 from mvdefect.models.heads import choose_head
 from mvdefect.runs import RunFolder, read_history
 from mvdefect.training import fit as fit_module
-from mvdefect.training.fit import DivergedError, TrainingJob, count_class_weights, train_classifier
+from mvdefect.training.balance import number_strata, weigh_strata
+from mvdefect.training.fit import DivergedError, TrainingJob, train_classifier
+from mvdefect.training.learners import Learner
 from mvdefect.training.predictions import predict_logits
 from mvdefect.training.stages import Stage, plan_stages
 
@@ -74,16 +76,16 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
     """Interrupted in any epoch, of either stage, what is on disk can be read, and the same comes out."""
     whole = train(make_job(sources, tiny_config, tmp_path / "whole"))
     job = make_job(sources, tiny_config, tmp_path / "interrupted")
-    run_epoch = fit_module._run_epoch
+    score_epoch = fit_module._score_epoch
 
-    def interrupt(model: object, job: TrainingJob, state: fit_module.TrainingState) -> object:
-        row = run_epoch(model, job, state)
+    def interrupt(job: TrainingJob, learner: Learner, state: fit_module.TrainingState, loss: float) -> object:
+        row = score_epoch(job, learner, state, loss)
         if len(state.rows) == interrupted_epoch:
             raise KeyboardInterrupt
         return row
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit_module, "_run_epoch", interrupt)
+        patch.setattr(fit_module, "_score_epoch", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train(job)
     if interrupted_epoch:
@@ -114,28 +116,30 @@ def test_the_best_epoch_counts_and_patience_ends_a_stage(
     monkeypatch.setattr(fit_module, "roc_auc_score", lambda *_: next(scores))
     job = make_job(sources, config, tmp_path / "run")
     seen: list[np.ndarray] = []
-    predict = fit_module.predict_logits
-    monkeypatch.setattr(fit_module, "predict_logits", lambda *given: seen.append(predict(*given)) or seen[-1])
+    predict = Learner.predict_logits
+    monkeypatch.setattr(Learner, "predict_logits", lambda *given: seen.append(predict(*given)) or seen[-1])
     logits = train(job)
     rows = read_history(job.folder)
     assert [row.stage for row in rows] == [1, 1, 1, 1, 2]
     assert [row.val_roc_auc for row in rows] == [0.6, 0.8, 0.7, 0.7, 0.5]
-    assert np.allclose(logits, seen[1], atol=1e-5)  # those of the second epoch
+    assert np.allclose(logits, seen[1], atol=2e-3)  # those of the second epoch, but for float16
 
 
-def test_class_weights_make_both_classes_count_alike(sources: dict[str, Source]) -> None:
-    plan = sources["train"].plan
-    weights = count_class_weights(plan, "train")
-    labels = [row.label for row in plan.select("train")]
-    assert labels.count(0) * weights[0] == pytest.approx(labels.count(1) * weights[1])
-    assert sum(weights[label] for label in labels) == pytest.approx(len(labels))
+def test_weights_make_each_category_and_class_count_alike(sources: dict[str, Source]) -> None:
+    train = sources["train"]
+    strata = number_strata(train)
+    weights = weigh_strata(strata)
+    names = {(row.category, row.label) for row in train.rows}
+    assert len(names) == 4
+    sums = [weights[strata == stratum].sum() for stratum in range(4)]
+    assert np.allclose(sums, train.count / 4)
 
 
 def test_a_diverging_training_says_so(
     sources: dict[str, Source], tiny_config: FitConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing = np.full(sources["val"].count, np.nan, np.float32)
-    monkeypatch.setattr(fit_module, "predict_logits", lambda *_: nothing)
+    monkeypatch.setattr(Learner, "predict_logits", lambda *_: nothing)
     with pytest.raises(DivergedError, match=r"lower the learning rate .* Received: learning_rate=0.001"):
         train(make_job(sources, tiny_config, tmp_path / "run"))
 
@@ -145,8 +149,8 @@ def test_stages_leave_to_the_backbone_what_the_settings_do_not_say() -> None:
     spec = find_backbone("mobilenetv2")
     config = FitConfig(stages=gaps)
     assert plan_stages(config, spec) == (
-        Stage(spec.depth_blocks, 1, spec.learning_rate),
-        Stage(0, 2, 1e-2),
+        Stage(spec.depth_blocks, 1, spec.learning_rate, spec.learning_rate),
+        Stage(0, 2, 1e-2, 1e-2),
     )
     from_nothing = config.model_copy(update={"weights": "none"})
     assert plan_stages(from_nothing, spec)[0].depth_blocks == spec.max_depth_blocks

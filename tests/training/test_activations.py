@@ -1,0 +1,210 @@
+"""The activation store: computed once, checked, made anew when damaged, and within its budget."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from mvdefect.config import AugmentConfig
+from mvdefect.data.epochs import list_views
+from mvdefect.data.groups import group_records
+from mvdefect.data.layouts import read_records
+from mvdefect.data.pipeline import Source, Views, make_inference_batches, make_view_batches
+from mvdefect.data.prepare import prepare_images
+from mvdefect.data.protocols import assign_closed_set
+from mvdefect.data.scan import scan_images
+from mvdefect.models.backbones import BACKBONES
+from mvdefect.models.classifier import HEAD, build_classifier
+from mvdefect.models.cut import CutClassifier, cut_classifier
+from mvdefect.models.heads import HeadSettings
+from mvdefect.training.activations import ActivationStore, ViewSettings, count_image_bytes, name_store
+from mvdefect.training.room import make_room
+
+SPEC = BACKBONES["small_cnn"]
+VIEWS = ViewSettings(4, 0, AugmentConfig())
+
+
+@pytest.fixture(scope="module")
+def source(parts_root: Path) -> Source:
+    scan = scan_images(read_records(parts_root))
+    plan = assign_closed_set(scan, group_records(scan), 0)
+    return Source(prepare_images(scan.records, 64, "letterbox"), plan, "train")
+
+
+def build(seed: int = 0, depth_blocks: int = 1) -> CutClassifier:
+    keras.utils.set_random_seed(seed)
+    model = build_classifier(SPEC, 64, HeadSettings("patch"), 2, None)
+    cut = cut_classifier(model, SPEC, depth_blocks, model.get_layer(HEAD))
+    assert cut is not None
+    return cut
+
+
+@pytest.fixture(scope="module")
+def cut() -> CutClassifier:
+    return build()
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The entries that are computed while a test runs."""
+    names: list[str] = []
+    compute = ActivationStore._compute
+
+    def note(store: ActivationStore, name: str, *rest: object) -> None:
+        names.append(name)
+        compute(store, name, *rest)
+
+    monkeypatch.setattr(ActivationStore, "_compute", note)
+    return names
+
+
+def make_store(folder: Path, cut: CutClassifier, source: Source, dtype: str = "float32") -> ActivationStore:
+    return ActivationStore(folder, cut, source, VIEWS, dtype)
+
+
+@pytest.mark.parametrize("depth_blocks", [0, 1, 3])
+def test_a_slot_holds_what_the_frozen_part_makes_of_its_views(
+    source: Source, tmp_path: Path, depth_blocks: int
+) -> None:
+    cut = build(depth_blocks=depth_blocks)
+    store = make_store(tmp_path / "store", cut, source)
+    for slot in (None, 0, 3):
+        if slot is None:
+            batches = make_inference_batches(source, 7)
+        else:
+            shown = list_views(source.count, slot, VIEWS.seed, VIEWS.count)
+            views = Views(np.arange(source.count), shown, VIEWS.seed, VIEWS.augment)
+            batches = make_view_batches(source, views, 7)
+        pixels = np.concatenate(list(batches.as_numpy_iterator()))
+        expected = keras.tree.flatten(cut.frozen.predict(pixels, verbose=0))
+        found = store.open_slot(slot)
+        assert len(found) == len(expected) == len(cut.names)
+        assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(found, expected, strict=True))
+        assert all(isinstance(array, np.memmap) for array in found)
+    size_bytes = sum(file.stat().st_size for file in store.folder.glob("*.npy"))
+    assert 0 < size_bytes - 3 * store.bytes_per_slot < 3 * len(cut.names) * 256  # headers
+
+
+def test_an_entry_is_computed_once(
+    source: Source, cut: CutClassifier, tmp_path: Path, computed: list[str]
+) -> None:
+    store = make_store(tmp_path, cut, source)
+    first = np.array(store.open_slot(1)[0])
+    store.open_slot(1)
+    again = make_store(tmp_path, cut, source).open_slot(1)[0]
+    assert computed == ["slot-0001"]
+    assert np.array_equal(first, again)
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, cut_short, empty, Path.unlink])
+@pytest.mark.parametrize("suffix", [".0.npy", ".json"])
+def test_a_damaged_entry_is_computed_again(
+    source: Source, cut: CutClassifier, tmp_path: Path, computed: list[str], damage: object, suffix: str
+) -> None:
+    if damage is flip_a_bit and suffix == ".json":
+        pytest.skip("a note is shorter than that")
+    whole = np.array(make_store(tmp_path, cut, source).open_slot(2)[0])
+    damage(tmp_path / f"slot-0002{suffix}")
+    mended = make_store(tmp_path, cut, source).open_slot(2)[0]
+    assert computed == ["slot-0002"] * 2
+    assert np.array_equal(mended, whole)
+
+
+def test_float16_rounds_and_saturates(
+    source: Source, cut: CutClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = make_store(tmp_path / "a", cut, source).open_slot(0)[0]
+    rounded = make_store(tmp_path / "b", cut, source, "float16").open_slot(0)[0]
+    assert rounded.dtype == np.float16
+    assert np.allclose(exact, rounded, rtol=2**-11, atol=1e-6)
+    huge = [np.full((source.count, *exact.shape[1:]), 1e6, np.float32)]
+    monkeypatch.setattr(ActivationStore, "_run_frozen", lambda *_: iter([huge]))
+    assert np.all(make_store(tmp_path / "c", cut, source, "float16").open_slot(0)[0] == 65504)
+
+
+def test_the_name_tells_apart_all_that_decides_the_activations(source: Source, cut: CutClassifier) -> None:
+    rows = source.plan.rows
+    of_other_content = replace(source.plan, rows=(replace(rows[0], sha256="0" * 64, part="train"), *rows[1:]))
+    light = VIEWS.augment.model_copy(update={"brightness": 0.2})
+    names = [
+        name_store(cut, source, VIEWS, "float16"),
+        name_store(cut, source, VIEWS, "float32"),
+        name_store(cut, source, replace(VIEWS, count=5), "float16"),
+        name_store(cut, source, replace(VIEWS, seed=1), "float16"),
+        name_store(cut, source, replace(VIEWS, augment=light), "float16"),
+        name_store(cut, replace(source, part="val"), VIEWS, "float16"),
+        name_store(cut, replace(source, plan=of_other_content), VIEWS, "float16"),
+        name_store(cut, replace(source, store=replace(source.store, key="other")), VIEWS, "float16"),
+        name_store(build(seed=1), source, VIEWS, "float16"),
+        name_store(build(depth_blocks=2), source, VIEWS, "float16"),
+    ]
+    assert len(set(names)) == len(names)
+    assert name_store(build(), source, VIEWS, "float16") == names[0]
+
+
+def test_what_a_head_with_pooling_needs_is_a_vector(source: Source) -> None:
+    model = build_classifier(SPEC, 64, HeadSettings("pooled"), 2, None)
+    cut = cut_classifier(model, SPEC, 0, model.get_layer(HEAD))
+    assert cut is not None
+    assert count_image_bytes(cut, "float16") == 2 * (48 + 64)
+
+
+def fill(folder: Path, size_bytes: int, used: float) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "slot-0000.0.npy").write_bytes(bytes(size_bytes))
+    os.utime(folder, (used, used))
+    return folder
+
+
+def test_old_activations_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MVDEFECT_CACHE", str(tmp_path))
+    root = tmp_path / "activations"
+    oldest, old, new = (fill(root / name, 400, used) for name, used in (("b", 10), ("c", 20), ("a", 30)))
+    assert make_room({"mine": 500}, 1.4e-6)
+    assert [folder.exists() for folder in (oldest, old, new)] == [False, True, True]
+    assert make_room({"a": 500, "mine": 500}, 1e-6)  # what it needs itself stays
+    assert [folder.exists() for folder in (old, new)] == [False, True]
+
+
+def test_too_small_a_budget_removes_nothing_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MVDEFECT_CACHE", str(tmp_path))
+    kept = fill(tmp_path / "activations" / "a", 400, 10)
+    monkeypatch.setattr("mvdefect.training.room.logger", logging.getLogger("quiet"))
+    with caplog.at_level(logging.INFO):
+        assert not make_room({"mine": 1001}, 1e-6)
+    assert kept.exists()
+    assert "activation_budget_gb is 1e-06" in caplog.text
+
+
+def test_a_full_disk_rules_it_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MVDEFECT_CACHE", str(tmp_path))
+    assert not make_room({"mine": 10**18}, 1e12)
+
+
+def test_opening_notes_the_use(source: Source, cut: CutClassifier, tmp_path: Path) -> None:
+    make_store(tmp_path, cut, source).open_slot(0)
+    os.utime(tmp_path, (10, 10))
+    make_store(tmp_path, cut, source).open_slot(0)
+    assert tmp_path.stat().st_mtime > 10
