@@ -1,0 +1,184 @@
+"""Gaussians around good images: one for the whole image, or one for each position."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mvdefect.errors import ConfigError
+from mvdefect.models.feature_maps import (
+    FeatureSource,
+    Maps,
+    average_neighbourhoods,
+    check_shape,
+    iterate_chunks,
+    iterate_several,
+)
+
+Vectors = NDArray[np.float32]
+
+MAX_CHANNELS = 100
+FLOOR = 1e-4  # of the usual variance: positions that never change keep a little of it
+
+
+@dataclass(frozen=True)
+class PooledGaussian:
+    """A Gaussian around the embeddings of good images (Rippel et al., 2020).
+
+    Attributes:
+        mean: float64 of shape (d,).
+        precision: Inverse covariance, float64 of shape (d, d).
+    """
+
+    mean: NDArray[np.float64]
+    precision: NDArray[np.float64]
+
+    def score(self, embeddings: Vectors) -> NDArray[np.float64]:
+        """Return the Mahalanobis distance of each embedding (n, d) from the good ones, (n,)."""
+        centred = embeddings.astype(np.float64) - self.mean
+        squares = np.einsum("nd,de,ne->n", centred, self.precision, centred, optimize=True)
+        return np.asarray(np.sqrt(np.maximum(squares, 0)))
+
+    def score_images(self, features: FeatureSource) -> NDArray[np.float64]:
+        """Return the distance of each image's mean vector from the good ones, (n,).
+
+        Args:
+            features: Floats of shape (n, h, w, d), or batches of them.
+        """
+        scores = [np.zeros(0)]
+        for chunk in iterate_chunks(features):
+            check_shape(chunk, (*chunk.shape[1:3], len(self.mean)))
+            scores.append(self.score(chunk.mean(axis=(1, 2))))
+        return np.concatenate(scores)
+
+
+def fit_gaussian(embeddings: Vectors) -> PooledGaussian:
+    """Fit a Gaussian with a shrunken covariance (Ledoit & Wolf, 2004), as Rippel et al. (2020) do.
+
+    Args:
+        embeddings: Of good images, float32 (n, d); n may be smaller than d.
+    """
+    from sklearn.covariance import LedoitWolf
+
+    fitted = LedoitWolf(store_precision=True).fit(embeddings.astype(np.float64))
+    return PooledGaussian(fitted.location_, fitted.precision_)
+
+
+def fit_pooled_gaussian(features: FeatureSource) -> PooledGaussian:
+    """Fit a Gaussian to the mean vectors of good images.
+
+    Args:
+        features: Floats of shape (n, h, w, d), or batches of them; n at least 2.
+    """
+    return fit_gaussian(np.concatenate([chunk.mean(axis=(1, 2)) for chunk in iterate_several(features)]))
+
+
+@dataclass(frozen=True)
+class PatchGaussians:
+    """A Gaussian for each position: PaDiM (Defard et al., 2021).
+
+    It fits parts that always lie the same way: what is usual is learned for each place.
+
+    Attributes:
+        channels: Which channels are looked at, int64 of shape (d,), sorted.
+        input_channels: How many the feature maps have.
+        mean: float32 of shape (h, w, d).
+        whitening: W of each position, float32 of shape (h, w, d, d): W^T W is the inverse covariance.
+    """
+
+    channels: NDArray[np.int64]
+    input_channels: int
+    mean: Maps
+    whitening: NDArray[np.float32]
+
+    def score_positions(self, features: FeatureSource) -> NDArray[np.float32]:
+        """Return the Mahalanobis distance of each position from its Gaussian, (n, h, w).
+
+        Args:
+            features: Floats of shape (n, h, w, input_channels), or batches of them.
+        """
+        height, width, kept = self.mean.shape
+        turned = self.whitening.reshape(-1, kept, kept).transpose(0, 2, 1)
+        maps = [np.zeros((0, height, width), np.float32)]
+        for chunk in iterate_chunks(features):
+            check_shape(chunk, (height, width, self.input_channels))
+            centred = average_neighbourhoods(chunk[..., self.channels]) - self.mean
+            whitened = centred.reshape(len(chunk), -1, kept).transpose(1, 0, 2) @ turned
+            maps.append(np.linalg.norm(whitened, axis=-1).T.reshape(len(chunk), height, width))
+        return np.concatenate(maps)
+
+    def score_images(self, features: FeatureSource) -> NDArray[np.float64]:
+        """Return the largest distance in each image, (n,)."""
+        return np.asarray(self.score_positions(features).max(axis=(1, 2)), np.float64)
+
+
+def fit_patch_gaussians(
+    features: FeatureSource, seed: int = 0, max_channels: int = MAX_CHANNELS
+) -> PatchGaussians:
+    """Fit a Gaussian at each position, with covariances shrunken as Chen et al. (2010) do.
+
+    One pass, and memory that does not grow with the images.
+
+    Args:
+        features: Of good images, floats of shape (n, h, w, c), or batches of them; n at least 2.
+        seed: Draws the channels where there are more than `max_channels`.
+        max_channels: More are not looked at: a covariance grows with their square.
+
+    Raises:
+        ConfigError: `max_channels` is below 1, or see `iterate_several`.
+    """
+    if max_channels < 1:
+        raise ConfigError(f"max_channels must be at least 1. Received: max_channels={max_channels}")
+    chunks = iterate_several(features)
+    first = next(chunks)
+    height, width, present = first.shape[1:]
+    channels = _draw_channels(present, max_channels, seed)
+    origin = average_neighbourhoods(first[..., channels]).mean(axis=0)  # or squares would cancel
+    places, kept = height * width, len(channels)
+    count, sums, products = 0, np.zeros((places, kept)), np.zeros((places, kept, kept))
+    for chunk in chain([first], chunks):
+        centred = average_neighbourhoods(chunk[..., channels]) - origin
+        by_place = centred.reshape(len(chunk), places, kept).transpose(1, 0, 2).astype(np.float64)
+        sums += by_place.sum(axis=1)
+        products += by_place.transpose(0, 2, 1) @ by_place
+        count += len(chunk)
+    offsets = sums / count
+    covariances = products / count - offsets[:, :, np.newaxis] * offsets[:, np.newaxis, :]
+    mean = (origin + offsets.reshape(origin.shape)).astype(np.float32)
+    whitening = _whiten(shrink_covariances(covariances, count))
+    return PatchGaussians(channels, present, mean, whitening.reshape(height, width, kept, kept))
+
+
+def shrink_covariances(covariances: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Draw covariances towards a round one: oracle approximating shrinkage (Chen et al., 2010).
+
+    Args:
+        covariances: Empirical ones, shape (m, d, d).
+        count: Of the vectors behind each.
+    """
+    size = covariances.shape[-1]
+    usual = np.trace(covariances, axis1=1, axis2=2) / size
+    squares = np.square(covariances).mean(axis=(1, 2))
+    below = (count + 1) * (squares - usual**2 / size)
+    shares = np.ones_like(usual)
+    np.divide(squares + usual**2, below, out=shares, where=below > 0)
+    shares = np.clip(shares, 0, 1)[:, np.newaxis, np.newaxis]
+    return np.asarray((1 - shares) * covariances + shares * usual[:, np.newaxis, np.newaxis] * np.eye(size))
+
+
+def _draw_channels(present: int, wanted: int, seed: int) -> NDArray[np.int64]:
+    if present <= wanted:
+        return np.arange(present)
+    return np.sort(np.random.default_rng(seed).choice(present, wanted, replace=False)).astype(np.int64)
+
+
+def _whiten(covariances: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the inverse Cholesky factors of covariances (m, d, d)."""
+    size = covariances.shape[-1]
+    usual = float(np.trace(covariances, axis1=1, axis2=2).mean()) / size
+    floor = max(FLOOR * usual, 1e-12)
+    factors = np.linalg.cholesky(covariances + floor * np.eye(size))
+    return np.linalg.inv(factors).astype(np.float32)
