@@ -1,0 +1,133 @@
+"""Models and training under another backend of Keras, on a machine without TensorFlow."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "train_step.py"
+CASES = [(name, kind) for name in ("small_cnn", "mobilenetv2") for kind in ("pooled", "patch")]
+BACKENDS = ("tensorflow", "jax")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("jax") is None, reason="JAX is not installed: pip install -e '.[dev]'"),
+]
+
+# Weights that are not there yet are drawn and saved; those that are there are loaded.
+SCRIPT = """
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from mvdefect.models.backbones import BACKBONES
+from mvdefect.models.classifier import build_classifier
+from mvdefect.models.freezing import unfreeze
+from mvdefect.models.heads import HeadSettings
+from mvdefect.training.losses import make_loss
+from mvdefect.training.optimizers import make_optimizer
+from mvdefect.training.stages import Stage
+
+name, kind, weights, out = *sys.argv[1:3], Path(sys.argv[3]), Path(sys.argv[4])
+keras.utils.set_random_seed(0)
+spec, stage = BACKBONES[name], Stage(2, 1, 1e-4, 1e-3, 0.5, 0.5)
+head = HeadSettings(kind, pooling="avg_max", learn_sharpness=True, dropout=0.0)
+model = build_classifier(spec, 64, head, 2, None)
+if weights.exists():
+    with np.load(weights) as stored:
+        model.set_weights([stored[f"arr_{index}"] for index in range(len(stored))])
+else:
+    rng = np.random.default_rng(0)
+    for variable in model.weights:  # so drawn that the signal neither fades nor grows on its way up
+        if len(variable.shape) == 4:
+            inputs = np.prod(variable.shape[:2] if variable.shape[-1] == 1 else variable.shape[:3])
+            variable.assign(rng.normal(0, np.sqrt(2 / inputs), variable.shape))
+    np.savez(weights, *model.get_weights())
+pixels = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3)).astype(np.uint8)
+labels = np.array([[0.0], [1.0], [0.0], [1.0]], np.float32)
+logits = keras.ops.convert_to_numpy(model(pixels))
+unfreeze(model, spec, stage.depth_blocks)
+optimizer = make_optimizer(model, spec, stage, 4, weight_decay=1e-4, clip_norm=1.0, ema=0.9)
+use_xla = keras.backend.backend() == "jax"
+model.compile(optimizer, loss=make_loss("focal", 0.1, 2.0), jit_compile=use_xla)
+losses = [float(model.train_on_batch(pixels, labels)) for _ in range(2)]
+optimizer.finalize_variable_values(model.trainable_variables)
+trained = [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
+tensorflow = sys.modules.get("tensorflow")
+print(keras.backend.backend(), "with" if hasattr(tensorflow, "Tensor") else "without", "TensorFlow")
+np.savez(out, logits=logits, losses=losses, trained=np.concatenate([x.ravel() for x in trained]))
+"""
+
+
+@pytest.fixture
+def blocked(tmp_path: Path) -> Path:
+    """A folder in which the first TensorFlow that Python finds cannot be imported."""
+    package = tmp_path / "blocked" / "tensorflow"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text('raise ImportError("TensorFlow is not to be used here")\n')
+    return package.parent
+
+
+def run(backend: str, blocked: Path, *arguments: str) -> str:
+    paths = [str(BENCHMARK.parents[1]), *([] if backend == "tensorflow" else [str(blocked)])]
+    environment = os.environ | {
+        "KERAS_BACKEND": backend,
+        "JAX_PLATFORMS": "cpu",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONPATH": os.pathsep.join(reversed(paths)),
+    }
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_block_blocks(blocked: Path) -> None:
+    code = "try:\n    import tensorflow\nexcept ImportError as error:\n    print(error)"
+    assert run("jax", blocked, "-c", code).strip() == "TensorFlow is not to be used here"
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_both_backends_give_the_same_logits_and_learn_alike(
+    name: str, kind: str, tmp_path: Path, blocked: Path
+) -> None:
+    found = {}
+    for backend, loaded in (("tensorflow", "with"), ("jax", "without")):
+        out = tmp_path / f"{backend}.npz"
+        said = run(backend, blocked, "-c", SCRIPT, name, kind, str(tmp_path / "weights.npz"), str(out))
+        assert said.strip() == f"{backend} {loaded} TensorFlow"
+        with np.load(out) as arrays:
+            found[backend] = dict(arrays)
+    ours, theirs = found["jax"], found["tensorflow"]
+    assert ours["logits"].shape == (4, 1)
+    assert ours["logits"].std() > 1e-2  # no two images alike, so the next line says something
+    assert np.allclose(ours["logits"], theirs["logits"], atol=1e-4)
+    assert np.allclose(ours["losses"], theirs["losses"], rtol=1e-3)
+    assert ours["losses"][0] != ours["losses"][1]
+    # AdamW divides by the size of the gradient, so where that is nearly 0 its sign is chance.
+    assert np.mean(np.abs(ours["trained"] - theirs["trained"]) < 1e-5) > 0.98
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_benchmark_of_a_step_runs(backend: str, blocked: Path) -> None:
+    sizes = ("--batch-size", "2", "--size-px", "32", "--warmup-steps", "1", "--steps", "2")
+    chosen = ("--backbones", "small_cnn", "--precisions", "float32", "--depths", "all")
+    said = run(backend, blocked, str(BENCHMARK), *sizes, *chosen, "--peak-tflops", "0.1")
+    pattern = r"small_cnn +float32 +all +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+)% +([\d.]+)  CPU"
+    (row,) = re.findall(pattern, said)
+    images_per_s, step_ms, step_gflops, share, memory_gb = map(float, row)
+    assert images_per_s == pytest.approx(2e3 / step_ms, rel=0.05)
+    assert share == pytest.approx(100 * (step_gflops / step_ms) / 0.1, rel=0.05, abs=0.06)
+    assert 0.1 < memory_gb < 8
+    # By hand, for an image (its padding counted too): 2 * outputs * kernel, of eight convolutions and the logit, in three passes.
+    widths = ((3, 16, 16), (16, 16, 16), (16, 32, 8), (32, 32, 8), (32, 48, 4), (48, 48, 4), (48, 64, 2))
+    convolutions = sum(2 * 9 * before * after * side**2 for before, after, side in (*widths, (64, 64, 2)))
+    assert step_gflops == pytest.approx(2 * 3 * (convolutions + 2 * 112) / 1e9, rel=0.3)
