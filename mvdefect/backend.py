@@ -55,7 +55,9 @@ def share_batches(devices: int) -> AbstractContextManager[Any]:
 
     names = [device.name for device in tf.config.list_logical_devices("GPU" if list_gpus() else "CPU")]
     if len(names) < devices:
-        raise ConfigError(f"devices must be at most {len(names)} on this machine. Received: devices={devices}")
+        raise ConfigError(
+            f"devices must be at most {len(names)} on this machine. Received: devices={devices}"
+        )
     return tf.distribute.MirroredStrategy(names[:devices]).scope()  # type: ignore[no-any-return]
 
 

@@ -125,11 +125,14 @@ class FitConfig(_Settings):
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
         default="auto", description="auto: mixed_bfloat16 on GPUs that have it, otherwise float32"
     )
-    devices: int = Field(default=1, ge=1, le=64, description="GPUs, or parts of the processor, to share a batch")
+    devices: int = Field(
+        default=1, ge=1, le=64, description="GPUs, or parts of the processor, to share a batch"
+    )
     deterministic: bool = Field(default=True, description="only operations that always give the same result")
     tensorboard: bool = Field(default=True, description="write curves for TensorBoard into the run")
-    one_class: Literal["memory_bank", "gaussian", "padim"] = Field(
-        default="memory_bank", description="what tells how unlike good images one is: the novelty"
+    one_class: Literal["padim", "memory_bank", "gaussian"] = Field(
+        default="padim",
+        description="what tells how unlike good images one is, the novelty; padim: for parts that lie alike",
     )
     verdict: Literal["classifier", "either"] = Field(
         default="classifier", description="defective if the classifier says so, or also if novel"

@@ -87,6 +87,11 @@ class RunFolder:
         return self.path / "tensorboard"
 
     @property
+    def features(self) -> Path:
+        """The network whose features the novelty compares, as Keras saves it."""
+        return self.path / "features.keras"
+
+    @property
     def normality(self) -> Path:
         """What good images look like, for the novelty."""
         return self.path / "normality.npz"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,12 @@ from mvdefect.data.splits import PARTS, SplitPlan, check_plan, read_split_plan, 
 from mvdefect.environment import describe_environment
 from mvdefect.errors import ConfigError, SplitError
 from mvdefect.evaluation.evaluate import DEFECTIVE, evaluate_predictions, evaluation_to_json
-from mvdefect.evaluation.thresholds import OperatingPoint, choose_threshold
-from mvdefect.models.backbones import find_backbone
+from mvdefect.evaluation.thresholds import OperatingPoint, choose_max_novelty, choose_threshold
+from mvdefect.models.backbones import BackboneSpec, find_backbone
 from mvdefect.models.classifier import build_classifier
 from mvdefect.models.heads import choose_head
-from mvdefect.models.normality import fit_gaussian
+from mvdefect.models.features import build_features, share_features
+from mvdefect.models.normality import Normality, fit_normality, save_normality
 from mvdefect.models.weights import find_weights
 from mvdefect.progress import logger
 from mvdefect.report.html import write_report
@@ -44,8 +45,10 @@ from mvdefect.runs import (
     write_rows,
 )
 from mvdefect.training.fit import TrainingJob, train_classifier
-from mvdefect.training.predictions import predict_with_embedding
+from mvdefect.training.predictions import iterate_features, predict_logits
 from mvdefect.training.stages import plan_stages
+
+NOVELTY_BATCH_SIZE = 32
 
 
 def fit_inspector(config: FitConfig, run: Path, overwrite: bool = False) -> RunFolder:
@@ -74,26 +77,32 @@ def fit_inspector(config: FitConfig, run: Path, overwrite: bool = False) -> RunF
     records = check_layout(layout)
     seed_everything(config.seed, config.deterministic)
     policy = set_precision(config.precision)
-    scope = share_batches(config.devices)
-    with scope:
+    with share_batches(config.devices):
         model = build_classifier(spec, config.image_size_px, choose_head(config), config.taps, weights)
-    scan = scan_images(records, config.skip_broken)
-    plan = planned or _draw_plan(scan, config)
-    check_plan(plan, dict(zip((record.id for record in scan.records), scan.sha256, strict=True)))
-    store = prepare_images(scan.records, config.image_size_px, config.resize)
-    folder = start_run(run, config, plan.digest)
-    with _logging_to(folder.log):
-        write_split_plan(plan, folder.split_plan)
-        _log_plan(plan)
-        train, val = Source(store, plan, "train"), Source(store, plan, "val")
-        logger.info("%s, weights: %s, %s", spec.describe, config.weights, policy)
-        with scope:
+        scan = scan_images(records, config.skip_broken)
+        plan = planned or _draw_plan(scan, config)
+        check_plan(plan, dict(zip((record.id for record in scan.records), scan.sha256, strict=True)))
+        store = prepare_images(records, config.image_size_px, config.resize, skip_broken=config.skip_broken)
+        folder = start_run(run, config, plan.digest)
+        with _logging_to(folder.log):
+            write_split_plan(plan, folder.split_plan)
+            _log_plan(plan)
+            train, val = Source(store, plan, "train"), Source(store, plan, "val")
+            logger.info("%s, weights: %s, %s", spec.describe, config.weights, policy)
             model = train_classifier(model, TrainingJob(spec, stages, config, train, val, folder))
-        model.save(folder.model)
-        _measure(model, config, plan, store, folder)
-        write_json(folder.environment, describe_environment())
-        write_report(folder, store)
+            model.save(folder.model)
+            features = _find_features(model, spec, weights)
+            _measure(model, features, config, plan, store, folder)
+            write_json(folder.environment, describe_environment())
+            write_report(folder, store)
     return finish_run(folder, run)
+
+
+def _find_features(model: Any, spec: BackboneSpec, weights: Path | None) -> Any:
+    """Take features for the novelty from pre-trained weights; where there are none, from the classifier."""
+    if weights is None:
+        return share_features(model, spec)
+    return build_features(spec, model.input.shape[1], weights)
 
 
 def read_plan_for_fit(path: Path) -> SplitPlan:
@@ -140,42 +149,64 @@ def _log_plan(plan: SplitPlan) -> None:
         logger.warning("%s", note)
 
 
-def _measure(model: Any, config: FitConfig, plan: SplitPlan, store: PreparedStore, folder: RunFolder) -> None:
-    """Predict every part, choose the threshold on validation, and evaluate on test."""
+def _measure(
+    model: Any, features: Any, config: FitConfig, plan: SplitPlan, store: PreparedStore, folder: RunFolder
+) -> None:
+    """Learn what good images look like, choose thresholds on validation, and evaluate on test."""
+    sources = {part: Source(store, plan, part) for part in PARTS}
+    normality = fit_normality(
+        config.one_class, _iterate_good(features, sources["train"], config), config.seed
+    )
+    save_normality(normality, folder.normality)
+    features.save(folder.features)
     outputs = {
-        part: predict_with_embedding(model, Source(store, plan, part), config.batch_size) for part in PARTS
+        part: (predict_logits(model, source, config.batch_size), _score_novelty(features, normality, source))
+        for part, source in sources.items()
     }
-    labels = {part: np.array([row.label == 1 for row in plan.select(part)]) for part in PARTS}
-    point = choose_threshold(labels["val"], outputs["val"][0].astype(np.float64), "val")
-    normality = fit_gaussian(outputs["train"][1][~labels["train"]])
-    rows: list[PredictionRow] = []
-    for part in PARTS:
-        logits, embeddings = outputs[part]
-        rows += _make_rows(plan, part, logits, normality.score(embeddings), point)
+    point = _choose_point(config, sources["val"].labels == 1, *outputs["val"])
+    rows = [row for part in PARTS for row in _make_rows(sources[part], *outputs[part], point)]
     rows.sort(key=lambda row: row.id)
-    evaluation = evaluate_predictions(rows, plan, point)
     write_rows(folder.predictions, rows)
     write_json(folder.operating_point, asdict(point))
-    write_json(folder.metrics, evaluation_to_json(evaluation))
+    write_json(folder.metrics, evaluation_to_json(evaluate_predictions(rows, plan, point)))
+
+
+def _iterate_good(features: Any, train: Source, config: FitConfig) -> Iterator[np.ndarray]:
+    for labels, found in iterate_features(features, train, config.batch_size):
+        if (labels == 0).any():
+            yield found[labels == 0]
+
+
+def _score_novelty(features: Any, normality: Normality, source: Source) -> np.ndarray:
+    batches = iterate_features(features, source, NOVELTY_BATCH_SIZE)
+    return np.concatenate([normality.score_images(found) for _, found in batches])
+
+
+def _choose_point(
+    config: FitConfig, labels: np.ndarray, logits: np.ndarray, novelty: np.ndarray
+) -> OperatingPoint:
+    point = choose_threshold(labels, logits.astype(np.float64), "val")
+    return replace(point, novelty=choose_max_novelty(novelty[~labels]), verdict=config.verdict)
 
 
 def _make_rows(
-    plan: SplitPlan, part: str, logits: np.ndarray, novelty: np.ndarray, point: OperatingPoint
+    source: Source, logits: np.ndarray, novelty: np.ndarray, point: OperatingPoint
 ) -> Sequence[PredictionRow]:
+    defective = point.find_defective(logits.astype(np.float64), novelty)
     return [
         PredictionRow(
             id=row.id,
-            split=part,
+            split=source.part,
             label=row.label,
             category=row.category,
             defect_type=row.defect_type,
             group=row.group,
             logit=float(logit),
             probability=float(expit(float(logit))),
-            verdict=DEFECTIVE if logit >= point.logit else GOOD,
-            novelty=round(float(distance), 4),
+            verdict=DEFECTIVE if is_defective else GOOD,
+            novelty=float(distance),
         )
-        for row, logit, distance in zip(plan.select(part), logits, novelty, strict=True)
+        for row, logit, distance, is_defective in zip(source.rows, logits, novelty, defective, strict=True)
     ]
 
 

@@ -66,7 +66,6 @@ def fit(
       mvdefect fit --data photographs --set augment.flip=false --set patience=12 --run runs/unmirrored
       mvdefect fit --data photographs --split plans/closed-set.csv --run runs/planned
       mvdefect fit --data photographs --head patch --verdict either --run runs/patch
-      mvdefect fit --data photographs --activation-budget-gb 0 --devices 2 --run runs/shared
     """
     from mvdefect.config import load_config
 

@@ -12,7 +12,7 @@ import numpy as np
 from mvdefect.data.records import GOOD
 from mvdefect.data.splits import SplitPlan, read_split_plan
 from mvdefect.errors import RunError, list_some
-from mvdefect.evaluation.metrics import COUNTS, METRICS, Figure, Sample, measure, recall
+from mvdefect.evaluation.metrics import COUNTS, METRICS, Figure, Sample, measure, recall, specificity
 from mvdefect.evaluation.thresholds import OperatingPoint
 from mvdefect.runs import PredictionRow, open_run, read_json, read_predictions
 
@@ -28,6 +28,18 @@ class TypeRecall:
     count: int
     caught: int
     recall: Figure
+
+
+@dataclass(frozen=True)
+class VerdictFigures:
+    """What one way of reaching a verdict catches, and at which cost.
+
+    `verdict` is "classifier" (the logit alone), "novelty" (unlike good images) or "either".
+    """
+
+    verdict: str
+    recall: Figure
+    false_alarm_rate: Figure
 
 
 @dataclass(frozen=True)
@@ -47,6 +59,7 @@ class Evaluation:
     figures: dict[str, Figure]
     confusion: dict[str, Figure]
     recall_by_type: tuple[TypeRecall, ...]
+    by_verdict: tuple[VerdictFigures, ...]
     notes: tuple[str, ...]
 
 
@@ -79,6 +92,7 @@ def evaluate_predictions(
         figures={name: measure(sample, metric) for name, metric in METRICS.items()},
         confusion={name: measure(sample, metric) for name, metric in COUNTS.items()},
         recall_by_type=tuple(_measure_types(selected)),
+        by_verdict=tuple(_measure_verdicts(selected, sample, operating_point)),
         notes=plan.notes,
     )
 
@@ -149,9 +163,22 @@ def _measure_types(rows: Sequence[PredictionRow]) -> list[TypeRecall]:
     return measured
 
 
+def _measure_verdicts(
+    rows: Sequence[PredictionRow], sample: Sample, point: OperatingPoint
+) -> list[VerdictFigures]:
+    novelty = np.array([row.novelty for row in rows], np.float64)
+    measured = []
+    for verdict in ("classifier", "novelty", "either"):
+        judged = replace(sample, verdicts=point.find_defective(sample.scores, novelty, verdict))
+        passed = measure(judged, specificity)
+        alarms = Figure(1 - passed.value, 1 - passed.high, 1 - passed.low)
+        measured.append(VerdictFigures(verdict, measure(judged, recall), alarms))
+    return measured
+
+
 def _replace_nan(tree: Any) -> Any:
     if isinstance(tree, dict):
         return {key: _replace_nan(value) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
         return [_replace_nan(value) for value in tree]
-    return None if isinstance(tree, float) and np.isnan(tree) else tree
+    return None if isinstance(tree, float) and not np.isfinite(tree) else tree

@@ -11,6 +11,7 @@ from scipy.special import expit
 from mvdefect.evaluation.metrics import Bools, Floats
 
 MAX_FALSE_ALARM_RATE = 0.05
+MAX_NOVEL_RATE = 0.02
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class OperatingPoint:
         contract: What the threshold was chosen by.
         part: The part that it was chosen on.
         achieved: What the contract's figure came to on that part.
+        novelty: An image is called novel when its novelty is at least this.
+        verdict: "classifier": the logit decides; "either": what is novel is called defective as well.
     """
 
     logit: float
@@ -30,6 +33,20 @@ class OperatingPoint:
     contract: str
     part: str
     achieved: float
+    novelty: float = float("inf")
+    verdict: str = "classifier"
+
+    def find_defective(self, logits: Floats, novelty: Floats, verdict: str | None = None) -> Bools:
+        """Return which images are called defective.
+
+        Args:
+            logits: One an image, (n,).
+            novelty: One an image, (n,).
+            verdict: "classifier", "novelty" or "either"; None: that of the operating point.
+        """
+        scored, novel = logits >= self.logit, novelty >= self.novelty
+        by_verdict = {"classifier": scored, "novelty": novel, "either": scored | novel}
+        return np.asarray(by_verdict[verdict or self.verdict], bool)
 
 
 def choose_threshold(labels: Bools, logits: Floats, part: str) -> OperatingPoint:
@@ -55,13 +72,27 @@ def choose_max_false_alarms(
         part: Name of the part, for the record.
         max_rate: That share, 0 to 1.
     """
-    ranked = np.sort(logits)[::-1]
-    allowed = int(max_rate * len(ranked))
-    highest_good = ranked[allowed]
-    alarms = ranked[ranked > highest_good]
-    logit = float((alarms.min() + highest_good) / 2) if len(alarms) else float(highest_good) + 1e-3
+    logit = _find_upper_threshold(logits, max_rate)
     rate = float((logits >= logit).mean())
     return OperatingPoint(logit, float(expit(logit)), f"max-fpr {max_rate:g}", part, rate)
+
+
+def choose_max_novelty(novelty: Floats, max_rate: float = MAX_NOVEL_RATE) -> float:
+    """Choose the lowest novelty at which at most a share of good images is called novel.
+
+    Args:
+        novelty: That of good images which the score was not fitted on; at least one.
+        max_rate: That share, 0 to 1.
+    """
+    return _find_upper_threshold(novelty, max_rate)
+
+
+def _find_upper_threshold(scores: Floats, max_rate: float) -> float:
+    """Find the lowest threshold that at most a share of scores reaches, halfway between two of them."""
+    ranked = np.sort(scores)[::-1]
+    highest_left = ranked[int(max_rate * len(ranked))]
+    above = ranked[ranked > highest_left]
+    return float((above.min() + highest_left) / 2) if len(above) else float(highest_left) + 1e-3
 
 
 def choose_max_f1(labels: Bools, logits: Floats, part: str) -> OperatingPoint:

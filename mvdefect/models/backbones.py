@@ -25,6 +25,8 @@ class BackboneSpec:
             graph is one tensor wide, so that it can be cut there; the last one is the output.
         fine_tap: Name of the last layer at twice the resolution of the output, where small things are
             still to be seen; a head may look there as well.
+        novelty_taps: Names of the layers whose features tell how unlike good images one is: half-way up,
+            where features are neither of pixels nor of ImageNet's classes yet (Roth et al., 2022).
         depth_blocks: How many blocks to unfreeze, unless the user knows better.
         learning_rate: The rate that goes with it.
         imagenet_file: The weights file that Keras publishes, "" where there is none.
@@ -36,6 +38,7 @@ class BackboneSpec:
     preprocess: Callable[[Any], Any]
     boundaries: tuple[str, ...]
     fine_tap: str
+    novelty_taps: tuple[str, ...]
     depth_blocks: int
     learning_rate: float
     imagenet_file: str
@@ -139,6 +142,7 @@ BACKBONES = {
                 "conv5_block3_out",
             ),
             fine_tap="conv4_block6_out",
+            novelty_taps=("conv3_block4_out", "conv4_block6_out"),
             depth_blocks=2,
             learning_rate=1e-4,
             imagenet_file="resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
@@ -158,6 +162,7 @@ BACKBONES = {
                 "top_activation",
             ),
             fine_tap="block5c_add",
+            novelty_taps=("block5c_add",),
             depth_blocks=4,
             learning_rate=3e-4,
             imagenet_file="efficientnetb0_notop.h5",
@@ -169,6 +174,7 @@ BACKBONES = {
             preprocess=_standardise,
             boundaries=("pool1", "pool2_pool", "pool3_pool", "pool4_pool", "relu"),
             fine_tap="pool4_conv",
+            novelty_taps=("pool4_conv",),
             depth_blocks=2,
             learning_rate=1e-4,
             imagenet_file="densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5",
@@ -188,6 +194,7 @@ BACKBONES = {
                 "out_relu",
             ),
             fine_tap="block_12_add",
+            novelty_taps=("block_12_add",),
             depth_blocks=4,
             learning_rate=5e-4,
             imagenet_file="mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
@@ -199,6 +206,7 @@ BACKBONES = {
             preprocess=_to_unit_range,
             boundaries=tuple(f"block{number}b_relu" for number in range(1, 5)),
             fine_tap="block3b_relu",
+            novelty_taps=("block3b_relu",),
             depth_blocks=4,
             learning_rate=3e-3,
             imagenet_file="",

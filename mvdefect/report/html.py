@@ -18,7 +18,14 @@ from mvdefect.evaluation.thresholds import OperatingPoint
 from mvdefect.paths import write_text
 from mvdefect.report.figures import draw_figures
 from mvdefect.report.page import make_environment, to_data_uri
-from mvdefect.report.wording import COUNT_NAMES, FIGURE_NAMES, describe_verdict, format_count, format_figure
+from mvdefect.report.wording import (
+    COUNT_NAMES,
+    FIGURE_NAMES,
+    VERDICT_NAMES,
+    describe_verdict,
+    format_count,
+    format_figure,
+)
 from mvdefect.runs import (
     PredictionRow,
     RunFolder,
@@ -74,6 +81,7 @@ def write_report(folder: RunFolder, store: PreparedStore) -> None:
             environment=read_json(folder.environment),
             config=dump_config(read_run_config(folder)),
             format_figure=format_figure,
+            verdict_names=VERDICT_NAMES,
         )
     )
     write_text(folder.report, html)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mvdefect.evaluation.evaluate import Evaluation
-from mvdefect.report.wording import COUNT_NAMES, FIGURE_NAMES, format_count, format_figure
+from mvdefect.report.wording import COUNT_NAMES, FIGURE_NAMES, VERDICT_NAMES, format_count, format_figure
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
-def make_evaluation_tables(evaluation: Evaluation, title: str) -> tuple[Table, Table]:
-    """Return the table of figures and the table of recall by defect type."""
+def make_evaluation_tables(evaluation: Evaluation, title: str) -> tuple[Table, ...]:
+    """Return the tables of figures, of recall by defect type, and of what each kind of verdict catches."""
     from rich.table import Table
 
     point = evaluation.operating_point
@@ -35,4 +35,10 @@ def make_evaluation_tables(evaluation: Evaluation, title: str) -> tuple[Table, T
     for entry in evaluation.recall_by_type:
         caught = f"{entry.caught} of {entry.count}"
         types.add_row(entry.category, entry.defect_type, caught, *format_figure(entry.recall))
-    return figures, types
+    verdicts = Table(title="What each verdict catches", title_justify="left")
+    for column in ("verdict: defective if", "recall", "95% interval", "false alarms", "95% interval"):
+        verdicts.add_column(column, justify="right" if column in {"recall", "false alarms"} else "left")
+    for found in evaluation.by_verdict:
+        words = VERDICT_NAMES[found.verdict] + (" (in use)" if found.verdict == point.verdict else "")
+        verdicts.add_row(words, *format_figure(found.recall), *format_figure(found.false_alarm_rate))
+    return figures, types, verdicts

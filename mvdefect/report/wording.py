@@ -18,6 +18,11 @@ FIGURE_NAMES = {
     "f1": "F1",
     "majority_rate": "always naming the larger class (accuracy)",
 }
+VERDICT_NAMES = {
+    "classifier": "the classifier calls it defective",
+    "novelty": "it is unlike good images",
+    "either": "either of the two",
+}
 COUNT_NAMES = {
     "true_positive": "defective, caught",
     "false_negative": "defective, missed",

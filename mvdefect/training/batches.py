@@ -150,7 +150,9 @@ def _make_stored_batches(store: ActivationStore, drawn: Epoch, batch_size: int) 
     return _generate(gather, arrays, steps).map(lambda *inputs: _unpack(inputs))
 
 
-def _gather(slots: dict[int, list[np.ndarray]], indices: Integers, wanted: Integers) -> tuple[np.ndarray, ...]:
+def _gather(
+    slots: dict[int, list[np.ndarray]], indices: Integers, wanted: Integers
+) -> tuple[np.ndarray, ...]:
     present = np.unique(wanted)
     if len(present) == 1:
         return tuple(array[indices] for array in slots[int(present[0])])

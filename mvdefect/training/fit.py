@@ -20,7 +20,12 @@ from mvdefect.models.freezing import trainable_summary, unfreeze
 from mvdefect.progress import logger, show_steps
 from mvdefect.runs import EpochRow, RunFolder, write_rows
 from mvdefect.training.activations import ViewSettings
-from mvdefect.training.batches import TrainingSet, make_plain_batches, make_training_batches, make_training_set
+from mvdefect.training.batches import (
+    TrainingSet,
+    make_plain_batches,
+    make_training_batches,
+    make_training_set,
+)
 from mvdefect.training.checkpoints import (
     TrainingState,
     begin_next_stage,
@@ -94,7 +99,9 @@ def train_classifier(model: Any, job: TrainingJob) -> Any:
         logger.info("going on after epoch %d of an interrupted run", len(state.rows))
     config = job.config
     views = ViewSettings(config.views, config.seed, config.augment)
-    data = make_training_set(job.train, views, config.balance, count_mask_cells(model, config), config.devices)
+    data = make_training_set(
+        job.train, views, config.balance, count_mask_cells(model, config), config.devices
+    )
     with show_steps("training", job.count_steps_left(state)) as advance:
         while state.stage < len(job.stages):
             state = _run_stage(model, job, data, state, advance)

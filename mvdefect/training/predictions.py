@@ -1,16 +1,16 @@
-"""What a classifier says of the images of a part."""
+"""What an inspector says of the images of a part."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from mvdefect.data.pipeline import Source, make_inference_batches
-from mvdefect.models.classifier import SCALING
-from mvdefect.models.freezing import BACKBONE
 
 
 def predict_logits(model: Any, source: Source, batch_size: int) -> NDArray[np.float32]:
@@ -19,17 +19,19 @@ def predict_logits(model: Any, source: Source, batch_size: int) -> NDArray[np.fl
     return np.asarray(logits, np.float32)[:, 0]
 
 
-def predict_with_embedding(
-    model: Any, source: Source, batch_size: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return logits (n,) and embeddings (n, d), both float32, in the order of the split plan.
+def iterate_features(
+    features: Any, source: Source, batch_size: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Yield labels (b,) and features (b, height, width, channels) of a part, batch by batch.
 
-    The embedding is the output of the backbone, averaged over positions.
+    Args:
+        features: A network of `mvdefect.models.features`.
+        source: The part.
+        batch_size: Images a batch.
     """
-    scaling, backbone = model.get_layer(SCALING), model.get_layer(BACKBONE)
-    pixels = keras.Input(scaling.input.shape[1:], dtype="uint8")
-    features = keras.tree.flatten(backbone(scaling(pixels)))
-    embedding = keras.layers.GlobalAveragePooling2D()(features[-1])
-    both = keras.Model(pixels, [model(pixels), embedding])
-    logits, vectors = both.predict(make_inference_batches(source, batch_size), verbose=0)
-    return np.asarray(logits, np.float32)[:, 0], np.asarray(vectors, np.float32)
+    run = tf.function(lambda pixels: features(pixels, training=False), reduce_retracing=True)
+    start = 0
+    for pixels in make_inference_batches(source, batch_size):
+        found = keras.ops.convert_to_numpy(run(pixels))
+        yield source.labels[start : start + len(found)], found
+        start += len(found)

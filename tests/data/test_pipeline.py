@@ -28,7 +28,6 @@ from mvdefect.data.splits import PARTS
 from mvdefect.errors import ImageError
 
 
-
 @pytest.fixture(scope="module")
 def sources(parts_root: Path) -> dict[str, Source]:
     scan = scan_images(read_records(parts_root))

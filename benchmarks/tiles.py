@@ -1,0 +1,226 @@
+"""What `mvdefect fit` reaches on real photographs with masks, under protocols that cannot flatter it.
+
+    python benchmarks/tiles.py kfold --data ../shared/data/magnetic_tile --weights FILE --out runs/kfold
+    python benchmarks/tiles.py kfold --data ../shared/data/magnetic_tile --weights FILE --out runs/pooled \\
+        --set head=pooled --against runs/kfold
+    python benchmarks/tiles.py unseen --data ../shared/data/magnetic_tile --weights FILE --out runs/unseen
+
+`kfold`: five folds over groups of near-duplicates; each photograph is tested once, by an inspector that saw
+nothing like it. Prints the figures of each fold and their means; over all folds the recall on the smallest
+quarter of defects by mask area; and how well the maps of a patch head, which saw no masks, find the pixels.
+With `--against` it compares with runs made before, by a paired bootstrap over groups.
+
+`unseen`: each defect type is held out in turn. Prints the recall on that type at 5% false alarms for the
+classifier, the one-class score and either.
+
+Folds that are finished are not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mvdefect.backend import load_tensorflow
+
+FALSE_ALARM_RATE = 0.05
+STRIDE = 4  # of the pixels that are compared
+
+
+def draw(data: Path, protocol: str, seed: int, out: Path) -> dict[str, Path]:
+    """Draw the plans of a protocol and write them; return where, by name."""
+    from mvdefect.data.groups import group_records
+    from mvdefect.data.layouts import read_records
+    from mvdefect.data.protocols import draw_plans
+    from mvdefect.data.scan import scan_images
+    from mvdefect.data.splits import save_plans
+
+    scan = scan_images(read_records(data))
+    number = {"n": 5} if protocol == "kfold" else {}
+    plans = draw_plans(scan, group_records(scan), protocol, seed, **number)
+    return {path.stem: path for path in save_plans(plans, out)}
+
+
+def fit_all(args: argparse.Namespace, plans: dict[str, Path]) -> dict[str, Path]:
+    """Fit an inspector for each plan whose run is missing."""
+    from mvdefect.config import load_config
+    from mvdefect.workflow import fit_inspector
+
+    runs = {}
+    for name, plan in plans.items():
+        runs[name] = args.out / f"run-{name}"
+        if runs[name].exists():
+            continue
+        overrides = {
+            "data": str(args.data),
+            "weights": str(args.weights),
+            "split": str(plan),
+            "seed": args.seed,
+        }
+        config = load_config(args.config, overrides, args.set)
+        started = time.perf_counter()
+        fit_inspector(config, runs[name])
+        print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
+    return runs
+
+
+def read_tested(runs: dict[str, Path]) -> list[Any]:
+    """Return the test predictions of all runs."""
+    from mvdefect.runs import RunFolder, read_predictions
+
+    return [row for run in runs.values() for row in read_predictions(RunFolder(run)) if row.split == "test"]
+
+
+def measure_area(data: Path) -> dict[str, float]:
+    """Return the share of pixels that are defective, by id, of every photograph with a mask."""
+    from mvdefect.data.images import decode_mask
+    from mvdefect.data.layouts import read_records
+
+    return {
+        record.id: float(decode_mask(record.mask_path.read_bytes()).mean())
+        for record in read_records(data)
+        if record.mask_path
+    }
+
+
+def find_smallest(rows: list[Any], areas: dict[str, float]) -> list[Any]:
+    """Return the defective photographs with the smallest quarter of defects; empty masks say nothing."""
+    known = [row for row in rows if areas.get(row.id, 0) > 0]
+    limit = np.quantile([areas[row.id] for row in known], 0.25)
+    return [row for row in known if areas[row.id] <= limit]
+
+
+def measure_pixels(runs: dict[str, Path], data: Path) -> list[float]:
+    """Return the pixel ROC-AUC of each run's map on its test photographs, defective and good."""
+    import cv2
+    from sklearn.metrics import roc_auc_score
+
+    from mvdefect.data.layouts import read_records
+    from mvdefect.data.pipeline import Source, make_inference_batches, read_masks
+    from mvdefect.data.prepare import prepare_images
+    from mvdefect.data.splits import read_split_plan
+    from mvdefect.models.classifier import add_logit_map, load_classifier
+    from mvdefect.runs import RunFolder, read_run_config
+
+    found = []
+    for run in runs.values():
+        folder = RunFolder(run)
+        config = read_run_config(folder)
+        model = add_logit_map(load_classifier(folder.model))
+        if model is None:
+            return []
+        store = prepare_images(read_records(data), config.image_size_px, config.resize)
+        test = Source(store, read_split_plan(folder.split_plan), "test")
+        cells = config.image_size_px // STRIDE
+        maps = model.predict(make_inference_batches(test, 32), verbose=0)[1][..., 0]
+        fine = np.stack([cv2.resize(one, (cells, cells), interpolation=cv2.INTER_LINEAR) for one in maps])
+        found.append(float(roc_auc_score(read_masks(test, cells).ravel() > 0, fine.ravel())))
+    return found
+
+
+def compare_recall(rows: list[Any], others: list[Any]) -> tuple[float, float, float]:
+    """Return the difference of two recalls on the same photographs and its 95% interval over groups."""
+    verdict_of = {row.id: row.verdict == "defective" for row in others}
+    gained = np.array([(row.verdict == "defective") - verdict_of[row.id] for row in rows], float)
+    _, groups = np.unique([row.group for row in rows], return_inverse=True)
+    sums, counts = np.bincount(groups, gained), np.bincount(groups)
+    rng = np.random.default_rng(0)
+    draws = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), 5000)
+    low, high = np.quantile((draws @ sums) / (draws @ counts), [0.025, 0.975])
+    return float(gained.mean()), float(low), float(high)
+
+
+def run_kfold(args: argparse.Namespace) -> None:
+    """Fit five folds and print their figures."""
+    from mvdefect.evaluation.evaluate import evaluate_run
+
+    started = time.perf_counter()
+    runs = fit_all(args, draw(args.data, "kfold", args.seed, args.out))
+    print(
+        f"five folds: {(time.perf_counter() - started) / 60:.1f} minutes (what was finished before not counted)"
+    )
+    figures = []
+    for name, run in runs.items():
+        found = evaluate_run(run)
+        figures.append([found.figures[key].value for key in ("roc_auc", "f1", "recall", "precision")])
+        caught = ", ".join(
+            f"{entry.defect_type} {entry.caught}/{entry.count}" for entry in found.recall_by_type
+        )
+        print(f"{name}: ROC-AUC {figures[-1][0]:.4f}, F1 {figures[-1][1]:.3f}; {caught}")
+    means, spread = np.mean(figures, axis=0), np.std(figures, axis=0, ddof=1)
+    print(
+        f"mean: ROC-AUC {means[0]:.4f} (sd {spread[0]:.4f}), F1 {means[1]:.3f} (sd {spread[1]:.3f}), ", end=""
+    )
+    print(f"recall {means[2]:.3f}, precision {means[3]:.3f}")
+    rows, areas = read_tested(runs), measure_area(args.data)
+    smallest = find_smallest(rows, areas)
+    caught = np.mean([row.verdict == "defective" for row in smallest])
+    print(f"smallest quarter of defects: recall {caught:.3f} on {len(smallest)} photographs")
+    if pixels := measure_pixels(runs, args.data):
+        print(f"pixel ROC-AUC: mean {np.mean(pixels):.3f} ({', '.join(f'{one:.3f}' for one in pixels)})")
+    if args.against:
+        others = read_tested({name: args.against / f"run-{name}" for name in runs})
+        gain = compare_recall(find_smallest(others, areas), rows)
+        print(f"recall of {args.against} minus this on the smallest quarter: %.3f (%.3f to %.3f)" % gain)
+
+
+def run_unseen(args: argparse.Namespace) -> None:
+    """Hold each defect type out and print what catches it."""
+    runs = fit_all(args, draw(args.data, "unseen-type", args.seed, args.out))
+    print("held out          images  classifier  one-class  either   (recall at 5% false alarms)")
+    recalls = []
+    for name, run in runs.items():
+        rows, val = read_tested({name: run}), _read_good_val(run)
+        scores = {
+            "classifier": _rank([row.logit for row in rows], [row.logit for row in val]),
+            "one-class": _rank([row.novelty for row in rows], [row.novelty for row in val]),
+        }
+        scores["either"] = np.maximum(*scores.values())
+        defective = np.array([row.label == 1 for row in rows])
+        recalls.append([_find_recall(score, defective) for score in scores.values()])
+        print(
+            f"{name:17} {defective.sum():6}  {recalls[-1][0]:10.3f} {recalls[-1][1]:10.3f} {recalls[-1][2]:7.3f}"
+        )
+    print(f"{'mean':17}         {'%10.3f %10.3f %7.3f' % tuple(np.mean(recalls, axis=0))}")
+
+
+def _read_good_val(run: Path) -> list[Any]:
+    from mvdefect.runs import RunFolder, read_predictions
+
+    return [row for row in read_predictions(RunFolder(run)) if row.split == "val" and not row.label]
+
+
+def _rank(values: list[float], good: list[float]) -> np.ndarray:
+    """Put scores of different kinds on one scale: robust deviations from good validation images."""
+    middle = np.median(good)
+    upper = np.quantile(good, 0.95) - middle
+    return (np.array(values) - middle) / max(upper, 1e-12)
+
+
+def _find_recall(scores: np.ndarray, defective: np.ndarray) -> float:
+    good = np.sort(scores[~defective])[::-1]
+    return float((scores[defective] > good[int(FALSE_ALARM_RATE * len(good))]).mean())
+
+
+def main() -> None:
+    """Run a protocol and print its table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("protocol", choices=("kfold", "unseen"))
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--weights", required=True, help="of the backbone")
+    parser.add_argument("--out", type=Path, required=True, help="where plans and runs go")
+    parser.add_argument("--config", type=Path, default=Path("configs/mobilenetv2.yaml"))
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--against", type=Path, help="what `--out` of an earlier run was")
+    args = parser.parse_args()
+    load_tensorflow()
+    {"kfold": run_kfold, "unseen": run_unseen}[args.protocol](args)
+
+
+if __name__ == "__main__":
+    main()
