@@ -117,6 +117,8 @@ def fit_stored(config: Any, weights: Path | None, train: Any, val: Any, epochs: 
 
     model, spec, stage = make_classifier(config, weights)
     cut = cut_classifier(model, spec, stage.depth_blocks, model.get_layer(HEAD))
+    if cut is None:
+        raise SystemExit(f"all blocks of {spec.name} learn at that depth, so there is nothing to store")
     with tempfile.TemporaryDirectory() as folder, _cache_in(Path(folder) / "cache"):
         run = RunFolder(Path(folder))
         started = time.perf_counter()
@@ -175,9 +177,10 @@ def main() -> None:
         )
         stored, kilobytes = fit_stored(config, args.weights, train, val, run_epochs)
         plain = fit_plainly(config, args.weights, train, val, run_epochs)
+        ratio = plain.seconds / stored.seconds
         print(
-            f"{name:15} {depth:>6} {plain.seconds:8.1f} {stored.seconds:11.1f} "
-            f"{plain.seconds / stored.seconds:6.1f} {plain.roc_auc:10.3f} {stored.roc_auc:13.3f} {kilobytes:9.1f}",
+            f"{name:15} {depth:>6} {plain.seconds:8.1f} {stored.seconds:11.1f} {ratio:6.1f} "
+            f"{plain.roc_auc:10.3f} {stored.roc_auc:13.3f} {kilobytes:9.1f}",
             flush=True,
         )
 

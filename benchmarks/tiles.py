@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -140,9 +141,8 @@ def run_kfold(args: argparse.Namespace) -> None:
 
     started = time.perf_counter()
     runs = fit_all(args, draw(args.data, "kfold", args.seed, args.out))
-    print(
-        f"five folds: {(time.perf_counter() - started) / 60:.1f} minutes (what was finished before not counted)"
-    )
+    minutes = (time.perf_counter() - started) / 60
+    print(f"five folds: {minutes:.1f} minutes (what was finished before not counted)")
     figures = []
     for name, run in runs.items():
         found = evaluate_run(run)
@@ -182,10 +182,13 @@ def run_unseen(args: argparse.Namespace) -> None:
         scores["either"] = np.maximum(*scores.values())
         defective = np.array([row.label == 1 for row in rows])
         recalls.append([_find_recall(score, defective) for score in scores.values()])
-        print(
-            f"{name:17} {defective.sum():6}  {recalls[-1][0]:10.3f} {recalls[-1][1]:10.3f} {recalls[-1][2]:7.3f}"
-        )
-    print(f"{'mean':17}         {'%10.3f %10.3f %7.3f' % tuple(np.mean(recalls, axis=0))}")
+        print(f"{name:17} {defective.sum():6}  {_align(recalls[-1])}")
+    print(f"{'mean':17}         {_align(np.mean(recalls, axis=0))}")
+
+
+def _align(recalls: Sequence[float]) -> str:
+    classifier, one_class, either = recalls
+    return f"{classifier:10.3f} {one_class:10.3f} {either:7.3f}"
 
 
 def _read_good_val(run: Path) -> list[Any]:

@@ -108,7 +108,7 @@ class FitConfig(_Settings):
     stages: tuple[StageConfig, ...] = Field(
         default=(
             StageConfig(depth_blocks=0, epochs=1, learning_rate=1e-3),
-            StageConfig(epochs=18),
+            StageConfig(epochs=16),
         ),
         min_length=1,
     )
@@ -118,7 +118,7 @@ class FitConfig(_Settings):
     weight_decay: float = Field(default=1e-4, ge=0, le=1)
     clip_norm: float | None = Field(default=1.0, gt=0, description="largest norm of a gradient; null: any")
     ema: float | None = Field(
-        default=None, gt=0, lt=1, description="momentum of the moving average of weights; null: no average"
+        default=0.98, gt=0, lt=1, description="momentum of the moving average of weights; null: no average"
     )
     batch_size: int = Field(default=32, ge=1, le=1024)
     seed: int = Field(default=0, ge=0, lt=2**31)

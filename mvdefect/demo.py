@@ -27,6 +27,8 @@ def make_demo_config(data: Path) -> FitConfig:
         stages=(StageConfig(depth_blocks=4, epochs=45, learning_rate=2e-3),),
         patience=15,
         batch_size=8,
+        views=0,
+        ema=None,
     )
 
 

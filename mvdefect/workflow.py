@@ -29,8 +29,8 @@ from mvdefect.evaluation.evaluate import DEFECTIVE, evaluate_predictions, evalua
 from mvdefect.evaluation.thresholds import OperatingPoint, choose_max_novelty, choose_threshold
 from mvdefect.models.backbones import BackboneSpec, find_backbone
 from mvdefect.models.classifier import build_classifier
-from mvdefect.models.heads import choose_head
 from mvdefect.models.features import build_features, share_features
+from mvdefect.models.heads import choose_head
 from mvdefect.models.normality import Normality, fit_normality, save_normality
 from mvdefect.models.weights import find_weights
 from mvdefect.progress import logger

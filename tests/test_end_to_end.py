@@ -18,9 +18,12 @@ from mvdefect.data.layouts import read_records
 from mvdefect.data.pipeline import Source
 from mvdefect.data.prepare import prepare_images
 from mvdefect.data.splits import PARTS, read_split_plan
+from mvdefect.models.backbones import find_backbone
 from mvdefect.models.classifier import load_classifier
+from mvdefect.models.normality import load_normality
 from mvdefect.runs import RunFolder, read_predictions
-from mvdefect.training.predictions import predict_logits
+from mvdefect.training.predictions import iterate_features, predict_logits
+from mvdefect.training.stages import plan_stages
 from mvdefect.workflow import fit_inspector
 
 
@@ -29,16 +32,19 @@ def test_a_run_directory_is_complete(finished_run: Path) -> None:
     assert names == {
         "config.yaml",
         "environment.json",
+        "features.keras",
         "figures",
         "history.csv",
         "log.txt",
         "metrics.json",
         "model.keras",
+        "normality.npz",
         "operating_point.json",
         "predictions.csv",
         "report.html",
         "split_plan.csv",
         "split_plan.json",
+        "tensorboard",
     }
     assert json.loads((finished_run / "environment.json").read_text())["packages"]["tensorflow"]
     assert "split plan" in (finished_run / "log.txt").read_text()
@@ -64,6 +70,30 @@ def test_verdicts_are_those_of_the_operating_point(finished_run: Path) -> None:
         assert row.novelty >= 0
 
 
+def test_the_saved_features_make_the_novelty_of_the_run(finished_run: Path, tiny_config: FitConfig) -> None:
+    features = load_classifier(finished_run / "features.keras")
+    normality = load_normality(finished_run / "normality.npz")
+    store = prepare_images(read_records(Path(tiny_config.data)), 64, "letterbox")
+    test = Source(store, read_split_plan(finished_run / "split_plan.csv"), "test")
+    batches = iterate_features(features, test, 5)
+    found = np.concatenate([normality.score_images(batch) for _, batch in batches])
+    recorded = {row.id: row.novelty for row in read_predictions(RunFolder(finished_run))}
+    assert np.allclose(found, [recorded[row.id] for row in test.rows], rtol=1e-3)
+
+
+def test_either_verdict_takes_novelty_in(tiny_config: FitConfig, tmp_path: Path) -> None:
+    config = tiny_config.model_copy(update={"verdict": "either", "stages": tiny_config.stages[:1]})
+    folder = fit_inspector(config, tmp_path / "run")
+    point = json.loads(folder.operating_point.read_text())
+    rows = read_predictions(folder)
+    for row in rows:
+        is_defective = row.logit >= point["logit"] or row.novelty >= point["novelty"]
+        assert row.verdict == ("defective" if is_defective else "good")
+    good = [row for row in rows if row.split == "val" and not row.label]
+    assert sum(row.novelty >= point["novelty"] for row in good) <= 0.02 * len(good)
+    assert any(row.verdict == "defective" and row.logit < point["logit"] for row in rows)
+
+
 def test_two_fits_with_one_seed_agree(finished_run: Path, tiny_config: FitConfig, tmp_path: Path) -> None:
     again = fit_inspector(tiny_config, tmp_path / "again")
     assert again.split_plan.read_text() == (finished_run / "split_plan.csv").read_text()
@@ -72,7 +102,11 @@ def test_two_fits_with_one_seed_agree(finished_run: Path, tiny_config: FitConfig
 
 
 def test_the_configuration_of_a_run_repeats_it(finished_run: Path, tiny_config: FitConfig) -> None:
-    assert load_config(finished_run / "config.yaml", {}) == tiny_config
+    config = load_config(finished_run / "config.yaml", {})
+    assert config.model_copy(update={"stages": ()}) == tiny_config.model_copy(update={"stages": ()})
+    spec = find_backbone(tiny_config.backbone)
+    assert plan_stages(config, spec) == plan_stages(tiny_config, spec)
+    assert all(stage.head_learning_rate for stage in config.stages)  # whatever was left open is named
 
 
 def test_overwriting_replaces_a_run(tiny_config: FitConfig, tmp_path: Path) -> None:
@@ -126,7 +160,7 @@ def test_real_tiles_from_real_weights(magnetic_tile: Path, mobilenet_weights: Pa
         backbone="mobilenetv2",
         weights=str(mobilenet_weights),
         image_size_px=96,
-        stages=({"depth_blocks": 4, "epochs": 3, "learning_rate": 3e-4},),  # type: ignore[arg-type]
+        stages=({"depth_blocks": 4, "epochs": 4, "learning_rate": 5e-4},),  # type: ignore[arg-type]
     )
     folder = fit_inspector(config, tmp_path / "run")
     metrics = json.loads(folder.metrics.read_text())

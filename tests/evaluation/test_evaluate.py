@@ -16,7 +16,7 @@ from mvdefect.evaluation.evaluate import evaluate_predictions, evaluate_run, eva
 from mvdefect.evaluation.thresholds import OperatingPoint
 from mvdefect.runs import PredictionRow, RunFolder, read_predictions
 
-POINT = OperatingPoint(0.0, 0.5, "f1", "val", 1.0)
+POINT = OperatingPoint(0.0, 0.5, "f1", "val", 1.0, novelty=0.5)
 OUTCOMES = (("good", -2.0), ("good", 1.0), ("crack", 2.0), ("crack", -1.0), ("dent", 3.0))
 
 
@@ -35,9 +35,9 @@ def make_rows() -> tuple[list[PredictionRow], SplitPlan]:
             logit=logit,
             probability=0.5,
             verdict="defective" if logit >= 0 else "good",
-            novelty=0.0,
+            novelty=float(kind == "crack"),
         )
-        for row, (_, logit) in zip(plan_rows, OUTCOMES, strict=True)
+        for row, (kind, logit) in zip(plan_rows, OUTCOMES, strict=True)
     ]
     return rows, SplitPlan("closed-set", 0, tuple(plan_rows))
 
@@ -59,6 +59,17 @@ def test_counts_and_recall_by_type_worked_out_by_hand() -> None:
     assert evaluation.figures["majority_rate"].value == pytest.approx(3 / 5)
     assert evaluation.figures["roc_auc"].value == pytest.approx(5 / 6)
     assert (evaluation.images, evaluation.groups, evaluation.defective) == (5, 5, 3)
+
+
+def test_what_each_verdict_catches_worked_out_by_hand() -> None:
+    rows, plan = make_rows()
+    found = {entry.verdict: entry for entry in evaluate_predictions(rows, plan, POINT).by_verdict}
+    recalls = {name: entry.recall.value for name, entry in found.items()}
+    assert recalls == pytest.approx({"classifier": 2 / 3, "novelty": 2 / 3, "either": 1.0})
+    alarms = {name: entry.false_alarm_rate.value for name, entry in found.items()}
+    assert alarms == pytest.approx({"classifier": 0.5, "novelty": 0.0, "either": 0.5})
+    for entry in found.values():
+        assert entry.false_alarm_rate.low <= entry.false_alarm_rate.value <= entry.false_alarm_rate.high
 
 
 def test_predictions_of_other_images_are_refused() -> None:

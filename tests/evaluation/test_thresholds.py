@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.special import expit
 from sklearn.metrics import f1_score
 
-from mvdefect.evaluation.thresholds import choose_max_f1
+from mvdefect.evaluation.thresholds import OperatingPoint, choose_max_f1, choose_max_novelty
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(-8, 8)), min_size=2, max_size=40))
@@ -40,3 +40,19 @@ def test_among_equals_the_lowest_wins() -> None:
     f1 = {cut: f1_score(labels, logits >= cut) for cut in logits}
     assert choose_max_f1(labels, logits, "val").logit == pytest.approx(1.5)
     assert f1[2.0] == max(f1.values())
+
+
+def test_at_most_the_allowed_share_of_good_images_is_novel() -> None:
+    novelty = np.arange(100.0)
+    threshold = choose_max_novelty(novelty, 0.05)
+    assert (novelty >= threshold).sum() == 5
+    assert threshold not in novelty
+    assert (np.full(10, 3.0) >= choose_max_novelty(np.full(10, 3.0))).sum() == 0
+
+
+def test_each_verdict_by_hand() -> None:
+    point = OperatingPoint(0.0, 0.5, "f1", "val", 1.0, novelty=2.0, verdict="either")
+    logits, novelty = np.array([-1.0, 1.0, -1.0, 1.0]), np.array([0.0, 0.0, 3.0, 2.0])
+    assert point.find_defective(logits, novelty).tolist() == [False, True, True, True]
+    assert point.find_defective(logits, novelty, "classifier").tolist() == [False, True, False, True]
+    assert point.find_defective(logits, novelty, "novelty").tolist() == [False, False, True, True]

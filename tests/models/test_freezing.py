@@ -67,3 +67,21 @@ def test_a_depth_that_does_not_exist(depth: int) -> None:
     model = build_classifier(spec, SIZE_PX, HeadSettings(dropout=0.0), 2, None)
     with pytest.raises(ConfigError, match=rf"from 0 \(head only\) to 4 .* Received: depth_blocks={depth}"):
         unfreeze(model, spec, depth)
+
+
+def test_batch_normalisation_adapts_where_it_may_and_only_in_blocks_that_learn() -> None:
+    spec = BACKBONES["mobilenetv2"]
+    keras.utils.set_random_seed(0)
+    model = build_classifier(spec, SIZE_PX, HeadSettings(dropout=0.0), 2, None)
+    unfreeze(model, spec, 2, "adapt")
+    layers = model.get_layer(BACKBONE).layers
+    names = [layer.name for layer in layers]
+    boundary = names.index(spec.boundaries[-3])
+    before = {layer.name: [w.copy() for w in layer.get_weights()] for layer in layers}
+    model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
+    pixels = np.random.default_rng(0).integers(0, 256, (4, SIZE_PX, SIZE_PX, 3)).astype(np.uint8)
+    model.fit(pixels, np.array([[0.0], [1.0], [0.0], [1.0]]), batch_size=2, verbose=0)
+    for index, layer in enumerate(layers):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            moved = not np.array_equal(layer.get_weights()[2], before[layer.name][2])
+            assert moved == (index > boundary), layer.name
