@@ -21,6 +21,8 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/input.py
 	$(BIN)/python benchmarks/duplicates.py
 	$(BIN)/python benchmarks/audit.py
+	$(BIN)/python benchmarks/train_step.py
+	$(BIN)/python benchmarks/fit.py --data "$${MVDEFECT_SHARED:-../shared}/data/magnetic_tile"
 
 clean:
 	rm -rf $(VENV) mvdefect-demo .mypy_cache .pytest_cache .ruff_cache build *.egg-info
