@@ -46,6 +46,12 @@ def draw(data: Path, protocol: str, seed: int, out: Path) -> dict[str, Path]:
     return {path.stem: path for path in save_plans(plans, out)}
 
 
+def choose_plans(args: argparse.Namespace, protocol: str) -> dict[str, Path]:
+    """Draw all plans of a protocol and keep the first of them, where not all are asked for."""
+    plans = draw(args.data, protocol, args.seed, args.out)
+    return dict(list(plans.items())[: args.first])
+
+
 def fit_all(args: argparse.Namespace, plans: dict[str, Path]) -> dict[str, Path]:
     """Fit an inspector for each plan whose run is missing."""
     from mvdefect.config import load_config
@@ -140,9 +146,9 @@ def run_kfold(args: argparse.Namespace) -> None:
     from mvdefect.evaluation.evaluate import evaluate_run
 
     started = time.perf_counter()
-    runs = fit_all(args, draw(args.data, "kfold", args.seed, args.out))
+    runs = fit_all(args, choose_plans(args, "kfold"))
     minutes = (time.perf_counter() - started) / 60
-    print(f"five folds: {minutes:.1f} minutes (what was finished before not counted)")
+    print(f"{len(runs)} folds: {minutes:.1f} minutes (what was finished before not counted)")
     figures = []
     for name, run in runs.items():
         found = evaluate_run(run)
@@ -170,7 +176,7 @@ def run_kfold(args: argparse.Namespace) -> None:
 
 def run_unseen(args: argparse.Namespace) -> None:
     """Hold each defect type out and print what catches it."""
-    runs = fit_all(args, draw(args.data, "unseen-type", args.seed, args.out))
+    runs = fit_all(args, choose_plans(args, "unseen-type"))
     print("held out          images  classifier  one-class  either   (recall at 5% false alarms)")
     recalls = []
     for name, run in runs.items():
@@ -219,6 +225,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=Path("configs/mobilenetv2.yaml"))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, metavar="N", help="only the first N plans")
     parser.add_argument("--against", type=Path, help="what `--out` of an earlier run was")
     args = parser.parse_args()
     load_tensorflow()
