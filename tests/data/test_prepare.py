@@ -155,7 +155,8 @@ def test_a_killed_preparation_goes_on_where_it_stopped(records: tuple[Record, ..
     with pytest.raises(DatasetInfoFileError):
         tfds.builder_from_directory(killed)
     assert any(file.name.startswith(".") and ".tfrecord-" in file.name for file in killed.iterdir())
-    before = {file.name: file.stat().st_mtime_ns for file in killed.glob("prepared_images*")}
+    done = [note.with_suffix("") for note in killed.glob("prepared_images*.json")]  # a shard, then its note
+    before = {file.name: file.stat().st_mtime_ns for file in done}
     assert first.path.name in before
     assert f"{first.path.name[:-14]}00002-of-00003" not in before
 

@@ -97,9 +97,11 @@ def test_a_run_is_measured_from_its_own_files(finished_run: Path) -> None:
 
 
 def test_the_threshold_is_that_of_the_validation_part_alone(finished_run: Path) -> None:
-    from mvdefect.evaluation.thresholds import choose_max_f1
+    from mvdefect.evaluation.thresholds import choose_max_f1, choose_max_novelty
 
     rows = [row for row in read_predictions(RunFolder(finished_run)) if row.split == "val"]
     labels = np.array([row.label == 1 for row in rows])
     again = choose_max_f1(labels, np.array([row.logit for row in rows]), "val")
+    novelty = np.array([row.novelty for row in rows])
+    again = replace(again, novelty=choose_max_novelty(novelty[~labels]))
     assert evaluate_run(finished_run).operating_point == again

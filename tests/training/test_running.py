@@ -133,11 +133,13 @@ def test_killed_at_any_step_and_gone_on_with_it_ends_as_uninterrupted(
     assert np.allclose(read_logits(run), read_logits(expected), atol=1e-4)
 
 
-def test_two_devices_share_a_batch(data: Path, whole: tuple[Path, dict[str, object]], tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    fit(run, describe(data, devices=2))
-    assert np.allclose(read_losses(run), read_losses(whole[0]), atol=0.02)
-    assert np.allclose(read_logits(run), read_logits(whole[0]), atol=0.1)
+def test_two_devices_share_a_batch(data: Path, tmp_path: Path) -> None:
+    """Without clipping, which each device does for its own gradient, they do as one device does."""
+    for devices in (1, 2):
+        fit(tmp_path / f"run-{devices}", describe(data, devices=devices, clip_norm=None))
+    one, two = tmp_path / "run-1", tmp_path / "run-2"
+    assert np.allclose(read_losses(two), read_losses(one), atol=1e-3)
+    assert np.allclose(read_logits(two), read_logits(one), atol=5e-3)
 
 
 def test_half_precision_learns_much_the_same(
