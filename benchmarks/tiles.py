@@ -180,7 +180,7 @@ def run_unseen(args: argparse.Namespace) -> None:
     print("held out          images  classifier  one-class  either   (recall at 5% false alarms)")
     recalls = []
     for name, run in runs.items():
-        rows, val = read_tested({name: run}), _read_good_val(run)
+        rows, val = _read_unseen(run), _read_good_val(run)
         scores = {
             "classifier": _rank([row.logit for row in rows], [row.logit for row in val]),
             "one-class": _rank([row.novelty for row in rows], [row.novelty for row in val]),
@@ -195,6 +195,15 @@ def run_unseen(args: argparse.Namespace) -> None:
 def _align(recalls: Sequence[float]) -> str:
     classifier, one_class, either = recalls
     return f"{classifier:10.3f} {one_class:10.3f} {either:7.3f}"
+
+
+def _read_unseen(run: Path) -> list[Any]:
+    """Return the test predictions of good photographs and of types that were in no other part."""
+    from mvdefect.runs import RunFolder, read_predictions
+
+    rows = read_predictions(RunFolder(run))
+    seen = {row.defect_type for row in rows if row.split != "test" and row.label}
+    return [row for row in rows if row.split == "test" and row.defect_type not in seen]
 
 
 def _read_good_val(run: Path) -> list[Any]:
