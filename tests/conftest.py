@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before TensorFlow is imported: one thread a worker, or the workers fight for the cores.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -17,6 +18,9 @@ import pytest
 
 from mvdefect.config import FitConfig, StageConfig
 from mvdefect.data.images import Pixels
+
+if TYPE_CHECKING:
+    from mvdefect.data.pipeline import Source
 
 SHARED = Path(os.environ.get("MVDEFECT_SHARED", Path(__file__).parents[2] / "shared"))
 
@@ -35,6 +39,23 @@ def parts_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from mvdefect.data.synthetic.write import write_parts
 
     return write_parts(tmp_path_factory.mktemp("data") / "parts", good=20, defective_per_type=5, size_px=64)
+
+
+@pytest.fixture(scope="session")
+def sources(parts_root: Path) -> dict[str, Source]:
+    """The parts of a closed-set plan of the drawn products, prepared at 64 pixels."""
+    from mvdefect.data.groups import group_records
+    from mvdefect.data.layouts import read_records
+    from mvdefect.data.pipeline import Source
+    from mvdefect.data.prepare import prepare_images
+    from mvdefect.data.protocols import assign_closed_set
+    from mvdefect.data.scan import scan_images
+    from mvdefect.data.splits import PARTS
+
+    scan = scan_images(read_records(parts_root))
+    plan = assign_closed_set(scan, group_records(scan), 0)
+    store = prepare_images(scan.records, 64, "letterbox")
+    return {part: Source(store, plan, part) for part in PARTS}
 
 
 @pytest.fixture(scope="session")

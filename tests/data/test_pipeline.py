@@ -10,9 +10,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from mvdefect.config import AugmentConfig
-from mvdefect.data.groups import group_records
 from mvdefect.data.images import decode_image, resize_image
-from mvdefect.data.layouts import read_records
 from mvdefect.data.pipeline import (
     Source,
     Views,
@@ -21,19 +19,7 @@ from mvdefect.data.pipeline import (
     read_masks,
     read_pictures,
 )
-from mvdefect.data.prepare import prepare_images
-from mvdefect.data.protocols import assign_closed_set
-from mvdefect.data.scan import scan_images
-from mvdefect.data.splits import PARTS
 from mvdefect.errors import ImageError
-
-
-@pytest.fixture(scope="module")
-def sources(parts_root: Path) -> dict[str, Source]:
-    scan = scan_images(read_records(parts_root))
-    plan = assign_closed_set(scan, group_records(scan), 0)
-    store = prepare_images(scan.records, 64, "letterbox")
-    return {part: Source(store, plan, part) for part in PARTS}
 
 
 def test_inference_follows_the_order_of_the_plan(sources: dict[str, Source], parts_root: Path) -> None:

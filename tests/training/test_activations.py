@@ -13,12 +13,7 @@ import pytest
 
 from mvdefect.config import AugmentConfig
 from mvdefect.data.epochs import list_views
-from mvdefect.data.groups import group_records
-from mvdefect.data.layouts import read_records
 from mvdefect.data.pipeline import Source, Views, make_inference_batches, make_view_batches
-from mvdefect.data.prepare import prepare_images
-from mvdefect.data.protocols import assign_closed_set
-from mvdefect.data.scan import scan_images
 from mvdefect.models.backbones import BACKBONES
 from mvdefect.models.classifier import HEAD, build_classifier
 from mvdefect.models.cut import CutClassifier, cut_classifier
@@ -31,10 +26,8 @@ VIEWS = ViewSettings(4, 0, AugmentConfig())
 
 
 @pytest.fixture(scope="module")
-def source(parts_root: Path) -> Source:
-    scan = scan_images(read_records(parts_root))
-    plan = assign_closed_set(scan, group_records(scan), 0)
-    return Source(prepare_images(scan.records, 64, "letterbox"), plan, "train")
+def source(sources: dict[str, Source]) -> Source:
+    return sources["train"]
 
 
 def build(seed: int = 0, depth_blocks: int = 1) -> CutClassifier:

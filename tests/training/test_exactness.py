@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
 
 from mvdefect.backend import seed_everything
 from mvdefect.config import FitConfig, StageConfig
-from mvdefect.data.groups import group_records
-from mvdefect.data.layouts import read_records
 from mvdefect.data.pipeline import Source
-from mvdefect.data.prepare import prepare_images
-from mvdefect.data.protocols import assign_closed_set
-from mvdefect.data.scan import scan_images
-from mvdefect.data.splits import PARTS
 from mvdefect.models.backbones import find_backbone
 from mvdefect.models.classifier import build_classifier
 from mvdefect.models.freezing import unfreeze
@@ -39,14 +31,6 @@ CASES = [
     ("densenet121", 0, {"head": "patch"}),
     ("densenet121", 1, {}),
 ]
-
-
-@pytest.fixture(scope="module")
-def sources(parts_root: Path) -> dict[str, Source]:
-    scan = scan_images(read_records(parts_root))
-    plan = assign_closed_set(scan, group_records(scan), 0)
-    store = prepare_images(scan.records, 64, "letterbox")
-    return {part: Source(store, plan, part) for part in PARTS}
 
 
 def train(

@@ -9,13 +9,7 @@ import pytest
 
 from mvdefect.backend import seed_everything
 from mvdefect.config import FitConfig, StageConfig
-from mvdefect.data.groups import group_records
-from mvdefect.data.layouts import read_records
 from mvdefect.data.pipeline import Source
-from mvdefect.data.prepare import prepare_images
-from mvdefect.data.protocols import assign_closed_set
-from mvdefect.data.scan import scan_images
-from mvdefect.data.splits import PARTS
 from mvdefect.errors import ConfigError
 from mvdefect.models.backbones import find_backbone
 from mvdefect.models.classifier import build_classifier
@@ -27,16 +21,6 @@ from mvdefect.training.fit import DivergedError, TrainingJob, train_classifier
 from mvdefect.training.learners import Learner
 from mvdefect.training.predictions import predict_logits
 from mvdefect.training.stages import Stage, plan_stages
-
-
-@pytest.fixture(scope="module")
-def sources(parts_root: Path) -> dict[str, Source]:
-    scan = scan_images(read_records(parts_root))
-    plan, store = (
-        assign_closed_set(scan, group_records(scan), 0),
-        prepare_images(scan.records, 64, "letterbox"),
-    )
-    return {part: Source(store, plan, part) for part in PARTS}
 
 
 def make_job(sources: dict[str, Source], config: FitConfig, path: Path) -> TrainingJob:
