@@ -11,7 +11,8 @@ quarter of defects by mask area; and how well the maps of a patch head, which sa
 With `--against` it compares with runs made before, by a paired bootstrap over groups.
 
 `unseen`: each defect type is held out in turn. Prints the recall on that type at 5% false alarms for the
-classifier, the one-class score and either.
+classifier, the one-class score, both weighed together, and either: where a fifth of the false alarms is the
+classifier's, and the rest the one-class score's.
 
 Folds that are finished are not run again.
 """
@@ -29,6 +30,8 @@ import numpy as np
 from mvdefect.backend import load_tensorflow
 
 FALSE_ALARM_RATE = 0.05
+NOVELTY_ODDS = 4  # its share of the false alarms of `either`, to one of the classifier
+TAIL_SHARE = 0.25
 STRIDE = 4  # of the pixels that are compared
 
 
@@ -177,24 +180,23 @@ def run_kfold(args: argparse.Namespace) -> None:
 def run_unseen(args: argparse.Namespace) -> None:
     """Hold each defect type out and print what catches it."""
     runs = fit_all(args, choose_plans(args, "unseen-type"))
-    print("held out          images  classifier  one-class  either   (recall at 5% false alarms)")
+    print("held out          images  classifier  one-class  combined  either   (recall at 5% false alarms)")
     recalls = []
     for name, run in runs.items():
-        rows, val = _read_unseen(run), _read_good_val(run)
-        scores = {
-            "classifier": _rank([row.logit for row in rows], [row.logit for row in val]),
-            "one-class": _rank([row.novelty for row in rows], [row.novelty for row in val]),
-        }
-        scores["either"] = np.maximum(*scores.values())
+        rows, good = _read_unseen(run), _read_good_val(run)
+        by_logit = _find_surprise([row.logit for row in rows], [row.logit for row in good])
+        by_novelty = _find_surprise([row.novelty for row in rows], [row.novelty for row in good])
+        either = np.maximum(by_logit - np.log(NOVELTY_ODDS), by_novelty)
+        scores = [by_logit, by_novelty, np.array([row.score for row in rows]), either]
         defective = np.array([row.label == 1 for row in rows])
-        recalls.append([_find_recall(score, defective) for score in scores.values()])
+        recalls.append([_find_recall(score, defective) for score in scores])
         print(f"{name:17} {defective.sum():6}  {_align(recalls[-1])}")
     print(f"{'mean':17}         {_align(np.mean(recalls, axis=0))}")
 
 
 def _align(recalls: Sequence[float]) -> str:
-    classifier, one_class, either = recalls
-    return f"{classifier:10.3f} {one_class:10.3f} {either:7.3f}"
+    classifier, one_class, combined, either = recalls
+    return f"{classifier:10.3f} {one_class:10.3f} {combined:9.3f} {either:7.3f}"
 
 
 def _read_unseen(run: Path) -> list[Any]:
@@ -212,11 +214,16 @@ def _read_good_val(run: Path) -> list[Any]:
     return [row for row in read_predictions(RunFolder(run)) if row.split == "val" and not row.label]
 
 
-def _rank(values: list[float], good: list[float]) -> np.ndarray:
-    """Put scores of different kinds on one scale: robust deviations from good validation images."""
-    middle = np.median(good)
-    upper = np.quantile(good, 0.95) - middle
-    return (np.array(values) - middle) / max(upper, 1e-12)
+def _find_surprise(values: list[float], good: list[float]) -> np.ndarray:
+    """Put scores of different kinds on one scale: minus the log of the share of good images beyond them.
+
+    Beyond the upper quarter of the good images that share falls exponentially, at the rate seen there.
+    """
+    found, known = np.array(values), np.sort(good)
+    start = np.quantile(known, 1 - TAIL_SHARE)
+    rate = 1 / (known[known > start] - start).mean()
+    shares = np.interp(found, known, 1 - (np.arange(len(known)) + 0.5) / len(known))
+    return np.where(found > start, -np.log(TAIL_SHARE) + (found - start) * rate, -np.log(shares))
 
 
 def _find_recall(scores: np.ndarray, defective: np.ndarray) -> float:

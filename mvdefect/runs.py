@@ -40,7 +40,10 @@ class EpochRow:
 class PredictionRow:
     """One image and what the inspector says of it, as a row of `predictions.csv`.
 
-    `novelty` is the distance from good training images; see `mvdefect.models.normality`.
+    `logit` is the classifier's own, `novelty` the distance from good training images (NaN where nothing
+    measures it; see `mvdefect.models.normality`). `score` is what the verdict is reached on, and
+    `probability` its sigmoid. `verdict` is good, defective or review. `defect_share` is the share of the
+    image that is defective: 0 for a good one, NaN where no mask tells.
     """
 
     id: str
@@ -50,9 +53,11 @@ class PredictionRow:
     defect_type: str
     group: int
     logit: float
+    novelty: float
+    score: float
     probability: float
     verdict: str
-    novelty: float
+    defect_share: float
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,11 @@ class RunFolder:
         return self.path / "operating_point.json"
 
     @property
+    def latency(self) -> Path:
+        """How long an image takes."""
+        return self.path / "latency.json"
+
+    @property
     def environment(self) -> Path:
         """Versions, machine and command."""
         return self.path / "environment.json"
@@ -139,7 +149,7 @@ class RunFolder:
     @property
     def is_finished(self) -> bool:
         """Whether this is a whole run."""
-        return self.model.is_file() and self.metrics.is_file() and not self.checkpoint.exists()
+        return self.metrics.is_file() and not self.checkpoint.exists()
 
 
 def check_run_is_free(path: Path, overwrite: bool) -> None:

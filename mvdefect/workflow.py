@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 
 from mvdefect.backend import seed_everything, set_precision, share_batches
 from mvdefect.config import FitConfig, StageConfig
@@ -19,33 +18,31 @@ from mvdefect.data.layouts import check_layout
 from mvdefect.data.pipeline import Source
 from mvdefect.data.prepare import PreparedStore, prepare_images
 from mvdefect.data.protocols import assign_closed_set, assign_given
-from mvdefect.data.records import GOOD
 from mvdefect.data.scan import Scan, scan_images
 from mvdefect.data.sources import is_manifest, open_source, resolve_source
 from mvdefect.data.splits import PARTS, SplitPlan, check_plan, read_split_plan, write_split_plan
 from mvdefect.environment import describe_environment
-from mvdefect.errors import ConfigError, SplitError
-from mvdefect.evaluation.evaluate import DEFECTIVE, evaluate_predictions, evaluation_to_json
-from mvdefect.evaluation.thresholds import OperatingPoint, choose_max_novelty, choose_threshold
+from mvdefect.errors import ConfigError, ContractError, SplitError
+from mvdefect.evaluation.contracts import parse_contract
 from mvdefect.models.backbones import BackboneSpec, find_backbone
 from mvdefect.models.classifier import build_classifier
 from mvdefect.models.features import build_features, share_features
 from mvdefect.models.heads import choose_head
 from mvdefect.models.normality import Normality, fit_normality, save_normality
 from mvdefect.models.weights import find_weights
+from mvdefect.outcome import Scores, write_outcome
 from mvdefect.progress import logger
 from mvdefect.report.html import write_report
 from mvdefect.runs import (
-    PredictionRow,
     RunFolder,
     check_run_is_free,
     finish_run,
     start_run,
     write_json,
-    write_rows,
 )
 from mvdefect.training.fit import TrainingJob, train_classifier
-from mvdefect.training.predictions import iterate_features, predict_logits
+from mvdefect.training.latency import measure_latency
+from mvdefect.training.predictions import compile_features, iterate_features, predict_logits
 from mvdefect.training.stages import plan_stages
 
 NOVELTY_BATCH_SIZE = 32
@@ -66,6 +63,7 @@ def fit_inspector(config: FitConfig, run: Path, overwrite: bool = False) -> RunF
     """
     if config.data is None:
         raise ConfigError("data is needed: --data FOLDER, or `data: FOLDER` in the configuration")
+    parse_contract(config.threshold)
     source, planned = config.data, read_plan_for_fit(config.split) if config.split else None
     spec = find_backbone(config.backbone)
     weights = find_weights(spec, config.weights)
@@ -92,10 +90,13 @@ def fit_inspector(config: FitConfig, run: Path, overwrite: bool = False) -> RunF
             model = train_classifier(model, TrainingJob(spec, stages, config, train, val, folder))
             model.save(folder.model)
             features = _find_features(model, spec, weights)
-            _measure(model, features, config, plan, store, folder)
+            unmet = _measure(model, features, config, plan, store, folder, scan.defect_shares)
             write_json(folder.environment, describe_environment())
             write_report(folder, store)
-    return finish_run(folder, run)
+    finished = finish_run(folder, run)
+    if unmet is not None:
+        raise ContractError(f"{unmet}. The run {run} is whole, with the threshold by f1 instead")
+    return finished
 
 
 def _find_features(model: Any, spec: BackboneSpec, weights: Path | None) -> Any:
@@ -150,64 +151,50 @@ def _log_plan(plan: SplitPlan) -> None:
 
 
 def _measure(
-    model: Any, features: Any, config: FitConfig, plan: SplitPlan, store: PreparedStore, folder: RunFolder
-) -> None:
-    """Learn what good images look like, choose thresholds on validation, and evaluate on test."""
+    model: Any,
+    features: Any,
+    config: FitConfig,
+    plan: SplitPlan,
+    store: PreparedStore,
+    folder: RunFolder,
+    defect_shares: Mapping[str, float],
+) -> ContractError | None:
+    """Learn what good images look like, choose the operating point on validation, and evaluate on test.
+
+    Returns:
+        What is wrong with the contract, if it cannot be met; the run then has the threshold by F1.
+    """
     sources = {part: Source(store, plan, part) for part in PARTS}
-    normality = fit_normality(
-        config.one_class, _iterate_good(features, sources["train"], config), config.seed
-    )
+    run = compile_features(features)
+    normality = fit_normality(config.one_class, _iterate_good(run, sources["train"], config), config.seed)
     save_normality(normality, folder.normality)
     features.save(folder.features)
-    outputs = {
-        part: (predict_logits(model, source, config.batch_size), _score_novelty(features, normality, source))
+    scores = {
+        part: Scores(
+            predict_logits(model, source, config.batch_size).astype(np.float64),
+            _score_novelty(run, normality, source),
+        )
         for part, source in sources.items()
     }
-    point = _choose_point(config, sources["val"].labels == 1, *outputs["val"])
-    rows = [row for part in PARTS for row in _make_rows(sources[part], *outputs[part], point)]
-    rows.sort(key=lambda row: row.id)
-    write_rows(folder.predictions, rows)
-    write_json(folder.operating_point, asdict(point))
-    write_json(folder.metrics, evaluation_to_json(evaluate_predictions(rows, plan, point)))
+    write_json(folder.latency, measure_latency(model, features, normality))
+    try:
+        write_outcome(folder, config, plan, scores, defect_shares)
+    except ContractError as error:
+        fallback = config.model_copy(update={"threshold": "f1"})
+        write_outcome(folder, fallback, plan, scores, defect_shares)
+        return error
+    return None
 
 
-def _iterate_good(features: Any, train: Source, config: FitConfig) -> Iterator[np.ndarray]:
-    for labels, found in iterate_features(features, train, config.batch_size):
+def _iterate_good(run: Any, train: Source, config: FitConfig) -> Iterator[np.ndarray]:
+    for labels, found in iterate_features(run, train, config.batch_size):
         if (labels == 0).any():
             yield found[labels == 0]
 
 
-def _score_novelty(features: Any, normality: Normality, source: Source) -> np.ndarray:
-    batches = iterate_features(features, source, NOVELTY_BATCH_SIZE)
-    return np.concatenate([normality.score_images(found) for _, found in batches])
-
-
-def _choose_point(
-    config: FitConfig, labels: np.ndarray, logits: np.ndarray, novelty: np.ndarray
-) -> OperatingPoint:
-    point = choose_threshold(labels, logits.astype(np.float64), "val")
-    return replace(point, novelty=choose_max_novelty(novelty[~labels]), verdict=config.verdict)
-
-
-def _make_rows(
-    source: Source, logits: np.ndarray, novelty: np.ndarray, point: OperatingPoint
-) -> Sequence[PredictionRow]:
-    defective = point.find_defective(logits.astype(np.float64), novelty)
-    return [
-        PredictionRow(
-            id=row.id,
-            split=source.part,
-            label=row.label,
-            category=row.category,
-            defect_type=row.defect_type,
-            group=row.group,
-            logit=float(logit),
-            probability=float(expit(float(logit))),
-            verdict=DEFECTIVE if is_defective else GOOD,
-            novelty=float(distance),
-        )
-        for row, logit, distance, is_defective in zip(source.rows, logits, novelty, defective, strict=True)
-    ]
+def _score_novelty(run: Any, normality: Normality, source: Source) -> np.ndarray:
+    batches = iterate_features(run, source, NOVELTY_BATCH_SIZE)
+    return np.concatenate([normality.score_images(found) for _, found in batches]).astype(np.float64)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ ROWS = (
     {"cli"},
     {"demo"},
     {"workflow"},
-    {"report"},
+    {"outcome", "report"},
     {"audit"},
     {"training", "evaluation"},
     {"models", "data"},

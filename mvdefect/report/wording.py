@@ -15,13 +15,19 @@ FIGURE_NAMES = {
     "balanced_accuracy": "balanced accuracy",
     "precision": "precision",
     "recall": "recall",
+    "specificity": "specificity",
+    "false_alarm_rate": "false-alarm rate",
     "f1": "F1",
+    "mcc": "Matthews correlation",
     "majority_rate": "always naming the larger class (accuracy)",
+    "brier": "Brier score",
+    "ece": "calibration error",
 }
 VERDICT_NAMES = {
     "classifier": "the classifier calls it defective",
     "novelty": "it is unlike good images",
-    "either": "either of the two",
+    "combined": "both, weighed together, call it defective",
+    "either": "either of the first two",
 }
 COUNT_NAMES = {
     "true_positive": "defective, caught",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -19,17 +19,21 @@ def predict_logits(model: Any, source: Source, batch_size: int) -> NDArray[np.fl
     return np.asarray(logits, np.float32)[:, 0]
 
 
+def compile_features(features: Any) -> Callable[[Any], Any]:
+    """Return the function of a network of `mvdefect.models.features`, traced once for all parts."""
+    return tf.function(lambda pixels: features(pixels, training=False), reduce_retracing=True)
+
+
 def iterate_features(
-    features: Any, source: Source, batch_size: int
+    run: Callable[[Any], Any], source: Source, batch_size: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """Yield labels (b,) and features (b, height, width, channels) of a part, batch by batch.
 
     Args:
-        features: A network of `mvdefect.models.features`.
+        run: What `compile_features` returned.
         source: The part.
         batch_size: Images a batch.
     """
-    run = tf.function(lambda pixels: features(pixels, training=False), reduce_retracing=True)
     start = 0
     for pixels in make_inference_batches(source, batch_size):
         found = keras.ops.convert_to_numpy(run(pixels))

@@ -1,0 +1,161 @@
+"""What an inspector, or a baseline, came to: from scores to predictions, operating point and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy.special import expit
+
+from mvdefect.config import FitConfig
+from mvdefect.data.splits import PARTS, SplitPlan, read_split_plan
+from mvdefect.evaluation.evaluate import (
+    Evaluation,
+    evaluate_predictions,
+    evaluation_to_json,
+    judge_rows,
+)
+from mvdefect.evaluation.metrics import Floats
+from mvdefect.evaluation.operating_point import (
+    OperatingPoint,
+    choose_operating_point,
+    operating_point_to_json,
+)
+from mvdefect.runs import (
+    PredictionRow,
+    RunFolder,
+    open_run,
+    read_json,
+    read_predictions,
+    read_run_config,
+    write_json,
+    write_rows,
+)
+
+CHOSEN_ON = "val"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What was computed for the images of a part, in the order of the split plan.
+
+    Attributes:
+        logits: The classifier's, float64 (n,).
+        novelty: Distance from good images, float64 (n,), or None where nothing measures it.
+    """
+
+    logits: Floats
+    novelty: Floats | None = None
+
+
+def write_outcome(
+    folder: RunFolder,
+    config: FitConfig,
+    plan: SplitPlan,
+    scores: Mapping[str, Scores],
+    defect_share: Mapping[str, float],
+) -> Evaluation:
+    """Choose the operating point on validation, reach every verdict, and measure the test part.
+
+    Args:
+        folder: Where predictions, operating point and metrics go.
+        config: With the contract, the verdict, the prevalence and the review budget.
+        plan: Whose parts were scored.
+        scores: One for each of train, val and test.
+        defect_share: Share of defective pixels by id, where a mask tells.
+
+    Raises:
+        ContractError: The contract cannot be met; what was computed is in `predictions.csv` all the same,
+            with the threshold by F1.
+    """
+    rows = [row for part in PARTS for row in _make_rows(plan, part, scores[part], defect_share)]
+    return _conclude(folder, config, plan, tuple(sorted(rows, key=lambda row: row.id)))
+
+
+def change_operating_point(run: Path, config_changes: Mapping[str, object]) -> Evaluation:
+    """Choose another operating point for a finished run, from what it said of its validation part.
+
+    Args:
+        run: A finished run.
+        config_changes: Of `threshold`, `verdict`, `prevalence` and `review_budget`, those that change.
+
+    Raises:
+        ContractError: The contract cannot be met; the run stays as it was.
+        RunError: `run` is no finished run.
+    """
+    folder = open_run(run)
+    config = read_run_config(folder).model_copy(update=dict(config_changes))
+    plan, rows = read_split_plan(folder.split_plan), read_predictions(folder)
+    return _evaluate(folder, config, plan, rows)[2]
+
+
+def save_operating_point(run: Path, config_changes: Mapping[str, object]) -> Evaluation:
+    """Do as `change_operating_point` does, and let the run keep it."""
+    folder = open_run(run)
+    config = read_run_config(folder).model_copy(update=dict(config_changes))
+    plan, rows = read_split_plan(folder.split_plan), read_predictions(folder)
+    return _conclude(folder, config, plan, rows)
+
+
+def _conclude(
+    folder: RunFolder, config: FitConfig, plan: SplitPlan, rows: tuple[PredictionRow, ...]
+) -> Evaluation:
+    point, judged, evaluation = _evaluate(folder, config, plan, rows)
+    write_rows(folder.predictions, judged)
+    write_json(folder.operating_point, operating_point_to_json(point))
+    write_json(folder.metrics, evaluation_to_json(evaluation))
+    return evaluation
+
+
+def _evaluate(
+    folder: RunFolder, config: FitConfig, plan: SplitPlan, rows: tuple[PredictionRow, ...]
+) -> tuple[OperatingPoint, tuple[PredictionRow, ...], Evaluation]:
+    point = choose_operating_point(
+        judge_rows([row for row in rows if row.split == CHOSEN_ON]),
+        CHOSEN_ON,
+        config.threshold,
+        config.verdict,
+        config.prevalence,
+        config.review_budget,
+    )
+    judged = _judge(rows, point)
+    latency = read_json(folder.latency) if folder.latency.is_file() else None
+    evaluation = evaluate_predictions(judged, plan, point, prevalence=config.prevalence, latency=latency)
+    return point, judged, evaluation
+
+
+def _judge(rows: tuple[PredictionRow, ...], point: OperatingPoint) -> tuple[PredictionRow, ...]:
+    """Give each row its score, probability and verdict."""
+    found = judge_rows(rows)
+    scores = point.find_scores(found.logits, found.novelty)
+    verdicts = point.decide(found.logits, found.novelty)
+    return tuple(
+        replace(row, score=float(score), probability=float(expit(score)), verdict=str(verdict))
+        for row, score, verdict in zip(rows, scores, verdicts, strict=True)
+    )
+
+
+def _make_rows(
+    plan: SplitPlan, part: str, scores: Scores, defect_share: Mapping[str, float]
+) -> list[PredictionRow]:
+    planned = plan.select(part)
+    novelty = np.full(len(planned), np.nan) if scores.novelty is None else scores.novelty
+    return [
+        PredictionRow(
+            id=row.id,
+            split=part,
+            label=row.label,
+            category=row.category,
+            defect_type=row.defect_type,
+            group=row.group,
+            logit=float(logit),
+            novelty=float(distance),
+            score=float("nan"),
+            probability=float("nan"),
+            verdict="",
+            defect_share=defect_share.get(row.id, float("nan")) if row.label else 0.0,
+        )
+        for row, logit, distance in zip(planned, scores.logits, novelty, strict=True)
+    ]
