@@ -223,7 +223,8 @@ def _find_surprise(values: list[float], good: list[float]) -> np.ndarray:
     start = np.quantile(known, 1 - TAIL_SHARE)
     rate = 1 / (known[known > start] - start).mean()
     shares = np.interp(found, known, 1 - (np.arange(len(known)) + 0.5) / len(known))
-    return np.where(found > start, -np.log(TAIL_SHARE) + (found - start) * rate, -np.log(shares))
+    beyond = -np.log(TAIL_SHARE) + (found - start) * rate
+    return np.asarray(np.where(found > start, beyond, -np.log(shares)))
 
 
 def _find_recall(scores: np.ndarray, defective: np.ndarray) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import expit
 
-from mvdefect.config import FitConfig
+from mvdefect.config import FitConfig, dump_config, validate_config
 from mvdefect.data.splits import PARTS, SplitPlan, read_split_plan
 from mvdefect.evaluation.evaluate import (
     Evaluation,
@@ -23,6 +23,7 @@ from mvdefect.evaluation.operating_point import (
     choose_operating_point,
     operating_point_to_json,
 )
+from mvdefect.paths import write_text
 from mvdefect.runs import (
     PredictionRow,
     RunFolder,
@@ -67,46 +68,44 @@ def write_outcome(
         defect_share: Share of defective pixels by id, where a mask tells.
 
     Raises:
-        ContractError: The contract cannot be met; what was computed is in `predictions.csv` all the same,
-            with the threshold by F1.
+        ContractError: The contract cannot be met; nothing is written.
     """
     rows = [row for part in PARTS for row in _make_rows(plan, part, scores[part], defect_share)]
-    return _conclude(folder, config, plan, tuple(sorted(rows, key=lambda row: row.id)))
+    rows.sort(key=lambda row: row.id)
+    point, judged, evaluation = _evaluate(folder, config, plan, tuple(rows))
+    _write(folder, point, judged, evaluation)
+    return evaluation
 
 
-def change_operating_point(run: Path, config_changes: Mapping[str, object]) -> Evaluation:
+def change_operating_point(run: Path, changes: Mapping[str, object], save: bool = False) -> Evaluation:
     """Choose another operating point for a finished run, from what it said of its validation part.
 
     Args:
         run: A finished run.
-        config_changes: Of `threshold`, `verdict`, `prevalence` and `review_budget`, those that change.
+        changes: Of the settings `threshold`, `verdict`, `prevalence` and `review_budget`, those that change.
+        save: Whether the run keeps it.
 
     Raises:
+        ConfigError: A setting has a value that is not allowed.
         ContractError: The contract cannot be met; the run stays as it was.
         RunError: `run` is no finished run.
     """
     folder = open_run(run)
-    config = read_run_config(folder).model_copy(update=dict(config_changes))
+    config = validate_config({**read_run_config(folder).model_dump(mode="json"), **changes})
     plan, rows = read_split_plan(folder.split_plan), read_predictions(folder)
-    return _evaluate(folder, config, plan, rows)[2]
-
-
-def save_operating_point(run: Path, config_changes: Mapping[str, object]) -> Evaluation:
-    """Do as `change_operating_point` does, and let the run keep it."""
-    folder = open_run(run)
-    config = read_run_config(folder).model_copy(update=dict(config_changes))
-    plan, rows = read_split_plan(folder.split_plan), read_predictions(folder)
-    return _conclude(folder, config, plan, rows)
-
-
-def _conclude(
-    folder: RunFolder, config: FitConfig, plan: SplitPlan, rows: tuple[PredictionRow, ...]
-) -> Evaluation:
     point, judged, evaluation = _evaluate(folder, config, plan, rows)
-    write_rows(folder.predictions, judged)
+    if save:
+        _write(folder, point, judged, evaluation)
+        write_text(folder.config, dump_config(config))
+    return evaluation
+
+
+def _write(
+    folder: RunFolder, point: OperatingPoint, rows: tuple[PredictionRow, ...], evaluation: Evaluation
+) -> None:
+    write_rows(folder.predictions, rows)
     write_json(folder.operating_point, operating_point_to_json(point))
     write_json(folder.metrics, evaluation_to_json(evaluation))
-    return evaluation
 
 
 def _evaluate(

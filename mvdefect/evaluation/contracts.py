@@ -15,6 +15,7 @@ from mvdefect.errors import ConfigError, ContractError
 from mvdefect.evaluation.metrics import Bools, Floats
 
 CONFIDENCE = 0.9
+NO_PROMISE = "no promise for fresh images: to hold with 90% confidence there"
 FORMS = "f1, min-recall 0.99, max-fpr 0.01, cost 1:20 (a false alarm : a missed defect), or a probability"
 
 Kind = Literal["f1", "min-recall", "max-fpr", "cost", "fixed"]
@@ -161,20 +162,22 @@ def _choose_min_recall(recall: float, labels: Bools, scores: Floats, groups: NDA
     The promise counts a group as caught when all of it is: the k-th lowest of n independent scores has
     at most a share p of fresh ones below it with confidence Beta(k, n - k + 1).cdf(p) (Wilks, 1941).
     """
-    defective, allowed = scores[labels], 1 - recall
+    defective, good, allowed = scores[labels], scores[~labels], 1 - recall
     worst = np.sort(_reduce(defective, groups[labels], np.minimum))
     rank = _find_tolerance_rank(len(worst), allowed)
-    if rank:
-        threshold = _step_below(worst[rank - 1], scores)
+    if rank and (good < worst[rank - 1]).any():
+        lowest_caught = worst[rank - 1]
         guarantee = f"recall of at least {recall:g} on fresh images like these, with 90% confidence"
     else:
-        threshold = -find_upper_threshold(-defective, allowed)
+        lowest_caught = np.sort(defective)[int(allowed * len(defective) + 1e-9)]
         best = math.floor((1 - CONFIDENCE) ** (1 / len(worst)) * 1000) / 1000
         guarantee = (
             f"no promise for fresh images: {len(worst)} independent defective ones can promise min-recall "
             f"{best:g} at most; {count_needed(allowed) - len(worst)} more are needed"
         )
-    good = scores[~labels]
+        if rank:
+            guarantee = f"{NO_PROMISE}, good ones would all be rejected"
+    threshold = _step_below(lowest_caught, scores)
     if not (good < threshold).any():
         reachable = float((defective > good.min()).mean())
         raise ContractError(
@@ -189,15 +192,18 @@ def _choose_max_fpr(rate: float, labels: Bools, scores: Floats, groups: NDArray[
     good, defective = scores[~labels], scores[labels]
     highest = np.sort(_reduce(good, groups[~labels], np.maximum))[::-1]
     rank = _find_tolerance_rank(len(highest), rate)
-    if rank:
-        threshold = -_step_below(-highest[rank - 1], -scores)
+    if rank and (not len(defective) or (defective > highest[rank - 1]).any()):
+        highest_passed = highest[rank - 1]
         guarantee = f"at most {rate:g} of fresh good images like these are rejected, with 90% confidence"
     else:
-        threshold = find_upper_threshold(good, rate)
+        highest_passed = np.sort(good)[::-1][int(rate * len(good) + 1e-9)]
         guarantee = (
             f"no promise for fresh images: {len(highest)} independent good ones are too few; "
             f"{count_needed(rate) - len(highest)} more are needed"
         )
+        if rank:
+            guarantee = f"{NO_PROMISE}, no defective one would be caught"
+    threshold = -_step_below(-highest_passed, -scores)
     if len(defective) and not (defective >= threshold).any():
         reachable = float((good >= defective.max()).mean())
         raise ContractError(

@@ -35,6 +35,11 @@ COUNT_NAMES = {
     "true_negative": "good, passed",
     "false_positive": "good, false alarm",
 }
+LATENCY_NAMES = {
+    f"batch_{size}_p{percent}_ms": f"ms an image, batch of {size}, {words}"
+    for size in (1, 32)
+    for percent, words in ((50, "median"), (95, "95th percentile"))
+}
 
 
 def format_figure(figure: Figure) -> tuple[str, str]:
@@ -49,6 +54,22 @@ def format_figure(figure: Figure) -> tuple[str, str]:
 def format_count(figure: Figure) -> tuple[str, str]:
     """Return a count and its interval as text."""
     return f"{figure.value:.0f}", f"{figure.low:.0f} to {figure.high:.0f}"
+
+
+def describe_line(evaluation: Evaluation) -> list[tuple[str, str, str]]:
+    """Return what the inspector does to the line: name, value and interval of each figure."""
+    line = evaluation.line
+    if line is None:
+        return []
+    share = f"{line.prevalence:.2%} defective" + ("" if line.is_given else ", as photographed")
+    rows = [(f"precision at {share}", *format_figure(line.precision))]
+    for words, figure in (
+        ("escapes: defects passed, per thousand", line.escape_ppt),
+        ("overkill: good rejected, per thousand", line.overkill_ppt),
+        ("left to a person, per thousand", line.review_ppt),
+    ):
+        rows.append((words, f"{figure.value:.2f}", f"{figure.low:.2f} to {figure.high:.2f}"))
+    return rows if evaluation.reviewed else rows[:-1]
 
 
 def describe_verdict(evaluation: Evaluation) -> str:

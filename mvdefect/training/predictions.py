@@ -21,7 +21,10 @@ def predict_logits(model: Any, source: Source, batch_size: int) -> NDArray[np.fl
 
 def compile_features(features: Any) -> Callable[[Any], Any]:
     """Return the function of a network of `mvdefect.models.features`, traced once for all parts."""
-    return tf.function(lambda pixels: features(pixels, training=False), reduce_retracing=True)
+    run: Callable[[Any], Any] = tf.function(
+        lambda pixels: features(pixels, training=False), reduce_retracing=True
+    )
+    return run
 
 
 def iterate_features(
