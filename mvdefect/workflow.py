@@ -92,7 +92,7 @@ def fit_inspector(config: FitConfig, run: Path, overwrite: bool = False) -> RunF
             features = _find_features(model, spec, weights)
             unmet = _measure(model, features, config, plan, store, folder, scan.defect_shares)
             write_json(folder.environment, describe_environment())
-            write_report(folder, store)
+            write_report(folder)
     finished = finish_run(folder, run)
     if unmet is not None:
         raise ContractError(f"{unmet}. The run {run} is whole, with the threshold by f1 instead")

@@ -11,6 +11,7 @@ import click
 from mvdefect import __version__
 from mvdefect.cli.data import data
 from mvdefect.cli.inspector import demo, evaluate, fit
+from mvdefect.cli.report import report
 from mvdefect.errors import MvdefectError
 
 EXIT_TROUBLE = 2
@@ -52,12 +53,14 @@ def commands() -> None:
     Train an inspector on a folder of photographs, and measure it again:
       mvdefect fit --data photographs --backbone densenet121 --run runs/first
       mvdefect evaluate runs/first
+    Write the report that a quality engineer signs:
+      mvdefect report runs/first --out report.html
     Find out before what the photographs are worth:
       mvdefect data check photographs
     """
 
 
-for command in (fit, evaluate, data, demo):
+for command in (fit, evaluate, report, data, demo):
     commands.add_command(command)
 
 
