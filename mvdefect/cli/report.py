@@ -14,7 +14,9 @@ from mvdefect.cli.work import PATH, show_messages
 @click.option(
     "--out", type=PATH, default=Path("report.html"), show_default=True, help="Where the HTML file goes."
 )
-@click.option("--markdown", type=PATH, help="Also write Markdown there, with its pictures in figures/ beside it.")
+@click.option(
+    "--markdown", type=PATH, help="Also write Markdown there, with its pictures in figures/ beside it."
+)
 def report(runs: tuple[Path, ...], out: Path, markdown: Path | None) -> None:
     """Write the report that a quality engineer signs: one HTML file that needs no network.
 

@@ -56,9 +56,7 @@ def compare_samples(
 def _check_pair(sample: Sample, other: Sample) -> None:
     alike = len(sample.labels) == len(other.labels)
     if not (
-        alike
-        and np.array_equal(sample.labels, other.labels)
-        and np.array_equal(sample.groups, other.groups)
+        alike and np.array_equal(sample.labels, other.labels) and np.array_equal(sample.groups, other.groups)
     ):
         raise RunError(
             "two inspectors can be compared on the same images in the same order alone. "

@@ -65,7 +65,9 @@ def summarise_audit(layout: Layout, config: FitConfig) -> AuditSummary | None:
     except (MvdefectError, OSError) as error:
         logger.warning("the photographs cannot be checked, so the report goes without: %s", error)
         return None
-    findings = tuple(Finding(found.code, found.severity, found.message, found.advice) for found in audit.findings)
+    findings = tuple(
+        Finding(found.code, found.severity, found.message, found.advice) for found in audit.findings
+    )
     summary = AuditSummary(findings, audit.probes)
     write_text(path, json.dumps(asdict(summary)))
     return summary

@@ -71,7 +71,13 @@ def draw_scores(rows: Sequence[PredictionRow], evaluation: Evaluation) -> Plot:
             heights = 0.82 * np.sqrt(counts / max(counts.max(), 1))
             colour = GOOD if name == GOOD_TYPE else BAD
             axes.bar(
-                edges[:-1], -heights, np.diff(edges), bottom=position + 0.42, align="edge", color=colour, linewidth=0
+                edges[:-1],
+                -heights,
+                np.diff(edges),
+                bottom=position + 0.42,
+                align="edge",
+                color=colour,
+                linewidth=0,
             )
             axes.axhline(position + 0.42, color=GRID, linewidth=0.8)
         axes.axvline(threshold, color=INK, linewidth=1.2)
@@ -105,7 +111,7 @@ def draw_recall(evaluation: Evaluation) -> Plot:
 
 def draw_differences(differences: Sequence[Difference]) -> Plot:
     """By how much the inspector's ROC-AUC is above that of each other run."""
-    rows = [(f"less {found.run.name}", found.figures["roc_auc"]) for found in differences]
+    rows = [(f"against {found.run.name}", found.figures["roc_auc"]) for found in differences]
     alt = "Differences in ROC-AUC with paired 95% intervals: " + "; ".join(
         f"{name} {figure.value:+.3f} ({figure.low:+.3f} to {figure.high:+.3f})" for name, figure in rows
     )

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+from scipy.special import expit
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from mvdefect.evaluation.calibration import ReliabilityBin
+from mvdefect.evaluation.calibration import ReliabilityBin, find_bins
 from mvdefect.evaluation.evaluate import Evaluation
-from mvdefect.evaluation.metrics import Figure
+from mvdefect.evaluation.metrics import Figure, wilson_interval
 from mvdefect.report.contents import RunContents
 from mvdefect.report.drawing import BAD, GOOD, GRID, INK, OTHER, SOFT, Plot, draw_plot
 from mvdefect.runs import EpochRow
@@ -25,7 +28,7 @@ def draw_roc(runs: Sequence[RunContents]) -> Plot:
 
     def draw(axes: Any) -> None:
         axes.plot([0, 1], [0, 1], color=GRID, linewidth=1)
-        for run, style in _list_styles(runs):
+        for run, style in _list_styles(runs, "roc_auc"):
             false_alarms, recalls, _ = roc_curve(run.sample.labels, run.sample.scores)
             axes.plot(false_alarms, recalls, **style)
         _draw_point(axes, figures["false_alarm_rate"], figures["recall"])
@@ -46,7 +49,7 @@ def draw_precision_recall(runs: Sequence[RunContents]) -> Plot:
 
     def draw(axes: Any) -> None:
         axes.axhline(share, color=GRID, linewidth=1)
-        for run, style in _list_styles(runs):
+        for run, style in _list_styles(runs, "average_precision"):
             precisions, recalls, _ = precision_recall_curve(run.sample.labels, run.sample.scores)
             axes.step(recalls, precisions, where="post", **style)
         _draw_point(axes, figures["recall"], figures["precision"])
@@ -61,20 +64,21 @@ def draw_precision_recall(runs: Sequence[RunContents]) -> Plot:
     return draw_plot("Precision and recall", alt, draw)
 
 
-def draw_reliability(evaluation: Evaluation) -> Plot:
-    """What was said against what came."""
-    bins, ece = evaluation.reliability, evaluation.figures["ece"]
+def draw_reliability(run: RunContents) -> Plot:
+    """What was said against what came, with Wilson's intervals."""
+    bins, ece, sample = run.evaluation.reliability, run.evaluation.figures["ece"], run.sample
+    numbers = find_bins(expit(sample.scores))
+    groups = [len(np.unique(sample.groups[numbers == number])) for number in np.unique(numbers)]
 
     def draw(axes: Any) -> None:
         axes.plot([0, 1], [0, 1], color=GRID, linewidth=1)
-        said = [one.mean_probability for one in bins]
-        axes.plot(said, [one.defective_share for one in bins], color=INK, linewidth=1.2)
-        for one in bins:
-            axes.plot(one.mean_probability, one.defective_share, "o", color=INK, markersize=4)
+        for one, count in zip(bins, groups, strict=True):
+            low, high = wilson_interval(one.defective_share, count)
+            axes.plot([one.mean_probability] * 2, [low, high], color=SOFT, linewidth=1.4)
+            axes.plot(one.mean_probability, one.defective_share, "o", color=BAD, markersize=6)
             _name_count(axes, one)
-        axes.set(
-            xlabel="probability that was said", ylabel="share that was defective", xlim=(-0.03, 1.03), ylim=(-0.05, 1.12)
-        )
+        axes.set(xlabel="probability that was said", ylabel="share that was defective")
+        axes.set(xlim=(-0.03, 1.06), ylim=(-0.04, 1.04))
 
     parts = "; ".join(
         f"said {one.mean_probability:.2f}, came {one.defective_share:.2f} of {one.count}" for one in bins
@@ -99,7 +103,10 @@ def draw_history(history: Sequence[EpochRow]) -> Plot:
             if row.stage != before.stage:
                 axes.axvline(row.epoch - 0.5, color=GRID, linewidth=1)
         lines = [line for line in (*axes.get_lines(), *twin.get_lines()) if line.get_label()[0] != "_"]
-        axes.legend(lines, [line.get_label() for line in lines], loc="center right")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.figure.legend(
+            lines, [line.get_label() for line in lines], loc="outside lower center", ncols=len(lines)
+        )
 
     last = history[-1]
     alt = (
@@ -109,10 +116,10 @@ def draw_history(history: Sequence[EpochRow]) -> Plot:
     return draw_plot("Learning curves", alt, draw)
 
 
-def _list_styles(runs: Sequence[RunContents]) -> list[tuple[RunContents, dict[str, Any]]]:
+def _list_styles(runs: Sequence[RunContents], name: str) -> list[tuple[RunContents, dict[str, Any]]]:
     styles: list[tuple[RunContents, dict[str, Any]]] = []
     for number, run in enumerate(runs):
-        label = f"{run.name}: {run.evaluation.figures['roc_auc'].value:.3f}" if len(runs) > 1 else None
+        label = f"{run.name}: {run.evaluation.figures[name].value:.3f}" if len(runs) > 1 else None
         if number == 0:
             styles.append((run, {"color": BAD, "label": label, "zorder": 3}))
         else:
@@ -133,9 +140,9 @@ def _name_count(axes: Any, one: ReliabilityBin) -> None:
     axes.annotate(
         str(one.count),
         (one.mean_probability, one.defective_share),
-        (0, 6),
+        (6, 0),
         textcoords="offset points",
-        ha="center",
+        va="center",
         fontsize=8,
         color=SOFT,
     )

@@ -84,7 +84,9 @@ def draw_plot(
         draw(canvas.add_subplot())
         svg, png = io.StringIO(), io.BytesIO()
         canvas.savefig(png, format="png", dpi=DPI)
-        canvas.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        canvas.savefig(
+            svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+        )
     return Plot(slug, title, alt, _make_inline(svg.getvalue(), slug, alt), png.getvalue())
 
 
@@ -102,7 +104,10 @@ def _make_inline(svg: str, slug: str, alt: str) -> str:
 
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\s(xmlns(:\w+)?|version|width|height)="[^"]*"', "", svg[: svg.index(">")]) + svg[svg.index(">") :]
+    svg = (
+        re.sub(r'\s(xmlns(:\w+)?|version|width|height)="[^"]*"', "", svg[: svg.index(">")])
+        + svg[svg.index(">") :]
+    )
     svg = svg.replace("xlink:href", "href")
     svg = re.sub(r'id="([^"]+)"', rf'id="{slug}-\1"', svg)
     svg = svg.replace('href="#', f'href="#{slug}-').replace("url(#", f"url(#{slug}-")

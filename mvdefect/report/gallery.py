@@ -9,8 +9,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mvdefect.data.images import Pixels, ResizeMethod, decode_image, decode_mask, mark_photograph, resize_image
-from mvdefect.data.records import Record
+from mvdefect.data.images import (
+    Pixels,
+    ResizeMethod,
+    decode_image,
+    decode_mask,
+    mark_photograph,
+    resize_image,
+)
+from mvdefect.data.records import GOOD, Record
 from mvdefect.errors import ImageError
 from mvdefect.evaluation.evaluate import Evaluation
 from mvdefect.evaluation.heatmaps import Heatmaps, read_heatmaps
@@ -25,6 +32,7 @@ JPEG_QUALITY = 82
 MAX_PICTURES = 150
 MAX_BYTES = 6_000_000
 LEAST_CERTAIN = 12
+CALLED = {DEFECTIVE: "rejected", GOOD: "passed", REVIEW: "left to a person"}
 OUTLINE = (255, 200, 60)
 
 
@@ -102,13 +110,13 @@ def choose_rows(
     alarms = [row for row in rows if not row.label and row.verdict == DEFECTIVE]
     threshold = evaluation.operating_point.score
     wrong = {row.id for row in (*misses, *alarms)}
-    others = sorted(
-        (row for row in rows if row.id not in wrong), key=lambda row: abs(row.score - threshold)
-    )[:LEAST_CERTAIN]
+    others = sorted((row for row in rows if row.id not in wrong), key=lambda row: abs(row.score - threshold))[
+        :LEAST_CERTAIN
+    ]
     return [
         ("missed", f"Missed defects ({len(misses)})", sorted(misses, key=lambda row: row.score)),
         ("false_alarm", f"False alarms ({len(alarms)})", sorted(alarms, key=lambda row: -row.score)),
-        ("least_certain", "Right, but least certain", others),
+        ("least_certain", "Least certain of the others", others),
     ]
 
 
@@ -122,11 +130,9 @@ def read_heat(run: RunContents) -> Heat | None:
     return Heat(maps, *choose_heat_range(maps.select(good))) if good else None
 
 
-def draw_picture(
-    row: PredictionRow, record: Record | None, run: RunContents, heat: Heat | None
-) -> Picture:
+def draw_picture(row: PredictionRow, record: Record | None, run: RunContents, heat: Heat | None) -> Picture:
     """Draw a photograph with the outline of its defect, and once more under its heatmap."""
-    caption = f"{row.defect_type}, called {row.verdict} at {format_probability(row.probability)}"
+    caption = f"{row.defect_type}, {CALLED[row.verdict]} at {format_probability(row.probability)}"
     read = None if record is None else _read(record, run.config.resize)
     if read is None:
         return Picture(row, f"{caption}; the photograph is not there any more", "", None, None)
@@ -141,9 +147,7 @@ def draw_picture(
     return Picture(row, caption, alt, _encode(_crop(image, inside)), drawn)
 
 
-def _read(
-    record: Record, method: ResizeMethod
-) -> tuple[Pixels, Pixels, NDArray[np.bool_]] | None:
+def _read(record: Record, method: ResizeMethod) -> tuple[Pixels, Pixels, NDArray[np.bool_]] | None:
     """Return the photograph, its mask, and where the photograph is, all square, as the inspector saw it."""
     try:
         image = decode_image(record.path.read_bytes())

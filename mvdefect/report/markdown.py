@@ -36,7 +36,12 @@ def escape(text: str) -> str:
 
 
 def _set_verdict(verdict: Verdict) -> Iterator[str]:
-    yield from ("# Inspection report", "", f"**{escape(verdict.headline)}.** {escape(' '.join(verdict.sentences))}", "")
+    yield from (
+        "# Inspection report",
+        "",
+        f"**{escape(verdict.headline)}.** {escape(' '.join(verdict.sentences))}",
+        "",
+    )
     for figure in verdict.key_figures:
         yield f"- {escape(figure.name)}: **{escape(figure.value)}** ({escape(figure.detail)})"
     yield ""

@@ -20,6 +20,7 @@ from mvdefect.report.sheets import (
     join_figure,
     make_category_sheet,
     make_confusion_sheet,
+    make_count_sheet,
     make_figure_sheet,
     make_part_sheet,
     make_size_sheet,
@@ -93,7 +94,15 @@ def _list_sections(evidence: Evidence) -> Iterator[Section]:
     yield _warn(evidence)
     yield _say_what_was_measured(runs[0])
     yield _compare(runs, evidence.differences)
-    yield Section("figures", "Figures", sheets=(make_figure_sheet(evaluation), make_verdict_sheet(evaluation)))
+    yield Section(
+        "figures",
+        "Figures",
+        sheets=(
+            make_figure_sheet(evaluation),
+            make_count_sheet(evaluation),
+            make_verdict_sheet(evaluation),
+        ),
+    )
     yield Section(
         "curves",
         "Ranking: ROC, precision and recall",
@@ -105,13 +114,14 @@ def _list_sections(evidence: Evidence) -> Iterator[Section]:
         "Verdicts, scores and probabilities",
         words=(
             "Heights in the histograms are roots of counts, so that single photographs can be seen. On the "
-            "diagonal of the reliability diagram, what was said is what came; numbers are photographs.",
+            "diagonal of the reliability diagram, what was said is what came; numbers are photographs, and the "
+            "bars Wilson's intervals with a group as one observation.",
         ),
         sheets=(make_confusion_sheet(evaluation),),
         plots=(
             draw_confusion(evaluation),
             draw_scores(runs[0].rows, evaluation),
-            draw_reliability(evaluation),
+            draw_reliability(runs[0]),
         ),
     )
     yield Section(
@@ -140,7 +150,12 @@ def _list_sections(evidence: Evidence) -> Iterator[Section]:
 def _warn(evidence: Evidence) -> Section:
     evaluation, audit = evidence.runs[0].evaluation, evidence.audit
     notices = [
-        Notice(found.severity.value, found.code, found.message, "" if found.advice == "Nothing." else found.advice)
+        Notice(
+            found.severity.value,
+            found.code,
+            found.message,
+            "" if found.advice == "Nothing." else found.advice,
+        )
         for found in (audit.findings if audit else ())
         if found.severity != Severity.NOTE
     ]
@@ -160,7 +175,7 @@ def _make_probe_sheet(audit: AuditSummary) -> Sheet:
         "ROC-AUC of a small model that sees nothing but the named property, over all photographs; 0.5 is chance. "
         "An inspector that is no better than one of these may have learned it instead of the defect."
     )
-    columns = (Column("property"), Column("ROC-AUC"), Column("remark"))
+    columns = (Column("property"), Column("ROC-AUC", has_interval=True), Column("remark"))
     return Sheet("What a property alone tells", columns, tuple(rows), note)
 
 
@@ -225,7 +240,10 @@ def _reproduce(runs: Sequence[RunContents]) -> Section:
         Code("Commands, as they were given", "\n".join(commands)),
         Code(f"Settings of {first.name} (config.yaml)", dump_config(first.config)),
         Code(f"Environment of {first.name}", lines or "not recorded"),
-        Code("Split plan", f"protocol {first.plan.protocol}\nseed {first.plan.seed}\ndigest {first.plan.digest}"),
+        Code(
+            "Split plan",
+            f"protocol {first.plan.protocol}\nseed {first.plan.seed}\ndigest {first.plan.digest}",
+        ),
     )
     words = ("The settings, given as mvdefect fit --config config.yaml, make the run again.",)
     return Section("reproduce", "To reproduce", words if first.config.baseline is None else (), codes=codes)

@@ -61,9 +61,7 @@ class Verdict:
     key_figures: tuple[KeyFigure, ...]
 
 
-def reach_verdict(
-    run: RunContents, differences: Sequence[Difference], audit: AuditSummary | None
-) -> Verdict:
+def reach_verdict(run: RunContents, differences: Sequence[Difference], audit: AuditSummary | None) -> Verdict:
     """Decide what a quality engineer can be told.
 
     A stop: the scores cannot be told from chance, another run is better, or no simple baseline is shown to be
@@ -77,7 +75,7 @@ def reach_verdict(
         second = f"Do not ship it: {'; '.join(stops)}."
     elif doubts:
         advice, headline = Advice.CARE, f"Ship at threshold {threshold}, with care"
-        second = f"Ship it at this threshold once these points are settled: {'; '.join(doubts)}."
+        second = f"Ship it at this threshold once this is settled: {'; '.join(doubts)}{_describe_better(differences)}."
     else:
         advice, headline = Advice.SHIP, f"Ship at threshold {threshold}"
         second = f"Ship it at this threshold if the line can bear that{_describe_better(differences)}."
@@ -102,12 +100,14 @@ def _list_stops(run: RunContents, differences: Sequence[Difference]) -> Iterator
 def _list_doubts(run: RunContents, audit: AuditSummary | None) -> Iterator[str]:
     evaluation = run.evaluation
     groups = len(np.unique([row.group for row in run.rows if row.label]))
-    found = [] if audit is None else [finding.severity for finding in audit.findings]
-    errors, warnings = found.count(Severity.ERROR), found.count(Severity.WARNING)
-    if errors or warnings:
-        counts = [(errors, "error"), (warnings, "warning")]
-        words = [f"{count} {word}{'s' if count > 1 else ''}" for count, word in counts if count]
-        yield f"the data check has {' and '.join(words)}"
+    found = [] if audit is None else [(one.severity, one.code) for one in audit.findings]
+    named = [
+        f"{len(codes)} {severity}{'s' if len(codes) > 1 else ''} ({list_some(codes, 3)})"
+        for severity in (Severity.ERROR, Severity.WARNING)
+        if (codes := [code for other, code in found if other == severity])
+    ]
+    if named:
+        yield f"the data check has {' and '.join(named)}"
     if evaluation.notes:
         yield f"the split plan has {len(evaluation.notes)} note{'s' if len(evaluation.notes) > 1 else ''}"
     if NO_PROMISE in evaluation.operating_point.guarantee:
@@ -127,8 +127,9 @@ def _describe_inspector(evaluation: Evaluation) -> str:
     return (
         f"On photographs that it had never seen, this inspector caught {counts['true_positive']} of "
         f"{evaluation.defective} defective ones{comma} rejected {counts['false_positive']} of {good} good "
-        f"ones{review}: on more like these, expect {_span(evaluation.figures['recall'])} of the defective "
-        f"to be caught and {_span(evaluation.figures['false_alarm_rate'])} of the good to be rejected."
+        f"ones{review}: on more like these, expect it to catch {_span(evaluation.figures['recall'])} of the "
+        f"defective and to reject {_span(evaluation.figures['false_alarm_rate'])} of the good"
+        f"{' of those that it decides' if review else ''}."
     )
 
 
@@ -137,13 +138,21 @@ def _span(figure: Figure) -> str:
 
 
 def _describe_better(differences: Sequence[Difference]) -> str:
-    better = [found.run.name for found in differences if found.judge("roc_auc") == "better"]
-    return f"; it is better than {list_some(better, 4)}" if better else ""
+    better = [
+        f"{found.run.name} (by {figure.value:.3f} of ROC-AUC, {figure.low:.3f} to {figure.high:.3f})"
+        for found in differences
+        for figure in [found.figures["roc_auc"]]
+        if found.judge("roc_auc") == "better"
+    ]
+    return f". It ranks better than {list_some(better, 3)}" if better else ""
 
 
 def _choose_key_figures(evaluation: Evaluation) -> tuple[KeyFigure, ...]:
     figures, counts, point = evaluation.figures, evaluation.confusion, evaluation.operating_point
     good = evaluation.images - evaluation.defective
+    missed = counts["false_negative"].value
+    asked = evaluation.defective - counts["true_positive"].value - missed
+    left = f", {asked:.0f} to a person" if asked else ""
     chosen = [
         KeyFigure(
             "threshold",
@@ -153,7 +162,8 @@ def _choose_key_figures(evaluation: Evaluation) -> tuple[KeyFigure, ...]:
         KeyFigure(
             "defects caught",
             f"{counts['true_positive'].value:.0f} of {evaluation.defective}",
-            f"{format_percent(figures['recall'].value)}, 95% interval {_span(figures['recall'])}",
+            f"{missed:.0f} missed{left}; recall {format_percent(figures['recall'].value)}, "
+            f"95% interval {_span(figures['recall'])}",
         ),
         KeyFigure(
             "good rejected",
@@ -163,12 +173,12 @@ def _choose_key_figures(evaluation: Evaluation) -> tuple[KeyFigure, ...]:
         ),
     ]
     if (line := evaluation.line) is not None:
-        share = f"at {format_percent(line.prevalence)} defective" + ("" if line.is_given else " (as photographed)")
+        share = f"at {format_percent(line.prevalence)} defective" + (
+            "" if line.is_given else " (as photographed)"
+        )
         escapes = f"{line.escape_ppt.value:.2g} per 1000"
         interval = f"{line.escape_ppt.low:.2g} to {line.escape_ppt.high:.2g}"
         chosen.append(KeyFigure("escapes", escapes, f"{share}, 95% interval {interval}"))
     auc = figures["roc_auc"]
-    chosen.append(
-        KeyFigure("ROC-AUC", f"{auc.value:.3f}", f"95% interval {auc.low:.3f} to {auc.high:.3f}")
-    )
+    chosen.append(KeyFigure("ROC-AUC", f"{auc.value:.3f}", f"95% interval {auc.low:.3f} to {auc.high:.3f}"))
     return tuple(chosen)
