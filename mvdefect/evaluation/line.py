@@ -80,6 +80,6 @@ def measure_line(sample: Sample, prevalence: float | None) -> LineFigures | None
 
 
 def _scale(sample: Sample, hits: Bools, metric: Metric, factor: float) -> Figure:
-    """Measure the share of hits as a share is measured, with what few groups or none missed do to intervals."""
+    """Measure the share of hits, whose interval knows of few groups and of none missed, and scale it."""
     found = measure(replace(sample, verdicts=hits, reviewed=None), metric)
     return Figure(factor * found.value, factor * found.low, factor * found.high, found.method)

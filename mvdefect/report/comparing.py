@@ -86,8 +86,8 @@ def make_difference_sheet(runs: Sequence[RunContents], differences: Sequence[Dif
     ]
     columns = (Column("difference"), *(Column(FIGURE_NAMES[name], has_interval=True) for name in COMPARED))
     note = (
-        f"The figure of {runs[0].name} less the other's on the same photographs, with its 95% interval by paired "
-        "group bootstrap. Better or worse: the interval does not hold zero."
+        f"The figure of {runs[0].name} less the other's on the same photographs, with its 95% interval by "
+        "paired group bootstrap. Better or worse: the interval does not hold zero."
     )
     return Sheet("Differences", columns, tuple(rows), note)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,6 @@ from scipy.special import expit
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from mvdefect.evaluation.calibration import ReliabilityBin, find_bins
-from mvdefect.evaluation.evaluate import Evaluation
 from mvdefect.evaluation.metrics import Figure, wilson_interval
 from mvdefect.report.contents import RunContents
 from mvdefect.report.drawing import BAD, GOOD, GRID, INK, OTHER, SOFT, Plot, draw_plot
@@ -36,8 +36,8 @@ def draw_roc(runs: Sequence[RunContents]) -> Plot:
         axes.legend(loc="lower right")
 
     alt = (
-        f"ROC curve. Area {auc.value:.3f}, 95% interval {auc.low:.3f} to {auc.high:.3f}. The operating point "
-        f"catches {figures['recall'].value:.1%} and rejects {figures['false_alarm_rate'].value:.1%} of the good."
+        f"ROC curve. Area {auc.value:.3f}, 95% interval {auc.low:.3f} to {auc.high:.3f}. The operating "
+        f"point catches {figures['recall'].value:.1%} and rejects {figures['false_alarm_rate'].value:.1%} of the good."
     )
     return draw_plot("ROC curve", alt, draw)
 
@@ -57,9 +57,9 @@ def draw_precision_recall(runs: Sequence[RunContents]) -> Plot:
         axes.legend(loc="lower left")
 
     alt = (
-        f"Precision against recall. Average precision {figures['average_precision'].value:.3f}; at the operating "
-        f"point precision {figures['precision'].value:.3f} and recall {figures['recall'].value:.3f}. The level "
-        f"line is the share of defective photographs, {share:.1%}."
+        f"Precision against recall. Average precision {figures['average_precision'].value:.3f}; at the "
+        f"operating point precision {figures['precision'].value:.3f} and recall {figures['recall'].value:.3f}. "
+        f"The level line is the share of defective photographs, {share:.1%}."
     )
     return draw_plot("Precision and recall", alt, draw)
 
@@ -99,7 +99,7 @@ def draw_history(history: Sequence[EpochRow]) -> Plot:
         twin.spines["right"].set_visible(True)
         twin.plot(epochs, [row.val_roc_auc for row in history], color=BAD, label="validation ROC-AUC")
         twin.set_ylabel("ROC-AUC")
-        for before, row in zip(history, history[1:], strict=False):
+        for before, row in itertools.pairwise(history):
             if row.stage != before.stage:
                 axes.axvline(row.epoch - 0.5, color=GRID, linewidth=1)
         lines = [line for line in (*axes.get_lines(), *twin.get_lines()) if line.get_label()[0] != "_"]
@@ -111,7 +111,8 @@ def draw_history(history: Sequence[EpochRow]) -> Plot:
     last = history[-1]
     alt = (
         f"Learning curves of {len(history)} epochs: the training loss goes from {history[0].loss:.3f} to "
-        f"{last.loss:.3f}, the validation ROC-AUC from {history[0].val_roc_auc:.3f} to {last.val_roc_auc:.3f}."
+        f"{last.loss:.3f}, the validation ROC-AUC from {history[0].val_roc_auc:.3f} to "
+        f"{last.val_roc_auc:.3f}."
     )
     return draw_plot("Learning curves", alt, draw)
 

@@ -105,7 +105,7 @@ def make_galleries(run: RunContents, records: Mapping[str, Record]) -> tuple[Gal
 def choose_rows(
     rows: Sequence[PredictionRow], evaluation: Evaluation
 ) -> list[tuple[str, str, list[PredictionRow]]]:
-    """Return slug, title and rows of each gallery: the worst errors, then what was nearest to the threshold."""
+    """Return slug, title and rows of each gallery: the worst errors, then what was nearest to them."""
     misses = [row for row in rows if row.label and row.verdict not in (DEFECTIVE, REVIEW)]
     alarms = [row for row in rows if not row.label and row.verdict == DEFECTIVE]
     threshold = evaluation.operating_point.score
@@ -157,7 +157,7 @@ def _read(record: Record, method: ResizeMethod) -> tuple[Pixels, Pixels, NDArray
     except (ImageError, OSError):
         return None
     shown = resize_image(image, PICTURE_SIZE_PX, method), resize_image(mask, PICTURE_SIZE_PX, method)
-    return *shown, mark_photograph(*image.shape[:2], PICTURE_SIZE_PX, method)
+    return *shown, mark_photograph(image.shape[0], image.shape[1], PICTURE_SIZE_PX, method)
 
 
 def _crop(image: Pixels, inside: NDArray[np.bool_]) -> Pixels:

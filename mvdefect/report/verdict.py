@@ -75,7 +75,8 @@ def reach_verdict(run: RunContents, differences: Sequence[Difference], audit: Au
         second = f"Do not ship it: {'; '.join(stops)}."
     elif doubts:
         advice, headline = Advice.CARE, f"Ship at threshold {threshold}, with care"
-        second = f"Ship it at this threshold once this is settled: {'; '.join(doubts)}{_describe_better(differences)}."
+        better = _describe_better(differences)
+        second = f"Ship it at this threshold once this is settled: {'; '.join(doubts)}{better}."
     else:
         advice, headline = Advice.SHIP, f"Ship at threshold {threshold}"
         second = f"Ship it at this threshold if the line can bear that{_describe_better(differences)}."
