@@ -94,7 +94,7 @@ def make_difference_sheet(runs: Sequence[RunContents], differences: Sequence[Dif
 
 def _format_latency(run: RunContents) -> str:
     latency = run.evaluation.latency or {}
-    return f"{latency[LATENCY]:.1f}" if LATENCY in latency else "not measured"
+    return f"{latency[LATENCY]:.1f}" if LATENCY in latency else "not timed"
 
 
 def _format_difference(found: Difference, name: str) -> str:
