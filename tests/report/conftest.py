@@ -30,7 +30,10 @@ def score(plan: SplitPlan, strength: float, seed: int) -> dict[str, Scores]:
     for part in PARTS:
         labels = np.array([row.label for row in plan.select(part)], np.float64)
         logits = rng.normal(size=len(labels)) + strength * (labels - 0.5)
-        found[part] = Scores(logits, np.exp(rng.normal(size=len(labels)) / 4 + labels / 2))
+        novelty = np.exp(rng.normal(size=len(labels)) / 4 + labels / 2)
+        wrong = [labels.argmax(), labels.argmin()]  # a defective one and a good one, so that there are errors
+        logits[wrong], novelty[wrong] = (-4, 4), (0.8, 1.6)
+        found[part] = Scores(logits, novelty)
     return found
 
 

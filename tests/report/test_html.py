@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import itertools
 import json
 import re
 import shutil
@@ -112,7 +113,7 @@ def test_its_parts_come_in_order_under_headings_in_order(page: str) -> None:
     assert [words for level, words in parsed.headings if level == 2][1:] == ORDER
     assert [words for level, words in parsed.headings if level == 1] == ["inspector"]
     levels = [level for level, _ in parsed.headings]
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
 
 
 def test_ids_are_there_once_and_links_lead_somewhere(page: str) -> None:
@@ -205,9 +206,7 @@ def test_names_that_would_break_a_page_are_shown_as_they_are(
     check_self_contained(text)
     parsed = Page(text)
     assert "i" not in {tag for tag, _ in parsed.found}
-    assert ("img", {"src": "x"}) not in [
-        (tag, {"src": attributes.get("src")}) for tag, attributes in parsed.found
-    ]
+    assert "x" not in [attributes.get("src") for _, attributes in parsed.found]
     assert "<i>run&" in parsed.text
     assert HOSTILE_TYPE in parsed.text
     assert any(HOSTILE_NAME.format(number=number) in parsed.text for number in range(15))
@@ -254,7 +253,8 @@ def test_two_runs_of_one_name_go_by_their_paths(
 ) -> None:
     twin = shutil.copytree(inspector, tmp_path / "inspector")
     text = write_page(inspector, twin)
-    assert f"against {html.escape(str(twin))}" in text
+    assert f"against {twin.parent.name}/inspector" in text
+    assert f"<h1>{inspector.parent.name}/inspector</h1>" in text
 
 
 def test_a_fit_leaves_its_report_and_plots(finished_run: Path) -> None:
