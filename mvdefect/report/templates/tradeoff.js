@@ -46,17 +46,25 @@
 
   function format(name, value) {
     if (Number.isNaN(value)) return "not defined";
-    if (name.endsWith("_ppt")) return value.toFixed(2);
+    if (name.endsWith("_ppt")) return fix(value, 2);
     if (!shares.has(name)) return String(value);
     return formatPercent(value);
+  }
+
+  // As Python rounds: what lies exactly between two goes to the even one.
+  function fix(value, digits) {
+    const halves = value * 2 ** (digits + 1);
+    if (!(Number.isInteger(halves) && halves % 2 !== 0)) return value.toFixed(digits);
+    const below = Math.floor(value * 10 ** digits);
+    return ((below + below % 2) / 10 ** digits).toFixed(digits);
   }
 
   function formatPercent(share) {
     const smallest = 1e-6;
     if (share > smallest && share < 0.0095) return Number((100 * share).toPrecision(2)) + "%";
-    if (share >= 0.9995 && share < 1 - smallest) return (100 * share).toFixed(2) + "%";
+    if (share >= 0.9995 && share < 1 - smallest) return fix(100 * share, 2) + "%";
     const fine = (share > smallest && share < 0.0995) || (share > 0.9005 && share < 0.9995);
-    return (100 * share).toFixed(fine ? 1 : 0) + "%";
+    return fix(100 * share, fine ? 1 : 0) + "%";
   }
 
   function formatProbability(score) {
