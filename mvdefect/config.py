@@ -64,6 +64,10 @@ class FitConfig(_Settings):
     categories: tuple[str, ...] = Field(default=(), description="products to use; empty: all")
     skip_broken: bool = Field(default=False, description="leave unreadable files out instead of stopping")
     near_duplicate_correlation: float = Field(default=0.98, gt=0, le=1)
+    baseline: str | None = Field(
+        default=None, description="what learns instead of an inspector; null: transfer learning"
+    )
+    threshold: str = Field(default="f1", description="what the threshold is chosen by, or a probability")
     image_size_px: int = Field(default=224, description="working size; a multiple of 32, at least 64")
     resize: Literal["letterbox", "stretch"] = "letterbox"
     augment: AugmentConfig = AugmentConfig()

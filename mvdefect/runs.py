@@ -77,6 +77,16 @@ class RunFolder:
         return self.path / "model.keras"
 
     @property
+    def estimator(self) -> Path:
+        """The fitted estimator of a baseline, as joblib saves it."""
+        return self.path / "model.joblib"
+
+    @property
+    def heatmaps(self) -> Path:
+        """Heatmaps of the test part."""
+        return self.path / "heatmaps.npz"
+
+    @property
     def history(self) -> Path:
         """One row an epoch."""
         return self.path / "history.csv"
@@ -139,7 +149,7 @@ class RunFolder:
     @property
     def is_finished(self) -> bool:
         """Whether this is a whole run."""
-        return self.model.is_file() and self.metrics.is_file() and not self.checkpoint.exists()
+        return self.metrics.is_file() and not self.checkpoint.exists()
 
 
 def check_run_is_free(path: Path, overwrite: bool) -> None:
