@@ -46,7 +46,9 @@ class HandcraftedClassifier(FeatureSVM):
 
     def _prepare(self, pictures: Pixels) -> None:
         if not self.descriptors:
-            raise ConfigError(f"descriptors must name one at least of {', '.join(DESCRIPTORS)}. Received: none")
+            raise ConfigError(
+                f"descriptors must name one at least of {', '.join(DESCRIPTORS)}. Received: none"
+            )
         for name in self.descriptors:
             if name not in DESCRIPTORS:
                 raise ConfigError(describe_unknown_name("descriptor", name, DESCRIPTORS))

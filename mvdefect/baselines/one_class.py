@@ -64,7 +64,9 @@ class OneClassDetector(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.contamination = contamination
         self.seed = seed
 
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None, groups: ArrayLike | None = None) -> OneClassDetector:
+    def fit(
+        self, X: ArrayLike, y: ArrayLike | None = None, groups: ArrayLike | None = None
+    ) -> OneClassDetector:
         """Learn from the good ones among pictures.
 
         Args:
@@ -94,7 +96,7 @@ class OneClassDetector(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return how far beyond the limit each picture lies, float64 (n,); -1 is where good ones usually do."""
+        """Return how far beyond the limit each picture lies, float64 (n,); usual good ones: -1."""
         maps = run_network(self.network_, check_pictures(X))
         return np.asarray((self.normality_.score_images(maps) - self.limit_) / self.scale_, np.float64)
 
