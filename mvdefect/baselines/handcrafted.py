@@ -45,10 +45,9 @@ class HandcraftedClassifier(FeatureSVM):
         self.n_jobs = n_jobs
 
     def _prepare(self, pictures: Pixels) -> None:
+        del pictures
         if not self.descriptors:
-            raise ConfigError(
-                f"descriptors must name one at least of {', '.join(DESCRIPTORS)}. Received: none"
-            )
+            raise ConfigError(f"descriptors must name at least one of {', '.join(DESCRIPTORS)}")
         for name in self.descriptors:
             if name not in DESCRIPTORS:
                 raise ConfigError(describe_unknown_name("descriptor", name, DESCRIPTORS))
