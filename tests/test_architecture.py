@@ -11,7 +11,7 @@ PACKAGE = Path(mvdefect.__file__).parent
 ROWS = (
     {"__main__"},
     {"cli"},
-    {"demo"},
+    {"benchmark", "demo"},
     {"workflow"},
     {"outcome", "report"},
     {"audit"},
@@ -19,6 +19,7 @@ ROWS = (
     {"models", "data"},
     {"backend", "environment"},
     {"runs"},
+    {"grid", "results"},
     {"config"},
     {"paths", "parallel", "progress"},
     {"errors"},

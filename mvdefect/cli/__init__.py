@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from mvdefect import __version__
+from mvdefect.cli.benchmark import benchmark
 from mvdefect.cli.data import data
 from mvdefect.cli.inspector import demo, evaluate, fit
 from mvdefect.errors import MvdefectError
@@ -57,7 +58,7 @@ def commands() -> None:
     """
 
 
-for command in (fit, evaluate, data, demo):
+for command in (fit, evaluate, benchmark, data, demo):
     commands.add_command(command)
 
 
