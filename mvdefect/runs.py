@@ -102,6 +102,11 @@ class RunFolder:
         return self.path / "predictions.csv"
 
     @property
+    def heatmaps(self) -> Path:
+        """Where the classifier sees defects, on the test part; see `mvdefect.evaluation.heatmaps`."""
+        return self.path / "heatmaps.npz"
+
+    @property
     def metrics(self) -> Path:
         """The evaluation on the test part."""
         return self.path / "metrics.json"

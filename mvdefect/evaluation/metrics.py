@@ -158,10 +158,7 @@ SHARES = frozenset({accuracy, precision, recall, specificity, majority_rate})
 
 
 def measure(sample: Sample, metric: Metric, seed: int = 0, replicates: int = REPLICATES) -> Figure:
-    """Compute a figure and its 95% percentile interval by group bootstrap (Efron, 1979).
-
-    Where every replicate gives the same share (all caught, none missed) the bootstrap knows no
-    uncertainty; the interval is then Wilson's (1927), with a group as one observation.
+    """Compute a figure and its 95% percentile interval; see `bootstrap`.
 
     Args:
         sample: The images.
@@ -169,17 +166,39 @@ def measure(sample: Sample, metric: Metric, seed: int = 0, replicates: int = REP
         seed: Seed of the draws.
         replicates: How many draws.
     """
-    value = float(metric(sample, np.ones((1, len(sample.labels))))[0])
-    draws = np.concatenate(
-        [metric(sample, block) for block in _draw_weights(sample.groups, seed, replicates)]
-    )
+    is_share = metric in SHARES
+    return bootstrap(lambda weights: metric(sample, weights), sample.groups, is_share, seed, replicates)
+
+
+def bootstrap(
+    compute: Callable[[Floats], Floats],
+    groups: NDArray[np.int64],
+    is_share: bool,
+    seed: int = 0,
+    replicates: int = REPLICATES,
+) -> Figure:
+    """Compute a figure and its 95% percentile interval by group bootstrap (Efron, 1979).
+
+    Where every replicate gives the same share (all caught, none missed) the bootstrap knows no
+    uncertainty; the interval is then Wilson's (1927), with a group as one observation.
+
+    Args:
+        compute: From weights of the images (r, n), one row a replicate, to the figure of each (r,).
+        groups: Code of the group of each image.
+        is_share: Whether the figure is a share of the images.
+        seed: Seed of the draws.
+        replicates: How many draws.
+    """
+    value = float(compute(np.ones((1, len(groups))))[0])
+    drawn = [compute(block) for block in _draw_weights(groups, seed, replicates)]
+    draws = np.concatenate(drawn) if drawn else np.empty(0)
     draws = draws[np.isfinite(draws)]
     if not np.isfinite(value) or not len(draws):
         return Figure(value, float("nan"), float("nan"))
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
-    if low == high and metric in SHARES:
-        return Figure(value, *wilson_interval(value, len(np.unique(sample.groups))), "Wilson on groups")
+    if low == high and is_share:
+        return Figure(value, *wilson_interval(value, len(np.unique(groups))), "Wilson on groups")
     return Figure(value, float(low), float(high))
 
 
