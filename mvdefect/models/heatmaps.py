@@ -26,10 +26,10 @@ def build_heatmaps(model: Any) -> keras.Model:
     For a patch head it is the head's logit map. For a pooled head it is Grad-CAM (Selvaraju et al., 2017) on
     the features that the head sees: each feature, weighted by the logit's gradient towards it summed over all
     positions. With averages alone this is the class activation map (Zhou et al., 2016), and its mean plus the
-    head's bias is the logit. The gradient towards a maximum lies at one position, but Grad-CAM spreads it: with
-    `avg_max` a feature's weight is that of its average plus that of its maximum, and the mean is not the logit.
-    Coarser maps are brought to the size of the finest, bilinearly, and added; their mean stays the same where
-    the ratio of sizes is a whole number.
+    head's bias is the logit. The gradient towards a maximum lies at one position, but Grad-CAM spreads it:
+    with `avg_max` a feature's weight is that of its average plus that of its maximum, and the mean is not the
+    logit. Coarser maps are brought to the size of the finest, bilinearly, and added; their mean stays the same
+    where the ratio of sizes is a whole number.
 
     Unlike the paper's, the map is not cut at 0: what speaks for 'good' is negative and ranks lower than what
     says nothing.
