@@ -1,8 +1,8 @@
 """How well heatmaps find the defect: pixel ROC-AUC, per-region overlap and the pointing game.
 
 A photograph is reduced to counts over a common set of thresholds: how many of its good pixels, of its
-defective pixels, and of the pixels of each region lie at or above each. So a bootstrap replicate is a weighted
-sum of counts, and no pixel is looked at again.
+defective pixels, and of the pixels of each region lie at or above each. A bootstrap replicate is then a
+weighted sum of counts, and no pixel is looked at again.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ def _spread(low: NDArray[np.floating[Any]], shape: tuple[int, ...]) -> Floats:
 def _make_spreading(cells: int, length: int) -> Floats:
     """Return the share of each cell in each pixel of a row, (length, cells)."""
     places = np.clip((np.arange(length) + 0.5) * cells / length - 0.5, 0, cells - 1)
-    return np.maximum(0.0, 1 - np.abs(places[:, np.newaxis] - np.arange(cells)))
+    return np.asarray(np.maximum(0.0, 1 - np.abs(places[:, np.newaxis] - np.arange(cells))))
 
 
 def _average(values: Floats, weights: Floats) -> Floats:
