@@ -118,7 +118,7 @@ def measure_pixels(runs: dict[str, Path], data: Path) -> list[Any]:
 
     records, found = read_records(data), []
     scan = scan_images(records)
-    sizes = dict(zip((record.id for record in scan.records), scan.sizes_px, strict=True))
+    sizes = {record.id: size for record, size in zip(scan.records, scan.sizes_px.tolist(), strict=True)}
     for run in runs.values():
         folder = RunFolder(run)
         config = read_run_config(folder)
@@ -126,15 +126,18 @@ def measure_pixels(runs: dict[str, Path], data: Path) -> list[Any]:
         test = Source(store, read_split_plan(folder.split_plan), "test")
         started = time.perf_counter()
         maps = predict_heatmaps(load_classifier(folder.model), test, 32)
-        passed = time.perf_counter()
+        passed = time.perf_counter() - started
         masks = read_masks(test, store.size_px) > 0
         groups = np.array([row.group for row in test.rows])
         known = masks.any(axis=(1, 2)) | (test.labels == 0)
-        inside = [mark_photograph(*sizes[row.id], store.size_px, config.resize) for row in test.rows]
+        inside = [
+            mark_photograph(height, width, store.size_px, config.resize)
+            for height, width in (sizes[row.id] for row in test.rows)
+        ]
+        read = time.perf_counter()
         figures = measure_localisation(maps, masks, groups, known, inside=np.stack(inside))
         found.append(figures)
-        done = time.perf_counter()
-        print(f"{run.name}: maps of {test.count} in {passed - started:.1f} s, figures {done - passed:.1f} s")
+        print(f"{run.name}: {test.count} maps {passed:.1f} s, figures {time.perf_counter() - read:.1f} s")
     return found
 
 

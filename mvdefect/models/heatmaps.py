@@ -28,7 +28,7 @@ def build_heatmaps(model: Any) -> keras.Model:
     positions. With averages alone this is the class activation map (Zhou et al., 2016), and its mean plus the
     head's bias is the logit. The gradient towards a maximum lies at one position, but Grad-CAM spreads it:
     with `avg_max` a feature's weight is that of its average plus that of its maximum, and the mean is not the
-    logit. Coarser maps are brought to the size of the finest, bilinearly, and added; their mean stays as it is
+    logit. Coarser maps are brought to the size of the finest, bilinearly, and added; their mean stays
     where the ratio of sizes is a whole number.
 
     Unlike the paper's, the map is not cut at 0: what speaks for 'good' is negative and ranks lower than what
