@@ -17,12 +17,15 @@ from scipy import ndimage
 
 from mvdefect.errors import ConfigError
 from mvdefect.evaluation.metrics import REPLICATES, Bools, Figure, Floats, bootstrap
+from mvdefect.models.feature_maps import stretch_maps
 
 PRO_LIMIT = 0.3  # of the false-positive rate, as in Bergmann et al. (2020)
 THRESHOLDS_A_KIND = 1024
 SAMPLED_VALUES = 4_000_000  # from which thresholds are chosen
 POINTING_TOLERANCE_PX = 7
 NEIGHBOURS = np.ones((3, 3), bool)  # pixels that touch at a corner are of one region
+
+Values = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -174,10 +177,10 @@ def _integrate(across: Floats, up: Floats, limit: float) -> Floats:
     return np.asarray(areas.sum(axis=1))
 
 
-def _choose_thresholds(maps: NDArray[np.floating[Any]], masks: Bools, inside: Bools) -> Floats:
+def _choose_thresholds(maps: NDArray[np.floating[Any]], masks: Bools, inside: Bools) -> Values:
     """Choose falling thresholds: every value that occurs or, if those are many, quantiles; then -inf."""
     step = max(1, masks.size // SAMPLED_VALUES)
-    kinds: tuple[list[Floats], list[Floats]] = ([np.empty(0)], [np.empty(0)])
+    kinds: tuple[list[Values], list[Values]] = ([np.empty(0, np.float32)], [np.empty(0, np.float32)])
     for low, mask, within in zip(maps, masks, inside, strict=True):
         values = _spread(low, mask.shape)
         kinds[0].append(values[within & ~mask][::step])
@@ -188,30 +191,23 @@ def _choose_thresholds(maps: NDArray[np.floating[Any]], masks: Bools, inside: Bo
         shares = np.linspace(0, 1, THRESHOLDS_A_KIND)
         chosen = [np.quantile(kind, shares, method="nearest") for kind in pooled if len(kind)]
         distinct = np.unique(np.concatenate(chosen))
-    return np.asarray(np.append(distinct[::-1], -np.inf))
+    return np.append(distinct[::-1], np.float32(-np.inf))
 
 
-def _count_above(values: Floats, thresholds: Floats) -> NDArray[np.int64]:
+def _count_above(values: Values, thresholds: Values) -> NDArray[np.int64]:
     return np.asarray(len(values) - np.searchsorted(np.sort(values), thresholds, side="left"))
 
 
-def _point(values: Floats, mask: Bools, within: Bools, tolerance_px: int) -> tuple[float, float]:
+def _point(values: Values, mask: Bools, within: Bools, tolerance_px: int) -> tuple[float, float]:
     """Return the share of the highest pixels, and of all pixels, that lie in the mask or near it."""
     near = ndimage.distance_transform_edt(~mask) <= tolerance_px
     highest = within & (values == values[within].max())
     return float(near[highest].mean()), float(near[within].mean())
 
 
-def _spread(low: NDArray[np.floating[Any]], shape: tuple[int, ...]) -> Floats:
-    """Bring a map (h, w) to a size (H, W) bilinearly, by the centres of its cells, level at the border."""
-    rows, columns = (_make_spreading(*pair) for pair in zip(low.shape, shape, strict=True))
-    return np.asarray(rows @ low.astype(np.float64) @ columns.T)
-
-
-def _make_spreading(cells: int, length: int) -> Floats:
-    """Return the share of each cell in each pixel of a row, (length, cells)."""
-    places = np.clip((np.arange(length) + 0.5) * cells / length - 0.5, 0, cells - 1)
-    return np.asarray(np.maximum(0.0, 1 - np.abs(places[:, np.newaxis] - np.arange(cells))))
+def _spread(low: NDArray[np.floating[Any]], shape: tuple[int, ...]) -> Values:
+    """Bring a map (h, w) to the size (H, W) of a mask, bilinearly."""
+    return stretch_maps(stretch_maps(low.astype(np.float32), 0, shape[0]), 1, shape[1])
 
 
 def _average(values: Floats, weights: Floats) -> Floats:
