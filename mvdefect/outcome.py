@@ -16,6 +16,7 @@ from mvdefect.evaluation.evaluate import (
     evaluate_predictions,
     evaluation_to_json,
     judge_rows,
+    read_measured,
 )
 from mvdefect.evaluation.metrics import Floats
 from mvdefect.evaluation.operating_point import (
@@ -28,7 +29,6 @@ from mvdefect.runs import (
     PredictionRow,
     RunFolder,
     open_run,
-    read_json,
     read_predictions,
     read_run_config,
     write_json,
@@ -120,8 +120,8 @@ def _evaluate(
         config.review_budget,
     )
     judged = _judge(rows, point)
-    latency = read_json(folder.latency) if folder.latency.is_file() else None
-    evaluation = evaluate_predictions(judged, plan, point, prevalence=config.prevalence, latency=latency)
+    measured = read_measured(folder)
+    evaluation = evaluate_predictions(judged, plan, point, prevalence=config.prevalence, measured=measured)
     return point, judged, evaluation
 
 

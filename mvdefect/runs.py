@@ -107,6 +107,11 @@ class RunFolder:
         return self.path / "predictions.csv"
 
     @property
+    def heatmaps(self) -> Path:
+        """Where the classifier sees defects, on the test part; see `mvdefect.evaluation.heatmaps`."""
+        return self.path / "heatmaps.npz"
+
+    @property
     def metrics(self) -> Path:
         """The evaluation on the test part."""
         return self.path / "metrics.json"
@@ -115,6 +120,11 @@ class RunFolder:
     def operating_point(self) -> Path:
         """The threshold and where it comes from."""
         return self.path / "operating_point.json"
+
+    @property
+    def localisation(self) -> Path:
+        """How well the heatmaps find the defects of the test part."""
+        return self.path / "localisation.json"
 
     @property
     def latency(self) -> Path:

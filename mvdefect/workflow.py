@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -40,6 +40,7 @@ from mvdefect.runs import (
     start_run,
     write_json,
 )
+from mvdefect.training.explain import explain_part
 from mvdefect.training.fit import TrainingJob, train_classifier
 from mvdefect.training.latency import measure_latency
 from mvdefect.training.predictions import compile_features, iterate_features, predict_logits
@@ -90,7 +91,7 @@ def fit_inspector(config: FitConfig, run: Path, overwrite: bool = False) -> RunF
             model = train_classifier(model, TrainingJob(spec, stages, config, train, val, folder))
             model.save(folder.model)
             features = _find_features(model, spec, weights)
-            unmet = _measure(model, features, config, plan, store, folder, scan.defect_shares)
+            unmet = _measure(model, features, config, plan, store, folder, scan)
             write_json(folder.environment, describe_environment())
             write_report(folder, store)
     finished = finish_run(folder, run)
@@ -157,7 +158,7 @@ def _measure(
     plan: SplitPlan,
     store: PreparedStore,
     folder: RunFolder,
-    defect_shares: Mapping[str, float],
+    scan: Scan,
 ) -> ContractError | None:
     """Learn what good images look like, choose the operating point on validation, and evaluate on test.
 
@@ -177,11 +178,12 @@ def _measure(
         for part, source in sources.items()
     }
     write_json(folder.latency, measure_latency(model, features, normality))
+    explain_part(model, sources["test"], scan, config.resize, config.batch_size, folder)
     try:
-        write_outcome(folder, config, plan, scores, defect_shares)
+        write_outcome(folder, config, plan, scores, scan.defect_shares)
     except ContractError as error:
         fallback = config.model_copy(update={"threshold": "f1"})
-        write_outcome(folder, fallback, plan, scores, defect_shares)
+        write_outcome(folder, fallback, plan, scores, scan.defect_shares)
         return error
     return None
 
