@@ -24,6 +24,7 @@ from mvdefect.data.splits import PARTS, SplitPlan, check_plan, read_split_plan, 
 from mvdefect.environment import describe_environment
 from mvdefect.errors import ConfigError, ContractError, SplitError
 from mvdefect.evaluation.contracts import parse_contract
+from mvdefect.explain import explain_part
 from mvdefect.models.backbones import BackboneSpec, find_backbone
 from mvdefect.models.classifier import build_classifier
 from mvdefect.models.features import build_features, share_features
@@ -40,7 +41,6 @@ from mvdefect.runs import (
     start_run,
     write_json,
 )
-from mvdefect.training.explain import explain_part
 from mvdefect.training.fit import TrainingJob, train_classifier
 from mvdefect.training.latency import measure_latency
 from mvdefect.training.predictions import compile_features, iterate_features, predict_logits

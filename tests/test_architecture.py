@@ -13,7 +13,7 @@ ROWS = (
     {"cli"},
     {"benchmark", "demo"},
     {"workflow"},
-    {"outcome", "report"},
+    {"explain", "outcome", "report"},
     {"audit"},
     {"training", "evaluation"},
     {"models", "data"},

@@ -66,8 +66,9 @@ def parse_localisation(tree: Mapping[str, Any]) -> Localisation:
     fields = dict(tree)
     try:
         for name in ("pixel_roc_auc", "pro", "pointing"):
-            found = {key: np.nan if value is None else value for key, value in fields[name].items()}
-            fields[name] = Figure(**found)
+            found = dict(fields[name])
+            ends = (np.nan if found[key] is None else float(found[key]) for key in ("value", "low", "high"))
+            fields[name] = Figure(*ends, str(found["method"]))
         if fields["pointing_chance"] is None:
             fields["pointing_chance"] = np.nan
         return Localisation(**fields)

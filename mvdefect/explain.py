@@ -37,12 +37,15 @@ def explain_part(
     if not masks.any():
         return
     sizes = {record.id: size for record, size in zip(scan.records, scan.sizes_px.tolist(), strict=True)}
-    inside = np.stack([mark_photograph(*sizes[row.id], size_px, resize) for row in source.rows])
+    inside = [
+        mark_photograph(height, width, size_px, resize)
+        for height, width in (sizes[row.id] for row in source.rows)
+    ]
     found = measure_localisation(
         maps,
         masks,
         np.array([row.group for row in source.rows]),
         masks.any(axis=(1, 2)) | (source.labels == 0),
-        inside=inside,
+        inside=np.stack(inside),
     )
     write_json(folder.localisation, replace_nan(asdict(found)))
