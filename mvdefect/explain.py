@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mvdefect.data.images import ResizeMethod, mark_photograph
 from mvdefect.data.pipeline import Source, read_masks
@@ -14,23 +14,20 @@ from mvdefect.evaluation.evaluate import replace_nan
 from mvdefect.evaluation.heatmaps import Heatmaps, write_heatmaps
 from mvdefect.evaluation.localisation import measure_localisation
 from mvdefect.runs import RunFolder, write_json
-from mvdefect.training.predictions import predict_heatmaps
 
 
 def explain_part(
-    model: Any, source: Source, scan: Scan, resize: ResizeMethod, batch_size: int, folder: RunFolder
+    maps: NDArray[np.float16], source: Source, scan: Scan, resize: ResizeMethod, folder: RunFolder
 ) -> None:
     """Write the heatmaps of a part into a run and, where masks are known, how well they find the defects.
 
     Args:
-        model: The classifier.
+        maps: One an image, float16 (n, height, width); they rise with suspicion.
         source: The part.
         scan: For the sizes of the photographs: what a letterbox adds is none of them.
         resize: How they were brought to the working size.
-        batch_size: Images a batch.
         folder: The run.
     """
-    maps = predict_heatmaps(model, source, batch_size)
     write_heatmaps(folder, Heatmaps(tuple(row.id for row in source.rows), maps))
     size_px = source.store.size_px
     masks = read_masks(source, size_px) > 0

@@ -11,6 +11,7 @@ from scipy.special import expit
 
 from mvdefect.config import FitConfig, dump_config, validate_config
 from mvdefect.data.splits import PARTS, SplitPlan, read_split_plan
+from mvdefect.errors import ContractError
 from mvdefect.evaluation.evaluate import (
     Evaluation,
     evaluate_predictions,
@@ -75,6 +76,28 @@ def write_outcome(
     point, judged, evaluation = _evaluate(folder, config, plan, tuple(rows))
     _write(folder, point, judged, evaluation)
     return evaluation
+
+
+def settle_outcome(
+    folder: RunFolder,
+    config: FitConfig,
+    plan: SplitPlan,
+    scores: Mapping[str, Scores],
+    defect_share: Mapping[str, float],
+) -> ContractError | None:
+    """Do as `write_outcome` does, and take the threshold by F1 where the contract cannot be met.
+
+    Hours of training are not thrown away for a contract, but it must be told.
+
+    Returns:
+        What is wrong with the contract, if it cannot be met.
+    """
+    try:
+        write_outcome(folder, config, plan, scores, defect_share)
+    except ContractError as error:
+        write_outcome(folder, config.model_copy(update={"threshold": "f1"}), plan, scores, defect_share)
+        return ContractError(f"{error}. The run is whole, with the threshold by f1 instead")
+    return None
 
 
 def change_operating_point(run: Path, changes: Mapping[str, object], save: bool = False) -> Evaluation:

@@ -82,6 +82,11 @@ class RunFolder:
         return self.path / "model.keras"
 
     @property
+    def estimator(self) -> Path:
+        """The fitted estimator of a baseline, as joblib saves it."""
+        return self.path / "model.joblib"
+
+    @property
     def history(self) -> Path:
         """One row an epoch."""
         return self.path / "history.csv"

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from mvdefect import __version__
+from mvdefect.cli.baseline import baseline
 from mvdefect.cli.benchmark import benchmark
 from mvdefect.cli.data import data
 from mvdefect.cli.inspector import demo, evaluate, fit
@@ -53,12 +54,14 @@ def commands() -> None:
     Train an inspector on a folder of photographs, and measure it again:
       mvdefect fit --data photographs --backbone densenet121 --run runs/first
       mvdefect evaluate runs/first
+    See whether something simpler does as well:
+      mvdefect baseline handcrafted --data photographs --run runs/handcrafted
     Find out before what the photographs are worth:
       mvdefect data check photographs
     """
 
 
-for command in (fit, evaluate, benchmark, data, demo):
+for command in (fit, baseline, evaluate, benchmark, data, demo):
     commands.add_command(command)
 
 

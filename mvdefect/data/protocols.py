@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ from mvdefect.errors import SplitError, describe_unknown_name, list_some
 PROTOCOLS = ("closed-set", "unseen-type", "label-budget", "kfold", "official", "given", "random")
 OFFICIAL_PARTS = ("train", "test")
 SHARES_OF_REST = (0.75, 0.25)  # train and val, of what a fold does not test
+SHARE_HELD_OUT = 0.2  # of train, where a plan has no val
 NEEDED_IN_FOLD = {**EVERY_PART, "test": (1, 1)}  # down to one group a fold, since folds add up
 MAX_NAMED_FILES = 5
 
@@ -248,6 +250,27 @@ def _keep_parts(
             kind = "" if len(lacking) == len(CLASSES) else f"{lacking[0]} "
             absent.append(f"there is no {kind}image in {part}")
     return SplitPlan(protocol, seed, rows, (*groups.notes, *absent, *_find_straddlers(rows)))
+
+
+def hold_out_val(plan: SplitPlan, seed: int) -> SplitPlan:
+    """Move a fifth of train to val, in whole groups; the test part stays as it is.
+
+    A plan like `official` names no val, but a threshold must be chosen on images that nothing was fitted
+    on, and never on test.
+
+    Args:
+        plan: A plan without val.
+        seed: Another seed, another draw.
+    """
+    train = plan.select("train")
+    groups = np.array([row.group for row in train], np.int64)
+    strata = [row.stratum for row in train]
+    shares = (1 - SHARE_HELD_OUT, SHARE_HELD_OUT)
+    dealt = deal_groups(groups, [strata], shares, np.random.default_rng(seed))
+    moved = {row.id for row, part in zip(train, dealt, strict=True) if part == 1}
+    rows = tuple(replace(row, part="val") if row.id in moved else row for row in plan.rows)
+    note = f"{len(moved)} of {len(train)} images of train were moved to val, as the plan has none there"
+    return SplitPlan(plan.protocol, plan.seed, rows, (*plan.notes, note))
 
 
 def _find_straddlers(rows: Sequence[PlanRow]) -> tuple[str, ...]:

@@ -66,9 +66,11 @@ def parse_localisation(tree: Mapping[str, Any]) -> Localisation:
     fields = dict(tree)
     try:
         for name in ("pixel_roc_auc", "pro", "pointing"):
-            found = dict(fields[name])
-            ends = (np.nan if found[key] is None else float(found[key]) for key in ("value", "low", "high"))
-            fields[name] = Figure(*ends, str(found["method"]))
+            value, low, high = (
+                np.nan if fields[name][key] is None else float(fields[name][key])
+                for key in ("value", "low", "high")
+            )
+            fields[name] = Figure(value, low, high, str(fields[name]["method"]))
         if fields["pointing_chance"] is None:
             fields["pointing_chance"] = np.nan
         return Localisation(**fields)

@@ -28,7 +28,7 @@ def draw_figures(
 
     Args:
         rows: Predictions of the evaluated part.
-        history: The epochs of the training.
+        history: The epochs of the training; empty where nothing was trained by epochs.
         evaluation: The evaluation of those predictions.
         folder: Where the PNG files go.
 
@@ -42,8 +42,9 @@ def draw_figures(
         "Scores by defect type": lambda axes: _draw_scores(axes, rows, evaluation),
         "Confusion matrix": lambda axes: _draw_confusion(axes, evaluation),
         "Recall by defect type": lambda axes: _draw_recall(axes, evaluation),
-        "Learning curves": lambda axes: _draw_history(axes, history),
     }
+    if history:
+        plots["Learning curves"] = lambda axes: _draw_history(axes, history)
     return {title: _save(draw, folder / f"{_slug(title)}.png") for title, draw in plots.items()}
 
 

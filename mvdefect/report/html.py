@@ -57,8 +57,9 @@ def write_report(folder: RunFolder, store: PreparedStore) -> None:
     plan = read_split_plan(folder.split_plan)
     predictions = read_predictions(folder)
     evaluation = evaluate_folder(folder)
+    history = read_history(folder) if folder.history.is_file() else ()  # a baseline has none
     tested = [row for row in predictions if row.split == evaluation.part]
-    figures = draw_figures(tested, read_history(folder), evaluation, folder.figures)
+    figures = draw_figures(tested, history, evaluation, folder.figures)
     galleries = _choose_galleries(tested, evaluation)
     ids = {row.id for rows in galleries.values() for row in rows}
     pictures = read_pictures(Source(store, plan, evaluation.part), ids)
