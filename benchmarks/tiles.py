@@ -7,11 +7,12 @@
 
 `kfold`: five folds over groups of near-duplicates; each photograph is tested once, by an inspector that saw
 nothing like it. Prints the figures of each fold and their means; over all folds the recall on the smallest
-quarter of defects by mask area; and how well the maps of a patch head, which saw no masks, find the pixels.
+quarter of defects by mask area; and how well heatmaps find the defective pixels.
 With `--against` it compares with runs made before, by a paired bootstrap over groups.
 
 `unseen`: each defect type is held out in turn. Prints the recall on that type at 5% false alarms for the
-classifier, the one-class score and either.
+classifier, the one-class score, both weighed together, and either: where a fifth of the false alarms is the
+classifier's, and the rest the one-class score's.
 
 Folds that are finished are not run again.
 """
@@ -29,7 +30,8 @@ import numpy as np
 from mvdefect.backend import load_tensorflow
 
 FALSE_ALARM_RATE = 0.05
-STRIDE = 4  # of the pixels that are compared
+NOVELTY_ODDS = 4  # its share of the false alarms of `either`, to one of the classifier
+TAIL_SHARE = 0.25
 
 
 def draw(data: Path, protocol: str, seed: int, out: Path) -> dict[str, Path]:
@@ -101,32 +103,55 @@ def find_smallest(rows: list[Any], areas: dict[str, float]) -> list[Any]:
     return [row for row in known if areas[row.id] <= limit]
 
 
-def measure_pixels(runs: dict[str, Path], data: Path) -> list[float]:
-    """Return the pixel ROC-AUC of each run's map on its test photographs, defective and good."""
-    import cv2
-    from sklearn.metrics import roc_auc_score
+def measure_pixels(runs: dict[str, Path], data: Path) -> list[Any]:
+    """Return how well the heatmaps of each run find the pixels of its test photographs, defective and good.
 
+    Letterbox padding does not count, and neither do defective photographs without a mask.
+    """
+    from mvdefect.data.images import mark_photograph
     from mvdefect.data.layouts import read_records
-    from mvdefect.data.pipeline import Source, make_inference_batches, read_masks
+    from mvdefect.data.pipeline import Source, read_masks
     from mvdefect.data.prepare import prepare_images
+    from mvdefect.data.scan import scan_images
     from mvdefect.data.splits import read_split_plan
-    from mvdefect.models.classifier import add_logit_map, load_classifier
+    from mvdefect.evaluation.localisation import measure_localisation
+    from mvdefect.models.classifier import load_classifier
     from mvdefect.runs import RunFolder, read_run_config
+    from mvdefect.training.predictions import predict_heatmaps
 
-    found = []
+    records, found = read_records(data), []
+    scan = scan_images(records)
+    sizes = {record.id: size for record, size in zip(scan.records, scan.sizes_px.tolist(), strict=True)}
     for run in runs.values():
         folder = RunFolder(run)
         config = read_run_config(folder)
-        model = add_logit_map(load_classifier(folder.model))
-        if model is None:
-            return []
-        store = prepare_images(read_records(data), config.image_size_px, config.resize)
+        store = prepare_images(records, config.image_size_px, config.resize)
         test = Source(store, read_split_plan(folder.split_plan), "test")
-        cells = config.image_size_px // STRIDE
-        maps = model.predict(make_inference_batches(test, 32), verbose=0)[1][..., 0]
-        fine = np.stack([cv2.resize(one, (cells, cells), interpolation=cv2.INTER_LINEAR) for one in maps])
-        found.append(float(roc_auc_score(read_masks(test, cells).ravel() > 0, fine.ravel())))
+        started = time.perf_counter()
+        maps = predict_heatmaps(load_classifier(folder.model), test, 32)
+        passed = time.perf_counter() - started
+        masks = read_masks(test, store.size_px) > 0
+        groups = np.array([row.group for row in test.rows])
+        known = masks.any(axis=(1, 2)) | (test.labels == 0)
+        inside = [
+            mark_photograph(height, width, store.size_px, config.resize)
+            for height, width in (sizes[row.id] for row in test.rows)
+        ]
+        read = time.perf_counter()
+        figures = measure_localisation(maps, masks, groups, known, inside=np.stack(inside))
+        found.append(figures)
+        print(f"{run.name}: {test.count} maps {passed:.1f} s, figures {time.perf_counter() - read:.1f} s")
     return found
+
+
+def print_pixels(found: Sequence[Any]) -> None:
+    """Print the localisation figures of each run and their means."""
+    for name in ("pixel_roc_auc", "pro", "pointing"):
+        figures = [getattr(one, name) for one in found]
+        listed = ", ".join(f"{one.value:.3f} ({one.low:.3f} to {one.high:.3f})" for one in figures)
+        print(f"{name}: mean {np.mean([one.value for one in figures]):.3f}; {listed}")
+    chance = np.mean([one.pointing_chance for one in found])
+    print(f"pointing within {found[0].tolerance_px} pixels of the mask; by chance {chance:.3f}")
 
 
 def compare_recall(rows: list[Any], others: list[Any]) -> tuple[float, float, float]:
@@ -166,8 +191,7 @@ def run_kfold(args: argparse.Namespace) -> None:
     smallest = find_smallest(rows, areas)
     caught = np.mean([row.verdict == "defective" for row in smallest])
     print(f"smallest quarter of defects: recall {caught:.3f} on {len(smallest)} photographs")
-    if pixels := measure_pixels(runs, args.data):
-        print(f"pixel ROC-AUC: mean {np.mean(pixels):.3f} ({', '.join(f'{one:.3f}' for one in pixels)})")
+    print_pixels(measure_pixels(runs, args.data))
     if args.against:
         others = read_tested({name: args.against / f"run-{name}" for name in runs})
         gain = compare_recall(find_smallest(others, areas), rows)
@@ -177,24 +201,23 @@ def run_kfold(args: argparse.Namespace) -> None:
 def run_unseen(args: argparse.Namespace) -> None:
     """Hold each defect type out and print what catches it."""
     runs = fit_all(args, choose_plans(args, "unseen-type"))
-    print("held out          images  classifier  one-class  either   (recall at 5% false alarms)")
+    print("held out          images  classifier  one-class  combined  either   (recall at 5% false alarms)")
     recalls = []
     for name, run in runs.items():
-        rows, val = _read_unseen(run), _read_good_val(run)
-        scores = {
-            "classifier": _rank([row.logit for row in rows], [row.logit for row in val]),
-            "one-class": _rank([row.novelty for row in rows], [row.novelty for row in val]),
-        }
-        scores["either"] = np.maximum(*scores.values())
+        rows, good = _read_unseen(run), _read_good_val(run)
+        by_logit = _find_surprise([row.logit for row in rows], [row.logit for row in good])
+        by_novelty = _find_surprise([row.novelty for row in rows], [row.novelty for row in good])
+        either = np.maximum(by_logit - np.log(NOVELTY_ODDS), by_novelty)
+        scores = [by_logit, by_novelty, np.array([row.score for row in rows]), either]
         defective = np.array([row.label == 1 for row in rows])
-        recalls.append([_find_recall(score, defective) for score in scores.values()])
+        recalls.append([_find_recall(score, defective) for score in scores])
         print(f"{name:17} {defective.sum():6}  {_align(recalls[-1])}")
     print(f"{'mean':17}         {_align(np.mean(recalls, axis=0))}")
 
 
 def _align(recalls: Sequence[float]) -> str:
-    classifier, one_class, either = recalls
-    return f"{classifier:10.3f} {one_class:10.3f} {either:7.3f}"
+    classifier, one_class, combined, either = recalls
+    return f"{classifier:10.3f} {one_class:10.3f} {combined:9.3f} {either:7.3f}"
 
 
 def _read_unseen(run: Path) -> list[Any]:
@@ -212,11 +235,17 @@ def _read_good_val(run: Path) -> list[Any]:
     return [row for row in read_predictions(RunFolder(run)) if row.split == "val" and not row.label]
 
 
-def _rank(values: list[float], good: list[float]) -> np.ndarray:
-    """Put scores of different kinds on one scale: robust deviations from good validation images."""
-    middle = np.median(good)
-    upper = np.quantile(good, 0.95) - middle
-    return (np.array(values) - middle) / max(upper, 1e-12)
+def _find_surprise(values: list[float], good: list[float]) -> np.ndarray:
+    """Put scores of different kinds on one scale: minus the log of the share of good images beyond them.
+
+    Beyond the upper quarter of the good images that share falls exponentially, at the rate seen there.
+    """
+    found, known = np.array(values), np.sort(good)
+    start = np.quantile(known, 1 - TAIL_SHARE)
+    rate = 1 / (known[known > start] - start).mean()
+    shares = np.interp(found, known, 1 - (np.arange(len(known)) + 0.5) / len(known))
+    beyond = -np.log(TAIL_SHARE) + (found - start) * rate
+    return np.asarray(np.where(found > start, beyond, -np.log(shares)))
 
 
 def _find_recall(scores: np.ndarray, defective: np.ndarray) -> float:

@@ -64,10 +64,6 @@ class FitConfig(_Settings):
     categories: tuple[str, ...] = Field(default=(), description="products to use; empty: all")
     skip_broken: bool = Field(default=False, description="leave unreadable files out instead of stopping")
     near_duplicate_correlation: float = Field(default=0.98, gt=0, le=1)
-    baseline: str | None = Field(
-        default=None, description="what learns instead of an inspector; null: transfer learning"
-    )
-    threshold: str = Field(default="f1", description="what the threshold is chosen by, or a probability")
     image_size_px: int = Field(default=224, description="working size; a multiple of 32, at least 64")
     resize: Literal["letterbox", "stretch"] = "letterbox"
     augment: AugmentConfig = AugmentConfig()
@@ -138,9 +134,30 @@ class FitConfig(_Settings):
         default="padim",
         description="what tells how unlike good images one is, the novelty; padim: for parts that lie alike",
     )
-    verdict: Literal["classifier", "either"] = Field(
-        default="classifier", description="defective if the classifier says so, or also if novel"
+    verdict: Literal["classifier", "combined", "either"] = Field(
+        default="combined",
+        description="defective by the classifier's score, by one that also weighs how unlike good images "
+        "one is, or by the classifier or novelty, each on its own",
     )
+    threshold: str = Field(
+        default="f1",
+        description="what the threshold is chosen by, on validation: f1, min-recall 0.99, max-fpr 0.01, "
+        "cost 1:20 (a false alarm : a missed defect), or a probability such as 0.37",
+    )
+    review_budget: float = Field(
+        default=0.0, ge=0, lt=1, description="share of images, the least certain, that a person decides"
+    )
+    prevalence: float | None = Field(
+        default=None, gt=0, lt=1, description="share of defective products on the line; null: as photographed"
+    )
+    baseline: str | None = Field(
+        default=None, description="the baseline that made a run; null: transfer learning"
+    )
+
+    @field_validator("threshold", mode="before")
+    @classmethod
+    def _name_threshold(cls, value: Any) -> Any:
+        return f"{value:g}" if isinstance(value, int | float) else value
 
     @field_validator("data", mode="before")
     @classmethod

@@ -30,6 +30,10 @@ class ConfigError(MvdefectError, ValueError):
     """A setting has an unknown name or a value that is not allowed."""
 
 
+class ContractError(MvdefectError, ValueError):
+    """A threshold cannot do what its contract asks."""
+
+
 class WeightsError(MvdefectError, ValueError):
     """Weights cannot be had, or belong to another architecture."""
 

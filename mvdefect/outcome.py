@@ -1,34 +1,55 @@
-"""From scores to a measured run: the threshold, a verdict an image, and the figures on the test part."""
+"""What an inspector, or a baseline, came to: from scores to predictions, operating point and figures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import expit, logit
+from scipy.special import expit
 
-from mvdefect.config import FitConfig
-from mvdefect.data.records import GOOD
-from mvdefect.data.splits import PARTS, SplitPlan
-from mvdefect.evaluation.evaluate import DEFECTIVE, Evaluation, evaluate_predictions, evaluation_to_json
+from mvdefect.config import FitConfig, dump_config, validate_config
+from mvdefect.data.splits import PARTS, SplitPlan, read_split_plan
+from mvdefect.errors import ContractError
+from mvdefect.evaluation.evaluate import (
+    Evaluation,
+    evaluate_predictions,
+    evaluation_to_json,
+    judge_rows,
+    read_measured,
+)
 from mvdefect.evaluation.metrics import Floats
-from mvdefect.evaluation.thresholds import OperatingPoint, choose_max_novelty, choose_threshold
-from mvdefect.runs import PredictionRow, RunFolder, write_json, write_rows
+from mvdefect.evaluation.operating_point import (
+    OperatingPoint,
+    choose_operating_point,
+    operating_point_to_json,
+)
+from mvdefect.paths import write_text
+from mvdefect.runs import (
+    PredictionRow,
+    RunFolder,
+    open_run,
+    read_predictions,
+    read_run_config,
+    write_json,
+    write_rows,
+)
+
+CHOSEN_ON = "val"
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What is said of the images of a part, in the order of the split plan.
+    """What was computed for the images of a part, in the order of the split plan.
 
     Attributes:
-        logits: Rise with suspicion, float64 (n,).
+        logits: The classifier's, float64 (n,).
         novelty: Distance from good images, float64 (n,), or None where nothing measures it.
     """
 
-    logits: NDArray[np.float64]
-    novelty: NDArray[np.float64] | None = None
+    logits: Floats
+    novelty: Floats | None = None
 
 
 def write_outcome(
@@ -38,43 +59,111 @@ def write_outcome(
     scores: Mapping[str, Scores],
     defect_share: Mapping[str, float],
 ) -> Evaluation:
-    """Choose the threshold on validation, and write predictions, operating point and figures.
+    """Choose the operating point on validation, reach every verdict, and measure the test part.
 
     Args:
-        folder: The run.
-        config: Its settings.
-        plan: Its split plan.
-        scores: By part.
-        defect_share: Share of pixels in the mask, by id.
+        folder: Where predictions, operating point and metrics go.
+        config: With the contract, the verdict, the prevalence and the review budget.
+        plan: Whose parts were scored.
+        scores: One for each of train, val and test.
+        defect_share: Share of defective pixels by id, where a mask tells.
+
+    Raises:
+        ContractError: The contract cannot be met; nothing is written.
     """
-    del defect_share
-    point = _choose_point(config, plan, scores["val"])
-    rows = [row for part in PARTS for row in _make_rows(plan, part, scores[part], point)]
+    rows = [row for part in PARTS for row in _make_rows(plan, part, scores[part], defect_share)]
     rows.sort(key=lambda row: row.id)
-    write_rows(folder.predictions, rows)
-    write_json(folder.operating_point, asdict(point))
-    evaluation = evaluate_predictions(rows, plan, point)
-    write_json(folder.metrics, evaluation_to_json(evaluation))
+    point, judged, evaluation = _evaluate(folder, config, plan, tuple(rows))
+    _write(folder, point, judged, evaluation)
     return evaluation
 
 
-def _choose_point(config: FitConfig, plan: SplitPlan, scores: Scores) -> OperatingPoint:
-    labels = np.array([row.label == 1 for row in plan.select("val")])
-    if config.threshold == "f1":
-        point = choose_threshold(labels, scores.logits, "val")
-    else:
-        probability = float(config.threshold)
-        threshold = float(logit(probability))
-        rate = float(((scores.logits >= threshold) == labels).mean())
-        point = OperatingPoint(threshold, probability, config.threshold, "val", rate)
-    if scores.novelty is None:
-        return point
-    return replace(point, novelty=choose_max_novelty(scores.novelty[~labels]), verdict=config.verdict)
+def settle_outcome(
+    folder: RunFolder,
+    config: FitConfig,
+    plan: SplitPlan,
+    scores: Mapping[str, Scores],
+    defect_share: Mapping[str, float],
+) -> ContractError | None:
+    """Do as `write_outcome` does, and take the threshold by F1 where the contract cannot be met.
+
+    Hours of training are not thrown away for a contract, but it must be told.
+
+    Returns:
+        What is wrong with the contract, if it cannot be met.
+    """
+    try:
+        write_outcome(folder, config, plan, scores, defect_share)
+    except ContractError as error:
+        write_outcome(folder, config.model_copy(update={"threshold": "f1"}), plan, scores, defect_share)
+        return ContractError(f"{error}. The run is whole, with the threshold by f1 instead")
+    return None
 
 
-def _make_rows(plan: SplitPlan, part: str, scores: Scores, point: OperatingPoint) -> list[PredictionRow]:
-    novelty: Floats = np.full(len(scores.logits), np.nan) if scores.novelty is None else scores.novelty
-    defective = point.find_defective(scores.logits, novelty)
+def change_operating_point(run: Path, changes: Mapping[str, object], save: bool = False) -> Evaluation:
+    """Choose another operating point for a finished run, from what it said of its validation part.
+
+    Args:
+        run: A finished run.
+        changes: Of the settings `threshold`, `verdict`, `prevalence` and `review_budget`, those that change.
+        save: Whether the run keeps it.
+
+    Raises:
+        ConfigError: A setting has a value that is not allowed.
+        ContractError: The contract cannot be met; the run stays as it was.
+        RunError: `run` is no finished run.
+    """
+    folder = open_run(run)
+    config = validate_config({**read_run_config(folder).model_dump(mode="json"), **changes})
+    plan, rows = read_split_plan(folder.split_plan), read_predictions(folder)
+    point, judged, evaluation = _evaluate(folder, config, plan, rows)
+    if save:
+        _write(folder, point, judged, evaluation)
+        write_text(folder.config, dump_config(config))
+    return evaluation
+
+
+def _write(
+    folder: RunFolder, point: OperatingPoint, rows: tuple[PredictionRow, ...], evaluation: Evaluation
+) -> None:
+    write_rows(folder.predictions, rows)
+    write_json(folder.operating_point, operating_point_to_json(point))
+    write_json(folder.metrics, evaluation_to_json(evaluation))
+
+
+def _evaluate(
+    folder: RunFolder, config: FitConfig, plan: SplitPlan, rows: tuple[PredictionRow, ...]
+) -> tuple[OperatingPoint, tuple[PredictionRow, ...], Evaluation]:
+    point = choose_operating_point(
+        judge_rows([row for row in rows if row.split == CHOSEN_ON]),
+        CHOSEN_ON,
+        config.threshold,
+        config.verdict,
+        config.prevalence,
+        config.review_budget,
+    )
+    judged = _judge(rows, point)
+    measured = read_measured(folder)
+    evaluation = evaluate_predictions(judged, plan, point, prevalence=config.prevalence, measured=measured)
+    return point, judged, evaluation
+
+
+def _judge(rows: tuple[PredictionRow, ...], point: OperatingPoint) -> tuple[PredictionRow, ...]:
+    """Give each row its score, probability and verdict."""
+    found = judge_rows(rows)
+    scores = point.find_scores(found.logits, found.novelty)
+    verdicts = point.decide(found.logits, found.novelty)
+    return tuple(
+        replace(row, score=float(score), probability=float(expit(score)), verdict=str(verdict))
+        for row, score, verdict in zip(rows, scores, verdicts, strict=True)
+    )
+
+
+def _make_rows(
+    plan: SplitPlan, part: str, scores: Scores, defect_share: Mapping[str, float]
+) -> list[PredictionRow]:
+    planned = plan.select(part)
+    novelty = np.full(len(planned), np.nan) if scores.novelty is None else scores.novelty
     return [
         PredictionRow(
             id=row.id,
@@ -83,12 +172,12 @@ def _make_rows(plan: SplitPlan, part: str, scores: Scores, point: OperatingPoint
             category=row.category,
             defect_type=row.defect_type,
             group=row.group,
-            logit=float(score),
-            probability=float(expit(score)),
-            verdict=DEFECTIVE if is_defective else GOOD,
+            logit=float(logit),
             novelty=float(distance),
+            score=float("nan"),
+            probability=float("nan"),
+            verdict="",
+            defect_share=defect_share.get(row.id, float("nan")) if row.label else 0.0,
         )
-        for row, score, distance, is_defective in zip(
-            plan.select(part), scores.logits, novelty, defective, strict=True
-        )
+        for row, logit, distance in zip(planned, scores.logits, novelty, strict=True)
     ]

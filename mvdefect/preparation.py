@@ -46,8 +46,9 @@ FIT_NEEDS = Needs(
 
 @dataclass(frozen=True)
 class Photographs:
-    """What is learned from and measured on: a split plan, and its images at working size."""
+    """What is learned from and measured on: a scan, a split plan, and its images at working size."""
 
+    scan: Scan
     plan: SplitPlan
     store: PreparedStore
 
@@ -96,7 +97,7 @@ def prepare_photographs(
     plan = planned or _draw_plan(scan, config, needs)
     check_plan(plan, dict(zip((record.id for record in scan.records), scan.sha256, strict=True)))
     store = prepare_images(records, config.image_size_px, config.resize, skip_broken=config.skip_broken)
-    return Photographs(plan, store)
+    return Photographs(scan, plan, store)
 
 
 def read_plan_for_fit(path: Path, needs: Needs = FIT_NEEDS, seed: int = 0) -> SplitPlan:

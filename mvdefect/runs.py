@@ -40,7 +40,10 @@ class EpochRow:
 class PredictionRow:
     """One image and what the inspector says of it, as a row of `predictions.csv`.
 
-    `novelty` is the distance from good training images; see `mvdefect.models.normality`.
+    `logit` is the classifier's own, `novelty` the distance from good training images (NaN where nothing
+    measures it; see `mvdefect.models.normality`). `score` is what the verdict is reached on, and
+    `probability` its sigmoid. `verdict` is good, defective or review. `defect_share` is the share of the
+    image that is defective: 0 for a good one, NaN where no mask tells.
     """
 
     id: str
@@ -50,9 +53,11 @@ class PredictionRow:
     defect_type: str
     group: int
     logit: float
+    novelty: float
+    score: float
     probability: float
     verdict: str
-    novelty: float
+    defect_share: float
 
 
 @dataclass(frozen=True)
@@ -82,11 +87,6 @@ class RunFolder:
         return self.path / "model.joblib"
 
     @property
-    def heatmaps(self) -> Path:
-        """Heatmaps of the test part."""
-        return self.path / "heatmaps.npz"
-
-    @property
     def history(self) -> Path:
         """One row an epoch."""
         return self.path / "history.csv"
@@ -112,6 +112,11 @@ class RunFolder:
         return self.path / "predictions.csv"
 
     @property
+    def heatmaps(self) -> Path:
+        """Where the classifier sees defects, on the test part; see `mvdefect.evaluation.heatmaps`."""
+        return self.path / "heatmaps.npz"
+
+    @property
     def metrics(self) -> Path:
         """The evaluation on the test part."""
         return self.path / "metrics.json"
@@ -120,6 +125,16 @@ class RunFolder:
     def operating_point(self) -> Path:
         """The threshold and where it comes from."""
         return self.path / "operating_point.json"
+
+    @property
+    def localisation(self) -> Path:
+        """How well the heatmaps find the defects of the test part."""
+        return self.path / "localisation.json"
+
+    @property
+    def latency(self) -> Path:
+        """How long an image takes."""
+        return self.path / "latency.json"
 
     @property
     def environment(self) -> Path:

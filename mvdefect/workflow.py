@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 
 from mvdefect.backend import seed_everything, set_precision, share_batches
 from mvdefect.config import FitConfig, StageConfig
 from mvdefect.data.pipeline import Source
-from mvdefect.data.prepare import PreparedStore
-from mvdefect.data.records import GOOD
 from mvdefect.data.sources import resolve_source
-from mvdefect.data.splits import PARTS, SplitPlan, write_split_plan
+from mvdefect.data.splits import write_split_plan
 from mvdefect.environment import describe_environment
-from mvdefect.evaluation.evaluate import DEFECTIVE, evaluate_predictions, evaluation_to_json
-from mvdefect.evaluation.thresholds import OperatingPoint, choose_max_novelty, choose_threshold
+from mvdefect.errors import ContractError
+from mvdefect.evaluation.contracts import parse_contract
+from mvdefect.explain import explain_part
 from mvdefect.models.backbones import BackboneSpec, find_backbone
 from mvdefect.models.classifier import build_classifier
 from mvdefect.models.features import build_features, share_features
 from mvdefect.models.heads import choose_head
 from mvdefect.models.normality import Normality, fit_normality, save_normality
 from mvdefect.models.weights import find_weights
+from mvdefect.outcome import Scores, settle_outcome
 from mvdefect.preparation import (
+    Photographs,
     find_records,
     log_plan,
     logging_to,
@@ -37,16 +37,20 @@ from mvdefect.preparation import (
 from mvdefect.progress import logger
 from mvdefect.report.html import write_report
 from mvdefect.runs import (
-    PredictionRow,
     RunFolder,
     check_run_is_free,
     finish_run,
     start_run,
     write_json,
-    write_rows,
 )
 from mvdefect.training.fit import TrainingJob, train_classifier
-from mvdefect.training.predictions import iterate_features, predict_logits
+from mvdefect.training.latency import measure_latency
+from mvdefect.training.predictions import (
+    compile_features,
+    iterate_features,
+    predict_heatmaps,
+    predict_logits,
+)
 from mvdefect.training.stages import plan_stages
 
 NOVELTY_BATCH_SIZE = 32
@@ -65,6 +69,7 @@ def fit_inspector(config: FitConfig, run: Path, overwrite: bool = False) -> RunF
     Raises:
         MvdefectError: Of its many kinds, for whatever is wrong with settings, data, weights or `run`.
     """
+    parse_contract(config.threshold)
     source, planned = require_data(config), read_plan_for_fit(config.split) if config.split else None
     spec = find_backbone(config.backbone)
     weights = find_weights(spec, config.weights)
@@ -78,20 +83,24 @@ def fit_inspector(config: FitConfig, run: Path, overwrite: bool = False) -> RunF
     with share_batches(config.devices):
         model = build_classifier(spec, config.image_size_px, choose_head(config), config.taps, weights)
         photographs = prepare_photographs(records, config, planned)
-        plan, store = photographs.plan, photographs.store
-        folder = start_run(run, config, plan.digest)
+        folder = start_run(run, config, photographs.plan.digest)
         with logging_to(folder.log):
-            write_split_plan(plan, folder.split_plan)
-            log_plan(plan)
-            train, val = Source(store, plan, "train"), Source(store, plan, "val")
+            write_split_plan(photographs.plan, folder.split_plan)
+            log_plan(photographs.plan)
+            parts = photographs.get_sources()
             logger.info("%s, weights: %s, %s", spec.describe, config.weights, policy)
-            model = train_classifier(model, TrainingJob(spec, stages, config, train, val, folder))
+            model = train_classifier(
+                model, TrainingJob(spec, stages, config, parts["train"], parts["val"], folder)
+            )
             model.save(folder.model)
             features = _find_features(model, spec, weights)
-            _measure(model, features, config, plan, store, folder)
+            unmet = _measure(model, features, config, photographs, folder)
             write_json(folder.environment, describe_environment())
-            write_report(folder, store)
-    return finish_run(folder, run)
+            write_report(folder, photographs.store)
+    finished = finish_run(folder, run)
+    if unmet is not None:
+        raise unmet
+    return finished
 
 
 def _find_features(model: Any, spec: BackboneSpec, weights: Path | None) -> Any:
@@ -102,61 +111,37 @@ def _find_features(model: Any, spec: BackboneSpec, weights: Path | None) -> Any:
 
 
 def _measure(
-    model: Any, features: Any, config: FitConfig, plan: SplitPlan, store: PreparedStore, folder: RunFolder
-) -> None:
-    """Learn what good images look like, choose thresholds on validation, and evaluate on test."""
-    sources = {part: Source(store, plan, part) for part in PARTS}
-    normality = fit_normality(
-        config.one_class, _iterate_good(features, sources["train"], config), config.seed
-    )
+    model: Any, features: Any, config: FitConfig, photographs: Photographs, folder: RunFolder
+) -> ContractError | None:
+    """Learn what good images look like, choose the operating point on validation, and evaluate on test.
+
+    Returns:
+        What is wrong with the contract, if it cannot be met; the run then has the threshold by F1.
+    """
+    plan, sources = photographs.plan, photographs.get_sources()
+    run = compile_features(features)
+    normality = fit_normality(config.one_class, _iterate_good(run, sources["train"], config), config.seed)
     save_normality(normality, folder.normality)
     features.save(folder.features)
-    outputs = {
-        part: (predict_logits(model, source, config.batch_size), _score_novelty(features, normality, source))
+    scores = {
+        part: Scores(
+            predict_logits(model, source, config.batch_size).astype(np.float64),
+            _score_novelty(run, normality, source),
+        )
         for part, source in sources.items()
     }
-    point = _choose_point(config, sources["val"].labels == 1, *outputs["val"])
-    rows = [row for part in PARTS for row in _make_rows(sources[part], *outputs[part], point)]
-    rows.sort(key=lambda row: row.id)
-    write_rows(folder.predictions, rows)
-    write_json(folder.operating_point, asdict(point))
-    write_json(folder.metrics, evaluation_to_json(evaluate_predictions(rows, plan, point)))
+    write_json(folder.latency, measure_latency(model, features, normality))
+    maps = predict_heatmaps(model, sources["test"], config.batch_size)
+    explain_part(maps, sources["test"], photographs.scan, config.resize, folder)
+    return settle_outcome(folder, config, plan, scores, photographs.scan.defect_shares)
 
 
-def _iterate_good(features: Any, train: Source, config: FitConfig) -> Iterator[np.ndarray]:
-    for labels, found in iterate_features(features, train, config.batch_size):
+def _iterate_good(run: Any, train: Source, config: FitConfig) -> Iterator[np.ndarray]:
+    for labels, found in iterate_features(run, train, config.batch_size):
         if (labels == 0).any():
             yield found[labels == 0]
 
 
-def _score_novelty(features: Any, normality: Normality, source: Source) -> np.ndarray:
-    batches = iterate_features(features, source, NOVELTY_BATCH_SIZE)
-    return np.concatenate([normality.score_images(found) for _, found in batches])
-
-
-def _choose_point(
-    config: FitConfig, labels: np.ndarray, logits: np.ndarray, novelty: np.ndarray
-) -> OperatingPoint:
-    point = choose_threshold(labels, logits.astype(np.float64), "val")
-    return replace(point, novelty=choose_max_novelty(novelty[~labels]), verdict=config.verdict)
-
-
-def _make_rows(
-    source: Source, logits: np.ndarray, novelty: np.ndarray, point: OperatingPoint
-) -> Sequence[PredictionRow]:
-    defective = point.find_defective(logits.astype(np.float64), novelty)
-    return [
-        PredictionRow(
-            id=row.id,
-            split=source.part,
-            label=row.label,
-            category=row.category,
-            defect_type=row.defect_type,
-            group=row.group,
-            logit=float(logit),
-            probability=float(expit(float(logit))),
-            verdict=DEFECTIVE if is_defective else GOOD,
-            novelty=float(distance),
-        )
-        for row, logit, distance, is_defective in zip(source.rows, logits, novelty, defective, strict=True)
-    ]
+def _score_novelty(run: Any, normality: Normality, source: Source) -> np.ndarray:
+    batches = iterate_features(run, source, NOVELTY_BATCH_SIZE)
+    return np.concatenate([normality.score_images(found) for _, found in batches]).astype(np.float64)

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from mvdefect import workflow
 from mvdefect.config import FitConfig, load_config
 from mvdefect.data.layouts import read_records
 from mvdefect.data.pipeline import Source
@@ -23,7 +22,7 @@ from mvdefect.models.backbones import find_backbone
 from mvdefect.models.classifier import load_classifier
 from mvdefect.models.normality import load_normality
 from mvdefect.runs import RunFolder, read_predictions
-from mvdefect.training.predictions import iterate_features, predict_logits
+from mvdefect.training.predictions import compile_features, iterate_features, predict_logits
 from mvdefect.training.stages import plan_stages
 from mvdefect.workflow import fit_inspector
 
@@ -35,7 +34,10 @@ def test_a_run_directory_is_complete(finished_run: Path) -> None:
         "environment.json",
         "features.keras",
         "figures",
+        "heatmaps.npz",
         "history.csv",
+        "latency.json",
+        "localisation.json",
         "log.txt",
         "metrics.json",
         "model.keras",
@@ -60,15 +62,19 @@ def test_the_saved_model_makes_the_predictions_of_the_run(finished_run: Path, ti
         logits = predict_logits(model, Source(store, plan, part), 5)
         recorded = [rows[row.id] for row in plan.select(part)]
         assert np.allclose(logits, [row.logit for row in recorded], atol=1e-4)
-        assert np.allclose(expit(logits), [row.probability for row in recorded], atol=1e-4)
+        assert np.allclose([row.probability for row in recorded], expit([row.score for row in recorded]))
         assert {row.split for row in recorded} == {part}
 
 
 def test_verdicts_are_those_of_the_operating_point(finished_run: Path) -> None:
     point = json.loads((finished_run / "operating_point.json").read_text())
+    made = point["combined"] if point["verdict"] == "combined" else point["classifier"]
     for row in read_predictions(RunFolder(finished_run)):
-        assert row.verdict == ("defective" if row.logit >= point["logit"] else "good")
-        assert row.novelty >= 0
+        assert row.novelty > 0
+        parts = made["logit_weight"] * row.logit, made["novelty_weight"] * np.log(row.novelty)
+        assert row.score == pytest.approx(sum(parts) + made["bias"])
+        assert row.verdict == ("defective" if row.score >= point["score"] else "good")
+        assert (row.defect_share > 0) == (row.label == 1)
 
 
 def test_the_saved_features_make_the_novelty_of_the_run(finished_run: Path, tiny_config: FitConfig) -> None:
@@ -76,29 +82,10 @@ def test_the_saved_features_make_the_novelty_of_the_run(finished_run: Path, tiny
     normality = load_normality(finished_run / "normality.npz")
     store = prepare_images(read_records(Path(tiny_config.data)), 64, "letterbox")
     test = Source(store, read_split_plan(finished_run / "split_plan.csv"), "test")
-    batches = iterate_features(features, test, 5)
+    batches = iterate_features(compile_features(features), test, 5)
     found = np.concatenate([normality.score_images(batch) for _, batch in batches])
     recorded = {row.id: row.novelty for row in read_predictions(RunFolder(finished_run))}
     assert np.allclose(found, [recorded[row.id] for row in test.rows], rtol=1e-3)
-
-
-def test_either_verdict_takes_novelty_in(
-    tiny_config: FitConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    good_novelty: list[np.ndarray] = []
-    monkeypatch.setattr(  # a threshold that some images reach which the classifier passes
-        workflow, "choose_max_novelty", lambda found: good_novelty.append(found) or float(np.median(found))
-    )
-    config = tiny_config.model_copy(update={"verdict": "either", "stages": tiny_config.stages[:1]})
-    folder = fit_inspector(config, tmp_path / "run")
-    point = json.loads(folder.operating_point.read_text())
-    rows = read_predictions(folder)
-    for row in rows:
-        is_defective = row.logit >= point["logit"] or row.novelty >= point["novelty"]
-        assert row.verdict == ("defective" if is_defective else "good")
-    good = [row.novelty for row in rows if row.split == "val" and not row.label]
-    assert np.allclose(good_novelty[0], good)
-    assert any(row.verdict == "defective" and row.logit < point["logit"] for row in rows)
 
 
 def test_two_fits_with_one_seed_agree(finished_run: Path, tiny_config: FitConfig, tmp_path: Path) -> None:

@@ -44,10 +44,11 @@ class HandcraftedClassifier(FeatureSVM):
         self.seed = seed
         self.n_jobs = n_jobs
 
-    def _prepare(self, pictures: Pixels) -> None:
-        del pictures
+    def _prepare(self, pictures: Pixels) -> None:  # noqa: ARG002, others build a network for their size
         if not self.descriptors:
-            raise ConfigError(f"descriptors must name at least one of {', '.join(DESCRIPTORS)}")
+            raise ConfigError(
+                f"descriptors must name one at least of {', '.join(DESCRIPTORS)}. Received: none"
+            )
         for name in self.descriptors:
             if name not in DESCRIPTORS:
                 raise ConfigError(describe_unknown_name("descriptor", name, DESCRIPTORS))

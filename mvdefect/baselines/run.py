@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,16 @@ from mvdefect.baselines.one_class import OneClassDetector
 from mvdefect.baselines.table import Baseline, find_baseline
 from mvdefect.config import FitConfig, StageConfig
 from mvdefect.data.images import Pixels
-from mvdefect.data.pipeline import Source, make_inference_batches, measure_mask_shares
+from mvdefect.data.pipeline import Source, make_inference_batches
 from mvdefect.data.sources import resolve_source
 from mvdefect.data.splits import write_split_plan
 from mvdefect.environment import describe_environment
-from mvdefect.errors import ConfigError
+from mvdefect.errors import ConfigError, ContractError
+from mvdefect.evaluation.contracts import parse_contract
+from mvdefect.explain import explain_part
 from mvdefect.models.backbones import find_backbone
 from mvdefect.models.weights import find_weights
-from mvdefect.outcome import Scores, write_outcome
+from mvdefect.outcome import Scores, settle_outcome
 from mvdefect.parallel import count_cores
 from mvdefect.paths import cache_dir, replace_file
 from mvdefect.preparation import (
@@ -62,6 +64,7 @@ def run_baseline(name: str, config: FitConfig, run: Path, overwrite: bool = Fals
     Raises:
         MvdefectError: Of its many kinds, for whatever is wrong with name, settings, data or `run`.
     """
+    parse_contract(config.threshold)
     baseline = find_baseline(name)
     config = adapt_config(baseline, config)
     if baseline.learner == "network":
@@ -81,10 +84,13 @@ def run_baseline(name: str, config: FitConfig, run: Path, overwrite: bool = Fals
         write_split_plan(photographs.plan, folder.split_plan)
         log_plan(photographs.plan)
         logger.info("%s: %s", baseline.name, baseline.describe)
-        _fit_and_measure(make_estimator(baseline, config), config, photographs, folder)
+        unmet = _fit_and_measure(make_estimator(baseline, config), config, photographs, folder)
         write_json(folder.environment, describe_environment())
         write_report(folder, photographs.store)
-    return finish_run(folder, run)
+    finished = finish_run(folder, run)
+    if unmet is not None:
+        raise unmet
+    return finished
 
 
 def adapt_config(baseline: Baseline, config: FitConfig) -> FitConfig:
@@ -156,7 +162,9 @@ def score_part(estimator: Any, source: Source) -> Scores:
     return Scores(np.concatenate([np.zeros(0), *found]))
 
 
-def _fit_and_measure(estimator: Any, config: FitConfig, photographs: Photographs, folder: RunFolder) -> None:
+def _fit_and_measure(
+    estimator: Any, config: FitConfig, photographs: Photographs, folder: RunFolder
+) -> ContractError | None:
     sources = photographs.get_sources()
     train = sources["train"]
     started = time.monotonic()
@@ -167,28 +175,21 @@ def _fit_and_measure(estimator: Any, config: FitConfig, photographs: Photographs
         joblib.dump(estimator, partial, compress=3)
     scores = {part: score_part(estimator, source) for part, source in sources.items()}
     if isinstance(estimator, OneClassDetector):
-        _write_heatmaps(estimator, sources["test"], folder)
-    write_outcome(folder, config, photographs.plan, scores, measure_defect_share(sources))
+        _explain(estimator, config, photographs, folder)
+    return settle_outcome(folder, config, photographs.plan, scores, photographs.scan.defect_shares)
 
 
-def measure_defect_share(sources: Mapping[str, Source]) -> dict[str, float]:
-    """Return the share of pixels in the mask, by id, of all parts."""
-    return {
-        row.id: float(share)
-        for source in sources.values()
-        for row, share in zip(source.rows, measure_mask_shares(source), strict=True)
-    }
-
-
-def _write_heatmaps(estimator: OneClassDetector, source: Source, folder: RunFolder) -> None:
-    """Write the map of each image, where the kind of one-class score knows places."""
+def _explain(
+    estimator: OneClassDetector, config: FitConfig, photographs: Photographs, folder: RunFolder
+) -> None:
+    """Write the map of each image of the test part, where the kind of one-class score knows places."""
+    source = photographs.get_sources()["test"]
     maps = [estimator.map_distances(batch.numpy()) for batch in make_inference_batches(source, BATCH_SIZE)]
     known = [found for found in maps if found is not None]
     if known:
         limit = float(np.finfo(np.float16).max)
         kept = np.clip(np.concatenate(known), -limit, limit).astype(np.float16)
-        with replace_file(folder.heatmaps) as partial:
-            np.savez_compressed(partial, ids=np.array([row.id for row in source.rows]), maps=kept)
+        explain_part(kept, source, photographs.scan, config.resize, folder)
 
 
 def _name_needs(baseline: Baseline) -> Needs:

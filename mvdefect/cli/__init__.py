@@ -10,6 +10,7 @@ import click
 
 from mvdefect import __version__
 from mvdefect.cli.baseline import baseline
+from mvdefect.cli.benchmark import benchmark
 from mvdefect.cli.data import data
 from mvdefect.cli.inspector import demo, evaluate, fit
 from mvdefect.errors import MvdefectError
@@ -60,7 +61,7 @@ def commands() -> None:
     """
 
 
-for command in (fit, baseline, evaluate, data, demo):
+for command in (fit, baseline, evaluate, benchmark, data, demo):
     commands.add_command(command)
 
 

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 @click.option("--head", help="pooled, or patch: scores every position, and its map is the heatmap.")
 @click.option("--views", type=int, help="Views of each image in training; 0: new ones in every epoch.")
 @click.option("--activation-budget-gb", type=float, help="Disk space for activations of frozen blocks.")
-@click.option("--verdict", help="classifier, or either: defective also where the image is novel.")
+@click.option("--verdict", help="classifier, combined (weighs novelty too; default), or either of the two.")
+@click.option("--threshold", help="f1, 'min-recall 0.99', 'max-fpr 0.01', 'cost 1:20', or a probability.")
+@click.option("--prevalence", type=float, help="Share of defective products on the line, as in 0.005.")
+@click.option("--review-budget", type=float, help="Share of images, the least certain, for a person.")
 @click.option("--batch-size", type=int, help="Images a batch.")
 @click.option("--seed", type=int, help="Seed of the split and of the training.")
 @click.option("--precision", help="auto, float32, mixed_bfloat16 or mixed_float16.")
@@ -66,6 +69,7 @@ def fit(
       mvdefect fit --data photographs --set augment.flip=false --set patience=12 --run runs/unmirrored
       mvdefect fit --data photographs --split plans/closed-set.csv --run runs/planned
       mvdefect fit --data photographs --head patch --verdict either --run runs/patch
+      mvdefect fit --data photographs --threshold 'min-recall 0.95' --prevalence 0.005 --run runs/line
     """
     from mvdefect.config import load_config
 
@@ -83,6 +87,9 @@ def fit(
         "views": flags["views"],
         "activation_budget_gb": flags["activation_budget_gb"],
         "verdict": flags["verdict"],
+        "threshold": flags["threshold"],
+        "prevalence": flags["prevalence"],
+        "review_budget": flags["review_budget"],
         "precision": flags["precision"],
         "devices": flags["devices"],
         "deterministic": flags["deterministic"],
@@ -106,18 +113,32 @@ def fit(
 @click.command()
 @click.argument("run", type=PATH)
 @click.option("--split", type=PATH, help="Another plan, whose test images the run must have tested on.")
+@click.option("--threshold", help="f1, 'min-recall 0.99', 'max-fpr 0.01', 'cost 1:20', or a probability.")
+@click.option("--verdict", help="classifier, combined, or either.")
+@click.option("--prevalence", type=float, help="Share of defective products on the line, as in 0.005.")
+@click.option("--review-budget", type=float, help="Share of images, the least certain, for a person.")
+@click.option("--save", is_flag=True, help="Let the run keep this threshold, verdict and so on.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-def evaluate(run: Path, split: Path | None, as_json: bool) -> None:
+def evaluate(run: Path, split: Path | None, save: bool, as_json: bool, **changes: Any) -> None:
     """Measure a finished RUN on its test part, with 95% intervals.
+
+    With another threshold, verdict, prevalence or review budget the operating point is chosen anew, on the
+    run's validation part; the run keeps its own unless `--save` is given.
 
     \b
     Examples:
       mvdefect evaluate runs/first
       mvdefect evaluate runs/first --json
+      mvdefect evaluate runs/first --threshold 'min-recall 0.9' --prevalence 0.005
+      mvdefect evaluate runs/first --threshold 'cost 1:20' --review-budget 0.05 --save
     """
     from mvdefect.evaluation.evaluate import evaluate_run, evaluation_to_json
+    from mvdefect.outcome import change_operating_point
 
-    evaluation = evaluate_run(run, split)
+    given = {name: value for name, value in changes.items() if value is not None}
+    if split is not None and given:
+        raise click.UsageError("--split measures the operating point that the run has: give no other with it")
+    evaluation = change_operating_point(run, given, save) if given or save else evaluate_run(run, split)
     if as_json:
         click.echo(json.dumps(evaluation_to_json(evaluation), indent=2))
     else:

@@ -160,19 +160,47 @@ def resize_image(image: Pixels, size_px: int, method: ResizeMethod = "letterbox"
         wherever any part of a pixel was, so that a hairline scratch does not vanish from it.
     """
     height, width = image.shape[:2]
-    new_height = new_width = size_px
-    if method == "letterbox":
-        scale = size_px / max(height, width)
-        new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
+    new_height, new_width = _fit_size(height, width, size_px, method)
     shrinks = new_height * new_width < height * width
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     resized = cv2.resize(image, (new_width, new_height), interpolation=interpolation)
     if image.ndim == 2:
         resized = np.where(resized > 0, 255, 0)
-    top, left = (size_px - new_height) // 2, (size_px - new_width) // 2
     canvas = np.zeros((size_px, size_px, *image.shape[2:]), np.uint8)
-    canvas[top : top + new_height, left : left + new_width] = resized
+    canvas[_centre(new_height, size_px), _centre(new_width, size_px)] = resized
     return canvas
+
+
+def mark_photograph(
+    height: int, width: int, size_px: int, method: ResizeMethod = "letterbox"
+) -> NDArray[np.bool_]:
+    """Tell the photograph from its padding, once it is at working size.
+
+    Args:
+        height: Of the photograph as it was, in pixels.
+        width: Of the photograph as it was, in pixels.
+        size_px: Height and width of the result.
+        method: As for `resize_image`.
+
+    Returns:
+        bool of shape (size_px, size_px), false where `resize_image` pads.
+    """
+    new_height, new_width = _fit_size(height, width, size_px, method)
+    marked = np.zeros((size_px, size_px), bool)
+    marked[_centre(new_height, size_px), _centre(new_width, size_px)] = True
+    return marked
+
+
+def _fit_size(height: int, width: int, size_px: int, method: ResizeMethod) -> tuple[int, int]:
+    if method == "stretch":
+        return size_px, size_px
+    scale = size_px / max(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _centre(length: int, size_px: int) -> slice:
+    start = (size_px - length) // 2
+    return slice(start, start + length)
 
 
 def make_thumbnail(image: Pixels) -> Pixels:

@@ -128,18 +128,6 @@ def read_masks(source: Source, cells: int) -> np.ndarray:
     return masks
 
 
-def measure_mask_shares(source: Source) -> np.ndarray:
-    """Return which share of each image's pixels its mask marks, float64 (n,).
-
-    0 for good images, NaN for defective ones without a mask, or with an empty one.
-    """
-    shares = np.zeros(source.count)
-    for number, example in enumerate(_read_examples(source, source.places)):
-        mask = tf.io.decode_png(_parse(example, "mask"), channels=1).numpy()
-        shares[number] = (mask > 127).mean()
-    return np.where((shares == 0) & (source.labels == 1), np.nan, shares)
-
-
 def read_pictures(source: Source, ids: Collection[str]) -> dict[str, tuple[Pixels, Pixels]]:
     """Read images of a part for people to look at.
 

@@ -9,32 +9,65 @@ from typing import Any
 
 import numpy as np
 
-from mvdefect.data.records import GOOD
 from mvdefect.data.splits import SplitPlan, read_split_plan
 from mvdefect.errors import RunError, list_some
-from mvdefect.evaluation.metrics import COUNTS, METRICS, Figure, Sample, measure, recall, specificity
-from mvdefect.evaluation.thresholds import OperatingPoint
-from mvdefect.runs import PredictionRow, open_run, read_json, read_predictions
+from mvdefect.evaluation.calibration import (
+    ReliabilityBin,
+    brier,
+    expected_calibration_error,
+    list_reliability,
+)
+from mvdefect.evaluation.line import LineFigures, measure_line
+from mvdefect.evaluation.localisation import Localisation, parse_localisation
+from mvdefect.evaluation.metrics import (
+    COUNTS,
+    METRICS,
+    Figure,
+    Metric,
+    Sample,
+    false_alarm_rate,
+    measure,
+    recall,
+)
+from mvdefect.evaluation.operating_point import (
+    Judged,
+    OperatingPoint,
+    operating_point_to_json,
+    parse_operating_point,
+)
+from mvdefect.evaluation.strata import (
+    CategoryFigures,
+    SizeRecall,
+    TypeRecall,
+    make_sample,
+    measure_categories,
+    measure_sizes,
+    measure_types,
+)
+from mvdefect.runs import PredictionRow, RunFolder, open_run, read_json, read_predictions, read_run_config
 
-DEFECTIVE = "defective"
+FIGURES: dict[str, Metric] = {**METRICS, "brier": brier, "ece": expected_calibration_error}
 
 
 @dataclass(frozen=True)
-class TypeRecall:
-    """How many images of one defect type are caught."""
+class Measured:
+    """What needs the model itself, and is measured once, when it is fitted.
 
-    category: str
-    defect_type: str
-    count: int
-    caught: int
-    recall: Figure
+    Attributes:
+        latency: Milliseconds an image; None where there is no model to time.
+        localisation: How well heatmaps find the defects; None where there are none, or no masks.
+    """
+
+    latency: dict[str, float] | None
+    localisation: Localisation | None
 
 
 @dataclass(frozen=True)
 class VerdictFigures:
-    """What one way of reaching a verdict catches, and at which cost.
+    """What one way of reaching a verdict catches, and at which cost, with no grey zone.
 
-    `verdict` is "classifier" (the logit alone), "novelty" (unlike good images) or "either".
+    `verdict` is "classifier" (the logit alone), "novelty" (unlike good images), "combined" (both weighed)
+    or "either" (one of the first two).
     """
 
     verdict: str
@@ -46,7 +79,9 @@ class VerdictFigures:
 class Evaluation:
     """What was measured, on what, and under which protocol.
 
-    `figures` goes by the names of `METRICS`, `confusion` by those of `COUNTS`; positive is defective.
+    `figures` goes by the names of `FIGURES`, `confusion` by those of `COUNTS`; positive is defective.
+    `reviewed` images are in the grey zone; a person decides, so no figure of verdicts counts them.
+    `latency` is in milliseconds an image.
     """
 
     part: str
@@ -55,16 +90,28 @@ class Evaluation:
     images: int
     groups: int
     defective: int
+    reviewed: int
     operating_point: OperatingPoint
     figures: dict[str, Figure]
     confusion: dict[str, Figure]
+    line: LineFigures | None
     recall_by_type: tuple[TypeRecall, ...]
+    recall_by_size: tuple[SizeRecall, ...]
+    by_category: tuple[CategoryFigures, ...]
     by_verdict: tuple[VerdictFigures, ...]
+    reliability: tuple[ReliabilityBin, ...]
+    localisation: Localisation | None
+    latency: dict[str, float] | None
     notes: tuple[str, ...]
 
 
 def evaluate_predictions(
-    rows: Sequence[PredictionRow], plan: SplitPlan, operating_point: OperatingPoint, part: str = "test"
+    rows: Sequence[PredictionRow],
+    plan: SplitPlan,
+    operating_point: OperatingPoint,
+    part: str = "test",
+    prevalence: float | None = None,
+    measured: Measured | None = None,
 ) -> Evaluation:
     """Measure the predictions of a part.
 
@@ -73,6 +120,8 @@ def evaluate_predictions(
         plan: The split plan that they were made under.
         operating_point: The threshold behind the verdicts.
         part: Which part to measure.
+        prevalence: Share of defective products on the line; None: that of the images.
+        measured: What needed more than predictions, where it was measured.
 
     Raises:
         RunError: The predictions are not of that plan's images.
@@ -88,35 +137,84 @@ def evaluate_predictions(
         images=len(selected),
         groups=len(np.unique(sample.groups)),
         defective=int(sample.labels.sum()),
+        reviewed=int((~sample.decided).sum()),
         operating_point=operating_point,
-        figures={name: measure(sample, metric) for name, metric in METRICS.items()},
+        figures={name: measure(sample, metric) for name, metric in FIGURES.items()},
         confusion={name: measure(sample, metric) for name, metric in COUNTS.items()},
-        recall_by_type=tuple(_measure_types(selected)),
+        line=measure_line(sample, prevalence),
+        recall_by_type=measure_types(selected),
+        recall_by_size=measure_sizes(selected),
+        by_category=measure_categories(selected),
         by_verdict=tuple(_measure_verdicts(selected, sample, operating_point)),
+        reliability=list_reliability(sample),
+        localisation=measured.localisation if measured else None,
+        latency=measured.latency if measured else None,
         notes=plan.notes,
     )
 
 
-def evaluate_run(run: Path, split: Path | None = None) -> Evaluation:
+def evaluate_run(run: Path, split: Path | None = None, prevalence: float | None = None) -> Evaluation:
     """Measure the predictions that a run made on its test part, or on that of another plan.
 
     Args:
         run: A finished run.
         split: Another split plan; the run must have tested on every image of its test part.
+        prevalence: Share of defective products on the line; None: that of the run's settings.
 
     Raises:
         RunError: `run` is no finished run, its files are damaged, or it was trained on images that `split`
             tests on.
         SplitError: A split plan was changed.
     """
-    folder = open_run(run)
-    plan = read_split_plan(folder.split_plan)
-    point = OperatingPoint(**read_json(folder.operating_point))
-    rows = read_predictions(folder)
-    if split is None:
-        return evaluate_predictions(rows, plan, point)
-    other = read_split_plan(split)
-    return evaluate_predictions(_take_tested(rows, plan, other), other, point)
+    return evaluate_folder(open_run(run), split, prevalence)
+
+
+def evaluate_folder(
+    folder: RunFolder, split: Path | None = None, prevalence: float | None = None
+) -> Evaluation:
+    """Do as `evaluate_run` does for the folder of a run that may not be finished."""
+    plan, rows = read_split_plan(folder.split_plan), read_predictions(folder)
+    point = read_operating_point(folder)
+    share = read_run_config(folder).prevalence if prevalence is None else prevalence
+    measured = read_measured(folder)
+    if split is not None:
+        other = read_split_plan(split)
+        rows, plan = tuple(_take_tested(rows, plan, other)), other
+        measured = replace(measured, localisation=None)  # that of all test images of the run
+    return evaluate_predictions(rows, plan, point, prevalence=share, measured=measured)
+
+
+def read_measured(folder: RunFolder) -> Measured:
+    """Read what a fit measured beside its predictions.
+
+    Raises:
+        RunError: A file is damaged.
+    """
+    latency = read_json(folder.latency) if folder.latency.is_file() else None
+    localisation = None
+    if folder.localisation.is_file():
+        localisation = parse_localisation(read_json(folder.localisation))
+    return Measured(latency, localisation)
+
+
+def read_operating_point(folder: RunFolder) -> OperatingPoint:
+    """Read the operating point of a run.
+
+    Raises:
+        RunError: The file is missing or damaged.
+    """
+    return parse_operating_point(read_json(folder.operating_point))
+
+
+def judge_rows(rows: Sequence[PredictionRow]) -> Judged:
+    """Return what the images were found to be, for choosing an operating point anew."""
+    novelty = np.array([row.novelty for row in rows], np.float64)
+    return Judged(
+        labels=np.array([row.label == 1 for row in rows], bool),
+        groups=np.array([row.group for row in rows], np.int64),
+        logits=np.array([row.logit for row in rows], np.float64),
+        novelty=None if np.isnan(novelty).any() else novelty,
+    )
 
 
 def _take_tested(
@@ -136,49 +234,29 @@ def _take_tested(
     return [replace(tested[row.id], group=row.group) for row in wanted]
 
 
-def make_sample(rows: Sequence[PredictionRow]) -> Sample:
-    """Turn prediction rows into arrays."""
-    return Sample(
-        labels=np.array([row.label == 1 for row in rows], bool),
-        scores=np.array([row.logit for row in rows], np.float64),
-        verdicts=np.array([row.verdict == DEFECTIVE for row in rows], bool),
-        groups=np.array([row.group for row in rows], np.int64),
-    )
-
-
 def evaluation_to_json(evaluation: Evaluation) -> dict[str, Any]:
     """Return the evaluation as a tree for JSON; a figure that is not defined is null."""
-    tree = _replace_nan(asdict(evaluation))
-    return dict(tree)
-
-
-def _measure_types(rows: Sequence[PredictionRow]) -> list[TypeRecall]:
-    strata = sorted({(row.category, row.defect_type) for row in rows if row.defect_type != GOOD})
-    measured = []
-    for category, defect_type in strata:
-        sample = make_sample([r for r in rows if (r.category, r.defect_type) == (category, defect_type)])
-        caught = int(sample.verdicts.sum())
-        figure = measure(sample, recall)
-        measured.append(TypeRecall(category, defect_type, len(sample.labels), caught, figure))
-    return measured
+    tree = asdict(evaluation)
+    tree["operating_point"] = operating_point_to_json(evaluation.operating_point)
+    return dict(replace_nan(tree))
 
 
 def _measure_verdicts(
     rows: Sequence[PredictionRow], sample: Sample, point: OperatingPoint
 ) -> list[VerdictFigures]:
-    novelty = np.array([row.novelty for row in rows], np.float64)
+    judged = judge_rows(rows)
     measured = []
-    for verdict in ("classifier", "novelty", "either"):
-        judged = replace(sample, verdicts=point.find_defective(sample.scores, novelty, verdict))
-        passed = measure(judged, specificity)
-        alarms = Figure(1 - passed.value, 1 - passed.high, 1 - passed.low)
-        measured.append(VerdictFigures(verdict, measure(judged, recall), alarms))
+    for verdict in point.verdicts:
+        found = point.find_defective(judged.logits, judged.novelty, verdict)
+        alone = replace(sample, verdicts=found, reviewed=None)
+        measured.append(VerdictFigures(verdict, measure(alone, recall), measure(alone, false_alarm_rate)))
     return measured
 
 
-def _replace_nan(tree: Any) -> Any:
+def replace_nan(tree: Any) -> Any:
+    """Return a tree for JSON with null in place of numbers that are not finite."""
     if isinstance(tree, dict):
-        return {key: _replace_nan(value) for key, value in tree.items()}
+        return {key: replace_nan(value) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
-        return [_replace_nan(value) for value in tree]
+        return [replace_nan(value) for value in tree]
     return None if isinstance(tree, float) and not np.isfinite(tree) else tree

@@ -16,6 +16,7 @@ from scipy.stats import norm
 
 REPLICATES = 2000
 CONFIDENCE = 0.95
+FEW_GROUPS = 20
 BLOCK_ELEMENTS = 4_000_000
 
 Floats = NDArray[np.float64]
@@ -48,16 +49,25 @@ class Sample:
         scores: Logit or any other score that rises with suspicion.
         verdicts: True where the inspector says 'defective'.
         groups: Code of the group of each image.
+        reviewed: True in the grey zone, where a person decides; such an image counts neither as caught
+            nor as missed, neither as passed nor as a false alarm. None: there is no grey zone.
     """
 
     labels: Bools
     scores: Floats
     verdicts: Bools
     groups: NDArray[np.int64]
+    reviewed: Bools | None = None
+
+    @property
+    def decided(self) -> Bools:
+        """True where the inspector itself decides."""
+        return np.ones_like(self.labels) if self.reviewed is None else ~self.reviewed
 
     def select(self, mask: Bools) -> Sample:
         """Return the images where `mask` is true."""
-        return Sample(self.labels[mask], self.scores[mask], self.verdicts[mask], self.groups[mask])
+        reviewed = None if self.reviewed is None else self.reviewed[mask]
+        return Sample(self.labels[mask], self.scores[mask], self.verdicts[mask], self.groups[mask], reviewed)
 
 
 Metric = Callable[[Sample, Floats], Floats]  # (sample, weights (r, n)) -> values (r,)
@@ -65,22 +75,27 @@ Metric = Callable[[Sample, Floats], Floats]  # (sample, weights (r, n)) -> value
 
 def accuracy(sample: Sample, weights: Floats) -> Floats:
     """Share of images with the right verdict."""
-    return _share(sample.verdicts == sample.labels, np.ones_like(sample.labels), weights)
+    return _share(sample.verdicts == sample.labels, DENOMINATORS[accuracy](sample), weights)
 
 
 def recall(sample: Sample, weights: Floats) -> Floats:
     """Share of defective images that are caught."""
-    return _share(sample.verdicts, sample.labels, weights)
+    return _share(sample.verdicts, DENOMINATORS[recall](sample), weights)
 
 
 def specificity(sample: Sample, weights: Floats) -> Floats:
     """Share of good images that pass."""
-    return _share(~sample.verdicts, ~sample.labels, weights)
+    return _share(~sample.verdicts, DENOMINATORS[specificity](sample), weights)
+
+
+def false_alarm_rate(sample: Sample, weights: Floats) -> Floats:
+    """Share of good images that are called defective."""
+    return _share(sample.verdicts, DENOMINATORS[false_alarm_rate](sample), weights)
 
 
 def precision(sample: Sample, weights: Floats) -> Floats:
     """Share of images called defective that are; 0 where none is called so."""
-    return _share(sample.labels, sample.verdicts, weights, empty=0.0)
+    return _share(sample.labels, DENOMINATORS[precision](sample), weights, empty=0.0)
 
 
 def balanced_accuracy(sample: Sample, weights: Floats) -> Floats:
@@ -90,35 +105,43 @@ def balanced_accuracy(sample: Sample, weights: Floats) -> Floats:
 
 def f1_score(sample: Sample, weights: Floats) -> Floats:
     """Harmonic mean of precision and recall; NaN where nothing is defective or called so."""
-    hits = weights @ (sample.labels & sample.verdicts)
-    wrong = weights @ (sample.labels != sample.verdicts)
+    hits = true_positives(sample, weights)
+    wrong = false_positives(sample, weights) + false_negatives(sample, weights)
     return _divide(2 * hits, 2 * hits + wrong, np.nan)
+
+
+def matthews_correlation(sample: Sample, weights: Floats) -> Floats:
+    """Correlation of verdict and truth (Matthews, 1975), -1 to 1; 0 where one of the two never changes."""
+    hits, passed = true_positives(sample, weights), true_negatives(sample, weights)
+    alarms, missed = false_positives(sample, weights), false_negatives(sample, weights)
+    spread = (hits + alarms) * (hits + missed) * (passed + alarms) * (passed + missed)
+    return _divide(hits * passed - alarms * missed, np.sqrt(spread), 0.0)
 
 
 def majority_rate(sample: Sample, weights: Floats) -> Floats:
     """Accuracy of always naming the class that is more frequent."""
-    share = _share(sample.labels, np.ones_like(sample.labels), weights)
+    share = _share(sample.labels, DENOMINATORS[majority_rate](sample), weights)
     return np.maximum(share, 1 - share)
 
 
 def true_positives(sample: Sample, weights: Floats) -> Floats:
     """Number of defective images that are caught."""
-    return np.asarray(weights @ (sample.labels & sample.verdicts))
+    return np.asarray(weights @ (sample.decided & sample.labels & sample.verdicts))
 
 
 def false_positives(sample: Sample, weights: Floats) -> Floats:
     """Number of good images that are called defective."""
-    return np.asarray(weights @ (~sample.labels & sample.verdicts))
+    return np.asarray(weights @ (sample.decided & ~sample.labels & sample.verdicts))
 
 
 def true_negatives(sample: Sample, weights: Floats) -> Floats:
     """Number of good images that pass."""
-    return np.asarray(weights @ ~(sample.labels | sample.verdicts))
+    return np.asarray(weights @ (sample.decided & ~(sample.labels | sample.verdicts)))
 
 
 def false_negatives(sample: Sample, weights: Floats) -> Floats:
     """Number of defective images that are missed."""
-    return np.asarray(weights @ (sample.labels & ~sample.verdicts))
+    return np.asarray(weights @ (sample.decided & sample.labels & ~sample.verdicts))
 
 
 def roc_auc(sample: Sample, weights: Floats) -> Floats:
@@ -138,6 +161,15 @@ def average_precision(sample: Sample, weights: Floats) -> Floats:
     return _divide((precisions * bad).sum(axis=1), bad.sum(axis=1), np.nan)
 
 
+# What a share is a share of. Where that is few groups, its interval is Wilson's.
+DENOMINATORS: dict[Metric, Callable[[Sample], Bools]] = {
+    accuracy: lambda sample: sample.decided,
+    recall: lambda sample: sample.labels & sample.decided,
+    specificity: lambda sample: ~sample.labels & sample.decided,
+    false_alarm_rate: lambda sample: ~sample.labels & sample.decided,
+    precision: lambda sample: sample.verdicts & sample.decided,
+    majority_rate: lambda sample: np.ones_like(sample.labels),
+}
 METRICS: dict[str, Metric] = {
     "roc_auc": roc_auc,
     "average_precision": average_precision,
@@ -145,7 +177,10 @@ METRICS: dict[str, Metric] = {
     "balanced_accuracy": balanced_accuracy,
     "precision": precision,
     "recall": recall,
+    "specificity": specificity,
+    "false_alarm_rate": false_alarm_rate,
     "f1": f1_score,
+    "mcc": matthews_correlation,
     "majority_rate": majority_rate,
 }
 COUNTS: dict[str, Metric] = {
@@ -154,14 +189,10 @@ COUNTS: dict[str, Metric] = {
     "true_negative": true_negatives,
     "false_negative": false_negatives,
 }
-SHARES = frozenset({accuracy, precision, recall, specificity, majority_rate})
 
 
 def measure(sample: Sample, metric: Metric, seed: int = 0, replicates: int = REPLICATES) -> Figure:
-    """Compute a figure and its 95% percentile interval by group bootstrap (Efron, 1979).
-
-    Where every replicate gives the same share (all caught, none missed) the bootstrap knows no
-    uncertainty; the interval is then Wilson's (1927), with a group as one observation.
+    """Compute a figure and its 95% interval; see `bootstrap`.
 
     Args:
         sample: The images.
@@ -169,18 +200,53 @@ def measure(sample: Sample, metric: Metric, seed: int = 0, replicates: int = REP
         seed: Seed of the draws.
         replicates: How many draws.
     """
-    value = float(metric(sample, np.ones((1, len(sample.labels))))[0])
-    draws = np.concatenate(
-        [metric(sample, block) for block in _draw_weights(sample.groups, seed, replicates)]
-    )
+    if metric in DENOMINATORS:
+        denominator = DENOMINATORS[metric](sample)
+        value = float(metric(sample, np.ones((1, len(sample.labels))))[0])
+        if figure := _find_wilson(value, sample.groups[denominator]):
+            return figure
+    return bootstrap(lambda weights: metric(sample, weights), sample.groups, False, seed, replicates)
+
+
+def bootstrap(
+    compute: Callable[[Floats], Floats],
+    groups: NDArray[np.int64],
+    is_share: bool,
+    seed: int = 0,
+    replicates: int = REPLICATES,
+) -> Figure:
+    """Compute a figure and its 95% percentile interval by group bootstrap (Efron, 1979).
+
+    A share of few groups, or one that every replicate gives alike (all caught, none missed), has Wilson's
+    interval (1927) instead, with a group as one observation: the bootstrap would know too little
+    uncertainty.
+
+    Args:
+        compute: From weights of the images (r, n), one row a replicate, to the figure of each (r,).
+        groups: Code of the group of each image.
+        is_share: Whether the figure is a share of just these images.
+        seed: Seed of the draws.
+        replicates: How many draws.
+    """
+    value = float(compute(np.ones((1, len(groups))))[0])
+    if is_share and (figure := _find_wilson(value, groups)):
+        return figure
+    drawn = [compute(block) for block in _draw_weights(groups, seed, replicates)]
+    draws = np.concatenate(drawn) if drawn else np.empty(0)
     draws = draws[np.isfinite(draws)]
     if not np.isfinite(value) or not len(draws):
         return Figure(value, float("nan"), float("nan"))
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
-    if low == high and metric in SHARES:
-        return Figure(value, *wilson_interval(value, len(np.unique(sample.groups))), "Wilson on groups")
     return Figure(value, float(low), float(high))
+
+
+def _find_wilson(value: float, groups: NDArray[np.int64]) -> Figure | None:
+    """Return a share with Wilson's interval where the bootstrap would know too little; otherwise None."""
+    count = len(np.unique(groups))
+    if not count or not np.isfinite(value) or (count >= FEW_GROUPS and 0 < value < 1):
+        return None
+    return Figure(value, *wilson_interval(value, count), "Wilson on groups")
 
 
 def wilson_interval(share: float, count: int) -> tuple[float, float]:

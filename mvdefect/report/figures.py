@@ -11,7 +11,8 @@ from matplotlib.figure import Figure as Canvas
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from mvdefect.data.records import GOOD
-from mvdefect.evaluation.evaluate import Evaluation, make_sample
+from mvdefect.evaluation.evaluate import Evaluation
+from mvdefect.evaluation.strata import make_sample
 from mvdefect.runs import EpochRow, PredictionRow
 
 GOOD_COLOUR = "#2a7f9e"
@@ -97,14 +98,14 @@ def _draw_scores(axes: Any, rows: Sequence[PredictionRow], evaluation: Evaluatio
     types = sorted({row.defect_type for row in rows}, key=lambda name: (name != GOOD, name))
     rng = np.random.default_rng(0)  # sideways jitter, for the eye only
     for position, name in enumerate(types):
-        logits = np.array([row.logit for row in rows if row.defect_type == name])
-        heights = position + rng.uniform(-0.3, 0.3, len(logits))
+        scores = np.array([row.score for row in rows if row.defect_type == name])
+        heights = position + rng.uniform(-0.3, 0.3, len(scores))
         colour = GOOD_COLOUR if name == GOOD else DEFECTIVE_COLOUR
-        axes.scatter(logits, heights, s=7, alpha=0.6, color=colour, linewidths=0)
-    axes.axvline(evaluation.operating_point.logit, color="black", linewidth=1)
+        axes.scatter(scores, heights, s=7, alpha=0.6, color=colour, linewidths=0)
+    axes.axvline(evaluation.operating_point.score, color="black", linewidth=1)
     axes.set_yticks(range(len(types)), types)
     axes.invert_yaxis()
-    axes.set(xlabel="logit (line: threshold)")
+    axes.set(xlabel="score (line: threshold)")
 
 
 def _draw_confusion(axes: Any, evaluation: Evaluation) -> None:

@@ -13,8 +13,8 @@ from mvdefect.data.images import Pixels
 from mvdefect.data.pipeline import Source, read_pictures
 from mvdefect.data.prepare import PreparedStore
 from mvdefect.data.splits import read_split_plan
-from mvdefect.evaluation.evaluate import DEFECTIVE, Evaluation, evaluate_predictions
-from mvdefect.evaluation.thresholds import OperatingPoint
+from mvdefect.evaluation.evaluate import Evaluation, evaluate_folder
+from mvdefect.evaluation.operating_point import DEFECTIVE
 from mvdefect.paths import write_text
 from mvdefect.report.figures import draw_figures
 from mvdefect.report.page import make_environment, to_data_uri
@@ -55,9 +55,8 @@ def write_report(folder: RunFolder, store: PreparedStore) -> None:
         store: The prepared images, for the gallery of misses and false alarms.
     """
     plan = read_split_plan(folder.split_plan)
-    point = OperatingPoint(**read_json(folder.operating_point))
     predictions = read_predictions(folder)
-    evaluation = evaluate_predictions(predictions, plan, point)
+    evaluation = evaluate_folder(folder)
     history = read_history(folder) if folder.history.is_file() else ()  # a baseline has none
     tested = [row for row in predictions if row.split == evaluation.part]
     figures = draw_figures(tested, history, evaluation, folder.figures)
@@ -94,11 +93,11 @@ def _choose_galleries(
     """Pick what a person should look at: the worst errors first, then what was nearest to the threshold."""
     misses = [row for row in rows if row.label and row.verdict != DEFECTIVE]
     alarms = [row for row in rows if not row.label and row.verdict == DEFECTIVE]
-    threshold = evaluation.operating_point.logit
+    threshold = evaluation.operating_point.score
     galleries = {
-        f"Missed defects ({len(misses)})": sorted(misses, key=lambda row: row.logit),
-        f"False alarms ({len(alarms)})": sorted(alarms, key=lambda row: -row.logit),
-        "Nearest to the threshold": sorted(rows, key=lambda row: abs(row.logit - threshold))[:8],
+        f"Missed defects ({len(misses)})": sorted(misses, key=lambda row: row.score),
+        f"False alarms ({len(alarms)})": sorted(alarms, key=lambda row: -row.score),
+        "Nearest to the threshold": sorted(rows, key=lambda row: abs(row.score - threshold))[:8],
     }
     return {title: chosen[:MAX_PICTURES] for title, chosen in galleries.items()}
 

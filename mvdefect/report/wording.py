@@ -15,19 +15,30 @@ FIGURE_NAMES = {
     "balanced_accuracy": "balanced accuracy",
     "precision": "precision",
     "recall": "recall",
+    "specificity": "specificity",
+    "false_alarm_rate": "false-alarm rate",
     "f1": "F1",
+    "mcc": "Matthews correlation",
     "majority_rate": "always naming the larger class (accuracy)",
+    "brier": "Brier score",
+    "ece": "calibration error",
 }
 VERDICT_NAMES = {
     "classifier": "the classifier calls it defective",
     "novelty": "it is unlike good images",
-    "either": "either of the two",
+    "combined": "both, weighed together, call it defective",
+    "either": "either of the first two",
 }
 COUNT_NAMES = {
     "true_positive": "defective, caught",
     "false_negative": "defective, missed",
     "true_negative": "good, passed",
     "false_positive": "good, false alarm",
+}
+LATENCY_NAMES = {
+    f"batch_{size}_p{percent}_ms": f"ms an image, batch of {size}, {words}"
+    for size in (1, 32)
+    for percent, words in ((50, "median"), (95, "95th percentile"))
 }
 
 
@@ -43,6 +54,35 @@ def format_figure(figure: Figure) -> tuple[str, str]:
 def format_count(figure: Figure) -> tuple[str, str]:
     """Return a count and its interval as text."""
     return f"{figure.value:.0f}", f"{figure.low:.0f} to {figure.high:.0f}"
+
+
+def describe_line(evaluation: Evaluation) -> list[tuple[str, str, str]]:
+    """Return what the inspector does to the line: name, value and interval of each figure."""
+    line = evaluation.line
+    if line is None:
+        return []
+    share = f"{line.prevalence:.2%} defective" + ("" if line.is_given else ", as photographed")
+    rows = [(f"precision at {share}", *format_figure(line.precision))]
+    for words, figure in (
+        ("escapes: defects passed, per thousand", line.escape_ppt),
+        ("overkill: good rejected, per thousand", line.overkill_ppt),
+        ("left to a person, per thousand", line.review_ppt),
+    ):
+        rows.append((words, f"{figure.value:.2f}", f"{figure.low:.2f} to {figure.high:.2f}"))
+    return rows if evaluation.reviewed else rows[:-1]
+
+
+def describe_localisation(evaluation: Evaluation) -> list[tuple[str, str, str]]:
+    """Return how well the heatmaps find the defects: name, value and interval of each figure."""
+    found = evaluation.localisation
+    if found is None:
+        return []
+    near = f"highest pixel within {found.tolerance_px} pixels of the defect"
+    return [
+        ("heatmap: pixel ROC-AUC", *format_figure(found.pixel_roc_auc)),
+        ("heatmap: PRO to 30% false positives", *format_figure(found.pro)),
+        (f"heatmap: {near} (chance {found.pointing_chance:.2f})", *format_figure(found.pointing)),
+    ]
 
 
 def describe_verdict(evaluation: Evaluation) -> str:

@@ -1,0 +1,141 @@
+"""From logit and novelty to one score whose sigmoid is a probability, fitted on the validation part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import expit
+
+from mvdefect.evaluation.metrics import Bools, Floats, Sample
+
+LOG_TEMPERATURE_BOUNDS = (-3.0, 3.0)
+SMALLEST_NOVELTY = 1e-12
+PENALTY = 1.0  # of the weights, as against the sum of log-losses
+BINS = 10
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How a score is made: logit_weight × logit + novelty_weight × log(novelty) + bias."""
+
+    logit_weight: float = 1.0
+    novelty_weight: float = 0.0
+    bias: float = 0.0
+
+    def score(self, logits: Floats, novelty: Floats | None = None) -> Floats:
+        """Return the calibrated logit of each image, float64 (n,).
+
+        Args:
+            logits: The classifier's, (n,).
+            novelty: Positive, (n,); needed where it has a weight.
+        """
+        scores = self.logit_weight * np.asarray(logits, np.float64) + self.bias
+        if self.novelty_weight and novelty is not None:
+            scores = scores + self.novelty_weight * _log(novelty)
+        return scores
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Images whose probability lies in one tenth: what was said and what came.
+
+    Attributes:
+        low: Lower end of the bin.
+        high: Upper end of the bin.
+        count: Images in it.
+        mean_probability: What the inspector said on average.
+        defective_share: What was true.
+    """
+
+    low: float
+    high: float
+    count: int
+    mean_probability: float
+    defective_share: float
+
+
+def fit_temperature(labels: Bools, logits: Floats) -> Calibration:
+    """Divide logits by the temperature with the least log-loss (Guo et al., 2017); ranks stay as they are.
+
+    Args:
+        labels: True for defective, (n,).
+        logits: (n,).
+    """
+    if labels.all() or not labels.any():
+        return Calibration()
+    signed = np.where(labels, logits, -logits).astype(np.float64)
+
+    def find_loss(log_temperature: float) -> float:
+        return float(np.logaddexp(0, -signed * np.exp(-log_temperature)).mean())
+
+    found = minimize_scalar(find_loss, bounds=LOG_TEMPERATURE_BOUNDS, method="bounded")
+    return Calibration(logit_weight=float(np.exp(-found.x)))
+
+
+def fit_combination(labels: Bools, logits: Floats, novelty: Floats) -> Calibration | None:
+    """Weigh logit and novelty by logistic regression; None where the novelty adds nothing.
+
+    Args:
+        labels: True for defective, (n,).
+        logits: (n,).
+        novelty: Positive, (n,).
+    """
+    if labels.all() or not labels.any():
+        return None
+    from sklearn.linear_model import LogisticRegression
+
+    columns = np.stack([np.asarray(logits, np.float64), _log(novelty)], axis=1)
+    middle, spread = columns.mean(axis=0), columns.std(axis=0)
+    if not (spread > 0).all():
+        return None
+    model = LogisticRegression(C=PENALTY).fit((columns - middle) / spread, labels)
+    weights = model.coef_[0] / spread
+    if not (weights > 0).all():
+        return None
+    bias = float(model.intercept_[0] - weights @ middle)
+    return Calibration(float(weights[0]), float(weights[1]), bias)
+
+
+def list_reliability(sample: Sample) -> tuple[ReliabilityBin, ...]:
+    """Return the bins of a reliability diagram that hold images, from low to high."""
+    probabilities = expit(sample.scores)
+    bins = find_bins(probabilities)
+    found = []
+    for number in np.unique(bins):
+        inside = bins == number
+        found.append(
+            ReliabilityBin(
+                low=float(number / BINS),
+                high=float((number + 1) / BINS),
+                count=int(inside.sum()),
+                mean_probability=float(probabilities[inside].mean()),
+                defective_share=float(sample.labels[inside].mean()),
+            )
+        )
+    return tuple(found)
+
+
+def brier(sample: Sample, weights: Floats) -> Floats:
+    """Mean squared difference of probability and truth (Brier, 1950); 0 is perfect."""
+    errors = (expit(sample.scores) - sample.labels) ** 2
+    return np.asarray(weights @ errors / weights.sum(axis=1))
+
+
+def expected_calibration_error(sample: Sample, weights: Floats) -> Floats:
+    """Mean distance of what was said and what came over ten bins of probability (Naeini et al., 2015)."""
+    probabilities = expit(sample.scores)
+    inside = find_bins(probabilities)[:, np.newaxis] == np.arange(BINS)
+    gaps = weights @ (inside * (probabilities - sample.labels)[:, np.newaxis])
+    return np.asarray(np.abs(gaps).sum(axis=1) / weights.sum(axis=1))
+
+
+def find_bins(probabilities: Floats) -> NDArray[np.int64]:
+    """Return the number of the bin of each probability, 0 to 9."""
+    return np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)
+
+
+def _log(novelty: Floats) -> Floats:
+    return np.log(np.maximum(np.asarray(novelty, np.float64), SMALLEST_NOVELTY))

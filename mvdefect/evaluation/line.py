@@ -1,0 +1,70 @@
+"""What the inspector does to a production line, where defects are rarer than among the photographs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mvdefect.evaluation.metrics import Bools, Figure, Floats, Metric, Sample, measure
+
+PER_THOUSAND = 1000.0
+
+
+@dataclass(frozen=True)
+class LineFigures:
+    """Figures at the share of defective products that the line has.
+
+    Attributes:
+        prevalence: That share, 0 to 1.
+        is_given: Whether the user named it; otherwise it is that of the photographs.
+        precision: Share of rejected products that are defective.
+        escape_ppt: Defective products that pass as good, per thousand products.
+        overkill_ppt: Good products that are rejected, per thousand products.
+        review_ppt: Products that a person is asked about, per thousand products.
+    """
+
+    prevalence: float
+    is_given: bool
+    precision: Figure
+    escape_ppt: Figure
+    overkill_ppt: Figure
+    review_ppt: Figure
+
+
+def measure_line(sample: Sample, prevalence: float | None) -> LineFigures | None:
+    """Weigh good and defective images as they come on the line.
+
+    Args:
+        sample: Images whose verdicts are known.
+        prevalence: Share of defective products; None: that of the images.
+
+    Returns:
+        The figures, or None where the images lack one of the classes.
+    """
+    if sample.labels.all() or not sample.labels.any():
+        return None
+    share = float(sample.labels.mean()) if prevalence is None else prevalence
+
+    def weigh(hit: Bools, of_defective: float, of_good: float) -> Metric:
+        def rate(found: Sample, weights: Floats) -> Floats:
+            bad = (weights @ (hit & found.labels)) / np.maximum(weights @ found.labels, 1e-300)
+            good = (weights @ (hit & ~found.labels)) / np.maximum(weights @ ~found.labels, 1e-300)
+            return np.asarray(share * of_defective * bad + (1 - share) * of_good * good)
+
+        return rate
+
+    rejected, passed = sample.verdicts & sample.decided, ~sample.verdicts & sample.decided
+    caught, called = weigh(rejected, 1, 0), weigh(rejected, 1, 1)
+
+    def precision(found: Sample, weights: Floats) -> Floats:
+        return np.asarray(caught(found, weights) / np.maximum(called(found, weights), 1e-300))
+
+    return LineFigures(
+        prevalence=share,
+        is_given=prevalence is not None,
+        precision=measure(sample, precision),
+        escape_ppt=measure(sample, weigh(passed, PER_THOUSAND, 0)),
+        overkill_ppt=measure(sample, weigh(rejected, 0, PER_THOUSAND)),
+        review_ppt=measure(sample, weigh(~sample.decided, PER_THOUSAND, PER_THOUSAND)),
+    )

@@ -1,0 +1,215 @@
+"""Operating point: where 'defective' begins, what chose it, and on which images; never on the test part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from mvdefect.data.records import GOOD
+from mvdefect.errors import ConfigError, RunError
+from mvdefect.evaluation.calibration import Calibration, fit_combination, fit_temperature
+from mvdefect.evaluation.contracts import (
+    Contract,
+    choose_threshold,
+    find_upper_threshold,
+    parse_contract,
+)
+from mvdefect.evaluation.metrics import Bools, Floats
+
+DEFECTIVE, REVIEW = "defective", "review"
+VERDICTS = ("classifier", "novelty", "combined", "either")
+MAX_FALSE_ALARM_RATE = 0.05
+MAX_NOVEL_RATE = 0.02
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the images of a part were found to be.
+
+    Attributes:
+        labels: True for defective, (n,).
+        groups: Code of the group of each image, (n,).
+        logits: The classifier's, float64 (n,).
+        novelty: Distance from good images, float64 (n,), or None where nothing measures it.
+    """
+
+    labels: Bools
+    groups: NDArray[np.int64]
+    logits: Floats
+    novelty: Floats | None
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """Where 'defective' begins.
+
+    Attributes:
+        contract: What the threshold was chosen by.
+        part: The part that it was chosen on.
+        achieved: What the contract's figure came to on that part.
+        guarantee: What holds on fresh images, or what it would take to know.
+        verdict: Which of the verdicts is in use.
+        classifier: Makes the score of the classifier alone.
+        combined: Makes the score of classifier and novelty together; None where there is none.
+        thresholds: By verdict ("classifier", "combined", "novelty"), each on its own scale.
+        review: Lowest and highest score of the grey zone, in which a person decides; None: there is none.
+    """
+
+    contract: str
+    part: str
+    achieved: float
+    guarantee: str
+    verdict: str
+    classifier: Calibration
+    combined: Calibration | None
+    thresholds: dict[str, float]
+    review: tuple[float, float] | None = None
+
+    @property
+    def score(self) -> float:
+        """The threshold on the score in use."""
+        return self.thresholds["combined" if self.verdict == "combined" else "classifier"]
+
+    @property
+    def probability(self) -> float:
+        """The same as a probability."""
+        return float(expit(self.score))
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """The verdicts that can be reached."""
+        known = [name for name in ("classifier", "novelty", "combined") if name in self.thresholds]
+        return (*known, "either") if "novelty" in known else tuple(known)
+
+    def find_scores(self, logits: Floats, novelty: Floats | None) -> Floats:
+        """Return the scores that the verdict in use is reached on, (n,)."""
+        if self.verdict == "combined" and self.combined is not None:
+            return self.combined.score(logits, novelty)
+        return self.classifier.score(logits)
+
+    def find_defective(self, logits: Floats, novelty: Floats | None, verdict: str | None = None) -> Bools:
+        """Return which images are called defective, whatever the grey zone.
+
+        Args:
+            logits: One an image, (n,).
+            novelty: One an image, (n,), or None where nothing measures it.
+            verdict: One of `verdicts`; None: the one in use.
+        """
+        verdict = verdict or self.verdict
+        if verdict == "combined" and self.combined is not None:
+            return self.combined.score(logits, novelty) >= self.thresholds["combined"]
+        found = self.classifier.score(logits) >= self.thresholds["classifier"]
+        if verdict == "classifier" or novelty is None:
+            return found
+        novel = np.asarray(novelty >= self.thresholds["novelty"], bool)
+        return novel if verdict == "novelty" else found | novel
+
+    def decide(self, logits: Floats, novelty: Floats | None) -> NDArray[np.str_]:
+        """Return 'good', 'defective' or, in the grey zone, 'review' for each image."""
+        verdicts = np.where(self.find_defective(logits, novelty), DEFECTIVE, GOOD)
+        if self.review is None:
+            return verdicts
+        scores = self.find_scores(logits, novelty)
+        grey = (scores >= self.review[0]) & (scores < self.review[1])
+        if self.verdict == "either" and novelty is not None:
+            grey &= novelty < self.thresholds["novelty"]
+        return np.where(grey, REVIEW, verdicts)
+
+
+def choose_operating_point(
+    judged: Judged,
+    part: str,
+    contract: str = "f1",
+    verdict: str = "combined",
+    prevalence: float | None = None,
+    review_budget: float = 0.0,
+) -> OperatingPoint:
+    """Calibrate scores and choose thresholds on one part.
+
+    Where it has no defective image, nothing can be calibrated or weighed, and `f1` becomes the lowest
+    threshold at which at most 5% of the good images are rejected.
+
+    Args:
+        judged: What its images were found to be.
+        part: Name of the part, for the record.
+        contract: See `mvdefect.evaluation.contracts`.
+        verdict: "classifier", "combined", or "either".
+        prevalence: Share of defective products on the line, for the contract `cost`.
+        review_budget: Share of the images that a person may be asked about, the least certain ones.
+
+    Raises:
+        ConfigError: A contract or verdict has no form that is known.
+        ContractError: The contract cannot be met; it names the best that can be reached.
+    """
+    if verdict not in VERDICTS:
+        raise ConfigError(f"verdict must be one of {', '.join(VERDICTS)}. Received: verdict={verdict}")
+    wanted = parse_contract(contract)
+    if wanted.kind == "f1" and not judged.labels.any():
+        wanted = Contract("max-fpr", MAX_FALSE_ALARM_RATE)
+    classifier = fit_temperature(judged.labels, judged.logits)
+    combined = None
+    scores = {"classifier": classifier.score(judged.logits)}
+    if judged.novelty is not None:
+        combined = fit_combination(judged.labels, judged.logits, judged.novelty)
+    if combined is not None:
+        scores["combined"] = combined.score(judged.logits, judged.novelty)
+    choices = {
+        name: choose_threshold(wanted, judged.labels, found, judged.groups, prevalence)
+        for name, found in scores.items()
+        if name in (verdict, "classifier") or wanted.kind != "fixed"
+    }
+    thresholds = {name: choice.threshold for name, choice in choices.items()}
+    if judged.novelty is not None:
+        thresholds["novelty"] = find_upper_threshold(judged.novelty[~judged.labels], MAX_NOVEL_RATE)
+    used = verdict if verdict in thresholds or judged.novelty is not None else "classifier"
+    if used == "combined" and combined is None:
+        used = "classifier"
+    decisive = "combined" if used == "combined" else "classifier"
+    choice = choices[decisive]
+    return OperatingPoint(
+        contract=str(wanted),
+        part=part,
+        achieved=choice.achieved,
+        guarantee=choice.guarantee,
+        verdict=used,
+        classifier=classifier,
+        combined=combined,
+        thresholds=thresholds,
+        review=_find_grey_zone(scores[decisive], choice.threshold, review_budget),
+    )
+
+
+def operating_point_to_json(point: OperatingPoint) -> dict[str, Any]:
+    """Return the operating point as a tree for JSON, with the threshold in use."""
+    return {**asdict(point), "score": point.score, "probability": point.probability}
+
+
+def parse_operating_point(tree: Mapping[str, Any]) -> OperatingPoint:
+    """Read what `operating_point_to_json` returned.
+
+    Raises:
+        RunError: Something is missing or of another kind.
+    """
+    fields = {name: value for name, value in tree.items() if name not in ("score", "probability")}
+    try:
+        fields["classifier"] = Calibration(**fields["classifier"])
+        fields["combined"] = Calibration(**fields["combined"]) if fields["combined"] else None
+        fields["review"] = tuple(fields["review"]) if fields["review"] else None
+        return OperatingPoint(**fields)
+    except (KeyError, TypeError) as error:
+        raise RunError(f"the operating point is damaged, or of an older version: {error!r}") from error
+
+
+def _find_grey_zone(scores: Floats, threshold: float, budget: float) -> tuple[float, float] | None:
+    """Find the zone about the threshold that holds at most a share of the images."""
+    count = int(budget * len(scores) + 1e-9)
+    if not count:
+        return None
+    distances = np.abs(scores - threshold)
+    width = find_upper_threshold(-distances, count / len(scores))
+    return threshold + width, threshold - width  # the width is negative

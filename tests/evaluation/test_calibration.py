@@ -1,0 +1,92 @@
+"""From scores to probabilities."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import expit
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import log_loss
+
+from mvdefect.evaluation.calibration import (
+    Calibration,
+    brier,
+    expected_calibration_error,
+    fit_combination,
+    fit_temperature,
+    list_reliability,
+)
+from mvdefect.evaluation.metrics import Sample
+
+
+def draw(count: int = 4000, sharpness: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
+    """Labels that follow the probabilities, and logits that are too sure of themselves."""
+    rng = np.random.default_rng(0)
+    true = rng.normal(0, 2, count)
+    return rng.random(count) < expit(true), true * sharpness
+
+
+def make_sample(labels: np.ndarray, scores: np.ndarray) -> Sample:
+    return Sample(labels, scores, scores >= 0, np.arange(len(labels)))
+
+
+def test_the_temperature_is_found() -> None:
+    labels, logits = draw()
+    found = fit_temperature(labels, logits)
+    assert found.logit_weight == pytest.approx(1 / 3, rel=0.08)
+    assert (found.novelty_weight, found.bias) == (0, 0)
+    best = log_loss(labels, expit(found.score(logits)))
+    for other in (0.9, 1.1):
+        assert best < log_loss(labels, expit(found.score(logits) * other))
+
+
+def test_calibration_makes_the_error_small() -> None:
+    labels, logits = draw()
+    ones = np.ones((1, len(labels)))
+    before = expected_calibration_error(make_sample(labels, logits), ones)[0]
+    after = expected_calibration_error(
+        make_sample(labels, fit_temperature(labels, logits).score(logits)), ones
+    )[0]
+    assert before > 0.1
+    assert after < 0.03
+
+
+def test_reliability_is_that_of_scikit_learn() -> None:
+    labels, logits = draw(500)
+    bins = list_reliability(make_sample(labels, logits))
+    shares, means = calibration_curve(labels, expit(logits), n_bins=10)
+    assert [found.defective_share for found in bins] == pytest.approx(shares)
+    assert [found.mean_probability for found in bins] == pytest.approx(means)
+    assert sum(found.count for found in bins) == 500
+    error = sum(b.count * abs(b.mean_probability - b.defective_share) for b in bins) / 500
+    ones = np.ones((1, 500))
+    assert expected_calibration_error(make_sample(labels, logits), ones)[0] == pytest.approx(error)
+
+
+def test_brier_and_calibration_error_by_hand_with_weights() -> None:
+    sample = make_sample(np.array([True, False]), np.array([0.0, np.log(3)]))  # 0.5 and 0.75
+    assert brier(sample, np.array([[1.0, 1.0], [3.0, 1.0]])) == pytest.approx([0.40625, 0.328125])
+    errors = expected_calibration_error(sample, np.array([[1.0, 1.0], [3.0, 1.0]]))
+    assert errors == pytest.approx([0.625, 0.5625])
+
+
+def test_the_combination_weighs_by_what_each_knows() -> None:
+    rng = np.random.default_rng(1)
+    logits, log_novelty = rng.normal(0, 2, 6000), rng.normal(1, 0.5, 6000)
+    labels = rng.random(6000) < expit(1.5 * logits + 2.0 * log_novelty - 3)
+    found = fit_combination(labels, logits, np.exp(log_novelty))
+    assert found is not None
+    assert (found.logit_weight, found.novelty_weight, found.bias) == pytest.approx((1.5, 2.0, -3.0), rel=0.12)
+    assert found.score(logits[:1], np.exp(log_novelty[:1])) == pytest.approx(
+        found.logit_weight * logits[:1] + found.novelty_weight * log_novelty[:1] + found.bias
+    )
+
+
+def test_what_adds_nothing_is_left_out() -> None:
+    rng = np.random.default_rng(2)
+    labels = np.arange(200) % 2 == 0
+    logits = rng.normal(0, 1, 200) + labels
+    assert fit_combination(labels, logits, np.exp(-1.0 * labels + rng.normal(0, 0.1, 200))) is None
+    assert fit_combination(labels, logits, np.ones(200)) is None
+    assert fit_combination(np.zeros(200, bool), logits, np.exp(logits)) is None
+    assert fit_temperature(np.zeros(200, bool), logits) == Calibration()
