@@ -38,12 +38,15 @@ def describe_hog(image: Pixels) -> Vector:
 def describe_lbp(image: Pixels) -> Vector:
     """Return how often each local pattern occurs (LBP; Ojala, Pietikäinen & Mäenpää, 2002).
 
-    Uniform patterns whatever their rotation, on three rings; the histogram of each ring adds to 1.
+    Uniform patterns whatever their rotation, on three rings; the histogram of each ring adds to 1. The
+    border is repeated outwards, or it would look like an edge.
     """
     grey = _to_grey(image)
     found = []
     for neighbours, radius in LBP_RINGS:
-        codes = local_binary_pattern(grey, neighbours, radius, "uniform").astype(np.int64)
+        padded = np.pad(grey, radius, "edge")
+        codes = local_binary_pattern(padded, neighbours, radius, "uniform").astype(np.int64)
+        codes = codes[radius:-radius, radius:-radius]
         found.append(np.bincount(codes.ravel(), minlength=neighbours + 2) / codes.size)
     return np.concatenate(found).astype(np.float32)
 
