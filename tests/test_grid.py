@@ -139,7 +139,7 @@ def test_results_survive_the_file(tmp_path: Path) -> None:
         ({"methods": {"cnn": {"backbon": "small_cnn"}}}, "Did you mean 'backbone'"),
         ({"protocols": [{"name": "closed-set", "methods": ["svm"]}]}, "unknown method 'svm'"),
         ({"seed": 3}, "seed: Extra inputs are not permitted.*Allowed keys: data, categories"),
-        ({"data": []}, "data: "),
+        ({"categories": "some"}, "categories: Input should be 'each' or 'pooled'.*Received: 'some'"),
     ],
 )
 def test_a_wrong_grid_is_told_before_anything_runs(
