@@ -96,7 +96,7 @@ def fit_inspector(config: FitConfig, run: Path, overwrite: bool = False) -> RunF
             features = _find_features(model, spec, weights)
             unmet = _measure(model, features, config, photographs, folder)
             write_json(folder.environment, describe_environment())
-            write_report(folder, photographs.store)
+            write_report(folder)
     finished = finish_run(folder, run)
     if unmet is not None:
         raise unmet

@@ -86,7 +86,7 @@ def run_baseline(name: str, config: FitConfig, run: Path, overwrite: bool = Fals
         logger.info("%s: %s", baseline.name, baseline.describe)
         unmet = _fit_and_measure(make_estimator(baseline, config), config, photographs, folder)
         write_json(folder.environment, describe_environment())
-        write_report(folder, photographs.store)
+        write_report(folder)
     finished = finish_run(folder, run)
     if unmet is not None:
         raise unmet

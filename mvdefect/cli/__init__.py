@@ -13,6 +13,7 @@ from mvdefect.cli.baseline import baseline
 from mvdefect.cli.benchmark import benchmark
 from mvdefect.cli.data import data
 from mvdefect.cli.inspector import demo, evaluate, fit
+from mvdefect.cli.report import report
 from mvdefect.errors import MvdefectError
 
 EXIT_TROUBLE = 2
@@ -56,12 +57,14 @@ def commands() -> None:
       mvdefect evaluate runs/first
     See whether something simpler does as well:
       mvdefect baseline handcrafted --data photographs --run runs/handcrafted
+    Write the report that a quality engineer signs:
+      mvdefect report runs/first --out report.html
     Find out before what the photographs are worth:
       mvdefect data check photographs
     """
 
 
-for command in (fit, baseline, evaluate, benchmark, data, demo):
+for command in (fit, baseline, evaluate, report, benchmark, data, demo):
     commands.add_command(command)
 
 

@@ -1,114 +1,130 @@
-"""The report of a run: one self-contained HTML file that opens without a network."""
+"""The report of a run, or of several side by side: one HTML file that opens without a network."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
-import cv2
-import numpy as np
+import markupsafe
+from scipy.special import expit
 
-from mvdefect.config import dump_config
-from mvdefect.data.images import Pixels
-from mvdefect.data.pipeline import Source, read_pictures
-from mvdefect.data.prepare import PreparedStore
-from mvdefect.data.splits import read_split_plan
-from mvdefect.evaluation.evaluate import Evaluation, evaluate_folder
-from mvdefect.evaluation.operating_point import DEFECTIVE
+from mvdefect import __version__
 from mvdefect.paths import write_text
-from mvdefect.report.figures import draw_figures
+from mvdefect.progress import logger
+from mvdefect.report.audit_summary import find_layout, summarise_audit
+from mvdefect.report.comparing import compare_with_others
+from mvdefect.report.contents import RunContents, read_comparable, read_contents
+from mvdefect.report.drawing import write_png
+from mvdefect.report.gallery import make_galleries
+from mvdefect.report.markdown import write_markdown
 from mvdefect.report.page import make_environment, to_data_uri
-from mvdefect.report.wording import (
-    COUNT_NAMES,
-    FIGURE_NAMES,
-    VERDICT_NAMES,
-    describe_verdict,
-    format_count,
-    format_figure,
-)
-from mvdefect.runs import (
-    PredictionRow,
-    RunFolder,
-    read_history,
-    read_json,
-    read_predictions,
-    read_run_config,
-)
+from mvdefect.report.sections import TRADE_OFF, Evidence, Section, make_sections
+from mvdefect.report.tradeoff import ScoredImages, collect_scores, compute_trade_off, draw_bars, find_range
+from mvdefect.report.verdict import Verdict, reach_verdict
+from mvdefect.report.wording import format_percent, format_probability
+from mvdefect.runs import RunFolder
 
-MAX_PICTURES = 24
-PICTURE_SIZE_PX = 200
+ICONS = {"ship": "✓", "care": "!", "stop": "✕"}
 
 
-@dataclass(frozen=True)
-class Picture:
-    """One photograph of the gallery."""
-
-    row: PredictionRow
-    data_uri: str
-
-
-def write_report(folder: RunFolder, store: PreparedStore) -> None:
-    """Draw the figures of a run and write its `report.html`.
+def write_report(folder: RunFolder) -> None:
+    """Write the `report.html` of a run, and its plots as PNG.
 
     Args:
-        folder: A run with its predictions, history, split plan and operating point.
-        store: The prepared images, for the gallery of misses and false alarms.
+        folder: A run with its predictions, split plan and operating point; it may not be finished.
+
+    Raises:
+        RunError: A file of the run is missing or damaged.
     """
-    plan = read_split_plan(folder.split_plan)
-    predictions = read_predictions(folder)
-    evaluation = evaluate_folder(folder)
-    history = read_history(folder) if folder.history.is_file() else ()  # a baseline has none
-    tested = [row for row in predictions if row.split == evaluation.part]
-    figures = draw_figures(tested, history, evaluation, folder.figures)
-    galleries = _choose_galleries(tested, evaluation)
-    ids = {row.id for rows in galleries.values() for row in rows}
-    pictures = read_pictures(Source(store, plan, evaluation.part), ids)
-    html = (
-        make_environment()
-        .get_template("report.html")
-        .render(
-            evaluation=evaluation,
-            verdict=describe_verdict(evaluation),
-            figures=[
-                (FIGURE_NAMES[name], format_figure(found)) for name, found in evaluation.figures.items()
-            ],
-            counts=[(words, format_count(evaluation.confusion[name])) for name, words in COUNT_NAMES.items()],
-            plots={title: to_data_uri(path.read_bytes(), "png") for title, path in figures.items()},
-            galleries={
-                title: [Picture(row, _draw_picture(*pictures[row.id])) for row in rows]
-                for title, rows in galleries.items()
-            },
-            environment=read_json(folder.environment),
-            config=dump_config(read_run_config(folder)),
-            format_figure=format_figure,
-            verdict_names=VERDICT_NAMES,
-        )
+    evidence = gather_evidence((read_contents(folder),))
+    sections = make_sections(evidence)
+    for section in sections:
+        for plot in section.plots:
+            write_png(plot, folder.figures)
+    write_text(folder.report, _render(evidence, sections))
+
+
+def compare_runs(paths: Sequence[Path], out: Path, markdown: Path | None = None) -> None:
+    """Write the report of a run and of what it is compared with.
+
+    Args:
+        paths: Finished runs of one split plan: the inspector, then the others.
+        out: The HTML file.
+        markdown: The same as Markdown; its pictures go into `figures` beside it. None: no Markdown.
+
+    Raises:
+        RunError: One is no finished run, or they are of different split plans.
+        SplitError: A split plan was changed.
+    """
+    started = time.monotonic()
+    evidence = gather_evidence(read_comparable(paths))
+    sections = make_sections(evidence)
+    html = _render(evidence, sections)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(out, html)
+    if markdown is not None:
+        write_markdown(_reach(evidence), sections, markdown)
+    seconds, megabytes = time.monotonic() - started, len(html.encode()) / 1e6
+    logger.info("report of %d run(s): %.1f MB in %.1f s", len(paths), megabytes, seconds)
+
+
+def gather_evidence(runs: Sequence[RunContents]) -> Evidence:
+    """Compare the runs, and look at the photographs of the first one where they are still there."""
+    layout = find_layout(runs[0].config)
+    records = {} if layout is None else {record.id: record for record in layout.records}
+    return Evidence(
+        runs=tuple(runs),
+        differences=compare_with_others(runs),
+        audit=None if layout is None else summarise_audit(layout, runs[0].config),
+        images=collect_scores(runs[0]),
+        galleries=make_galleries(runs[0], records),
     )
-    write_text(folder.report, html)
 
 
-def _choose_galleries(
-    rows: Sequence[PredictionRow], evaluation: Evaluation
-) -> dict[str, list[PredictionRow]]:
-    """Pick what a person should look at: the worst errors first, then what was nearest to the threshold."""
-    misses = [row for row in rows if row.label and row.verdict != DEFECTIVE]
-    alarms = [row for row in rows if not row.label and row.verdict == DEFECTIVE]
-    threshold = evaluation.operating_point.score
-    galleries = {
-        f"Missed defects ({len(misses)})": sorted(misses, key=lambda row: row.score),
-        f"False alarms ({len(alarms)})": sorted(alarms, key=lambda row: -row.score),
-        "Nearest to the threshold": sorted(rows, key=lambda row: abs(row.score - threshold))[:8],
+def _reach(evidence: Evidence) -> Verdict:
+    return reach_verdict(evidence.runs[0], evidence.differences, evidence.audit)
+
+
+def _render(evidence: Evidence, sections: Sequence[Section]) -> str:
+    run = evidence.runs[0]
+    verdict = _reach(evidence)
+    environment = make_environment()
+    environment.filters["jpeg"] = lambda encoded: to_data_uri(encoded, "jpeg")
+    environment.filters["inline"] = markupsafe.Markup
+    return environment.get_template("report.html").render(
+        run=run,
+        evaluation=run.evaluation,
+        others=[other.name for other in evidence.runs[1:]],
+        verdict=verdict,
+        icon=ICONS[verdict.advice],
+        sections=sections,
+        trade_off_slug=TRADE_OFF,
+        trade_off=_prepare_slider(evidence.images),
+        version=__version__,
+    )
+
+
+def _prepare_slider(images: ScoredImages) -> dict[str, Any]:
+    """Return what the slider shows before it is moved, or where no JavaScript runs."""
+    low, high = find_range(images)
+    found = compute_trade_off(images, images.threshold, images.review_width, images.prevalence)
+    counts = asdict(found)
+    shown = {name: str(value) for name, value in counts.items() if isinstance(value, int)}
+    shown |= {name: f"{counts[name]:.2f}" for name in ("escape_ppt", "overkill_ppt", "review_ppt")}
+    shown |= {name: format_percent(counts[name]) for name in ("recall", "false_alarm_rate", "precision")}
+    return {
+        "data": images.to_json() | {"low": low, "high": high},
+        "shown": shown,
+        "low": low,
+        "high": high,
+        "widest": (high - low) / 4,
+        "threshold": images.threshold,
+        "review_width": images.review_width,
+        "percent": f"{100 * images.prevalence:.4g}",
+        "bars": draw_bars(images),
+        "left": (images.threshold - low) / (high - low),
+        "probability": format_probability(float(expit(images.threshold))),
     }
-    return {title: chosen[:MAX_PICTURES] for title, chosen in galleries.items()}
-
-
-def _draw_picture(image: Pixels, mask: Pixels) -> str:
-    """Outline the true defect, where its mask is known, and encode the picture."""
-    size = (PICTURE_SIZE_PX, PICTURE_SIZE_PX)
-    shrunk = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    outlines, _ = cv2.findContours(
-        cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
-    )
-    drawn = cv2.drawContours(np.ascontiguousarray(shrunk[:, :, ::-1]), outlines, -1, (60, 200, 255), 1)
-    encoded = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, 88])[1]
-    return to_data_uri(encoded.tobytes(), "jpeg")

@@ -35,6 +35,14 @@ COUNT_NAMES = {
     "true_negative": "good, passed",
     "false_positive": "good, false alarm",
 }
+PROTOCOLS = {
+    "closed-set": "every defect type is in every part, so the figures are for defects of known types.",
+    "kfold": "one of several rounds in which each photograph is tested once; defects are of known types.",
+    "unseen-type": "the type that is tested was never shown in training, so the figures are for defects of "
+    "a new type.",
+    "label-budget": "few defective photographs to learn from; defects are of known types.",
+    "official": "trained on good photographs alone, as in the literature on one-class inspection.",
+}
 LATENCY_NAMES = {
     f"batch_{size}_p{percent}_ms": f"ms an image, batch of {size}, {words}"
     for size in (1, 32)
@@ -49,6 +57,21 @@ def format_figure(figure: Figure) -> tuple[str, str]:
     if math.isnan(figure.low):
         return f"{figure.value:.3f}", ""
     return f"{figure.value:.3f}", f"{figure.low:.3f} to {figure.high:.3f}"
+
+
+def format_percent(share: float) -> str:
+    """Return a share as a percentage, finer where it is near 0 or 1."""
+    if math.isnan(share):
+        return "not defined"
+    digits = 1 if 0 < share < 0.1 or 0.9 < share < 1 else 0
+    return f"{share:.{digits}%}"
+
+
+def format_probability(probability: float) -> str:
+    """Return a probability with three decimals, and never as the 0 or 1 that it is not."""
+    if 0 < probability < 0.0005:
+        return "<0.001"
+    return ">0.999" if 0.9995 <= probability < 1 else f"{probability:.3f}"
 
 
 def format_count(figure: Figure) -> tuple[str, str]:
@@ -99,6 +122,11 @@ def describe_verdict(evaluation: Evaluation) -> str:
         f"{figures['accuracy'].value:.1%} of the photographs; always naming the larger class would be right "
         f"for {majority:.1%}."
     )
+
+
+def describe_protocol(protocol: str) -> str:
+    """Say what a figure under a protocol means."""
+    return PROTOCOLS.get(protocol.split(" ")[0], "the parts are those that the data names.")
 
 
 def describe_audit(audit: Audit) -> str:

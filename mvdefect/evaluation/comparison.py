@@ -1,0 +1,81 @@
+"""The difference between two inspectors on the same photographs, with its paired interval."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from mvdefect.errors import RunError
+from mvdefect.evaluation.metrics import (
+    DENOMINATORS,
+    FEW_GROUPS,
+    REPLICATES,
+    Figure,
+    Floats,
+    Metric,
+    Sample,
+    measure,
+)
+
+
+def compare_samples(
+    sample: Sample, other: Sample, metric: Metric, seed: int = 0, replicates: int = REPLICATES
+) -> Figure:
+    """Compute by how much a figure of one inspector is above that of another.
+
+    Both are measured in every replicate of one group bootstrap (Efron, 1979), so that what makes a replicate
+    hard for both does not count. Where the bootstrap knows too little uncertainty (a share of few groups, or
+    replicates that all agree), Wilson's intervals of the two shares are joined as by Newcombe (1998), with a
+    group as one observation.
+
+    Args:
+        sample: The images as one inspector judges them.
+        other: The same images, in the same order, as the other judges them.
+        metric: One of those in `mvdefect.evaluation.metrics`.
+        seed: Seed of the draws.
+        replicates: How many draws.
+
+    Returns:
+        Figure of `sample` less that of `other`.
+
+    Raises:
+        RunError: The two are not of the same images.
+    """
+    _check_pair(sample, other)
+
+    def subtract(_: Sample, weights: Floats) -> Floats:
+        return metric(sample, weights) - metric(other, weights)
+
+    difference = measure(sample, subtract, seed, replicates)
+    if metric in DENOMINATORS and _is_too_sure(sample, other, metric, difference):
+        return _join(measure(sample, metric, seed, replicates), measure(other, metric, seed, replicates))
+    return difference
+
+
+def _check_pair(sample: Sample, other: Sample) -> None:
+    alike = len(sample.labels) == len(other.labels)
+    if not (
+        alike and np.array_equal(sample.labels, other.labels) and np.array_equal(sample.groups, other.groups)
+    ):
+        raise RunError(
+            "two inspectors can be compared on the same images in the same order alone. "
+            f"Received: {len(sample.labels)} and {len(other.labels)} images"
+            + (", with other labels or groups" if alike else "")
+        )
+
+
+def _is_too_sure(sample: Sample, other: Sample, metric: Metric, difference: Figure) -> bool:
+    if difference.low == difference.high:
+        return True
+    groups = [np.unique(one.groups[DENOMINATORS[metric](one)]) for one in (sample, other)]
+    return min(len(found) for found in groups) < FEW_GROUPS
+
+
+def _join(first: Figure, second: Figure) -> Figure:
+    """Subtract two shares and join their intervals by the root of squares, as if they were independent."""
+    difference = first.value - second.value
+    below = math.hypot(first.value - first.low, second.high - second.value)
+    above = math.hypot(first.high - first.value, second.value - second.low)
+    low, high = max(-1.0, difference - below), min(1.0, difference + above)
+    return Figure(difference, low, high, "Newcombe on groups")

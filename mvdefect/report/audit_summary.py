@@ -1,0 +1,92 @@
+"""What the audit says of the photographs behind a run: found once, then remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from mvdefect import __version__
+from mvdefect.audit.check import audit_data
+from mvdefect.audit.findings import Finding, Probe
+from mvdefect.config import FitConfig
+from mvdefect.data.layouts import Layout
+from mvdefect.data.sources import open_source
+from mvdefect.errors import MvdefectError
+from mvdefect.paths import cache_dir, write_text
+from mvdefect.progress import logger
+
+
+@dataclass(frozen=True)
+class AuditSummary:
+    """The part of an audit that a report needs.
+
+    Attributes:
+        findings: The worst first, without their files.
+        probes: What the tried shortcuts came to.
+    """
+
+    findings: tuple[Finding, ...]
+    probes: tuple[Probe, ...]
+
+
+SUMMARY = TypeAdapter(AuditSummary)
+
+
+def find_layout(config: FitConfig) -> Layout | None:
+    """Return the photographs that a run was made from, or None where they are not there any more."""
+    if config.data is None or (not config.data.startswith("mvtec_ad") and not Path(config.data).exists()):
+        return None
+    try:
+        return open_source(config.data, config.categories, config.group_pattern)
+    except (MvdefectError, OSError) as error:
+        logger.warning("the photographs cannot be read, so the report goes without them: %s", error)
+        return None
+
+
+def summarise_audit(layout: Layout, config: FitConfig) -> AuditSummary | None:
+    """Audit the photographs; the answer is kept in the cache and holds until a file changes.
+
+    Args:
+        layout: The photographs.
+        config: The settings of the run, which say above which correlation two are near-duplicates.
+
+    Returns:
+        What was found, or None where the photographs cannot be audited any more.
+    """
+    try:
+        path = cache_dir("audits") / f"{_make_key(layout, config)}.json"
+        if (kept := _read(path)) is not None:
+            return kept
+        audit = audit_data(layout, config.near_duplicate_correlation)
+    except (MvdefectError, OSError) as error:
+        logger.warning("the photographs cannot be checked, so the report goes without: %s", error)
+        return None
+    findings = tuple(
+        Finding(found.code, found.severity, found.message, found.advice) for found in audit.findings
+    )
+    summary = AuditSummary(findings, audit.probes)
+    write_text(path, json.dumps(asdict(summary)))
+    return summary
+
+
+def _read(path: Path) -> AuditSummary | None:
+    try:
+        return SUMMARY.validate_python(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):  # pydantic's errors are ValueErrors
+        return None
+
+
+def _make_key(layout: Layout, config: FitConfig) -> str:
+    """Hash all that decides what an audit finds; files by path, size and modification time."""
+    head = f"{__version__}\n{config.near_duplicate_correlation}\n{layout.orphan_masks}\n"
+    key = hashlib.sha256(head.encode())
+    for record in layout.records:
+        key.update(f"{record.id}\0{record.stratum}\0{record.group}\0{record.part}\n".encode())
+        for path in filter(None, (record.path, record.mask_path)):
+            status = path.stat()
+            key.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return key.hexdigest()[:32]

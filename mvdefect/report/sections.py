@@ -1,0 +1,245 @@
+"""What stands in a report, in its order; HTML and Markdown are two ways of setting it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from mvdefect.audit.findings import Severity
+from mvdefect.config import dump_config
+from mvdefect.report.audit_summary import AuditSummary
+from mvdefect.report.charts import draw_confusion, draw_differences, draw_recall, draw_scores
+from mvdefect.report.comparing import Difference, make_difference_sheet, make_run_sheet
+from mvdefect.report.contents import RunContents
+from mvdefect.report.curves import draw_history, draw_precision_recall, draw_reliability, draw_roc
+from mvdefect.report.drawing import Plot
+from mvdefect.report.gallery import Gallery
+from mvdefect.report.sheets import (
+    Column,
+    Sheet,
+    join_figure,
+    make_category_sheet,
+    make_confusion_sheet,
+    make_figure_sheet,
+    make_part_sheet,
+    make_size_sheet,
+    make_type_sheet,
+    make_verdict_sheet,
+)
+from mvdefect.report.tradeoff import ScoredImages, make_threshold_sheet
+from mvdefect.report.wording import describe_protocol, format_probability
+
+TRADE_OFF = "trade-off"
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something to know before a figure is believed; `level` is error, warning or remark."""
+
+    level: str
+    code: str
+    message: str
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Code:
+    """Lines for a shell, or of a file."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report under one heading."""
+
+    slug: str
+    title: str
+    words: tuple[str, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    sheets: tuple[Sheet, ...] = ()
+    plots: tuple[Plot, ...] = ()
+    galleries: tuple[Gallery, ...] = ()
+    codes: tuple[Code, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a report is made from.
+
+    Attributes:
+        runs: The inspector, then what it is compared with.
+        differences: The inspector against each other run.
+        audit: What the data check found; None where the photographs are gone.
+        images: What the slider starts from.
+        galleries: Photographs to look at.
+    """
+
+    runs: tuple[RunContents, ...]
+    differences: tuple[Difference, ...]
+    audit: AuditSummary | None
+    images: ScoredImages
+    galleries: tuple[Gallery, ...]
+
+
+def make_sections(evidence: Evidence) -> tuple[Section, ...]:
+    """Return the parts of the report: doubts first, then what was measured, then every figure."""
+    return tuple(_list_sections(evidence))
+
+
+def _list_sections(evidence: Evidence) -> Iterator[Section]:
+    runs, evaluation = evidence.runs, evidence.runs[0].evaluation
+    yield _warn(evidence)
+    yield _say_what_was_measured(runs[0])
+    yield _compare(runs, evidence.differences)
+    yield Section(
+        "figures", "Figures", sheets=(make_figure_sheet(evaluation), make_verdict_sheet(evaluation))
+    )
+    yield Section(
+        "curves",
+        "Ranking: ROC, precision and recall",
+        words=(_explain_point(runs[0]),),
+        plots=(draw_roc(runs), draw_precision_recall(runs)),
+    )
+    yield Section(
+        "scores",
+        "Verdicts, scores and probabilities",
+        words=(
+            "Heights in the histograms are roots of counts, so that single photographs can be seen. On the "
+            "diagonal of the reliability diagram, what was said is what came; numbers are photographs.",
+        ),
+        sheets=(make_confusion_sheet(evaluation),),
+        plots=(
+            draw_confusion(evaluation),
+            draw_scores(runs[0].rows, evaluation),
+            draw_reliability(evaluation),
+        ),
+    )
+    yield Section(
+        "recall",
+        "Which defects are caught",
+        sheets=_keep_filled(
+            make_type_sheet(evaluation), make_size_sheet(evaluation), make_category_sheet(evaluation)
+        ),
+        plots=(draw_recall(evaluation),) if evaluation.recall_by_type else (),
+    )
+    if runs[0].history:
+        yield Section("learning", "Learning curves", plots=(draw_history(runs[0].history),))
+    yield Section(
+        TRADE_OFF,
+        "Trade-off: escapes, overkill and review",
+        words=(
+            "A lower threshold lets fewer defects escape and rejects more good products. The figures are those "
+            "of the test photographs, weighed to the share of defective products on the line.",
+        ),
+        sheets=(make_threshold_sheet(evidence.images),),
+    )
+    yield _show(evidence)
+    yield _reproduce(runs)
+
+
+def _warn(evidence: Evidence) -> Section:
+    evaluation, audit = evidence.runs[0].evaluation, evidence.audit
+    notices = [
+        Notice(
+            found.severity.value,
+            found.code,
+            found.message,
+            "" if found.advice == "Nothing." else found.advice,
+        )
+        for found in (audit.findings if audit else ())
+        if found.severity != Severity.NOTE
+    ]
+    notices += [Notice("warning", "split plan", note) for note in evaluation.notes]
+    words: tuple[str, ...] = ()
+    if audit is None:
+        words = ("The photographs are not at hand, so the data check could not be repeated.",)
+    elif not notices:
+        words = ("The data check found no error and nothing to warn of.",)
+    sheets = () if audit is None else (_make_probe_sheet(audit),)
+    return Section("warnings", "What to know first", words, tuple(notices), sheets)
+
+
+def _make_probe_sheet(audit: AuditSummary) -> Sheet:
+    rows = [(probe.name, join_figure(probe.roc_auc), probe.remark) for probe in audit.probes]
+    note = (
+        "ROC-AUC of a small model that sees nothing but the named property, over all photographs; 0.5 is chance. "
+        "An inspector that is no better than one of these may have learned it instead of the defect."
+    )
+    columns = (Column("property"), Column("ROC-AUC"), Column("remark"))
+    return Sheet("What a property alone tells", columns, tuple(rows), note)
+
+
+def _say_what_was_measured(run: RunContents) -> Section:
+    evaluation, point = run.evaluation, run.evaluation.operating_point
+    guarantee = f" {point.guarantee[0].upper()}{point.guarantee[1:]}." if point.guarantee else ""
+    review = ""
+    if point.review is not None:
+        review = f" Scores from {point.review[0]:.3f} to {point.review[1]:.3f} go to a person."
+    words = (
+        f"Run {run.name} ({run.kind}) was measured on the {evaluation.part} part: {evaluation.images} photographs, "
+        f"{evaluation.defective} of them defective, in {evaluation.groups} groups of near-duplicates, none of which "
+        "is in another part.",
+        f"Protocol {evaluation.protocol}: {describe_protocol(evaluation.protocol)} Split plan "
+        f"{evaluation.split_digest[:12]}, seed {run.plan.seed}, of {run.config.data or 'unknown photographs'}.",
+        f"Nothing was chosen on these photographs. The threshold {format_probability(point.probability)} "
+        f"(score {point.score:.3f}) was chosen on {point.part} by the contract {point.contract}, which came to "
+        f"{point.achieved:.3f} there.{guarantee}{review}",
+    )
+    return Section("measured", "What was measured", words, sheets=(make_part_sheet(run.plan),))
+
+
+def _compare(runs: Sequence[RunContents], differences: Sequence[Difference]) -> Section:
+    sheets: tuple[Sheet, ...] = (make_run_sheet(runs),)
+    if not differences:
+        words = (
+            "This report has one run. A baseline of the same split plan beside it, as in mvdefect report RUN "
+            "BASELINE, tells whether the inspector is worth its effort.",
+        )
+        return Section("runs", "Against the baselines", words, sheets=sheets)
+    sheets = (*sheets, make_difference_sheet(runs, differences))
+    return Section("runs", "Against the baselines", sheets=sheets, plots=(draw_differences(differences),))
+
+
+def _explain_point(run: RunContents) -> str:
+    reasons = []
+    if run.evaluation.reviewed:
+        reasons.append("it leaves out what a person decides")
+    if run.evaluation.operating_point.verdict == "either":
+        reasons.append("novel photographs are rejected whatever their score")
+    words = "The dot is the operating point; the cross spans the 95% intervals of both of its figures."
+    return f"{words} It lies beside the curve, since {' and '.join(reasons)}." if reasons else words
+
+
+def _show(evidence: Evidence) -> Section:
+    words = (
+        "The yellow line encloses the true defect, where a mask tells. Where the run has heatmaps, the second "
+        "picture shows what looked suspicious: the brighter, the more.",
+    )
+    return Section("photographs", "Photographs to look at", words, galleries=evidence.galleries)
+
+
+def _reproduce(runs: Sequence[RunContents]) -> Section:
+    first = runs[0]
+    commands = [run.command or f"# {run.name}: the command was not recorded" for run in runs]
+    lines = "\n".join(
+        f"{key}: {', '.join(f'{name} {version}' for name, version in value.items()) if isinstance(value, dict) else value}"
+        for key, value in first.environment.items()
+        if key != "command"
+    )
+    codes = (
+        Code("Commands, as they were given", "\n".join(commands)),
+        Code(f"Settings of {first.name} (config.yaml)", dump_config(first.config)),
+        Code(f"Environment of {first.name}", lines or "not recorded"),
+        Code(
+            "Split plan",
+            f"protocol {first.plan.protocol}\nseed {first.plan.seed}\ndigest {first.plan.digest}",
+        ),
+    )
+    words = ("The settings, given as mvdefect fit --config config.yaml, make the run again.",)
+    return Section("reproduce", "To reproduce", words if first.config.baseline is None else (), codes=codes)
+
+
+def _keep_filled(*sheets: Sheet) -> tuple[Sheet, ...]:
+    return tuple(sheet for sheet in sheets if sheet.rows)

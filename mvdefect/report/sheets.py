@@ -1,0 +1,177 @@
+"""The tables of the report; HTML and Markdown are made from the same ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mvdefect.data.records import count_by_stratum
+from mvdefect.data.splits import PARTS, SplitPlan
+from mvdefect.evaluation.evaluate import Evaluation
+from mvdefect.evaluation.metrics import Figure
+from mvdefect.report.wording import (
+    COUNT_NAMES,
+    FIGURE_NAMES,
+    LATENCY_NAMES,
+    VERDICT_NAMES,
+    describe_line,
+    format_count,
+    format_figure,
+    format_percent,
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """Head of a column; numbers are set flush right."""
+
+    name: str
+    is_number: bool = False
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table of text.
+
+    Attributes:
+        title: Its caption.
+        columns: The heads.
+        rows: Cells, as many a row as there are columns; the first names the row.
+        note: A sentence below it; "" for none.
+    """
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+VALUE, INTERVAL = Column("value", True), Column("95% interval")
+CAUGHT, RECALL = Column("caught", True), Column("recall", True)
+
+
+def make_figure_sheet(evaluation: Evaluation) -> Sheet:
+    """Every figure with its interval."""
+    rows = [(FIGURE_NAMES[name], *format_figure(figure)) for name, figure in evaluation.figures.items()]
+    rows += [(words, *format_count(evaluation.confusion[name])) for name, words in COUNT_NAMES.items()]
+    if evaluation.reviewed:
+        rows.append(("left to a person", str(evaluation.reviewed), ""))
+    rows += describe_line(evaluation)
+    rows += [
+        (LATENCY_NAMES[name], f"{milliseconds:.1f}", "")
+        for name, milliseconds in (evaluation.latency or {}).items()
+    ]
+    note = (
+        "Intervals: group bootstrap, near-duplicates drawn together; where groups are few or a share is 0 "
+        "or 1, Wilson's interval with a group as one observation."
+    )
+    return Sheet("Every figure", (Column("figure"), VALUE, INTERVAL), tuple(rows), note)
+
+
+def make_type_sheet(evaluation: Evaluation) -> Sheet:
+    """Recall by defect type, with counts."""
+    several = len({entry.category for entry in evaluation.recall_by_type}) > 1
+    rows = [
+        (
+            f"{entry.category}: {entry.defect_type}" if several else entry.defect_type,
+            f"{entry.caught} of {entry.count}",
+            *format_figure(entry.recall),
+        )
+        for entry in evaluation.recall_by_type
+    ]
+    return Sheet("Recall by defect type", (Column("defect type"), CAUGHT, RECALL, INTERVAL), tuple(rows))
+
+
+def make_size_sheet(evaluation: Evaluation) -> Sheet:
+    """Recall by the size of the defect."""
+    rows = [
+        (
+            size.name,
+            f"{size.low_share:.2%} to {size.high_share:.2%}",
+            f"{size.caught} of {size.count}",
+            *format_figure(size.recall),
+        )
+        for size in evaluation.recall_by_size
+    ]
+    columns = (Column("defects"), Column("share of the image", True), CAUGHT, RECALL, INTERVAL)
+    return Sheet("Recall by size of the defect", columns, tuple(rows), "Of defects whose mask is known.")
+
+
+def make_category_sheet(evaluation: Evaluation) -> Sheet:
+    """What each product comes to."""
+    rows = [
+        (
+            entry.category,
+            f"{entry.defective} of {entry.images}",
+            join_figure(entry.roc_auc),
+            join_figure(entry.recall),
+            join_figure(entry.false_alarm_rate),
+        )
+        for entry in evaluation.by_category
+    ]
+    columns = (
+        Column("category"),
+        Column("defective", True),
+        Column("ROC-AUC"),
+        Column("recall"),
+        Column("false-alarm rate"),
+    )
+    return Sheet("Each category on its own", columns, tuple(rows))
+
+
+def make_verdict_sheet(evaluation: Evaluation) -> Sheet:
+    """What other ways of reaching a verdict would catch, and at which cost."""
+    used = evaluation.operating_point.verdict
+    rows = [
+        (
+            VERDICT_NAMES[found.verdict] + (" (in use)" if found.verdict == used else ""),
+            join_figure(found.recall),
+            join_figure(found.false_alarm_rate),
+        )
+        for found in evaluation.by_verdict
+    ]
+    columns = (Column("defective if"), Column("recall"), Column("false-alarm rate"))
+    return Sheet("What each verdict catches", columns, tuple(rows), "Without a grey zone.")
+
+
+def make_part_sheet(plan: SplitPlan) -> Sheet:
+    """How many photographs each part of the plan has."""
+    counts = {part: count_by_stratum(plan.select(part)) for part in PARTS}
+    strata = sorted({row.stratum for row in plan.rows})
+    several = len({row.category for row in plan.rows}) > 1
+    rows = [
+        (
+            stratum.replace("/", ": ", 1) if several else stratum.split("/", 1)[1],
+            *(str(counts[part].get(stratum, 0)) for part in PARTS),
+        )
+        for stratum in strata
+    ]
+    rows.append(("all", *(str(sum(counts[part].values())) for part in PARTS)))
+    columns = (Column("photographs"), *(Column(part, True) for part in PARTS))
+    return Sheet("Photographs in each part", columns, tuple(rows))
+
+
+def make_confusion_sheet(evaluation: Evaluation) -> Sheet:
+    """Truth against verdict."""
+    counts = {name: f"{figure.value:.0f}" for name, figure in evaluation.confusion.items()}
+    columns = [Column("truth"), Column("rejected", True), Column("passed", True)]
+    defective = ["defective", counts["true_positive"], counts["false_negative"]]
+    good = ["good", counts["false_positive"], counts["true_negative"]]
+    if evaluation.reviewed:
+        columns.append(Column("to a person", True))
+        for row, images in (
+            (defective, evaluation.defective),
+            (good, evaluation.images - evaluation.defective),
+        ):
+            row.append(str(images - int(row[1]) - int(row[2])))
+    return Sheet("Confusion matrix", tuple(columns), (tuple(defective), tuple(good)))
+
+
+def join_figure(figure: Figure) -> str:
+    """Return a figure and its interval in one cell."""
+    value, interval = format_figure(figure)
+    return f"{value} ({interval})" if interval else value
+
+
+def join_percent(figure: Figure) -> str:
+    """Return a share and its interval as percentages."""
+    return f"{format_percent(figure.value)} ({format_percent(figure.low)} to {format_percent(figure.high)})"

@@ -1,0 +1,172 @@
+"""The answer of a report: what to ship, at which threshold, and what speaks against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from mvdefect.audit.findings import Severity
+from mvdefect.errors import list_some
+from mvdefect.evaluation.contracts import NO_PROMISE
+from mvdefect.evaluation.evaluate import Evaluation
+from mvdefect.evaluation.metrics import FEW_GROUPS, Figure
+from mvdefect.report.audit_summary import AuditSummary
+from mvdefect.report.comparing import Difference
+from mvdefect.report.contents import RunContents
+from mvdefect.report.wording import format_percent, format_probability
+
+CHANCE = 0.5
+
+
+class Advice(StrEnum):
+    """What to do with the inspector."""
+
+    SHIP = "ship"
+    CARE = "care"
+    STOP = "stop"
+
+
+@dataclass(frozen=True)
+class KeyFigure:
+    """A figure of the first screen.
+
+    Attributes:
+        name: What it is.
+        value: As large as it gets.
+        detail: Its interval, or where it comes from.
+    """
+
+    name: str
+    value: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer.
+
+    Attributes:
+        advice: What to do.
+        headline: The same in a few words.
+        sentences: What the inspector does, and what to do with it.
+        key_figures: What a decision rests on.
+    """
+
+    advice: Advice
+    headline: str
+    sentences: tuple[str, str]
+    key_figures: tuple[KeyFigure, ...]
+
+
+def reach_verdict(run: RunContents, differences: Sequence[Difference], audit: AuditSummary | None) -> Verdict:
+    """Decide what a quality engineer can be told.
+
+    A stop: the scores cannot be told from chance, another run is better, or no simple baseline is shown to be
+    worse. Care: the audit, the split plan, the contract or the number of defects leaves a doubt.
+    """
+    evaluation = run.evaluation
+    threshold = format_probability(evaluation.operating_point.probability)
+    stops, doubts = list(_list_stops(run, differences)), list(_list_doubts(run, audit))
+    if stops:
+        advice, headline = Advice.STOP, "Do not ship this inspector yet"
+        second = f"Do not ship it: {'; '.join(stops)}."
+    elif doubts:
+        advice, headline = Advice.CARE, f"Ship at threshold {threshold}, with care"
+        second = f"Ship it at this threshold once these points are settled: {'; '.join(doubts)}."
+    else:
+        advice, headline = Advice.SHIP, f"Ship at threshold {threshold}"
+        second = f"Ship it at this threshold if the line can bear that{_describe_better(differences)}."
+    return Verdict(
+        advice, headline, (_describe_inspector(evaluation), second), _choose_key_figures(evaluation)
+    )
+
+
+def _list_stops(run: RunContents, differences: Sequence[Difference]) -> Iterator[str]:
+    auc = run.evaluation.figures["roc_auc"]
+    if not auc.low > CHANCE:
+        yield f"its scores cannot be told from chance (ROC-AUC {auc.value:.3f}, where {CHANCE} is chance)"
+    for found in differences:
+        difference = found.figures["roc_auc"]
+        interval = f"ROC-AUC {difference.value:+.3f}, {difference.low:+.3f} to {difference.high:+.3f}"
+        if found.judge("roc_auc") == "worse":
+            yield f"{found.run.name} is better ({interval})"
+        elif found.run.config.baseline is not None and found.judge("roc_auc") != "better":
+            yield f"it is not shown to be better than {found.run.kind} ({interval})"
+
+
+def _list_doubts(run: RunContents, audit: AuditSummary | None) -> Iterator[str]:
+    evaluation = run.evaluation
+    groups = len(np.unique([row.group for row in run.rows if row.label]))
+    found = [] if audit is None else [finding.severity for finding in audit.findings]
+    errors, warnings = found.count(Severity.ERROR), found.count(Severity.WARNING)
+    if errors or warnings:
+        counts = [(errors, "error"), (warnings, "warning")]
+        words = [f"{count} {word}{'s' if count > 1 else ''}" for count, word in counts if count]
+        yield f"the data check has {' and '.join(words)}"
+    if evaluation.notes:
+        yield f"the split plan has {len(evaluation.notes)} note{'s' if len(evaluation.notes) > 1 else ''}"
+    if NO_PROMISE in evaluation.operating_point.guarantee:
+        yield f"{evaluation.operating_point.contract} is no promise for fresh images"
+    if groups < FEW_GROUPS:
+        yield f"only {groups} independent defects were tested"
+    missed = [entry.defect_type for entry in evaluation.recall_by_type if entry.recall.value < CHANCE]
+    if missed:
+        yield f"fewer than half are caught of {list_some(missed, 3)}"
+
+
+def _describe_inspector(evaluation: Evaluation) -> str:
+    counts = {name: int(figure.value) for name, figure in evaluation.confusion.items()}
+    good = evaluation.images - evaluation.defective
+    review = f" and left {evaluation.reviewed} to a person" if evaluation.reviewed else ""
+    comma = "," if review else " and"
+    return (
+        f"On photographs that it had never seen, this inspector caught {counts['true_positive']} of "
+        f"{evaluation.defective} defective ones{comma} rejected {counts['false_positive']} of {good} good "
+        f"ones{review}: on more like these, expect {_span(evaluation.figures['recall'])} of the defective "
+        f"to be caught and {_span(evaluation.figures['false_alarm_rate'])} of the good to be rejected."
+    )
+
+
+def _span(figure: Figure) -> str:
+    return f"{format_percent(figure.low)} to {format_percent(figure.high)}".replace("%", "", 1)
+
+
+def _describe_better(differences: Sequence[Difference]) -> str:
+    better = [found.run.name for found in differences if found.judge("roc_auc") == "better"]
+    return f"; it is better than {list_some(better, 4)}" if better else ""
+
+
+def _choose_key_figures(evaluation: Evaluation) -> tuple[KeyFigure, ...]:
+    figures, counts, point = evaluation.figures, evaluation.confusion, evaluation.operating_point
+    good = evaluation.images - evaluation.defective
+    chosen = [
+        KeyFigure(
+            "threshold",
+            format_probability(point.probability),
+            f"reject from this probability on ({point.contract} on {point.part})",
+        ),
+        KeyFigure(
+            "defects caught",
+            f"{counts['true_positive'].value:.0f} of {evaluation.defective}",
+            f"{format_percent(figures['recall'].value)}, 95% interval {_span(figures['recall'])}",
+        ),
+        KeyFigure(
+            "good rejected",
+            f"{counts['false_positive'].value:.0f} of {good}",
+            f"{format_percent(figures['false_alarm_rate'].value)}, 95% interval "
+            f"{_span(figures['false_alarm_rate'])}",
+        ),
+    ]
+    if (line := evaluation.line) is not None:
+        share = f"at {format_percent(line.prevalence)} defective" + (
+            "" if line.is_given else " (as photographed)"
+        )
+        escapes = f"{line.escape_ppt.value:.2g} per 1000"
+        interval = f"{line.escape_ppt.low:.2g} to {line.escape_ppt.high:.2g}"
+        chosen.append(KeyFigure("escapes", escapes, f"{share}, 95% interval {interval}"))
+    auc = figures["roc_auc"]
+    chosen.append(KeyFigure("ROC-AUC", f"{auc.value:.3f}", f"95% interval {auc.low:.3f} to {auc.high:.3f}"))
+    return tuple(chosen)
