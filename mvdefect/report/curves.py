@@ -37,7 +37,8 @@ def draw_roc(runs: Sequence[RunContents]) -> Plot:
 
     alt = (
         f"ROC curve. Area {auc.value:.3f}, 95% interval {auc.low:.3f} to {auc.high:.3f}. The operating "
-        f"point catches {figures['recall'].value:.1%} and rejects {figures['false_alarm_rate'].value:.1%} of the good."
+        f"point catches {figures['recall'].value:.1%} and rejects "
+        f"{figures['false_alarm_rate'].value:.1%} of the good."
     )
     return draw_plot("ROC curve", alt, draw)
 
@@ -58,7 +59,7 @@ def draw_precision_recall(runs: Sequence[RunContents]) -> Plot:
 
     alt = (
         f"Precision against recall. Average precision {figures['average_precision'].value:.3f}; at the "
-        f"operating point precision {figures['precision'].value:.3f} and recall {figures['recall'].value:.3f}. "
+        f"operating point precision {figures['precision'].value:.3f}, recall {figures['recall'].value:.3f}. "
         f"The level line is the share of defective photographs, {share:.1%}."
     )
     return draw_plot("Precision and recall", alt, draw)

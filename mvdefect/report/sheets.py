@@ -14,6 +14,7 @@ from mvdefect.report.wording import (
     LATENCY_NAMES,
     VERDICT_NAMES,
     describe_line,
+    describe_localisation,
     format_count,
     format_figure,
 )
@@ -70,7 +71,7 @@ def make_count_sheet(evaluation: Evaluation) -> Sheet:
     rows = [(words, *format_count(evaluation.confusion[name])) for name, words in COUNT_NAMES.items()]
     if evaluation.reviewed:
         rows.append(("left to a person", str(evaluation.reviewed), ""))
-    rows += describe_line(evaluation)
+    rows += [*describe_line(evaluation), *describe_localisation(evaluation)]
     rows += [
         (LATENCY_NAMES[name], f"{milliseconds:.1f}", "")
         for name, milliseconds in (evaluation.latency or {}).items()
