@@ -62,7 +62,7 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("mobilenetv2.weights.h5", "mobilenetv2_imagenet_notop.weights.h5", "FILE"):
         (tmp_path / name).write_bytes(b"")
     monkeypatch.chdir(tmp_path)
-    for room in ("workflow", "baselines.run", "baselines.frozen", "baselines.one_class"):
+    for room in ("workflow", "baselines.run", "baselines.networks"):
         monkeypatch.setattr(f"mvdefect.{room}.find_weights", lambda *_: None)
     tiny = FitConfig(backbone="small_cnn", weights="none", image_size_px=64, stages=(StageConfig(epochs=1),))
     monkeypatch.setattr(
