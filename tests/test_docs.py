@@ -18,8 +18,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SHRINK = [
     "--image-size",
     "64",
-    "--batch-size",
-    "16",
+    "--set",
+    "batch_size=16",
     "--set",
     "stages=[{epochs: 1}]",
     "--set",
@@ -59,7 +59,8 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("mobilenetv2.weights.h5", "mobilenetv2_imagenet_notop.weights.h5", "FILE"):
         (tmp_path / name).write_bytes(b"")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("mvdefect.workflow.find_weights", lambda *_: None)
+    for module in ("workflow", "baselines.run", "baselines.networks"):
+        monkeypatch.setattr(f"mvdefect.{module}.find_weights", lambda *_: None)
     tiny = FitConfig(backbone="small_cnn", weights="none", image_size_px=64, stages=(StageConfig(epochs=1),))
     monkeypatch.setattr(
         "mvdefect.demo.make_demo_config", lambda data: tiny.model_copy(update={"data": str(data)})
@@ -74,7 +75,7 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run_commands(commands: list[str]) -> None:
     for command in commands:
         arguments = shlex.split(command)[1:]
-        if arguments[0] == "fit":
+        if arguments[0] in {"fit", "baseline"}:
             arguments += SHRINK
         with pytest.raises(SystemExit) as ended:
             cli.main(arguments)
@@ -91,7 +92,7 @@ def test_the_commands_of_a_page(page: Path, workshop: Path) -> None:
 def test_the_commands_of_the_help(workshop: Path) -> None:
     commands = list_help_commands()
     assert len(commands) >= 8
-    for kinds in ((" data ",), (" fit ",), (" evaluate ", " demo ")):  # plans, runs, what needs them
+    for kinds in ((" data ",), (" fit ", " baseline "), (" evaluate ", " demo ")):  # plans, runs, what needs them
         run_commands([c for c in dict.fromkeys(commands) if any(kind in c for kind in kinds)])
 
 
