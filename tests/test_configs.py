@@ -37,6 +37,6 @@ def test_the_header_gives_command_seeds_and_result(path: Path) -> None:
 def test_a_fit_runs(path: Path, parts_root: Path, tmp_path: Path) -> None:
     shrunk = ["weights=none", "image_size_px=64", "batch_size=16"]
     config = load_config(path, {"data": str(parts_root), "categories": ["washer"]}, shrunk)
-    stages = tuple(stage.model_copy(update={"epochs": 1}) for stage in config.stages)
+    stages = tuple(stage.model_copy(update={"epochs": 1}) for stage in config.stages[-1:])
     folder = fit_inspector(config.model_copy(update={"stages": stages}), tmp_path / "run")
     assert folder.is_finished

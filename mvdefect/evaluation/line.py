@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mvdefect.evaluation.metrics import Bools, Figure, Floats, Metric, Sample, measure
+from mvdefect.evaluation.metrics import (
+    Bools,
+    Figure,
+    Floats,
+    Metric,
+    Sample,
+    false_alarm_rate,
+    measure,
+    recall,
+)
 
 PER_THOUSAND = 1000.0
 
@@ -64,7 +73,13 @@ def measure_line(sample: Sample, prevalence: float | None) -> LineFigures | None
         prevalence=share,
         is_given=prevalence is not None,
         precision=measure(sample, precision),
-        escape_ppt=measure(sample, weigh(passed, PER_THOUSAND, 0)),
-        overkill_ppt=measure(sample, weigh(rejected, 0, PER_THOUSAND)),
+        escape_ppt=_scale(sample, passed, recall, PER_THOUSAND * share),
+        overkill_ppt=_scale(sample, rejected, false_alarm_rate, PER_THOUSAND * (1 - share)),
         review_ppt=measure(sample, weigh(~sample.decided, PER_THOUSAND, PER_THOUSAND)),
     )
+
+
+def _scale(sample: Sample, hits: Bools, metric: Metric, factor: float) -> Figure:
+    """Measure the share of hits, whose interval knows of few groups and of none missed, and scale it."""
+    found = measure(replace(sample, verdicts=hits, reviewed=None), metric)
+    return Figure(factor * found.value, factor * found.low, factor * found.high, found.method)

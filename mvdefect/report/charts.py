@@ -111,7 +111,7 @@ def draw_recall(evaluation: Evaluation) -> Plot:
 
 def draw_differences(differences: Sequence[Difference]) -> Plot:
     """By how much the inspector's ROC-AUC is above that of each other run."""
-    rows = [(f"less {found.run.name}", found.figures["roc_auc"]) for found in differences]
+    rows = [(f"against {found.run.name}", found.figures["roc_auc"]) for found in differences]
     alt = "Differences in ROC-AUC with paired 95% intervals: " + "; ".join(
         f"{name} {figure.value:+.3f} ({figure.low:+.3f} to {figure.high:+.3f})" for name, figure in rows
     )

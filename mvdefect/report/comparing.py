@@ -11,7 +11,7 @@ from mvdefect.evaluation.evaluate import FIGURES
 from mvdefect.evaluation.metrics import Figure
 from mvdefect.report.contents import RunContents
 from mvdefect.report.sheets import Column, Sheet, join_figure
-from mvdefect.report.wording import FIGURE_NAMES
+from mvdefect.report.wording import FIGURE_NAMES, format_signed
 
 COMPARED = ("roc_auc", "average_precision", "recall", "false_alarm_rate", "f1", "brier")
 LOWER_IS_BETTER = frozenset({"false_alarm_rate", "brier", "ece"})
@@ -64,7 +64,7 @@ def make_run_sheet(runs: Sequence[RunContents]) -> Sheet:
     ]
     columns = (
         Column("run"),
-        *(Column(FIGURE_NAMES[name]) for name in COMPARED),
+        *(Column(FIGURE_NAMES[name], has_interval=True) for name in COMPARED),
         Column("ms an image", True),
     )
     note = (
@@ -79,15 +79,15 @@ def make_difference_sheet(runs: Sequence[RunContents], differences: Sequence[Dif
     """The inspector less each other run, with paired intervals."""
     rows = [
         (
-            f"less {found.run.name}",
+            f"against {found.run.name}",
             *(_format_difference(found, name) for name in COMPARED),
         )
         for found in differences
     ]
-    columns = (Column(runs[0].name), *(Column(FIGURE_NAMES[name]) for name in COMPARED))
+    columns = (Column("difference"), *(Column(FIGURE_NAMES[name], has_interval=True) for name in COMPARED))
     note = (
-        "The inspector's figure less the other's on the same photographs, with its 95% interval by paired "
-        "group bootstrap. Better or worse: the interval does not hold zero."
+        f"The figure of {runs[0].name} less the other's on the same photographs, with its 95% interval by "
+        "paired group bootstrap. Better or worse: the interval does not hold zero."
     )
     return Sheet("Differences", columns, tuple(rows), note)
 
@@ -102,7 +102,7 @@ def _format_difference(found: Difference, name: str) -> str:
     if math.isnan(figure.value):
         return "not defined"
     if math.isnan(figure.low):
-        return f"{figure.value:+.3f}"
+        return format_signed(figure.value)
     judged = found.judge(name)
-    interval = f"{figure.value:+.3f} ({figure.low:+.3f} to {figure.high:+.3f})"
-    return f"{interval} {judged}" if judged else interval
+    interval = f"({format_signed(figure.low)} to {format_signed(figure.high)})"
+    return " ".join(filter(None, (format_signed(figure.value), judged, interval)))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+from scipy.special import expit
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from mvdefect.evaluation.calibration import ReliabilityBin
-from mvdefect.evaluation.evaluate import Evaluation
-from mvdefect.evaluation.metrics import Figure
+from mvdefect.evaluation.calibration import ReliabilityBin, find_bins
+from mvdefect.evaluation.metrics import Figure, wilson_interval
 from mvdefect.report.contents import RunContents
 from mvdefect.report.drawing import BAD, GOOD, GRID, INK, OTHER, SOFT, Plot, draw_plot
 from mvdefect.runs import EpochRow
@@ -25,7 +28,7 @@ def draw_roc(runs: Sequence[RunContents]) -> Plot:
 
     def draw(axes: Any) -> None:
         axes.plot([0, 1], [0, 1], color=GRID, linewidth=1)
-        for run, style in _list_styles(runs):
+        for run, style in _list_styles(runs, "roc_auc"):
             false_alarms, recalls, _ = roc_curve(run.sample.labels, run.sample.scores)
             axes.plot(false_alarms, recalls, **style)
         _draw_point(axes, figures["false_alarm_rate"], figures["recall"])
@@ -33,8 +36,9 @@ def draw_roc(runs: Sequence[RunContents]) -> Plot:
         axes.legend(loc="lower right")
 
     alt = (
-        f"ROC curve. Area {auc.value:.3f}, 95% interval {auc.low:.3f} to {auc.high:.3f}. The operating point "
-        f"catches {figures['recall'].value:.1%} and rejects {figures['false_alarm_rate'].value:.1%} of the good."
+        f"ROC curve. Area {auc.value:.3f}, 95% interval {auc.low:.3f} to {auc.high:.3f}. The operating "
+        f"point catches {figures['recall'].value:.1%} and rejects "
+        f"{figures['false_alarm_rate'].value:.1%} of the good."
     )
     return draw_plot("ROC curve", alt, draw)
 
@@ -46,7 +50,7 @@ def draw_precision_recall(runs: Sequence[RunContents]) -> Plot:
 
     def draw(axes: Any) -> None:
         axes.axhline(share, color=GRID, linewidth=1)
-        for run, style in _list_styles(runs):
+        for run, style in _list_styles(runs, "average_precision"):
             precisions, recalls, _ = precision_recall_curve(run.sample.labels, run.sample.scores)
             axes.step(recalls, precisions, where="post", **style)
         _draw_point(axes, figures["recall"], figures["precision"])
@@ -54,30 +58,28 @@ def draw_precision_recall(runs: Sequence[RunContents]) -> Plot:
         axes.legend(loc="lower left")
 
     alt = (
-        f"Precision against recall. Average precision {figures['average_precision'].value:.3f}; at the operating "
-        f"point precision {figures['precision'].value:.3f} and recall {figures['recall'].value:.3f}. The level "
-        f"line is the share of defective photographs, {share:.1%}."
+        f"Precision against recall. Average precision {figures['average_precision'].value:.3f}; at the "
+        f"operating point precision {figures['precision'].value:.3f}, recall {figures['recall'].value:.3f}. "
+        f"The level line is the share of defective photographs, {share:.1%}."
     )
     return draw_plot("Precision and recall", alt, draw)
 
 
-def draw_reliability(evaluation: Evaluation) -> Plot:
-    """What was said against what came."""
-    bins, ece = evaluation.reliability, evaluation.figures["ece"]
+def draw_reliability(run: RunContents) -> Plot:
+    """What was said against what came, with Wilson's intervals."""
+    bins, ece, sample = run.evaluation.reliability, run.evaluation.figures["ece"], run.sample
+    numbers = find_bins(expit(sample.scores))
+    groups = [len(np.unique(sample.groups[numbers == number])) for number in np.unique(numbers)]
 
     def draw(axes: Any) -> None:
         axes.plot([0, 1], [0, 1], color=GRID, linewidth=1)
-        said = [one.mean_probability for one in bins]
-        axes.plot(said, [one.defective_share for one in bins], color=INK, linewidth=1.2)
-        for one in bins:
-            axes.plot(one.mean_probability, one.defective_share, "o", color=INK, markersize=4)
+        for one, count in zip(bins, groups, strict=True):
+            low, high = wilson_interval(one.defective_share, count)
+            axes.plot([one.mean_probability] * 2, [low, high], color=SOFT, linewidth=1.4)
+            axes.plot(one.mean_probability, one.defective_share, "o", color=BAD, markersize=6)
             _name_count(axes, one)
-        axes.set(
-            xlabel="probability that was said",
-            ylabel="share that was defective",
-            xlim=(-0.03, 1.03),
-            ylim=(-0.05, 1.12),
-        )
+        axes.set(xlabel="probability that was said", ylabel="share that was defective")
+        axes.set(xlim=(-0.03, 1.06), ylim=(-0.04, 1.04))
 
     parts = "; ".join(
         f"said {one.mean_probability:.2f}, came {one.defective_share:.2f} of {one.count}" for one in bins
@@ -98,24 +100,28 @@ def draw_history(history: Sequence[EpochRow]) -> Plot:
         twin.spines["right"].set_visible(True)
         twin.plot(epochs, [row.val_roc_auc for row in history], color=BAD, label="validation ROC-AUC")
         twin.set_ylabel("ROC-AUC")
-        for before, row in zip(history, history[1:], strict=False):
+        for before, row in itertools.pairwise(history):
             if row.stage != before.stage:
                 axes.axvline(row.epoch - 0.5, color=GRID, linewidth=1)
         lines = [line for line in (*axes.get_lines(), *twin.get_lines()) if line.get_label()[0] != "_"]
-        axes.legend(lines, [line.get_label() for line in lines], loc="center right")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.figure.legend(
+            lines, [line.get_label() for line in lines], loc="outside lower center", ncols=len(lines)
+        )
 
     last = history[-1]
     alt = (
         f"Learning curves of {len(history)} epochs: the training loss goes from {history[0].loss:.3f} to "
-        f"{last.loss:.3f}, the validation ROC-AUC from {history[0].val_roc_auc:.3f} to {last.val_roc_auc:.3f}."
+        f"{last.loss:.3f}, the validation ROC-AUC from {history[0].val_roc_auc:.3f} to "
+        f"{last.val_roc_auc:.3f}."
     )
     return draw_plot("Learning curves", alt, draw)
 
 
-def _list_styles(runs: Sequence[RunContents]) -> list[tuple[RunContents, dict[str, Any]]]:
+def _list_styles(runs: Sequence[RunContents], name: str) -> list[tuple[RunContents, dict[str, Any]]]:
     styles: list[tuple[RunContents, dict[str, Any]]] = []
     for number, run in enumerate(runs):
-        label = f"{run.name}: {run.evaluation.figures['roc_auc'].value:.3f}" if len(runs) > 1 else None
+        label = f"{run.name}: {run.evaluation.figures[name].value:.3f}" if len(runs) > 1 else None
         if number == 0:
             styles.append((run, {"color": BAD, "label": label, "zorder": 3}))
         else:
@@ -136,9 +142,9 @@ def _name_count(axes: Any, one: ReliabilityBin) -> None:
     axes.annotate(
         str(one.count),
         (one.mean_probability, one.defective_share),
-        (0, 6),
+        (6, 0),
         textcoords="offset points",
-        ha="center",
+        va="center",
         fontsize=8,
         color=SOFT,
     )

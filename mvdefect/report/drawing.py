@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from markupsafe import escape
 from matplotlib.figure import Figure as Canvas
 
 # Light colours; in the page each becomes the CSS variable of its name, which the dark theme sets anew.
@@ -99,9 +100,7 @@ def write_png(plot: Plot, folder: Path) -> Path:
 
 
 def _make_inline(svg: str, slug: str, alt: str) -> str:
-    """Turn a file of matplotlib's into an element: no address, ids of its own, the page's colours and font."""
-    from markupsafe import escape
-
+    """Turn a file of matplotlib's into an element: no address, ids of its own, the page's colours."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = (

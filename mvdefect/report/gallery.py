@@ -17,7 +17,7 @@ from mvdefect.data.images import (
     mark_photograph,
     resize_image,
 )
-from mvdefect.data.records import Record
+from mvdefect.data.records import GOOD, Record
 from mvdefect.errors import ImageError
 from mvdefect.evaluation.evaluate import Evaluation
 from mvdefect.evaluation.heatmaps import Heatmaps, read_heatmaps
@@ -32,6 +32,7 @@ JPEG_QUALITY = 82
 MAX_PICTURES = 150
 MAX_BYTES = 6_000_000
 LEAST_CERTAIN = 12
+CALLED = {DEFECTIVE: "rejected", GOOD: "passed", REVIEW: "left to a person"}
 OUTLINE = (255, 200, 60)
 
 
@@ -104,7 +105,7 @@ def make_galleries(run: RunContents, records: Mapping[str, Record]) -> tuple[Gal
 def choose_rows(
     rows: Sequence[PredictionRow], evaluation: Evaluation
 ) -> list[tuple[str, str, list[PredictionRow]]]:
-    """Return slug, title and rows of each gallery: the worst errors, then what was nearest to the threshold."""
+    """Return slug, title and rows of each gallery: the worst errors, then what was nearest to them."""
     misses = [row for row in rows if row.label and row.verdict not in (DEFECTIVE, REVIEW)]
     alarms = [row for row in rows if not row.label and row.verdict == DEFECTIVE]
     threshold = evaluation.operating_point.score
@@ -115,7 +116,7 @@ def choose_rows(
     return [
         ("missed", f"Missed defects ({len(misses)})", sorted(misses, key=lambda row: row.score)),
         ("false_alarm", f"False alarms ({len(alarms)})", sorted(alarms, key=lambda row: -row.score)),
-        ("least_certain", "Right, but least certain", others),
+        ("least_certain", "Least certain of the others", others),
     ]
 
 
@@ -131,7 +132,7 @@ def read_heat(run: RunContents) -> Heat | None:
 
 def draw_picture(row: PredictionRow, record: Record | None, run: RunContents, heat: Heat | None) -> Picture:
     """Draw a photograph with the outline of its defect, and once more under its heatmap."""
-    caption = f"{row.defect_type}, called {row.verdict} at {format_probability(row.probability)}"
+    caption = f"{row.defect_type}, {CALLED[row.verdict]} at {format_probability(row.probability)}"
     read = None if record is None else _read(record, run.config.resize)
     if read is None:
         return Picture(row, f"{caption}; the photograph is not there any more", "", None, None)
@@ -156,7 +157,7 @@ def _read(record: Record, method: ResizeMethod) -> tuple[Pixels, Pixels, NDArray
     except (ImageError, OSError):
         return None
     shown = resize_image(image, PICTURE_SIZE_PX, method), resize_image(mask, PICTURE_SIZE_PX, method)
-    return *shown, mark_photograph(*image.shape[:2], PICTURE_SIZE_PX, method)
+    return *shown, mark_photograph(image.shape[0], image.shape[1], PICTURE_SIZE_PX, method)
 
 
 def _crop(image: Pixels, inside: NDArray[np.bool_]) -> Pixels:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mvdefect.audit.findings import Severity
 from mvdefect.config import dump_config
@@ -20,6 +21,7 @@ from mvdefect.report.sheets import (
     join_figure,
     make_category_sheet,
     make_confusion_sheet,
+    make_count_sheet,
     make_figure_sheet,
     make_part_sheet,
     make_size_sheet,
@@ -94,7 +96,13 @@ def _list_sections(evidence: Evidence) -> Iterator[Section]:
     yield _say_what_was_measured(runs[0])
     yield _compare(runs, evidence.differences)
     yield Section(
-        "figures", "Figures", sheets=(make_figure_sheet(evaluation), make_verdict_sheet(evaluation))
+        "figures",
+        "Figures",
+        sheets=(
+            make_figure_sheet(evaluation),
+            make_count_sheet(evaluation),
+            make_verdict_sheet(evaluation),
+        ),
     )
     yield Section(
         "curves",
@@ -107,13 +115,14 @@ def _list_sections(evidence: Evidence) -> Iterator[Section]:
         "Verdicts, scores and probabilities",
         words=(
             "Heights in the histograms are roots of counts, so that single photographs can be seen. On the "
-            "diagonal of the reliability diagram, what was said is what came; numbers are photographs.",
+            "diagonal of the reliability diagram, what was said is what came; numbers are photographs, and "
+            "the bars Wilson's intervals with a group as one observation.",
         ),
         sheets=(make_confusion_sheet(evaluation),),
         plots=(
             draw_confusion(evaluation),
             draw_scores(runs[0].rows, evaluation),
-            draw_reliability(evaluation),
+            draw_reliability(runs[0]),
         ),
     )
     yield Section(
@@ -130,8 +139,8 @@ def _list_sections(evidence: Evidence) -> Iterator[Section]:
         TRADE_OFF,
         "Trade-off: escapes, overkill and review",
         words=(
-            "A lower threshold lets fewer defects escape and rejects more good products. The figures are those "
-            "of the test photographs, weighed to the share of defective products on the line.",
+            "A lower threshold lets fewer defects escape and rejects more good products. The figures are "
+            "those of the test photographs, weighed to the share of defective products on the line.",
         ),
         sheets=(make_threshold_sheet(evidence.images),),
     )
@@ -164,10 +173,10 @@ def _warn(evidence: Evidence) -> Section:
 def _make_probe_sheet(audit: AuditSummary) -> Sheet:
     rows = [(probe.name, join_figure(probe.roc_auc), probe.remark) for probe in audit.probes]
     note = (
-        "ROC-AUC of a small model that sees nothing but the named property, over all photographs; 0.5 is chance. "
-        "An inspector that is no better than one of these may have learned it instead of the defect."
+        "ROC-AUC of a small model that sees nothing but the named property, over all photographs; 0.5 is "
+        "chance. An inspector that is no better than one of these may have learned it instead of the defect."
     )
-    columns = (Column("property"), Column("ROC-AUC"), Column("remark"))
+    columns = (Column("property"), Column("ROC-AUC", has_interval=True), Column("remark"))
     return Sheet("What a property alone tells", columns, tuple(rows), note)
 
 
@@ -178,14 +187,15 @@ def _say_what_was_measured(run: RunContents) -> Section:
     if point.review is not None:
         review = f" Scores from {point.review[0]:.3f} to {point.review[1]:.3f} go to a person."
     words = (
-        f"Run {run.name} ({run.kind}) was measured on the {evaluation.part} part: {evaluation.images} photographs, "
-        f"{evaluation.defective} of them defective, in {evaluation.groups} groups of near-duplicates, none of which "
-        "is in another part.",
+        f"Run {run.name} ({run.kind}) was measured on the {evaluation.part} part: {evaluation.images} "
+        f"photographs, {evaluation.defective} of them defective, in {evaluation.groups} groups of "
+        "near-duplicates, none of which is in another part.",
         f"Protocol {evaluation.protocol}: {describe_protocol(evaluation.protocol)} Split plan "
-        f"{evaluation.split_digest[:12]}, seed {run.plan.seed}, of {run.config.data or 'unknown photographs'}.",
+        f"{evaluation.split_digest[:12]}, seed {run.plan.seed}, of "
+        f"{run.config.data or 'unknown photographs'}.",
         f"Nothing was chosen on these photographs. The threshold {format_probability(point.probability)} "
-        f"(score {point.score:.3f}) was chosen on {point.part} by the contract {point.contract}, which came to "
-        f"{point.achieved:.3f} there.{guarantee}{review}",
+        f"(score {point.score:.3f}) was chosen on {point.part} by the contract {point.contract}, which "
+        f"came to {point.achieved:.3f} there.{guarantee}{review}",
     )
     return Section("measured", "What was measured", words, sheets=(make_part_sheet(run.plan),))
 
@@ -214,8 +224,8 @@ def _explain_point(run: RunContents) -> str:
 
 def _show(evidence: Evidence) -> Section:
     words = (
-        "The yellow line encloses the true defect, where a mask tells. Where the run has heatmaps, the second "
-        "picture shows what looked suspicious: the brighter, the more.",
+        "The yellow line encloses the true defect, where a mask tells. Where the run has heatmaps, the "
+        "second picture shows what looked suspicious: the brighter, the more.",
     )
     return Section("photographs", "Photographs to look at", words, galleries=evidence.galleries)
 
@@ -223,15 +233,11 @@ def _show(evidence: Evidence) -> Section:
 def _reproduce(runs: Sequence[RunContents]) -> Section:
     first = runs[0]
     commands = [run.command or f"# {run.name}: the command was not recorded" for run in runs]
-    lines = "\n".join(
-        f"{key}: {', '.join(f'{name} {version}' for name, version in value.items()) if isinstance(value, dict) else value}"
-        for key, value in first.environment.items()
-        if key != "command"
-    )
+    environment = {key: value for key, value in first.environment.items() if key != "command"}
     codes = (
         Code("Commands, as they were given", "\n".join(commands)),
         Code(f"Settings of {first.name} (config.yaml)", dump_config(first.config)),
-        Code(f"Environment of {first.name}", lines or "not recorded"),
+        Code(f"Environment of {first.name}", _list_environment(environment) or "not recorded"),
         Code(
             "Split plan",
             f"protocol {first.plan.protocol}\nseed {first.plan.seed}\ndigest {first.plan.digest}",
@@ -239,6 +245,14 @@ def _reproduce(runs: Sequence[RunContents]) -> Section:
     )
     words = ("The settings, given as mvdefect fit --config config.yaml, make the run again.",)
     return Section("reproduce", "To reproduce", words if first.config.baseline is None else (), codes=codes)
+
+
+def _list_environment(environment: Mapping[str, Any]) -> str:
+    lines = []
+    for key, value in environment.items():
+        words = [f"{name} {version}" for name, version in value.items()] if isinstance(value, dict) else value
+        lines.append(f"{key}: {', '.join(map(str, words)) if isinstance(words, list) else words}")
+    return "\n".join(lines)
 
 
 def _keep_filled(*sheets: Sheet) -> tuple[Sheet, ...]:

@@ -14,18 +14,25 @@ from mvdefect.report.wording import (
     LATENCY_NAMES,
     VERDICT_NAMES,
     describe_line,
+    describe_localisation,
     format_count,
     format_figure,
-    format_percent,
 )
 
 
 @dataclass(frozen=True)
 class Column:
-    """Head of a column; numbers are set flush right."""
+    """Head of a column.
+
+    Attributes:
+        name: What stands there.
+        is_number: Numbers are set flush right.
+        has_interval: Cells are a figure and its interval in brackets.
+    """
 
     name: str
     is_number: bool = False
+    has_interval: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,21 +57,26 @@ CAUGHT, RECALL = Column("caught", True), Column("recall", True)
 
 
 def make_figure_sheet(evaluation: Evaluation) -> Sheet:
-    """Every figure with its interval."""
+    """Every figure of the test photographs with its interval."""
     rows = [(FIGURE_NAMES[name], *format_figure(figure)) for name, figure in evaluation.figures.items()]
-    rows += [(words, *format_count(evaluation.confusion[name])) for name, words in COUNT_NAMES.items()]
-    if evaluation.reviewed:
-        rows.append(("left to a person", str(evaluation.reviewed), ""))
-    rows += describe_line(evaluation)
-    rows += [
-        (LATENCY_NAMES[name], f"{milliseconds:.1f}", "")
-        for name, milliseconds in (evaluation.latency or {}).items()
-    ]
     note = (
         "Intervals: group bootstrap, near-duplicates drawn together; where groups are few or a share is 0 "
         "or 1, Wilson's interval with a group as one observation."
     )
     return Sheet("Every figure", (Column("figure"), VALUE, INTERVAL), tuple(rows), note)
+
+
+def make_count_sheet(evaluation: Evaluation) -> Sheet:
+    """Counts of photographs, what becomes of products on the line, and time."""
+    rows = [(words, *format_count(evaluation.confusion[name])) for name, words in COUNT_NAMES.items()]
+    if evaluation.reviewed:
+        rows.append(("left to a person", str(evaluation.reviewed), ""))
+    rows += [*describe_line(evaluation), *describe_localisation(evaluation)]
+    rows += [
+        (LATENCY_NAMES[name], f"{milliseconds:.1f}", "")
+        for name, milliseconds in (evaluation.latency or {}).items()
+    ]
+    return Sheet("Counts, the line, and time", (Column("figure"), VALUE, INTERVAL), tuple(rows))
 
 
 def make_type_sheet(evaluation: Evaluation) -> Sheet:
@@ -97,7 +109,8 @@ def make_size_sheet(evaluation: Evaluation) -> Sheet:
 
 
 def make_category_sheet(evaluation: Evaluation) -> Sheet:
-    """What each product comes to."""
+    """What each product comes to; no rows where there is one alone."""
+    several = len(evaluation.by_category) > 1
     rows = [
         (
             entry.category,
@@ -107,13 +120,14 @@ def make_category_sheet(evaluation: Evaluation) -> Sheet:
             join_figure(entry.false_alarm_rate),
         )
         for entry in evaluation.by_category
+        if several
     ]
     columns = (
         Column("category"),
         Column("defective", True),
-        Column("ROC-AUC"),
-        Column("recall"),
-        Column("false-alarm rate"),
+        Column("ROC-AUC", has_interval=True),
+        Column("recall", has_interval=True),
+        Column("false-alarm rate", has_interval=True),
     )
     return Sheet("Each category on its own", columns, tuple(rows))
 
@@ -129,7 +143,11 @@ def make_verdict_sheet(evaluation: Evaluation) -> Sheet:
         )
         for found in evaluation.by_verdict
     ]
-    columns = (Column("defective if"), Column("recall"), Column("false-alarm rate"))
+    columns = (
+        Column("defective if"),
+        Column("recall", has_interval=True),
+        Column("false-alarm rate", has_interval=True),
+    )
     return Sheet("What each verdict catches", columns, tuple(rows), "Without a grey zone.")
 
 
@@ -170,8 +188,3 @@ def join_figure(figure: Figure) -> str:
     """Return a figure and its interval in one cell."""
     value, interval = format_figure(figure)
     return f"{value} ({interval})" if interval else value
-
-
-def join_percent(figure: Figure) -> str:
-    """Return a share and its interval as percentages."""
-    return f"{format_percent(figure.value)} ({format_percent(figure.low)} to {format_percent(figure.high)})"

@@ -149,8 +149,8 @@ def make_threshold_sheet(images: ScoredImages) -> Sheet:
     columns = (Column("to"), *(Column(name, True) for name in names))
     note = (
         f"Precision, escapes and overkill at {format_percent(images.prevalence)} defective products; escapes "
-        "and overkill per 1000 products. All but the first row were looked up on the test photographs: choose "
-        "a threshold on validation, with mvdefect evaluate RUN --threshold 'min-recall 0.95' --save."
+        "and overkill per 1000 products. All but the first row were looked up on the test photographs: "
+        "choose a threshold on validation, with mvdefect evaluate RUN --threshold 'min-recall 0.95' --save."
     )
     return Sheet("Other thresholds", columns, tuple(rows), note)
 

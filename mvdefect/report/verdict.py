@@ -75,7 +75,8 @@ def reach_verdict(run: RunContents, differences: Sequence[Difference], audit: Au
         second = f"Do not ship it: {'; '.join(stops)}."
     elif doubts:
         advice, headline = Advice.CARE, f"Ship at threshold {threshold}, with care"
-        second = f"Ship it at this threshold once these points are settled: {'; '.join(doubts)}."
+        better = _describe_better(differences)
+        second = f"Ship it at this threshold once this is settled: {'; '.join(doubts)}{better}."
     else:
         advice, headline = Advice.SHIP, f"Ship at threshold {threshold}"
         second = f"Ship it at this threshold if the line can bear that{_describe_better(differences)}."
@@ -100,12 +101,14 @@ def _list_stops(run: RunContents, differences: Sequence[Difference]) -> Iterator
 def _list_doubts(run: RunContents, audit: AuditSummary | None) -> Iterator[str]:
     evaluation = run.evaluation
     groups = len(np.unique([row.group for row in run.rows if row.label]))
-    found = [] if audit is None else [finding.severity for finding in audit.findings]
-    errors, warnings = found.count(Severity.ERROR), found.count(Severity.WARNING)
-    if errors or warnings:
-        counts = [(errors, "error"), (warnings, "warning")]
-        words = [f"{count} {word}{'s' if count > 1 else ''}" for count, word in counts if count]
-        yield f"the data check has {' and '.join(words)}"
+    found = [] if audit is None else [(one.severity, one.code) for one in audit.findings]
+    named = [
+        f"{len(codes)} {severity}{'s' if len(codes) > 1 else ''} ({list_some(codes, 3)})"
+        for severity in (Severity.ERROR, Severity.WARNING)
+        if (codes := [code for other, code in found if other == severity])
+    ]
+    if named:
+        yield f"the data check has {' and '.join(named)}"
     if evaluation.notes:
         yield f"the split plan has {len(evaluation.notes)} note{'s' if len(evaluation.notes) > 1 else ''}"
     if NO_PROMISE in evaluation.operating_point.guarantee:
@@ -125,8 +128,9 @@ def _describe_inspector(evaluation: Evaluation) -> str:
     return (
         f"On photographs that it had never seen, this inspector caught {counts['true_positive']} of "
         f"{evaluation.defective} defective ones{comma} rejected {counts['false_positive']} of {good} good "
-        f"ones{review}: on more like these, expect {_span(evaluation.figures['recall'])} of the defective "
-        f"to be caught and {_span(evaluation.figures['false_alarm_rate'])} of the good to be rejected."
+        f"ones{review}: on more like these, expect it to catch {_span(evaluation.figures['recall'])} of the "
+        f"defective and to reject {_span(evaluation.figures['false_alarm_rate'])} of the good"
+        f"{' of those that it decides' if review else ''}."
     )
 
 
@@ -135,13 +139,21 @@ def _span(figure: Figure) -> str:
 
 
 def _describe_better(differences: Sequence[Difference]) -> str:
-    better = [found.run.name for found in differences if found.judge("roc_auc") == "better"]
-    return f"; it is better than {list_some(better, 4)}" if better else ""
+    better = [
+        f"{found.run.name} (by {figure.value:.3f} of ROC-AUC, {figure.low:.3f} to {figure.high:.3f})"
+        for found in differences
+        for figure in [found.figures["roc_auc"]]
+        if found.judge("roc_auc") == "better"
+    ]
+    return f". It ranks better than {list_some(better, 3)}" if better else ""
 
 
 def _choose_key_figures(evaluation: Evaluation) -> tuple[KeyFigure, ...]:
     figures, counts, point = evaluation.figures, evaluation.confusion, evaluation.operating_point
     good = evaluation.images - evaluation.defective
+    missed = counts["false_negative"].value
+    asked = evaluation.defective - counts["true_positive"].value - missed
+    left = f", {asked:.0f} to a person" if asked else ""
     chosen = [
         KeyFigure(
             "threshold",
@@ -151,7 +163,8 @@ def _choose_key_figures(evaluation: Evaluation) -> tuple[KeyFigure, ...]:
         KeyFigure(
             "defects caught",
             f"{counts['true_positive'].value:.0f} of {evaluation.defective}",
-            f"{format_percent(figures['recall'].value)}, 95% interval {_span(figures['recall'])}",
+            f"{missed:.0f} missed{left}; recall {format_percent(figures['recall'].value)}, "
+            f"95% interval {_span(figures['recall'])}",
         ),
         KeyFigure(
             "good rejected",

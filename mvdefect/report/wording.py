@@ -67,6 +67,11 @@ def format_percent(share: float) -> str:
     return f"{share:.{digits}%}"
 
 
+def format_signed(value: float, digits: int = 3) -> str:
+    """Return a number with its sign, a minus being as wide as a plus."""
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
 def format_probability(probability: float) -> str:
     """Return a probability with three decimals, and never as the 0 or 1 that it is not."""
     if 0 < probability < 0.0005:

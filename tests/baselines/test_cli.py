@@ -35,8 +35,9 @@ def test_the_run_is_named_after_data_and_baseline(
     plain_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run("baseline", "majority", "--data", plain_root, *TINY, "--seed", 3) == 0
+    assert run("baseline", "majority", "--data", plain_root, *TINY, "--seed", 3, "--prevalence", 0.01) == 0
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["parts-majority-seed3"]
+    assert read_run_config(RunFolder(tmp_path / "runs" / "parts-majority-seed3")).prevalence == 0.01
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,7 @@ def test_the_run_is_named_after_data_and_baseline(
         (["one-class", "--kind", "patchcore"], "one_class: input should be 'padim', 'memory_bank' or"),
         (["frozen-svm", "--backbone", "mobilenet"], "Did you mean 'mobilenetv2'?"),
         (["frozen-svm", "--weights", "nowhere.h5"], "Received: nowhere.h5 (no such file)"),
+        (["handcrafted", "--threshold", "most"], "most"),
         ([], "Missing argument 'NAME'"),
     ],
 )
