@@ -15,6 +15,7 @@ from sklearn.svm import SVC
 
 from mvdefect.baselines.pictures import CLASSES, check_labels, check_pictures, number_groups
 from mvdefect.data.images import Pixels
+from mvdefect.errors import ConfigError
 from mvdefect.progress import logger
 
 PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0)
@@ -61,11 +62,12 @@ class FeatureSVM(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             groups: What must not be torn apart by an inner fold, (n,); None: each picture is on its own.
 
         Raises:
-            ConfigError: They are not as described, or a class is missing.
+            ConfigError: They are not as described, a class is missing, or a setting is out of range.
         """
         pictures = check_pictures(X)
         labels = check_labels(y, len(pictures))
         codes = number_groups(groups, len(pictures))
+        self._check_settings()
         self._prepare(pictures)
         features = self._describe(pictures)
         self.classes_ = CLASSES
@@ -86,6 +88,14 @@ class FeatureSVM(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
         """Return 1 for defective, 0 for good, (n,)."""
         return self.classes_[(self.decision_function(X) >= 0).astype(np.int64)]
+
+    def _check_settings(self) -> None:
+        for name in ("penalties", "gamma_factors"):
+            values = getattr(self, name)
+            if not (len(values) and all(value > 0 for value in values)):
+                raise ConfigError(f"{name} must be one or more numbers above 0. Received: {name}={values}")
+        if self.folds < 2:
+            raise ConfigError(f"folds must be at least 2. Received: folds={self.folds}")
 
     def _prepare(self, pictures: Pixels) -> None:
         """Make ready what `_describe` needs."""

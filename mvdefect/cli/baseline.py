@@ -20,6 +20,9 @@ from mvdefect.cli.work import PATH, start_work
 @click.option("--weights", help="Of frozen-svm and one-class: imagenet, none, or the path of a file.")
 @click.option("--image-size", type=int, help="Working size in pixels; a multiple of 32.")
 @click.option("--kind", help="Of one-class: padim, memory_bank or gaussian.")
+@click.option("--threshold", help="f1, 'min-recall 0.99', 'max-fpr 0.01', 'cost 1:20', or a probability.")
+@click.option("--prevalence", type=float, help="Share of defective products on the line, as in 0.005.")
+@click.option("--review-budget", type=float, help="Share of images, the least certain, for a person.")
 @click.option("--seed", type=int, help="Seed of the split and of the baseline.")
 @click.option("--skip-broken", is_flag=True, default=None, help="Leave unreadable files out.")
 @click.option("--config", "config_path", type=PATH, help="YAML file with settings; flags override it.")
@@ -68,6 +71,9 @@ def baseline(
         "weights": flags["weights"],
         "image_size_px": flags["image_size"],
         "one_class": flags["kind"],
+        "threshold": flags["threshold"],
+        "prevalence": flags["prevalence"],
+        "review_budget": flags["review_budget"],
         "seed": flags["seed"],
         "skip_broken": flags["skip_broken"],
     }

@@ -13,7 +13,7 @@ from mvdefect.data.layouts import read_records
 
 @pytest.fixture(scope="session")
 def plain_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One drawn product with large, dark defects: 40 good and 4 × 10 defective images, 64 pixels."""
+    """One drawn product with large, plain defects: 40 good and 4 × 10 defective images, 64 pixels."""
     from mvdefect.data.synthetic.write import write_parts
 
     root = tmp_path_factory.mktemp("plain") / "parts"
@@ -22,8 +22,8 @@ def plain_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         good=40,
         defective_per_type=10,
         size_px=64,
-        categories=("nut",),
-        defect_size=2.5,
+        categories=("washer",),
+        defect_size=3.0,
         defect_contrast=2.0,
     )
 

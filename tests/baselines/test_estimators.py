@@ -19,6 +19,7 @@ from mvdefect.baselines.one_class import OneClassDetector, draw_aside
 from mvdefect.errors import ConfigError
 from mvdefect.models.backbones import find_backbone
 from mvdefect.models.classifier import build_classifier
+from mvdefect.models.gaussians import fit_gaussian
 from mvdefect.models.heads import HeadSettings
 from mvdefect.models.normality import KINDS
 
@@ -72,7 +73,7 @@ def test_plain_defects_are_told_from_good_pictures(
     scores = fitted[name].decision_function(pixels[50:])
     assert scores.shape == (30,)
     assert scores.dtype == np.float64
-    assert roc_auc_score(labels[50:], scores) > 0.8
+    assert roc_auc_score(labels[50:], scores) > 0.75  # by chance, one in a hundred
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
@@ -160,12 +161,19 @@ def test_one_class_never_looks_at_defective_pictures(kind: str, pictures: Pictur
 
 
 def test_one_class_decides_on_good_pictures_that_it_had_not_seen(pictures: Pictures) -> None:
-    """Trained pictures lie near; the limit is where 5% of the unseen lie beyond."""
+    """Found again from what was kept aside: of its distances the median is at -1, its third quartile at 0."""
     pixels = pictures[0][pictures[1] == 0]
-    detector = OneClassDetector("padim", "small_cnn", "none").fit(pixels[:30])
-    seen, unseen = (detector.decision_function(part) for part in (pixels[:30], pixels[30:]))
-    assert seen.max() < 0
-    assert np.median(unseen) == pytest.approx(-1, abs=0.5)
+    detector = OneClassDetector("gaussian", "small_cnn", "none", contamination=0.25).fit(pixels)
+    aside = draw_aside(np.arange(40), 0)
+    maps = detector.network_.predict_on_batch(pixels)
+    first = fit_gaussian(maps[~aside].mean(axis=(1, 2)))
+    distances = first.score(maps[aside].mean(axis=(1, 2)))
+    assert len(distances) == 8
+    assert detector.limit_ == pytest.approx(np.quantile(distances, 0.75), rel=1e-4)
+    assert detector.scale_ == pytest.approx(np.quantile(distances, 0.75) - np.median(distances), rel=1e-3)
+    whole = fit_gaussian(maps.mean(axis=(1, 2))).score(maps.mean(axis=(1, 2)))
+    expected = (whole - detector.limit_) / detector.scale_
+    assert np.allclose(detector.decision_function(pixels), expected, atol=0.01)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -92,7 +94,8 @@ def test_rare_defects_weigh_as_much_as_good_images() -> None:
     """Two clouds that overlap, one of them ten times as large: the border lies halfway between them."""
     labels = np.repeat([0, 1], [300, 30])
     features = (RNG.normal(size=(330, 1)) + 2 * labels[:, np.newaxis]).astype(np.float32)
-    svm, *_ = search_svm(features, labels, [(np.arange(330), np.arange(330))], make_grid(1, (1.0,), ()), 1)
+    folds = [(np.arange(330), np.arange(330))]
+    svm, *_ = search_svm(features, labels, folds, make_grid(1, (1.0,), (1.0,)), 1)
     places = np.linspace(-2, 4, 601)[:, np.newaxis].astype(np.float32)
     border = places[np.argmin(np.abs(svm.decision_function(places)))].item()
     assert border == pytest.approx(1, abs=0.4)
@@ -128,6 +131,12 @@ def test_what_is_no_picture_or_label_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         HandcraftedClassifier(("lbp",)).fit(pixels, labels, groups)
+
+
+@pytest.mark.parametrize("settings_", [{"penalties": ()}, {"gamma_factors": (0.0, 1.0)}, {"folds": 1}])
+def test_settings_that_search_nothing_are_refused(settings_: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"{next(iter(settings_))} must be"):
+        HandcraftedClassifier(("lbp",), **settings_).fit(GOOD_X, [0, 1, 0, 1])
 
 
 @pytest.mark.parametrize(
