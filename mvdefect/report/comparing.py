@@ -63,9 +63,9 @@ def make_run_sheet(runs: Sequence[RunContents]) -> Sheet:
         for run in runs
     ]
     columns = (
-        Column("run"),
-        *(Column(FIGURE_NAMES[name], has_interval=True) for name in COMPARED),
-        Column("ms an image", True),
+        Column("run", "figure"),
+        *(Column(FIGURE_NAMES[name], "figure") for name in COMPARED),
+        Column("ms an image", "number"),
     )
     note = (
         "Each run at its own threshold, which was chosen on validation. 95% intervals in brackets. For "
@@ -84,7 +84,7 @@ def make_difference_sheet(runs: Sequence[RunContents], differences: Sequence[Dif
         )
         for found in differences
     ]
-    columns = (Column("difference"), *(Column(FIGURE_NAMES[name], has_interval=True) for name in COMPARED))
+    columns = (Column("difference"), *(Column(FIGURE_NAMES[name], "figure") for name in COMPARED))
     note = (
         f"The figure of {runs[0].name} less the other's on the same photographs, with its 95% interval by "
         "paired group bootstrap. Better or worse: the interval does not hold zero."
@@ -94,7 +94,7 @@ def make_difference_sheet(runs: Sequence[RunContents], differences: Sequence[Dif
 
 def _format_latency(run: RunContents) -> str:
     latency = run.evaluation.latency or {}
-    return f"{latency[LATENCY]:.1f}" if LATENCY in latency else "not measured"
+    return f"{latency[LATENCY]:.1f}" if LATENCY in latency else "not timed"
 
 
 def _format_difference(found: Difference, name: str) -> str:

@@ -35,10 +35,10 @@ def draw_roc(runs: Sequence[RunContents]) -> Plot:
         axes.set(xlabel="good rejected", ylabel="defective caught", xlim=(-0.02, 1), ylim=(0, 1.02))
         axes.legend(loc="lower right")
 
+    caught, rejected = figures["recall"].value, figures["false_alarm_rate"].value
     alt = (
-        f"ROC curve. Area {auc.value:.3f}, 95% interval {auc.low:.3f} to {auc.high:.3f}. The operating "
-        f"point catches {figures['recall'].value:.1%} and rejects "
-        f"{figures['false_alarm_rate'].value:.1%} of the good."
+        f"ROC curve. Area {auc.value:.3f}, 95% interval {auc.low:.3f} to {auc.high:.3f}. "
+        f"The operating point catches {caught:.1%} and rejects {rejected:.1%} of the good."
     )
     return draw_plot("ROC curve", alt, draw)
 
@@ -57,10 +57,13 @@ def draw_precision_recall(runs: Sequence[RunContents]) -> Plot:
         axes.set(xlabel="recall: defective caught", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.03))
         axes.legend(loc="lower left")
 
+    average, precision, recall = (
+        figures[name].value for name in ("average_precision", "precision", "recall")
+    )
     alt = (
-        f"Precision against recall. Average precision {figures['average_precision'].value:.3f}; at the "
-        f"operating point precision {figures['precision'].value:.3f}, recall {figures['recall'].value:.3f}. "
-        f"The level line is the share of defective photographs, {share:.1%}."
+        f"Precision against recall. Average precision {average:.3f}; at the operating point precision "
+        f"{precision:.3f} and recall {recall:.3f}. The level line is the share of defective photographs, "
+        f"{share:.1%}."
     )
     return draw_plot("Precision and recall", alt, draw)
 

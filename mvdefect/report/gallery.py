@@ -32,6 +32,7 @@ JPEG_QUALITY = 82
 MAX_PICTURES = 150
 MAX_BYTES = 6_000_000
 LEAST_CERTAIN = 12
+WIDE = 1.4  # width to height
 CALLED = {DEFECTIVE: "rejected", GOOD: "passed", REVIEW: "left to a person"}
 OUTLINE = (255, 200, 60)
 
@@ -46,6 +47,7 @@ class Picture:
         alt: What is to be seen.
         photograph: JPEG, with the mask's outline where there is one; None: the file cannot be read.
         heatmap: JPEG of the photograph under its heatmap; None: there is none.
+        is_wide: Whether the two go better one above the other.
     """
 
     row: PredictionRow
@@ -53,6 +55,7 @@ class Picture:
     alt: str
     photograph: bytes | None
     heatmap: bytes | None
+    is_wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,9 @@ def draw_picture(row: PredictionRow, record: Record | None, run: RunContents, he
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     image = cv2.drawContours(np.ascontiguousarray(image), outlines, -1, OUTLINE, 1)
     alt = f"{row.defect_type} photograph{' with the defect outlined' if outlines else ''}"
-    return Picture(row, caption, alt, _encode(_crop(image, inside)), drawn)
+    image = _crop(image, inside)
+    is_wide = image.shape[1] > WIDE * image.shape[0]
+    return Picture(row, caption, alt, _encode(image), drawn, is_wide)
 
 
 def _read(record: Record, method: ResizeMethod) -> tuple[Pixels, Pixels, NDArray[np.bool_]] | None:

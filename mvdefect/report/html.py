@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -94,6 +95,7 @@ def _render(evidence: Evidence, sections: Sequence[Section]) -> str:
     environment = make_environment()
     environment.filters["jpeg"] = lambda encoded: to_data_uri(encoded, "jpeg")
     environment.filters["inline"] = markupsafe.Markup
+    environment.filters["code"] = _mark_code
     return environment.get_template("report.html").render(
         run=run,
         evaluation=run.evaluation,
@@ -105,6 +107,11 @@ def _render(evidence: Evidence, sections: Sequence[Section]) -> str:
         trade_off=_prepare_slider(evidence.images),
         version=__version__,
     )
+
+
+def _mark_code(text: str) -> markupsafe.Markup:
+    """Set what stands between backticks as code; all else is escaped."""
+    return markupsafe.Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(markupsafe.escape(text))))  # noqa: S704
 
 
 def _prepare_slider(images: ScoredImages) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def _set(section: Section, folder: Path) -> Iterator[str]:
 def _set_sheet(sheet: Sheet) -> Iterator[str]:
     yield from (f"### {escape(sheet.title)}", "")
     yield _join([column.name for column in sheet.columns])
-    yield "| " + " | ".join("---:" if column.is_number else "---" for column in sheet.columns) + " |"
+    yield "| " + " | ".join("---:" if column.kind == "number" else "---" for column in sheet.columns) + " |"
     yield from (_join(row) for row in sheet.rows)
     yield ""
     if sheet.note:

@@ -176,7 +176,7 @@ def _make_probe_sheet(audit: AuditSummary) -> Sheet:
         "ROC-AUC of a small model that sees nothing but the named property, over all photographs; 0.5 is "
         "chance. An inspector that is no better than one of these may have learned it instead of the defect."
     )
-    columns = (Column("property"), Column("ROC-AUC", has_interval=True), Column("remark"))
+    columns = (Column("property"), Column("ROC-AUC", "figure"), Column("remark"))
     return Sheet("What a property alone tells", columns, tuple(rows), note)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from mvdefect.data.records import count_by_stratum
 from mvdefect.data.splits import PARTS, SplitPlan
@@ -26,13 +27,12 @@ class Column:
 
     Attributes:
         name: What stands there.
-        is_number: Numbers are set flush right.
-        has_interval: Cells are a figure and its interval in brackets.
+        kind: "number" is set flush right; "figure" has more behind it in brackets, which is set below it;
+            "interval" stays on one line; "text" may be long.
     """
 
     name: str
-    is_number: bool = False
-    has_interval: bool = False
+    kind: Literal["number", "figure", "interval", "text"] = "text"
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Sheet:
     note: str = ""
 
 
-VALUE, INTERVAL = Column("value", True), Column("95% interval")
-CAUGHT, RECALL = Column("caught", True), Column("recall", True)
+VALUE, INTERVAL = Column("value", "number"), Column("95% interval", "interval")
+CAUGHT, RECALL = Column("caught", "number"), Column("recall", "number")
 
 
 def make_figure_sheet(evaluation: Evaluation) -> Sheet:
@@ -68,7 +68,11 @@ def make_figure_sheet(evaluation: Evaluation) -> Sheet:
 
 def make_count_sheet(evaluation: Evaluation) -> Sheet:
     """Counts of photographs, what becomes of products on the line, and time."""
-    rows = [(words, *format_count(evaluation.confusion[name])) for name, words in COUNT_NAMES.items()]
+    rows = []
+    for name, words in COUNT_NAMES.items():
+        value, interval = format_count(evaluation.confusion[name])
+        same = evaluation.confusion[name].low == evaluation.confusion[name].high
+        rows.append((words, value, "" if same else interval))  # no bootstrap draws what no image showed
     if evaluation.reviewed:
         rows.append(("left to a person", str(evaluation.reviewed), ""))
     rows += [*describe_line(evaluation), *describe_localisation(evaluation)]
@@ -104,7 +108,7 @@ def make_size_sheet(evaluation: Evaluation) -> Sheet:
         )
         for size in evaluation.recall_by_size
     ]
-    columns = (Column("defects"), Column("share of the image", True), CAUGHT, RECALL, INTERVAL)
+    columns = (Column("defects"), Column("share of the image", "number"), CAUGHT, RECALL, INTERVAL)
     return Sheet("Recall by size of the defect", columns, tuple(rows), "Of defects whose mask is known.")
 
 
@@ -124,10 +128,10 @@ def make_category_sheet(evaluation: Evaluation) -> Sheet:
     ]
     columns = (
         Column("category"),
-        Column("defective", True),
-        Column("ROC-AUC", has_interval=True),
-        Column("recall", has_interval=True),
-        Column("false-alarm rate", has_interval=True),
+        Column("defective", "number"),
+        Column("ROC-AUC", "figure"),
+        Column("recall", "figure"),
+        Column("false-alarm rate", "figure"),
     )
     return Sheet("Each category on its own", columns, tuple(rows))
 
@@ -145,8 +149,8 @@ def make_verdict_sheet(evaluation: Evaluation) -> Sheet:
     ]
     columns = (
         Column("defective if"),
-        Column("recall", has_interval=True),
-        Column("false-alarm rate", has_interval=True),
+        Column("recall", "figure"),
+        Column("false-alarm rate", "figure"),
     )
     return Sheet("What each verdict catches", columns, tuple(rows), "Without a grey zone.")
 
@@ -164,18 +168,18 @@ def make_part_sheet(plan: SplitPlan) -> Sheet:
         for stratum in strata
     ]
     rows.append(("all", *(str(sum(counts[part].values())) for part in PARTS)))
-    columns = (Column("photographs"), *(Column(part, True) for part in PARTS))
+    columns = (Column("photographs"), *(Column(part, "number") for part in PARTS))
     return Sheet("Photographs in each part", columns, tuple(rows))
 
 
 def make_confusion_sheet(evaluation: Evaluation) -> Sheet:
     """Truth against verdict."""
     counts = {name: f"{figure.value:.0f}" for name, figure in evaluation.confusion.items()}
-    columns = [Column("truth"), Column("rejected", True), Column("passed", True)]
+    columns = [Column("truth"), Column("rejected", "number"), Column("passed", "number")]
     defective = ["defective", counts["true_positive"], counts["false_negative"]]
     good = ["good", counts["false_positive"], counts["true_negative"]]
     if evaluation.reviewed:
-        columns.append(Column("to a person", True))
+        columns.append(Column("to a person", "number"))
         for row, images in (
             (defective, evaluation.defective),
             (good, evaluation.images - evaluation.defective),

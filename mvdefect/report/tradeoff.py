@@ -146,7 +146,7 @@ def make_threshold_sheet(images: ScoredImages) -> Sheet:
         for found in [compute_trade_off(images, threshold, width, images.prevalence)]
     ]
     names = ("threshold", "defects caught", "good rejected", "precision", "escapes", "overkill")
-    columns = (Column("to"), *(Column(name, True) for name in names))
+    columns = (Column("to"), *(Column(name, "number") for name in names))
     note = (
         f"Precision, escapes and overkill at {format_percent(images.prevalence)} defective products; escapes "
         "and overkill per 1000 products. All but the first row were looked up on the test photographs: "

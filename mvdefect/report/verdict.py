@@ -16,7 +16,7 @@ from mvdefect.evaluation.metrics import FEW_GROUPS, Figure
 from mvdefect.report.audit_summary import AuditSummary
 from mvdefect.report.comparing import Difference
 from mvdefect.report.contents import RunContents
-from mvdefect.report.wording import format_percent, format_probability
+from mvdefect.report.wording import format_percent, format_probability, format_signed
 
 CHANCE = 0.5
 
@@ -70,16 +70,16 @@ def reach_verdict(run: RunContents, differences: Sequence[Difference], audit: Au
     evaluation = run.evaluation
     threshold = format_probability(evaluation.operating_point.probability)
     stops, doubts = list(_list_stops(run, differences)), list(_list_doubts(run, audit))
+    better = _describe_better(differences)
     if stops:
         advice, headline = Advice.STOP, "Do not ship this inspector yet"
         second = f"Do not ship it: {'; '.join(stops)}."
     elif doubts:
         advice, headline = Advice.CARE, f"Ship at threshold {threshold}, with care"
-        better = _describe_better(differences)
-        second = f"Ship it at this threshold once this is settled: {'; '.join(doubts)}{better}."
+        second = f"Ship it at this threshold{better}, once this is settled: {'; '.join(doubts)}."
     else:
         advice, headline = Advice.SHIP, f"Ship at threshold {threshold}"
-        second = f"Ship it at this threshold if the line can bear that{_describe_better(differences)}."
+        second = f"Ship it at this threshold{better}, if the line can bear that."
     return Verdict(
         advice, headline, (_describe_inspector(evaluation), second), _choose_key_figures(evaluation)
     )
@@ -91,7 +91,8 @@ def _list_stops(run: RunContents, differences: Sequence[Difference]) -> Iterator
         yield f"its scores cannot be told from chance (ROC-AUC {auc.value:.3f}, where {CHANCE} is chance)"
     for found in differences:
         difference = found.figures["roc_auc"]
-        interval = f"ROC-AUC {difference.value:+.3f}, {difference.low:+.3f} to {difference.high:+.3f}"
+        signed = [format_signed(end) for end in (difference.value, difference.low, difference.high)]
+        interval = f"ROC-AUC {signed[0]}, {signed[1]} to {signed[2]}"
         if found.judge("roc_auc") == "worse":
             yield f"{found.run.name} is better ({interval})"
         elif found.run.config.baseline is not None and found.judge("roc_auc") != "better":
@@ -139,13 +140,16 @@ def _span(figure: Figure) -> str:
 
 
 def _describe_better(differences: Sequence[Difference]) -> str:
-    better = [
-        f"{found.run.name} (by {figure.value:.3f} of ROC-AUC, {figure.low:.3f} to {figure.high:.3f})"
-        for found in differences
-        for figure in [found.figures["roc_auc"]]
-        if found.judge("roc_auc") == "better"
-    ]
-    return f". It ranks better than {list_some(better, 3)}" if better else ""
+    """Name the strongest of the runs that rank worse."""
+    worse = [found for found in differences if found.judge("roc_auc") == "better"]
+    if not worse:
+        return ""
+    nearest = min(worse, key=lambda found: found.figures["roc_auc"].value)
+    figure = nearest.figures["roc_auc"]
+    return (
+        f", for it ranks better than {nearest.run.name} (ROC-AUC {format_signed(figure.value)}, "
+        f"{format_signed(figure.low)} to {format_signed(figure.high)})"
+    )
 
 
 def _choose_key_figures(evaluation: Evaluation) -> tuple[KeyFigure, ...]:
