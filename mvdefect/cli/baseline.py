@@ -54,7 +54,7 @@ def baseline(
     \b
     Examples:
       mvdefect baseline majority --data photographs --run runs/majority
-      mvdefect baseline handcrafted --data photographs --split plans/closed-set.csv --run runs/handcrafted
+      mvdefect baseline handcrafted --data photographs --split plans/closed-set.csv --run runs/hog
       mvdefect baseline frozen-svm --data photographs --backbone mobilenetv2 --weights FILE --run runs/frozen
       mvdefect baseline one-class --data photographs --kind memory_bank --weights FILE --run runs/one-class
       mvdefect baseline scratch --data photographs --set patience=12 --run runs/scratch
