@@ -11,7 +11,18 @@ from mvdefect.data.records import GOOD as GOOD_TYPE
 from mvdefect.evaluation.evaluate import Evaluation
 from mvdefect.evaluation.metrics import Figure
 from mvdefect.report.comparing import Difference
-from mvdefect.report.drawing import BAD, GOOD, GRID, HEIGHT_INCHES, INK, PAPER, SOFT, Plot, draw_plot
+from mvdefect.report.drawing import (
+    BAD,
+    GOOD,
+    GRID,
+    HEIGHT_INCHES,
+    INK,
+    PAPER,
+    SOFT,
+    Plot,
+    draw_plot,
+    name_in_plot,
+)
 from mvdefect.report.sheets import make_confusion_sheet
 from mvdefect.runs import PredictionRow
 
@@ -81,7 +92,7 @@ def draw_scores(rows: Sequence[PredictionRow], evaluation: Evaluation) -> Plot:
             )
             axes.axhline(position + 0.42, color=GRID, linewidth=0.8)
         axes.axvline(threshold, color=INK, linewidth=1.2)
-        axes.set_yticks(range(len(types)), [f"{name} ({len(scores[name])})" for name in types])
+        axes.set_yticks(range(len(types)), [f"{name_in_plot(name)} ({len(scores[name])})" for name in types])
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.set(xlabel="score; the line is the threshold", ylim=(len(types) - 0.5, -0.55))
@@ -134,7 +145,7 @@ def _draw_intervals(
         for position, (_, figure) in enumerate(rows):
             axes.plot([figure.low, figure.high], [position] * 2, color=SOFT, linewidth=1.6)
             axes.plot(figure.value, position, "o", color=BAD, markersize=6, markeredgecolor=PAPER)
-        axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+        axes.set_yticks(range(len(rows)), [name_in_plot(name) for name, _ in rows])
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.set(xlabel=label, ylim=(len(rows) - 0.5, -0.5))

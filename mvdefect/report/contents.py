@@ -116,7 +116,10 @@ def read_comparable(paths: Sequence[Path]) -> tuple[RunContents, ...]:
 
 
 def _name_apart(runs: tuple[RunContents, ...], paths: Sequence[Path]) -> tuple[RunContents, ...]:
-    """Let runs go by their paths where two folders have one name."""
-    if len({run.name for run in runs}) == len(runs):
-        return runs
-    return tuple(replace(run, name=str(path)) for run, path in zip(runs, paths, strict=True))
+    """Let runs go by as much of their paths as it takes to tell them apart."""
+    parts = [path.absolute().parts for path in paths]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(one[-length:]) for one in parts]
+        if len(set(names)) == len(names):
+            break
+    return tuple(replace(run, name=name) for run, name in zip(runs, names, strict=True))

@@ -14,7 +14,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from mvdefect.evaluation.calibration import ReliabilityBin, find_bins
 from mvdefect.evaluation.metrics import Figure, wilson_interval
 from mvdefect.report.contents import RunContents
-from mvdefect.report.drawing import BAD, GOOD, GRID, INK, OTHER, SOFT, Plot, draw_plot
+from mvdefect.report.drawing import BAD, GOOD, GRID, INK, OTHER, SOFT, Plot, draw_plot, name_in_plot
 from mvdefect.runs import EpochRow
 
 DASHES = ("--", "-.", ":")
@@ -124,7 +124,9 @@ def draw_history(history: Sequence[EpochRow]) -> Plot:
 def _list_styles(runs: Sequence[RunContents], name: str) -> list[tuple[RunContents, dict[str, Any]]]:
     styles: list[tuple[RunContents, dict[str, Any]]] = []
     for number, run in enumerate(runs):
-        label = f"{run.name}: {run.evaluation.figures[name].value:.3f}" if len(runs) > 1 else None
+        label = (
+            f"{name_in_plot(run.name)}: {run.evaluation.figures[name].value:.3f}" if len(runs) > 1 else None
+        )
         if number == 0:
             styles.append((run, {"color": BAD, "label": label, "zorder": 3}))
         else:

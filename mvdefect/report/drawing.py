@@ -47,6 +47,7 @@ SETTINGS = {
 }
 WIDTH_INCHES, HEIGHT_INCHES = 4.8, 3.6
 DPI = 130
+MAX_NAME = 30
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,14 @@ def draw_plot(
             svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
         )
     return Plot(slug, title, alt, _make_inline(svg.getvalue(), slug, alt), png.getvalue())
+
+
+def name_in_plot(name: str) -> str:
+    """Let a name mean itself in a plot, and leave room for the plot."""
+    if len(name) > MAX_NAME:
+        name = f"{name[: MAX_NAME // 2 - 1]}…{name[-MAX_NAME // 2 :]}"
+    name = name.replace("$", r"\$")  # else it begins a formula
+    return f"\u200b{name}" if name.startswith("_") else name  # else a legend leaves it out
 
 
 def write_png(plot: Plot, folder: Path) -> Path:

@@ -35,6 +35,7 @@ COUNT_NAMES = {
     "true_negative": "good, passed",
     "false_positive": "good, false alarm",
 }
+SMALLEST_SHARE = 1e-6  # what is nearer to 0 or 1 comes of rounding
 PROTOCOLS = {
     "closed-set": "every defect type is in every part, so the figures are for defects of known types.",
     "kfold": "one of several rounds in which each photograph is tested once; defects are of known types.",
@@ -63,7 +64,11 @@ def format_percent(share: float) -> str:
     """Return a share as a percentage, finer where it is near 0 or 1."""
     if math.isnan(share):
         return "not defined"
-    digits = 1 if 0 < share < 0.1 or 0.9 < share < 1 else 0
+    if SMALLEST_SHARE < share < 0.0095:
+        return f"{100 * share:.2g}%"
+    if 0.9995 <= share < 1 - SMALLEST_SHARE:
+        return f"{share:.2%}"
+    digits = 1 if SMALLEST_SHARE < share < 0.0995 or 0.9005 < share < 0.9995 else 0
     return f"{share:.{digits}%}"
 
 

@@ -72,7 +72,7 @@ def inspector(
     photographs: tuple[Scan, SplitPlan], parts_root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A run with everything: masks, heatmaps, a grey zone, a prevalence, a history."""
-    config = FitConfig(data=str(parts_root), prevalence=0.02, review_budget=0.1)
+    config = FitConfig(data=str(parts_root), prevalence=0.02, review_budget=0.3)
     return make_run(tmp_path_factory.mktemp("runs") / "inspector", *photographs, config).path
 
 

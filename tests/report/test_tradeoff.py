@@ -70,7 +70,7 @@ def test_where_nothing_is_rejected_precision_is_not_defined() -> None:
 def test_it_starts_where_the_run_is(
     verdict: str, photographs: tuple[Scan, SplitPlan], parts_root: Path, tmp_path: Path
 ) -> None:
-    config = FitConfig(data=str(parts_root), verdict=verdict, prevalence=0.03, review_budget=0.15)
+    config = FitConfig(data=str(parts_root), verdict=verdict, prevalence=0.03, review_budget=0.4)
     run = read_contents(make_run(tmp_path / "run", *photographs, config))
     images, evaluation = collect_scores(run), run.evaluation
     found = compute_trade_off(images, images.threshold, images.review_width, images.prevalence)

@@ -48,8 +48,15 @@
     if (Number.isNaN(value)) return "not defined";
     if (name.endsWith("_ppt")) return value.toFixed(2);
     if (!shares.has(name)) return String(value);
-    const fine = (value > 0 && value < 0.1) || (value > 0.9 && value < 1);
-    return (100 * value).toFixed(fine ? 1 : 0) + "%";
+    return formatPercent(value);
+  }
+
+  function formatPercent(share) {
+    const smallest = 1e-6;
+    if (share > smallest && share < 0.0095) return Number((100 * share).toPrecision(2)) + "%";
+    if (share >= 0.9995 && share < 1 - smallest) return (100 * share).toFixed(2) + "%";
+    const fine = (share > smallest && share < 0.0995) || (share > 0.9005 && share < 0.9995);
+    return (100 * share).toFixed(fine ? 1 : 0) + "%";
   }
 
   function formatProbability(score) {
