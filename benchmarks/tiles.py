@@ -7,7 +7,7 @@
 
 `kfold`: five folds over groups of near-duplicates; each photograph is tested once, by an inspector that saw
 nothing like it. Prints the figures of each fold and their means; over all folds the recall on the smallest
-quarter of defects by mask area; and how well the maps of a patch head, which saw no masks, find the pixels.
+quarter of defects by mask area; and how well heatmaps find the defective pixels.
 With `--against` it compares with runs made before, by a paired bootstrap over groups.
 
 `unseen`: each defect type is held out in turn. Prints the recall on that type at 5% false alarms for the
@@ -32,7 +32,6 @@ from mvdefect.backend import load_tensorflow
 FALSE_ALARM_RATE = 0.05
 NOVELTY_ODDS = 4  # its share of the false alarms of `either`, to one of the classifier
 TAIL_SHARE = 0.25
-STRIDE = 4  # of the pixels that are compared
 
 
 def draw(data: Path, protocol: str, seed: int, out: Path) -> dict[str, Path]:
@@ -104,32 +103,55 @@ def find_smallest(rows: list[Any], areas: dict[str, float]) -> list[Any]:
     return [row for row in known if areas[row.id] <= limit]
 
 
-def measure_pixels(runs: dict[str, Path], data: Path) -> list[float]:
-    """Return the pixel ROC-AUC of each run's map on its test photographs, defective and good."""
-    import cv2
-    from sklearn.metrics import roc_auc_score
+def measure_pixels(runs: dict[str, Path], data: Path) -> list[Any]:
+    """Return how well the heatmaps of each run find the pixels of its test photographs, defective and good.
 
+    Letterbox padding does not count, and neither do defective photographs without a mask.
+    """
+    from mvdefect.data.images import mark_photograph
     from mvdefect.data.layouts import read_records
-    from mvdefect.data.pipeline import Source, make_inference_batches, read_masks
+    from mvdefect.data.pipeline import Source, read_masks
     from mvdefect.data.prepare import prepare_images
+    from mvdefect.data.scan import scan_images
     from mvdefect.data.splits import read_split_plan
-    from mvdefect.models.classifier import add_logit_map, load_classifier
+    from mvdefect.evaluation.localisation import measure_localisation
+    from mvdefect.models.classifier import load_classifier
     from mvdefect.runs import RunFolder, read_run_config
+    from mvdefect.training.predictions import predict_heatmaps
 
-    found = []
+    records, found = read_records(data), []
+    scan = scan_images(records)
+    sizes = {record.id: size for record, size in zip(scan.records, scan.sizes_px.tolist(), strict=True)}
     for run in runs.values():
         folder = RunFolder(run)
         config = read_run_config(folder)
-        model = add_logit_map(load_classifier(folder.model))
-        if model is None:
-            return []
-        store = prepare_images(read_records(data), config.image_size_px, config.resize)
+        store = prepare_images(records, config.image_size_px, config.resize)
         test = Source(store, read_split_plan(folder.split_plan), "test")
-        cells = config.image_size_px // STRIDE
-        maps = model.predict(make_inference_batches(test, 32), verbose=0)[1][..., 0]
-        fine = np.stack([cv2.resize(one, (cells, cells), interpolation=cv2.INTER_LINEAR) for one in maps])
-        found.append(float(roc_auc_score(read_masks(test, cells).ravel() > 0, fine.ravel())))
+        started = time.perf_counter()
+        maps = predict_heatmaps(load_classifier(folder.model), test, 32)
+        passed = time.perf_counter() - started
+        masks = read_masks(test, store.size_px) > 0
+        groups = np.array([row.group for row in test.rows])
+        known = masks.any(axis=(1, 2)) | (test.labels == 0)
+        inside = [
+            mark_photograph(height, width, store.size_px, config.resize)
+            for height, width in (sizes[row.id] for row in test.rows)
+        ]
+        read = time.perf_counter()
+        figures = measure_localisation(maps, masks, groups, known, inside=np.stack(inside))
+        found.append(figures)
+        print(f"{run.name}: {test.count} maps {passed:.1f} s, figures {time.perf_counter() - read:.1f} s")
     return found
+
+
+def print_pixels(found: Sequence[Any]) -> None:
+    """Print the localisation figures of each run and their means."""
+    for name in ("pixel_roc_auc", "pro", "pointing"):
+        figures = [getattr(one, name) for one in found]
+        listed = ", ".join(f"{one.value:.3f} ({one.low:.3f} to {one.high:.3f})" for one in figures)
+        print(f"{name}: mean {np.mean([one.value for one in figures]):.3f}; {listed}")
+    chance = np.mean([one.pointing_chance for one in found])
+    print(f"pointing within {found[0].tolerance_px} pixels of the mask; by chance {chance:.3f}")
 
 
 def compare_recall(rows: list[Any], others: list[Any]) -> tuple[float, float, float]:
@@ -169,8 +191,7 @@ def run_kfold(args: argparse.Namespace) -> None:
     smallest = find_smallest(rows, areas)
     caught = np.mean([row.verdict == "defective" for row in smallest])
     print(f"smallest quarter of defects: recall {caught:.3f} on {len(smallest)} photographs")
-    if pixels := measure_pixels(runs, args.data):
-        print(f"pixel ROC-AUC: mean {np.mean(pixels):.3f} ({', '.join(f'{one:.3f}' for one in pixels)})")
+    print_pixels(measure_pixels(runs, args.data))
     if args.against:
         others = read_tested({name: args.against / f"run-{name}" for name in runs})
         gain = compare_recall(find_smallest(others, areas), rows)

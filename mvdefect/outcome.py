@@ -11,11 +11,13 @@ from scipy.special import expit
 
 from mvdefect.config import FitConfig, dump_config, validate_config
 from mvdefect.data.splits import PARTS, SplitPlan, read_split_plan
+from mvdefect.errors import ContractError
 from mvdefect.evaluation.evaluate import (
     Evaluation,
     evaluate_predictions,
     evaluation_to_json,
     judge_rows,
+    read_measured,
 )
 from mvdefect.evaluation.metrics import Floats
 from mvdefect.evaluation.operating_point import (
@@ -28,7 +30,6 @@ from mvdefect.runs import (
     PredictionRow,
     RunFolder,
     open_run,
-    read_json,
     read_predictions,
     read_run_config,
     write_json,
@@ -77,6 +78,28 @@ def write_outcome(
     return evaluation
 
 
+def settle_outcome(
+    folder: RunFolder,
+    config: FitConfig,
+    plan: SplitPlan,
+    scores: Mapping[str, Scores],
+    defect_share: Mapping[str, float],
+) -> ContractError | None:
+    """Do as `write_outcome` does, and take the threshold by F1 where the contract cannot be met.
+
+    Hours of training are not thrown away for a contract, but it must be told.
+
+    Returns:
+        What is wrong with the contract, if it cannot be met.
+    """
+    try:
+        write_outcome(folder, config, plan, scores, defect_share)
+    except ContractError as error:
+        write_outcome(folder, config.model_copy(update={"threshold": "f1"}), plan, scores, defect_share)
+        return ContractError(f"{error}. The run is whole, with the threshold by f1 instead")
+    return None
+
+
 def change_operating_point(run: Path, changes: Mapping[str, object], save: bool = False) -> Evaluation:
     """Choose another operating point for a finished run, from what it said of its validation part.
 
@@ -120,8 +143,8 @@ def _evaluate(
         config.review_budget,
     )
     judged = _judge(rows, point)
-    latency = read_json(folder.latency) if folder.latency.is_file() else None
-    evaluation = evaluate_predictions(judged, plan, point, prevalence=config.prevalence, latency=latency)
+    measured = read_measured(folder)
+    evaluation = evaluate_predictions(judged, plan, point, prevalence=config.prevalence, measured=measured)
     return point, judged, evaluation
 
 

@@ -82,6 +82,11 @@ class RunFolder:
         return self.path / "model.keras"
 
     @property
+    def estimator(self) -> Path:
+        """The fitted estimator of a baseline, as joblib saves it."""
+        return self.path / "model.joblib"
+
+    @property
     def history(self) -> Path:
         """One row an epoch."""
         return self.path / "history.csv"
@@ -120,6 +125,11 @@ class RunFolder:
     def operating_point(self) -> Path:
         """The threshold and where it comes from."""
         return self.path / "operating_point.json"
+
+    @property
+    def localisation(self) -> Path:
+        """How well the heatmaps find the defects of the test part."""
+        return self.path / "localisation.json"
 
     @property
     def latency(self) -> Path:

@@ -45,7 +45,16 @@ def check_one_line(capsys: pytest.CaptureFixture[str], message: str) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["fit"], ["evaluate"], ["report"], ["demo"], *([["data", name] for name in DATA_COMMANDS])],
+    [
+        [],
+        ["fit"],
+        ["baseline"],
+        ["evaluate"],
+        ["report"],
+        ["benchmark"],
+        ["demo"],
+        *([["data", name] for name in DATA_COMMANDS]),
+    ],
 )
 def test_help_loads_nothing_heavy(command: list[str]) -> None:
     probe = (

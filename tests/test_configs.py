@@ -10,7 +10,9 @@ from mvdefect.config import load_config
 from mvdefect.demo import make_demo_config
 from mvdefect.workflow import fit_inspector
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+FILES = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+GRIDS = [path for path in FILES if "\nmethods:" in path.read_text()]
+CONFIGS = [path for path in FILES if path not in GRIDS]
 
 
 def test_the_three_backbones_and_the_demo_are_there() -> None:
@@ -23,7 +25,7 @@ def test_the_demo_config_is_that_of_the_demo() -> None:
     assert config == make_demo_config(Path("parts"))
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_header_gives_command_seeds_and_result(path: Path) -> None:
     header = [line for line in path.read_text().splitlines() if line.startswith("#")]
     for key in ("Command:", "Seeds:", "Result:"):
@@ -35,6 +37,6 @@ def test_the_header_gives_command_seeds_and_result(path: Path) -> None:
 def test_a_fit_runs(path: Path, parts_root: Path, tmp_path: Path) -> None:
     shrunk = ["weights=none", "image_size_px=64", "batch_size=16"]
     config = load_config(path, {"data": str(parts_root), "categories": ["washer"]}, shrunk)
-    stages = tuple(stage.model_copy(update={"epochs": 1}) for stage in config.stages)
+    stages = tuple(stage.model_copy(update={"epochs": 1}) for stage in config.stages[-1:])
     folder = fit_inspector(config.model_copy(update={"stages": stages}), tmp_path / "run")
     assert folder.is_finished

@@ -32,6 +32,7 @@ from mvdefect.models.backbones import BACKBONES
 from mvdefect.models.classifier import build_classifier
 from mvdefect.models.freezing import unfreeze
 from mvdefect.models.heads import HeadSettings
+from mvdefect.models.heatmaps import build_heatmaps
 from mvdefect.training.losses import make_loss
 from mvdefect.training.optimizers import make_optimizer
 from mvdefect.training.stages import Stage
@@ -54,6 +55,7 @@ else:
 pixels = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3)).astype(np.uint8)
 labels = np.array([[0.0], [1.0], [0.0], [1.0]], np.float32)
 logits = keras.ops.convert_to_numpy(model(pixels))
+maps = keras.ops.convert_to_numpy(build_heatmaps(model)(pixels))
 unfreeze(model, spec, stage.depth_blocks)
 optimizer = make_optimizer(model, spec, stage, 4, weight_decay=1e-4, clip_norm=1.0, ema=0.9)
 use_xla = keras.backend.backend() == "jax"
@@ -64,7 +66,7 @@ optimizer.finalize_variable_values(model.trainable_variables)
 moves = [keras.ops.convert_to_numpy(x) - old for x, old in zip(model.trainable_variables, before)]
 tensorflow = sys.modules.get("tensorflow")
 print(keras.backend.backend(), "with" if hasattr(tensorflow, "Tensor") else "without", "TensorFlow")
-np.savez(out, logits=logits, losses=losses, moves=np.concatenate([move.ravel() for move in moves]))
+np.savez(out, logits=logits, maps=maps, losses=losses, moves=np.concatenate([move.ravel() for move in moves]))
 """
 
 
@@ -111,6 +113,8 @@ def test_both_backends_give_the_same_logits_and_learn_alike(
     assert ours["logits"].shape == (4, 1)
     assert ours["logits"].std() > 1e-2  # no two images alike, so the next line says something
     assert np.allclose(ours["logits"], theirs["logits"], atol=1e-4)
+    assert ours["maps"].std() > 1e-2
+    assert np.allclose(ours["maps"], theirs["maps"], atol=1e-3)
     assert np.allclose(ours["losses"], theirs["losses"], rtol=1e-3)
     assert ours["losses"][0] != ours["losses"][1]
     # AdamW divides by the size of the gradient, so where that is nearly 0 its sign is chance.

@@ -65,7 +65,7 @@ def test_a_contract_that_cannot_be_met_leaves_a_whole_run(
     config = tiny_config.model_copy(
         update={"threshold": "min-recall 0.9", "verdict": "classifier", "stages": tiny_config.stages[:1]}
     )
-    with pytest.raises(ContractError, match="cannot be met.*is whole, with the threshold by f1"):
+    with pytest.raises(ContractError, match="cannot be met.*run is whole, with the threshold by f1"):
         fit_inspector(config, tmp_path / "run")
     assert evaluate_run(tmp_path / "run").operating_point.contract == "f1"
     assert (tmp_path / "run" / "report.html").is_file()

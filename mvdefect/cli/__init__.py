@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import click
 
 from mvdefect import __version__
+from mvdefect.cli.baseline import baseline
+from mvdefect.cli.benchmark import benchmark
 from mvdefect.cli.data import data
 from mvdefect.cli.inspector import demo, evaluate, fit
 from mvdefect.cli.report import report
@@ -53,6 +55,8 @@ def commands() -> None:
     Train an inspector on a folder of photographs, and measure it again:
       mvdefect fit --data photographs --backbone densenet121 --run runs/first
       mvdefect evaluate runs/first
+    See whether something simpler does as well:
+      mvdefect baseline handcrafted --data photographs --run runs/handcrafted
     Write the report that a quality engineer signs:
       mvdefect report runs/first --out report.html
     Find out before what the photographs are worth:
@@ -60,7 +64,7 @@ def commands() -> None:
     """
 
 
-for command in (fit, evaluate, report, data, demo):
+for command in (fit, baseline, evaluate, report, benchmark, data, demo):
     commands.add_command(command)
 
 

@@ -101,7 +101,7 @@ def check(
     "--protocol",
     default="closed-set",
     show_default=True,
-    help="closed-set, unseen-type, label-budget, kfold, official or given.",
+    help="closed-set, unseen-type, label-budget, kfold, official, given or random.",
 )
 @click.option("--k", type=int, help="label-budget: defective images a type to train on.")
 @click.option("--n", type=int, help="kfold: number of folds.")
@@ -134,9 +134,10 @@ def split(
     kfold         --n plans; every photograph is tested once
     official      MVTec AD's own folders: good alone in train
     given         the parts that a manifest names
+    random        80/10/10 by label alone, to compare with figures of others
 
     \b
-    Near-duplicates stay together in all of them but official and given.
+    Near-duplicates stay together in all of them but the last three.
     Examples:
       mvdefect data split photographs
       mvdefect data split photographs --protocol unseen-type --out unseen

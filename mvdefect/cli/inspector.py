@@ -106,8 +106,8 @@ def fit(
     from mvdefect.evaluation.evaluate import evaluate_run
 
     folder = workflow.fit_inspector(config, run or Path("runs") / name, overwrite)
-    _show(evaluate_run(folder.path), folder.path)
-    _say_where(folder)
+    show_evaluation(evaluate_run(folder.path), folder.path)
+    say_where(folder)
 
 
 @click.command()
@@ -142,7 +142,7 @@ def evaluate(run: Path, split: Path | None, save: bool, as_json: bool, **changes
     if as_json:
         click.echo(json.dumps(evaluation_to_json(evaluation), indent=2))
     else:
-        _show(evaluation, run)
+        show_evaluation(evaluation, run)
 
 
 @click.command()
@@ -161,26 +161,28 @@ def demo(debug: bool, /, out: Path, overwrite: bool) -> None:
     from mvdefect.evaluation.evaluate import evaluate_run
 
     folder = run_demo(out, overwrite)
-    _show(evaluate_run(folder.path), folder.path)
+    show_evaluation(evaluate_run(folder.path), folder.path)
     click.echo(WEIGHTS_NOTE)
     click.echo(f"photographs   {out / 'data'}")
-    _say_where(folder)
+    say_where(folder)
 
 
-def _show(evaluation: Evaluation, run: Path) -> None:
+def show_evaluation(evaluation: Evaluation, run: Path, kind: str = "Inspector") -> None:
+    """Print the tables of a run, its notes, and what they mean."""
     from rich.console import Console
 
     from mvdefect.report.table import make_evaluation_tables
     from mvdefect.report.wording import describe_verdict
 
     console = Console(soft_wrap=False)
-    for table in make_evaluation_tables(evaluation, f"Inspector {run}"):
+    for table in make_evaluation_tables(evaluation, f"{kind} {run}"):
         console.print(table)
     for note in evaluation.notes:
         console.print(f"Note: {note}", markup=False)
     console.print(describe_verdict(evaluation), markup=False)
 
 
-def _say_where(folder: Any) -> None:
+def say_where(folder: Any) -> None:
+    """Print where a run and its report lie."""
     click.echo(f"run           {folder.path}")
     click.echo(f"report        {folder.report}")

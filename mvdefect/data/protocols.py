@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +29,10 @@ from mvdefect.data.splits import PARTS, PlanRow, SplitPlan, make_rows
 from mvdefect.data.unseen_types import assign_unseen_types
 from mvdefect.errors import SplitError, describe_unknown_name, list_some
 
-PROTOCOLS = ("closed-set", "unseen-type", "label-budget", "kfold", "official", "given")
+PROTOCOLS = ("closed-set", "unseen-type", "label-budget", "kfold", "official", "given", "random")
 OFFICIAL_PARTS = ("train", "test")
 SHARES_OF_REST = (0.75, 0.25)  # train and val, of what a fold does not test
+SHARE_HELD_OUT = 0.2  # of train, where a plan has no val
 NEEDED_IN_FOLD = {**EVERY_PART, "test": (1, 1)}  # down to one group a fold, since folds add up
 MAX_NAMED_FILES = 5
 
@@ -70,6 +72,8 @@ def draw_plans(
             return (assign_official(scan, groups),)
         case "given", None, None:
             return (assign_given(scan, groups),)
+        case "random", None, None:
+            return (assign_random(scan, groups, seed),)
     if protocol not in PROTOCOLS:
         raise SplitError(describe_unknown_name("protocol", protocol, PROTOCOLS))
     raise SplitError(
@@ -201,8 +205,37 @@ def assign_given(scan: Scan, groups: Groups) -> SplitPlan:
     return _keep_parts("given", scan, groups)
 
 
-def _keep_parts(protocol: str, scan: Scan, groups: Groups) -> SplitPlan:
-    rows = make_rows(scan, groups.codes, [record.part for record in scan.records])
+def assign_random(scan: Scan, groups: Groups, seed: int) -> SplitPlan:
+    """Make a `random` plan: 80/10/10, stratified by label alone, as much published code splits.
+
+    For comparison with such figures only: near-duplicates straddle, a note counts them, and the figures are
+    too good.
+
+    Args:
+        scan: The photographs, sorted by id.
+        groups: What should stay whole, and does not.
+        seed: Of scikit-learn's `train_test_split`, used twice.
+
+    Raises:
+        SplitError: A class has too few images.
+    """
+    from sklearn.model_selection import train_test_split
+
+    labels = np.array([record.label for record in scan.records])
+    check_counts(labels.tolist())
+    parts = np.full(len(labels), "train", dtype=object)
+    everything = np.arange(len(labels))
+    _, rest = train_test_split(everything, test_size=0.2, stratify=labels, random_state=seed)
+    val, test = train_test_split(rest, test_size=0.5, stratify=labels[rest], random_state=seed)
+    parts[val], parts[test] = "val", "test"
+    return _keep_parts("random", scan, groups, parts, seed)
+
+
+def _keep_parts(
+    protocol: str, scan: Scan, groups: Groups, parts: Sequence[str] | Names | None = None, seed: int = 0
+) -> SplitPlan:
+    named = [record.part for record in scan.records] if parts is None else parts
+    rows = make_rows(scan, groups.codes, named)
     held = Counter((row.part, row.label) for row in rows)
     for part, label in (("train", 0), ("test", 0), ("test", 1)):
         if held[part, label] < MIN_IMAGES_PER_PART:
@@ -216,7 +249,28 @@ def _keep_parts(protocol: str, scan: Scan, groups: Groups) -> SplitPlan:
         if lacking:
             kind = "" if len(lacking) == len(CLASSES) else f"{lacking[0]} "
             absent.append(f"there is no {kind}image in {part}")
-    return SplitPlan(protocol, 0, rows, (*groups.notes, *absent, *_find_straddlers(rows)))
+    return SplitPlan(protocol, seed, rows, (*groups.notes, *absent, *_find_straddlers(rows)))
+
+
+def hold_out_val(plan: SplitPlan, seed: int) -> SplitPlan:
+    """Move a fifth of train to val, in whole groups; the test part stays as it is.
+
+    A plan like `official` names no val, but a threshold must be chosen on images that nothing was fitted
+    on, and never on test.
+
+    Args:
+        plan: A plan without val.
+        seed: Another seed, another draw.
+    """
+    train = plan.select("train")
+    groups = np.array([row.group for row in train], np.int64)
+    strata = [row.stratum for row in train]
+    shares = (1 - SHARE_HELD_OUT, SHARE_HELD_OUT)
+    dealt = deal_groups(groups, [strata], shares, np.random.default_rng(seed))
+    moved = {row.id for row, part in zip(train, dealt, strict=True) if part == 1}
+    rows = tuple(replace(row, part="val") if row.id in moved else row for row in plan.rows)
+    note = f"{len(moved)} of {len(train)} images of train were moved to val, as the plan has none there"
+    return SplitPlan(plan.protocol, plan.seed, rows, (*plan.notes, note))
 
 
 def _find_straddlers(rows: Sequence[PlanRow]) -> tuple[str, ...]:
@@ -229,6 +283,6 @@ def _find_straddlers(rows: Sequence[PlanRow]) -> tuple[str, ...]:
         return ()
     return (
         f"{len(torn)} groups that should stay whole (near-duplicates, or what the user keeps together), with "
-        f"{sum(sizes[group] for group in torn)} images, lie in more than one part, as the data has them: "
+        f"{sum(sizes[group] for group in torn)} images, lie in more than one part: "
         "the figures may be too good",
     )

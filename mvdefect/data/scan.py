@@ -59,12 +59,14 @@ class Scan:
         records: The readable records, sorted by id.
         sha256: Hash of each file, in hexadecimal.
         thumbnails: uint8 of shape (n, 24, 24), grey.
+        sizes_px: int64 of shape (n, 2): height and width.
         defect_shares: Defective share of the pixels by id, 0 to 1, of the records with a mask.
     """
 
     records: tuple[Record, ...]
     sha256: tuple[str, ...]
     thumbnails: NDArray[np.uint8]
+    sizes_px: NDArray[np.int64]
     defect_shares: dict[str, float]
 
 
@@ -97,6 +99,7 @@ def make_scan(look: FirstLook) -> Scan:
         records=look.records,
         sha256=tuple(facts.sha256 for facts in look.facts),
         thumbnails=look.thumbnails,
+        sizes_px=np.array([facts.size_px for facts in look.facts], np.int64).reshape(-1, 2),
         defect_shares={
             record.id: facts.mask.share
             for record, facts in zip(look.records, look.facts, strict=True)

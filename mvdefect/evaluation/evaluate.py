@@ -18,6 +18,7 @@ from mvdefect.evaluation.calibration import (
     list_reliability,
 )
 from mvdefect.evaluation.line import LineFigures, measure_line
+from mvdefect.evaluation.localisation import Localisation, parse_localisation
 from mvdefect.evaluation.metrics import (
     COUNTS,
     METRICS,
@@ -46,6 +47,19 @@ from mvdefect.evaluation.strata import (
 from mvdefect.runs import PredictionRow, RunFolder, open_run, read_json, read_predictions, read_run_config
 
 FIGURES: dict[str, Metric] = {**METRICS, "brier": brier, "ece": expected_calibration_error}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What needs the model itself, and is measured once, when it is fitted.
+
+    Attributes:
+        latency: Milliseconds an image; None where there is no model to time.
+        localisation: How well heatmaps find the defects; None where there are none, or no masks.
+    """
+
+    latency: dict[str, float] | None
+    localisation: Localisation | None
 
 
 @dataclass(frozen=True)
@@ -86,6 +100,7 @@ class Evaluation:
     by_category: tuple[CategoryFigures, ...]
     by_verdict: tuple[VerdictFigures, ...]
     reliability: tuple[ReliabilityBin, ...]
+    localisation: Localisation | None
     latency: dict[str, float] | None
     notes: tuple[str, ...]
 
@@ -96,7 +111,7 @@ def evaluate_predictions(
     operating_point: OperatingPoint,
     part: str = "test",
     prevalence: float | None = None,
-    latency: dict[str, float] | None = None,
+    measured: Measured | None = None,
 ) -> Evaluation:
     """Measure the predictions of a part.
 
@@ -106,7 +121,7 @@ def evaluate_predictions(
         operating_point: The threshold behind the verdicts.
         part: Which part to measure.
         prevalence: Share of defective products on the line; None: that of the images.
-        latency: Milliseconds an image, where they were measured.
+        measured: What needed more than predictions, where it was measured.
 
     Raises:
         RunError: The predictions are not of that plan's images.
@@ -132,7 +147,8 @@ def evaluate_predictions(
         by_category=measure_categories(selected),
         by_verdict=tuple(_measure_verdicts(selected, sample, operating_point)),
         reliability=list_reliability(sample),
-        latency=latency,
+        localisation=measured.localisation if measured else None,
+        latency=measured.latency if measured else None,
         notes=plan.notes,
     )
 
@@ -160,11 +176,25 @@ def evaluate_folder(
     plan, rows = read_split_plan(folder.split_plan), read_predictions(folder)
     point = read_operating_point(folder)
     share = read_run_config(folder).prevalence if prevalence is None else prevalence
-    latency = read_json(folder.latency) if folder.latency.is_file() else None
+    measured = read_measured(folder)
     if split is not None:
         other = read_split_plan(split)
         rows, plan = tuple(_take_tested(rows, plan, other)), other
-    return evaluate_predictions(rows, plan, point, prevalence=share, latency=latency)
+        measured = replace(measured, localisation=None)  # that of all test images of the run
+    return evaluate_predictions(rows, plan, point, prevalence=share, measured=measured)
+
+
+def read_measured(folder: RunFolder) -> Measured:
+    """Read what a fit measured beside its predictions.
+
+    Raises:
+        RunError: A file is damaged.
+    """
+    latency = read_json(folder.latency) if folder.latency.is_file() else None
+    localisation = None
+    if folder.localisation.is_file():
+        localisation = parse_localisation(read_json(folder.localisation))
+    return Measured(latency, localisation)
 
 
 def read_operating_point(folder: RunFolder) -> OperatingPoint:
@@ -208,7 +238,7 @@ def evaluation_to_json(evaluation: Evaluation) -> dict[str, Any]:
     """Return the evaluation as a tree for JSON; a figure that is not defined is null."""
     tree = asdict(evaluation)
     tree["operating_point"] = operating_point_to_json(evaluation.operating_point)
-    return dict(_replace_nan(tree))
+    return dict(replace_nan(tree))
 
 
 def _measure_verdicts(
@@ -223,9 +253,10 @@ def _measure_verdicts(
     return measured
 
 
-def _replace_nan(tree: Any) -> Any:
+def replace_nan(tree: Any) -> Any:
+    """Return a tree for JSON with null in place of numbers that are not finite."""
     if isinstance(tree, dict):
-        return {key: _replace_nan(value) for key, value in tree.items()}
+        return {key: replace_nan(value) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
-        return [_replace_nan(value) for value in tree]
+        return [replace_nan(value) for value in tree]
     return None if isinstance(tree, float) and not np.isfinite(tree) else tree

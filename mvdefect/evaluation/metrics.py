@@ -192,11 +192,7 @@ COUNTS: dict[str, Metric] = {
 
 
 def measure(sample: Sample, metric: Metric, seed: int = 0, replicates: int = REPLICATES) -> Figure:
-    """Compute a figure and its 95% percentile interval by group bootstrap (Efron, 1979).
-
-    A share of few groups, or one that every replicate gives alike (all caught, none missed), has Wilson's
-    interval (1927) instead, with a group as one observation: the bootstrap would know too little
-    uncertainty.
+    """Compute a figure and its 95% interval; see `bootstrap`.
 
     Args:
         sample: The images.
@@ -204,20 +200,53 @@ def measure(sample: Sample, metric: Metric, seed: int = 0, replicates: int = REP
         seed: Seed of the draws.
         replicates: How many draws.
     """
-    value = float(metric(sample, np.ones((1, len(sample.labels))))[0])
-    if metric in DENOMINATORS and np.isfinite(value):
-        groups = len(np.unique(sample.groups[DENOMINATORS[metric](sample)]))
-        if 0 < groups < FEW_GROUPS or (groups and value in (0.0, 1.0)):
-            return Figure(value, *wilson_interval(value, groups), "Wilson on groups")
-    draws = np.concatenate(
-        [metric(sample, block) for block in _draw_weights(sample.groups, seed, replicates)]
-    )
+    if metric in DENOMINATORS:
+        denominator = DENOMINATORS[metric](sample)
+        value = float(metric(sample, np.ones((1, len(sample.labels))))[0])
+        if figure := _find_wilson(value, sample.groups[denominator]):
+            return figure
+    return bootstrap(lambda weights: metric(sample, weights), sample.groups, False, seed, replicates)
+
+
+def bootstrap(
+    compute: Callable[[Floats], Floats],
+    groups: NDArray[np.int64],
+    is_share: bool,
+    seed: int = 0,
+    replicates: int = REPLICATES,
+) -> Figure:
+    """Compute a figure and its 95% percentile interval by group bootstrap (Efron, 1979).
+
+    A share of few groups, or one that every replicate gives alike (all caught, none missed), has Wilson's
+    interval (1927) instead, with a group as one observation: the bootstrap would know too little
+    uncertainty.
+
+    Args:
+        compute: From weights of the images (r, n), one row a replicate, to the figure of each (r,).
+        groups: Code of the group of each image.
+        is_share: Whether the figure is a share of just these images.
+        seed: Seed of the draws.
+        replicates: How many draws.
+    """
+    value = float(compute(np.ones((1, len(groups))))[0])
+    if is_share and (figure := _find_wilson(value, groups)):
+        return figure
+    drawn = [compute(block) for block in _draw_weights(groups, seed, replicates)]
+    draws = np.concatenate(drawn) if drawn else np.empty(0)
     draws = draws[np.isfinite(draws)]
     if not np.isfinite(value) or not len(draws):
         return Figure(value, float("nan"), float("nan"))
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
     return Figure(value, float(low), float(high))
+
+
+def _find_wilson(value: float, groups: NDArray[np.int64]) -> Figure | None:
+    """Return a share with Wilson's interval where the bootstrap would know too little; otherwise None."""
+    count = len(np.unique(groups))
+    if not count or not np.isfinite(value) or (count >= FEW_GROUPS and 0 < value < 1):
+        return None
+    return Figure(value, *wilson_interval(value, count), "Wilson on groups")
 
 
 def wilson_interval(share: float, count: int) -> tuple[float, float]:

@@ -101,8 +101,26 @@ def join_maps(maps: Sequence[NDArray[Any]]) -> Maps:
         float32 of shape (n, h_0, w_0, sum of c_i).
     """
     height, width = maps[0].shape[1:3]
-    parts = [_stretch(_stretch(part.astype(np.float32), 1, height), 2, width) for part in maps]
+    parts = [stretch_maps(stretch_maps(part.astype(np.float32), 1, height), 2, width) for part in maps]
     return np.concatenate(parts, axis=-1)
+
+
+def stretch_maps(maps: Maps, axis: int, length: int) -> Maps:
+    """Bring one axis of any array to a length, linearly, by the centres of its cells, level at the border.
+
+    Args:
+        maps: float32 of any shape.
+        axis: Which one, from 0.
+        length: Of that axis in the result.
+    """
+    present = maps.shape[axis]
+    if present == length:
+        return maps
+    places = np.clip((np.arange(length) + 0.5) * present / length - 0.5, 0, present - 1)
+    below = np.minimum(places.astype(np.int64), max(present - 2, 0))
+    above = np.minimum(below + 1, present - 1)
+    shares = (places - below).astype(np.float32).reshape((-1,) + (1,) * (maps.ndim - axis - 1))
+    return np.asarray(np.take(maps, below, axis) * (1 - shares) + np.take(maps, above, axis) * shares)
 
 
 def _average_along(maps: Maps, axis: int) -> Maps:
@@ -115,14 +133,3 @@ def _average_along(maps: Maps, axis: int) -> Maps:
     counts[:-1] += 1
     total /= counts.reshape((-1,) + (1,) * (maps.ndim - axis - 1))
     return total
-
-
-def _stretch(maps: Maps, axis: int, length: int) -> Maps:
-    present = maps.shape[axis]
-    if present == length:
-        return maps
-    places = np.clip((np.arange(length) + 0.5) * present / length - 0.5, 0, present - 1)
-    below = np.minimum(places.astype(np.int64), max(present - 2, 0))
-    above = np.minimum(below + 1, present - 1)
-    shares = (places - below).astype(np.float32).reshape((-1,) + (1,) * (maps.ndim - axis - 1))
-    return np.asarray(np.take(maps, below, axis) * (1 - shares) + np.take(maps, above, axis) * shares)

@@ -1,4 +1,4 @@
-"""Features for the one-class score: what good images are compared by."""
+"""Frozen features: what good images are compared by, and what a classifier can be put on."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import keras
 
 from mvdefect.models.backbones import BackboneSpec
-from mvdefect.models.classifier import SCALING
+from mvdefect.models.classifier import SCALING, build_classifier
 from mvdefect.models.freezing import BACKBONE
-from mvdefect.models.heads import MapSpreading
+from mvdefect.models.heads import HeadSettings, MapSpreading
 from mvdefect.models.weights import load_weights
 
 
@@ -34,6 +34,28 @@ def build_features(spec: BackboneSpec, size_px: int, weights: Path) -> keras.Mod
     load_weights(network, spec, weights)
     pixels = keras.Input((size_px, size_px, 3), dtype="uint8", name="pixels")
     return _tap(network, spec, pixels, spec.preprocess(keras.ops.cast(pixels, "float32")))
+
+
+def build_pooled_features(spec: BackboneSpec, size_px: int, weights: Path | None) -> keras.Model:
+    """Build a network of what a classifier's pooled head sees before anything has learned.
+
+    Args:
+        spec: The backbone; its output and its finer features are averaged over the image.
+        size_px: Height and width of the input.
+        weights: Its pre-trained weights, or None for random ones.
+
+    Returns:
+        A model from uint8 pixels (b, size, size, 3) to float32 features (b, channels of both together).
+
+    Raises:
+        WeightsError: The weights are damaged or belong to another architecture.
+    """
+    model = build_classifier(spec, size_px, HeadSettings(), 2, weights)
+    pixels = keras.Input((size_px, size_px, 3), dtype="uint8", name="pixels")
+    maps = model.get_layer(BACKBONE)(model.get_layer(SCALING)(pixels), training=False)
+    averages = [keras.layers.GlobalAveragePooling2D(dtype="float32")(found) for found in maps]
+    joined = keras.layers.Concatenate(dtype="float32")(averages)
+    return keras.Model(pixels, joined, name="pooled_features")
 
 
 def share_features(model: Any, spec: BackboneSpec) -> keras.Model:

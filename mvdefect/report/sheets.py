@@ -15,6 +15,7 @@ from mvdefect.report.wording import (
     LATENCY_NAMES,
     VERDICT_NAMES,
     describe_line,
+    describe_localisation,
     format_count,
     format_figure,
 )
@@ -74,7 +75,7 @@ def make_count_sheet(evaluation: Evaluation) -> Sheet:
         rows.append((words, value, "" if same else interval))  # no bootstrap draws what no image showed
     if evaluation.reviewed:
         rows.append(("left to a person", str(evaluation.reviewed), ""))
-    rows += describe_line(evaluation)
+    rows += [*describe_line(evaluation), *describe_localisation(evaluation)]
     rows += [
         (LATENCY_NAMES[name], f"{milliseconds:.1f}", "")
         for name, milliseconds in (evaluation.latency or {}).items()

@@ -11,6 +11,7 @@ from mvdefect.report.wording import (
     LATENCY_NAMES,
     VERDICT_NAMES,
     describe_line,
+    describe_localisation,
     format_count,
     format_figure,
 )
@@ -44,7 +45,7 @@ def _make_figures(evaluation: Evaluation, title: str) -> Table:
         figures.add_row(words, *format_count(evaluation.confusion[name]))
     if evaluation.reviewed:
         figures.add_row("left to a person", str(evaluation.reviewed), "")
-    for words, value, interval in describe_line(evaluation):
+    for words, value, interval in [*describe_line(evaluation), *describe_localisation(evaluation)]:
         figures.add_row(words, value, interval)
     for name, milliseconds in (evaluation.latency or {}).items():
         figures.add_row(LATENCY_NAMES[name], f"{milliseconds:.1f}", "")

@@ -105,6 +105,19 @@ def describe_line(evaluation: Evaluation) -> list[tuple[str, str, str]]:
     return rows if evaluation.reviewed else rows[:-1]
 
 
+def describe_localisation(evaluation: Evaluation) -> list[tuple[str, str, str]]:
+    """Return how well the heatmaps find the defects: name, value and interval of each figure."""
+    found = evaluation.localisation
+    if found is None:
+        return []
+    near = f"highest pixel within {found.tolerance_px} pixels of the defect"
+    return [
+        ("heatmap: pixel ROC-AUC", *format_figure(found.pixel_roc_auc)),
+        ("heatmap: PRO to 30% false positives", *format_figure(found.pro)),
+        (f"heatmap: {near} (chance {found.pointing_chance:.2f})", *format_figure(found.pointing)),
+    ]
+
+
 def describe_verdict(evaluation: Evaluation) -> str:
     """Say in three sentences what was found, for someone who decides about the line."""
     counts, figures = evaluation.confusion, evaluation.figures

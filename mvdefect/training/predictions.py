@@ -11,6 +11,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from mvdefect.data.pipeline import Source, make_inference_batches
+from mvdefect.models.heatmaps import build_heatmaps
+
+MAX_FLOAT16 = float(np.finfo(np.float16).max)
 
 
 def predict_logits(model: Any, source: Source, batch_size: int) -> NDArray[np.float32]:
@@ -25,6 +28,22 @@ def compile_features(features: Any) -> Callable[[Any], Any]:
         lambda pixels: features(pixels, training=False), reduce_retracing=True
     )
     return run
+
+
+def predict_heatmaps(model: Any, source: Source, batch_size: int) -> NDArray[np.float16]:
+    """Return where a classifier sees defects, in every image of a part.
+
+    Args:
+        model: A classifier of `mvdefect.models.classifier`.
+        source: The part.
+        batch_size: Images a batch.
+
+    Returns:
+        float16 (n, height, width), in the order of the split plan; see `mvdefect.models.heatmaps`. What
+        lies beyond the range of float16 is put to its end.
+    """
+    maps = build_heatmaps(model).predict(make_inference_batches(source, batch_size), verbose=0)
+    return np.asarray(np.clip(maps, -MAX_FLOAT16, MAX_FLOAT16), np.float16)
 
 
 def iterate_features(

@@ -50,6 +50,7 @@ def make_scan(
         records=records,
         sha256=tuple(f"{name:064x}" for name in files or order),
         thumbnails=np.array(thumbnails, np.uint8).reshape(-1, 24, 24),
+        sizes_px=np.full((count, 2), 100, np.int64),
         defect_shares={},
     )
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mvdefect.data.images import decode_image, decode_mask, make_thumbnail, resize_image
+from mvdefect.data.images import decode_image, decode_mask, make_thumbnail, mark_photograph, resize_image
 from mvdefect.errors import ImageError
 from tests.conftest import make_texture
 
@@ -173,3 +173,13 @@ def test_thumbnail_of_grey_levels() -> None:
     image = np.full((48, 72, 3), 50, np.uint8)
     assert (make_thumbnail(image) == 50).all()
     assert make_thumbnail(image).shape == (24, 24)
+
+
+@pytest.mark.parametrize("shape", [(30, 64), (64, 31), (100, 100), (7, 200), (1, 999)])
+def test_padding_is_told_from_the_photograph(shape: tuple[int, int]) -> None:
+    white = np.full((*shape, 3), 255, np.uint8)
+    for method in ("letterbox", "stretch"):
+        expected = resize_image(white, 64, method)[..., 0] == 255
+        assert np.array_equal(mark_photograph(*shape, 64, method), expected)
+    assert mark_photograph(*shape, 64, "stretch").all()
+    assert mark_photograph(30, 64, 64).sum() == 30 * 64

@@ -25,6 +25,7 @@ def test_facts_are_those_of_the_files(tmp_path: Path) -> None:
         encoded = record.path.read_bytes()
         assert scan.sha256[index] == hashlib.sha256(encoded).hexdigest()
         assert np.array_equal(scan.thumbnails[index], make_thumbnail(decode_image(encoded)))
+    assert scan.sizes_px.tolist() == [[40, 48]] * len(records)
     assert scan.defect_shares == {}  # class folders have no masks
 
 

@@ -26,9 +26,7 @@ CASES = [
     ("mobilenetv2", 4, {"bn_policy": "adapt", "label_smoothing": 0.1}),
     ("efficientnetb0", 0, {}),
     ("efficientnetb0", 3, {"taps": 1}),
-    ("resnet50", 0, {}),
     ("resnet50", 1, {"head": "patch"}),
-    ("densenet121", 0, {"head": "patch"}),
     ("densenet121", 1, {}),
 ]
 
