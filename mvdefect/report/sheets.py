@@ -94,7 +94,8 @@ def make_type_sheet(evaluation: Evaluation) -> Sheet:
         )
         for entry in evaluation.recall_by_type
     ]
-    return Sheet("Recall by defect type", (Column("defect type"), CAUGHT, RECALL, INTERVAL), tuple(rows))
+    columns = (Column("defect type"), CAUGHT, RECALL, INTERVAL)
+    return Sheet("Recall by defect type", columns, tuple(rows), _explain_review(evaluation))
 
 
 def make_size_sheet(evaluation: Evaluation) -> Sheet:
@@ -109,7 +110,12 @@ def make_size_sheet(evaluation: Evaluation) -> Sheet:
         for size in evaluation.recall_by_size
     ]
     columns = (Column("defects"), Column("share of the image", "number"), CAUGHT, RECALL, INTERVAL)
-    return Sheet("Recall by size of the defect", columns, tuple(rows), "Of defects whose mask is known.")
+    return Sheet(
+        "Recall by size of the defect",
+        columns,
+        tuple(rows),
+        f"Of defects whose mask is known. {_explain_review(evaluation)}".strip(),
+    )
 
 
 def make_category_sheet(evaluation: Evaluation) -> Sheet:
@@ -133,7 +139,7 @@ def make_category_sheet(evaluation: Evaluation) -> Sheet:
         Column("recall", "figure"),
         Column("false-alarm rate", "figure"),
     )
-    return Sheet("Each category on its own", columns, tuple(rows))
+    return Sheet("Each category on its own", columns, tuple(rows), _explain_review(evaluation))
 
 
 def make_verdict_sheet(evaluation: Evaluation) -> Sheet:
@@ -186,6 +192,12 @@ def make_confusion_sheet(evaluation: Evaluation) -> Sheet:
         ):
             row.append(str(images - int(row[1]) - int(row[2])))
     return Sheet("Confusion matrix", tuple(columns), (tuple(defective), tuple(good)))
+
+
+def _explain_review(evaluation: Evaluation) -> str:
+    if not evaluation.reviewed:
+        return ""
+    return "Recall is of those that the inspector decides itself; what goes to a person is not counted in it."
 
 
 def join_figure(figure: Figure) -> str:

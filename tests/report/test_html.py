@@ -147,6 +147,7 @@ def test_it_says_what_was_measured(page: str, inspector: Path, baseline: Path) -
     for size in evaluation.recall_by_size:
         assert f"{size.name} {size.low_share:.2%} to {size.high_share:.2%}" in text
     assert evaluation.split_digest in text
+    assert "what goes to a person is not counted in it" in text
     assert "protocol closed-set" in text
     caught = int(evaluation.confusion["true_positive"].value)
     assert f"this inspector caught {caught} of {evaluation.defective} defective ones" in text
