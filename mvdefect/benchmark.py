@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from mvdefect.config import FitConfig
+from mvdefect.config import FitConfig, dump_config
 from mvdefect.data.groups import group_records
 from mvdefect.data.protocols import draw_plans
 from mvdefect.data.scan import scan_images
 from mvdefect.data.sources import open_source, resolve_source
 from mvdefect.data.splits import SplitPlan, save_plans
-from mvdefect.errors import MvdefectError
+from mvdefect.errors import ConfigError, ContractError, MvdefectError
+from mvdefect.evaluation.contracts import UNMET
 from mvdefect.evaluation.evaluate import Evaluation, evaluate_run
 from mvdefect.grid import POOLED, Cell, Grid, list_cells, make_config, read_grid
+from mvdefect.paths import write_text
 from mvdefect.progress import logger
 from mvdefect.results import FIGURES, ResultRow, read_results, write_results
 from mvdefect.runs import RunFolder
@@ -37,13 +39,19 @@ def run_benchmark(path: Path, out: Path) -> tuple[ResultRow, ...]:
     """
     grid = read_grid(path)
     categories = {data: _list_categories(data, grid) for data in grid.data}
-    seconds = {row.plan: row.seconds for row in read_results(out)}
+    earlier = read_results(out)
+    seconds = {row.plan: row.seconds for row in earlier}
     rows: list[ResultRow] = []
     cells = list(list_cells(grid, categories))
+    names = [cell.name for cell in cells]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ConfigError(f"the grid {path}: two cells are called {twice}; give sources names of their own")
     for number, cell in enumerate(cells, start=1):
         logger.info("cell %d of %d: %s", number, len(cells), cell.name)
         rows += _run_cell(cell, grid, out, seconds)
-        write_results(out, rows)
+        left = [row for row in earlier if row.cell in names[number:]]  # an interrupt loses nothing
+        write_results(out, [*rows, *left])
     return tuple(rows)
 
 
@@ -67,8 +75,8 @@ def _run_cell(cell: Cell, grid: Grid, out: Path, seconds: dict[str, float]) -> l
         name = cell.name if len(plans) == 1 else f"{cell.name}+{path.stem}"
         try:
             evaluation, spent = _measure(config, path, out / "runs" / name)
-        except MvdefectError as error:
-            logger.warning("%s: %s", name, error)
+        except Exception as error:  # whatever it is, the other cells go on
+            logger.warning("%s: %s", name, error, exc_info=not isinstance(error, MvdefectError))
             rows.append(_describe_failure(cell, name, error))
             continue
         rows.append(_describe(cell, name, plan, evaluation, spent or seconds.get(name, float("nan"))))
@@ -86,21 +94,31 @@ def _draw(cell: Cell, config: FitConfig, out: Path) -> list[tuple[Path, SplitPla
 
 
 def _measure(config: FitConfig, plan: Path, run: Path) -> tuple[Evaluation, float]:
-    """Return the figures of a run, which is made where it is not there, and how long that took."""
+    """Return the figures of a run, and how long it took to make.
+
+    It is made where it is not there, and made again where the grid has other settings now.
+    """
     started = time.perf_counter()
     spent = 0.0
-    if not RunFolder(run).is_finished:
-        planned = config.model_copy(update={"split": plan})
+    planned = config.model_copy(update={"split": plan})
+    wanted, settings = dump_config(planned), run.with_name(run.name + ".yaml")
+    is_known = settings.is_file() and settings.read_text(encoding="utf-8") == wanted
+    if not (is_known and RunFolder(run).is_finished):
+        run.parent.mkdir(parents=True, exist_ok=True)
+        write_text(settings, wanted)
         if config.baseline is None:
             from mvdefect.workflow import fit_inspector
 
-            fit_inspector(planned, run)
+            fit_inspector(planned, run, overwrite=True)
         else:
             from mvdefect.baselines.run import run_baseline
 
-            run_baseline(config.baseline, planned, run)
+            run_baseline(config.baseline, planned, run, overwrite=True)
         spent = time.perf_counter() - started
-    return evaluate_run(run), spent
+    evaluation = evaluate_run(run)
+    if UNMET in evaluation.operating_point.guarantee:
+        raise ContractError(evaluation.operating_point.guarantee)
+    return evaluation, spent
 
 
 def _describe(cell: Cell, name: str, plan: SplitPlan, found: Evaluation, seconds: float) -> ResultRow:

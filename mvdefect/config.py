@@ -204,6 +204,21 @@ def load_config(
     return validate_config(tree)
 
 
+def apply_settings(settings: Mapping[str, Any]) -> FitConfig:
+    """Change some of the defaults; here null means null.
+
+    Args:
+        settings: By dotted key, as in {"stages.1.epochs": 20}.
+
+    Raises:
+        ConfigError: A key is unknown (the nearest one is named), or a value is not allowed.
+    """
+    tree = FitConfig().model_dump(mode="json")
+    for key, value in settings.items():
+        _assign(tree, key, value)
+    return validate_config(tree)
+
+
 def validate_config(tree: Mapping[str, Any]) -> FitConfig:
     """Check a tree of settings.
 

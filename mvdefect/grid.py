@@ -11,10 +11,11 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mvdefect.config import FitConfig, load_config
+from mvdefect.config import FitConfig, apply_settings
 from mvdefect.errors import ConfigError, describe_unknown_name
 
 POOLED = "all"
+SEPARATOR = "+"  # between the parts of a cell's name
 
 
 class _Settings(BaseModel):
@@ -69,7 +70,7 @@ class Cell:
         """A name that can be a folder's."""
         source = Path(self.data).name if "/" in self.data else self.data
         parts = (source, self.category, str(self.protocol), self.method, f"seed{self.seed}")
-        return re.sub(r"[^A-Za-z0-9_.+-]", "-", "+".join(parts))
+        return SEPARATOR.join(re.sub(r"[^A-Za-z0-9_.-]", "-", part) for part in parts)
 
 
 def read_grid(path: Path) -> Grid:
@@ -91,6 +92,8 @@ def read_grid(path: Path) -> Grid:
             f"Allowed keys: {', '.join(Grid.model_fields)}"
         ) from error
     for name in grid.methods:
+        if SEPARATOR in name:
+            raise ConfigError(f"the grid {path}: a method's name must have no {SEPARATOR}. Received: {name}")
         make_config(grid, name)  # an unknown setting is told before hours of work
     for protocol in grid.protocols:
         for name in set(protocol.methods) - set(grid.methods):
@@ -104,7 +107,7 @@ def make_config(grid: Grid, method: str) -> FitConfig:
     Raises:
         ConfigError: A setting has an unknown name or a value that is not allowed.
     """
-    return load_config(None, {**grid.settings, **grid.methods[method]})
+    return apply_settings({**grid.settings, **grid.methods[method]})
 
 
 def list_cells(grid: Grid, categories: dict[str, tuple[str, ...]]) -> Iterator[Cell]:

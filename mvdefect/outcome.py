@@ -14,6 +14,7 @@ from mvdefect.data.splits import PARTS, SplitPlan, read_split_plan
 from mvdefect.errors import ContractError
 from mvdefect.evaluation.evaluate import (
     Evaluation,
+    evaluate_folder,
     evaluate_predictions,
     evaluation_to_json,
     judge_rows,
@@ -30,6 +31,7 @@ from mvdefect.runs import (
     PredictionRow,
     RunFolder,
     open_run,
+    read_json,
     read_predictions,
     read_run_config,
     write_json,
@@ -95,7 +97,12 @@ def settle_outcome(
     try:
         write_outcome(folder, config, plan, scores, defect_share)
     except ContractError as error:
-        write_outcome(folder, config.model_copy(update={"threshold": "f1"}), plan, scores, defect_share)
+        changed = config.model_copy(update={"threshold": "f1"})
+        write_outcome(folder, changed, plan, scores, defect_share)
+        tree = read_json(folder.operating_point) | {"guarantee": f"{error}; the threshold is by f1 instead"}
+        write_json(folder.operating_point, tree)
+        write_json(folder.metrics, evaluation_to_json(evaluate_folder(folder)))
+        write_text(folder.config, dump_config(changed))
         return ContractError(f"{error}. The run is whole, with the threshold by f1 instead")
     return None
 

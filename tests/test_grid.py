@@ -133,11 +133,30 @@ def test_results_survive_the_file(tmp_path: Path) -> None:
     assert read_results(tmp_path / "elsewhere") == ()
 
 
+def test_null_in_a_grid_means_null(tmp_path: Path) -> None:
+    methods = {"plain": {"ema": None, "stages.0.epochs": 3}}
+    config = make_config(read_grid(write_grid(tmp_path, tmp_path, methods=methods)), "plain")
+    assert config.ema is None
+    assert config.stages[0].epochs == 3
+
+
+def test_other_settings_are_measured_anew(parts_root: Path, tmp_path: Path) -> None:
+    common = {"protocols": [{"name": "closed-set"}], "only": ["washer"]}
+    methods = {"m": {"baseline": "one-class", "backbone": "small_cnn", "weights": "none"}}
+    grid = write_grid(tmp_path, parts_root, methods=methods, **common)
+    (before,) = run_benchmark(grid, tmp_path / "out")
+    methods["m"]["one_class"] = "gaussian"
+    (after,) = run_benchmark(write_grid(tmp_path, parts_root, methods=methods, **common), tmp_path / "out")
+    assert before.trouble == after.trouble == ""
+    assert before.roc_auc != after.roc_auc
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"methods": {"cnn": {"backbon": "small_cnn"}}}, "Did you mean 'backbone'"),
         ({"protocols": [{"name": "closed-set", "methods": ["svm"]}]}, "unknown method 'svm'"),
+        ({"methods": {"a+b": {}}}, "must have no [+]"),
         ({"seed": 3}, "seed: Extra inputs are not permitted.*Allowed keys: data, categories"),
         ({"categories": "some"}, "categories: Input should be 'each' or 'pooled'.*Received: 'some'"),
     ],

@@ -98,6 +98,10 @@ def fit(
         "skip_broken": flags["skip_broken"],
     }
     config = load_config(config_path, overrides, assignments)
+    if config.baseline is not None:
+        raise click.UsageError(
+            f"these are settings of a baseline: mvdefect baseline {config.baseline} takes them"
+        )
     from mvdefect.data.sources import name_source
 
     source = name_source(config.data) if config.data else "run"
@@ -139,6 +143,11 @@ def evaluate(run: Path, split: Path | None, save: bool, as_json: bool, **changes
     if split is not None and given:
         raise click.UsageError("--split measures the operating point that the run has: give no other with it")
     evaluation = change_operating_point(run, given, save) if given or save else evaluate_run(run, split)
+    if save:
+        from mvdefect.report.html import write_report
+        from mvdefect.runs import open_run
+
+        write_report(open_run(run))
     if as_json:
         click.echo(json.dumps(evaluation_to_json(evaluation), indent=2))
     else:

@@ -15,7 +15,8 @@ from mvdefect.errors import ConfigError, ContractError
 from mvdefect.evaluation.metrics import Bools, Floats
 
 CONFIDENCE = 0.9
-NO_PROMISE = "no promise for fresh images: to hold with 90% confidence there"
+UNMET = "cannot be met"
+NO_PROMISE = "no promise for fresh images"
 FORMS = "f1, min-recall 0.99, max-fpr 0.01, cost 1:20 (a false alarm : a missed defect), or a probability"
 
 Kind = Literal["f1", "min-recall", "max-fpr", "cost", "fixed"]
@@ -172,16 +173,16 @@ def _choose_min_recall(recall: float, labels: Bools, scores: Floats, groups: NDA
         lowest_caught = np.sort(defective)[int(allowed * len(defective) + 1e-9)]
         best = math.floor((1 - CONFIDENCE) ** (1 / len(worst)) * 1000) / 1000
         guarantee = (
-            f"no promise for fresh images: {len(worst)} independent defective ones can promise min-recall "
+            f"{NO_PROMISE}: {len(worst)} independent defective ones can promise min-recall "
             f"{best:g} at most; {count_needed(allowed) - len(worst)} more are needed"
         )
         if rank:
-            guarantee = f"{NO_PROMISE}, good ones would all be rejected"
+            guarantee = f"{NO_PROMISE}: to hold with 90% confidence there, it would reject every good one"
     threshold = _step_below(lowest_caught, scores)
     if not (good < threshold).any():
         reachable = float((defective > good.min()).mean())
         raise ContractError(
-            f"min-recall {recall:g} cannot be met: every good validation image would be rejected. "
+            f"min-recall {recall:g} {UNMET}: every good validation image would be rejected. "
             f"The highest recall at which one passes is {reachable:.3f}"
         )
     return Choice(threshold, float((defective >= threshold).mean()), guarantee)
@@ -198,16 +199,16 @@ def _choose_max_fpr(rate: float, labels: Bools, scores: Floats, groups: NDArray[
     else:
         highest_passed = np.sort(good)[::-1][int(rate * len(good) + 1e-9)]
         guarantee = (
-            f"no promise for fresh images: {len(highest)} independent good ones are too few; "
+            f"{NO_PROMISE}: {len(highest)} independent good ones are too few; "
             f"{count_needed(rate) - len(highest)} more are needed"
         )
         if rank:
-            guarantee = f"{NO_PROMISE}, no defective one would be caught"
+            guarantee = f"{NO_PROMISE}: to hold with 90% confidence there, it would catch no defective one"
     threshold = -_step_below(-highest_passed, -scores)
     if len(defective) and not (defective >= threshold).any():
         reachable = float((good >= defective.max()).mean())
         raise ContractError(
-            f"max-fpr {rate:g} cannot be met: no defective validation image would be caught. "
+            f"max-fpr {rate:g} {UNMET}: no defective validation image would be caught. "
             f"The lowest false-alarm rate at which one is caught is {reachable:.3f}"
         )
     return Choice(threshold, float((good >= threshold).mean()), guarantee)

@@ -66,17 +66,32 @@ def measure_line(sample: Sample, prevalence: float | None) -> LineFigures | None
     rejected, passed = sample.verdicts & sample.decided, ~sample.verdicts & sample.decided
     caught, called = weigh(rejected, 1, 0), weigh(rejected, 1, 1)
 
-    def precision(found: Sample, weights: Floats) -> Floats:
+    def find_precision(found: Sample, weights: Floats) -> Floats:
         return np.asarray(caught(found, weights) / np.maximum(called(found, weights), 1e-300))
+
+    precision = measure(sample, find_precision)
+    if precision.low == precision.high:  # no false alarm in any replicate, which is not certainty
+        precision = _join_ends(precision, measure(sample, recall), measure(sample, false_alarm_rate), share)
 
     return LineFigures(
         prevalence=share,
         is_given=prevalence is not None,
-        precision=measure(sample, precision),
+        precision=precision,
         escape_ppt=_scale(sample, passed, recall, PER_THOUSAND * share),
         overkill_ppt=_scale(sample, rejected, false_alarm_rate, PER_THOUSAND * (1 - share)),
         review_ppt=measure(sample, weigh(~sample.decided, PER_THOUSAND, PER_THOUSAND)),
     )
+
+
+def _join_ends(precision: Figure, caught: Figure, alarms: Figure, share: float) -> Figure:
+    """Bound a precision by the ends of the recall's and the false-alarm rate's intervals."""
+
+    def weigh(recall_end: float, alarm_end: float) -> float:
+        rejected = share * recall_end + (1 - share) * alarm_end
+        return share * recall_end / rejected if rejected else 0.0
+
+    ends = weigh(caught.low, alarms.high), weigh(caught.high, alarms.low)
+    return Figure(precision.value, *ends, "ends of both intervals")
 
 
 def _scale(sample: Sample, hits: Bools, metric: Metric, factor: float) -> Figure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from mvdefect.data.records import GOOD
-from mvdefect.errors import ConfigError, RunError
+from mvdefect.errors import ConfigError, ContractError, RunError
 from mvdefect.evaluation.calibration import Calibration, fit_combination, fit_temperature
 from mvdefect.evaluation.contracts import (
+    Choice,
     Contract,
     choose_threshold,
     find_upper_threshold,
@@ -158,19 +160,21 @@ def choose_operating_point(
         combined = fit_combination(judged.labels, judged.logits, judged.novelty)
     if combined is not None:
         scores["combined"] = combined.score(judged.logits, judged.novelty)
-    choices = {
-        name: choose_threshold(wanted, judged.labels, found, judged.groups, prevalence)
-        for name, found in scores.items()
-        if name in (verdict, "classifier") or wanted.kind != "fixed"
-    }
-    thresholds = {name: choice.threshold for name, choice in choices.items()}
+    thresholds: dict[str, float] = {}
     if judged.novelty is not None:
         thresholds["novelty"] = find_upper_threshold(judged.novelty[~judged.labels], MAX_NOVEL_RATE)
-    used = verdict if verdict in thresholds or judged.novelty is not None else "classifier"
-    if used == "combined" and combined is None:
-        used = "classifier"
+    used = verdict if verdict in scores or (verdict == "either" and thresholds) else "classifier"
     decisive = "combined" if used == "combined" else "classifier"
-    choice = choices[decisive]
+    for name, found in scores.items():
+        if name != decisive:  # shown beside the verdict in use; it need not meet the contract
+            with suppress(ContractError):
+                thresholds[name] = _choose(wanted, judged, found, prevalence).threshold
+    deciding = scores[decisive]
+    if used == "either" and judged.novelty is not None:  # what is novel is rejected at any threshold
+        novel = judged.novelty >= thresholds["novelty"]
+        deciding = np.where(novel, deciding.max() + 1, deciding)
+    choice = _choose(wanted, judged, deciding, prevalence)
+    thresholds[decisive] = choice.threshold
     return OperatingPoint(
         contract=str(wanted),
         part=part,
@@ -182,6 +186,10 @@ def choose_operating_point(
         thresholds=thresholds,
         review=_find_grey_zone(scores[decisive], choice.threshold, review_budget),
     )
+
+
+def _choose(contract: Contract, judged: Judged, scores: Floats, prevalence: float | None) -> Choice:
+    return choose_threshold(contract, judged.labels, scores, judged.groups, prevalence)
 
 
 def operating_point_to_json(point: OperatingPoint) -> dict[str, Any]:

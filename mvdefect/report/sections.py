@@ -180,6 +180,12 @@ def _make_probe_sheet(audit: AuditSummary) -> Sheet:
     return Sheet("What a property alone tells", columns, tuple(rows), note)
 
 
+def _say_whether_groups_straddle(run: RunContents) -> str:
+    tested = {row.group for row in run.plan.rows if row.part == run.evaluation.part}
+    torn = tested & {row.group for row in run.plan.rows if row.part != run.evaluation.part}
+    return f"{len(torn)} of which are in another part as well" if torn else "none of which is in another part"
+
+
 def _say_what_was_measured(run: RunContents) -> Section:
     evaluation, point = run.evaluation, run.evaluation.operating_point
     guarantee = f" {point.guarantee[0].upper()}{point.guarantee[1:]}." if point.guarantee else ""
@@ -189,7 +195,7 @@ def _say_what_was_measured(run: RunContents) -> Section:
     words = (
         f"Run {run.name} ({run.kind}) was measured on the {evaluation.part} part: {evaluation.images} "
         f"photographs, {evaluation.defective} of them defective, in {evaluation.groups} groups of "
-        "near-duplicates, none of which is in another part.",
+        f"near-duplicates, {_say_whether_groups_straddle(run)}.",
         f"Protocol {evaluation.protocol}: {describe_protocol(evaluation.protocol)} Split plan "
         f"{evaluation.split_digest[:12]}, seed {run.plan.seed}, of "
         f"{run.config.data or 'unknown photographs'}.",

@@ -157,12 +157,19 @@ def make_threshold_sheet(images: ScoredImages) -> Sheet:
 
 def _list_thresholds(images: ScoredImages) -> Iterator[tuple[str, float, float]]:
     yield "the run's operating point", images.threshold, images.review_width
-    bad, good = np.sort(images.scores[images.labels]), np.sort(images.scores[~images.labels])[::-1]
+    free = ~images.always  # what is novel is rejected at any threshold
+    bad, good = (
+        np.sort(images.scores[images.labels & free]),
+        np.sort(images.scores[~images.labels & free])[::-1],
+    )
+    rejected = int((images.always & ~images.labels).sum())
     for share in RECALLS if len(bad) else ():
-        lost = int((1 - share) * len(bad) + 1e-9)
+        lost = min(int((1 - share) * int(images.labels.sum()) + 1e-9), len(bad) - 1)
         yield f"catch {share:.0%} of the defects", float(bad[lost]), 0.0
     for rate in RATES if len(good) else ():
-        allowed = int(rate * len(good) + 1e-9)
+        allowed = int(rate * int((~images.labels).sum()) + 1e-9) - rejected
+        if not 0 <= allowed < len(good):
+            continue
         yield f"reject {rate:.0%} of the good at most", float(np.nextafter(good[allowed], np.inf)), 0.0
 
 

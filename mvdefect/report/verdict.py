@@ -10,7 +10,7 @@ import numpy as np
 
 from mvdefect.audit.findings import Severity
 from mvdefect.errors import list_some
-from mvdefect.evaluation.contracts import NO_PROMISE
+from mvdefect.evaluation.contracts import NO_PROMISE, UNMET
 from mvdefect.evaluation.evaluate import Evaluation
 from mvdefect.evaluation.metrics import FEW_GROUPS, Figure
 from mvdefect.report.audit_summary import AuditSummary
@@ -112,6 +112,10 @@ def _list_doubts(run: RunContents, audit: AuditSummary | None) -> Iterator[str]:
         yield f"the data check has {' and '.join(named)}"
     if evaluation.notes:
         yield f"the split plan has {len(evaluation.notes)} note{'s' if len(evaluation.notes) > 1 else ''}"
+    if audit is None:
+        yield "the photographs are not there any more to be checked"
+    if UNMET in evaluation.operating_point.guarantee:
+        yield evaluation.operating_point.guarantee
     if NO_PROMISE in evaluation.operating_point.guarantee:
         yield f"{evaluation.operating_point.contract} is no promise for fresh images"
     if groups < FEW_GROUPS:

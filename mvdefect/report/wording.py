@@ -42,6 +42,9 @@ PROTOCOLS = {
     "unseen-type": "the type that is tested was never shown in training, so the figures are for defects of "
     "a new type.",
     "label-budget": "few defective photographs to learn from; defects are of known types.",
+    "random": "parts drawn by label alone, as much published code does; near-duplicates are torn apart, so "
+    "the figures are too good.",
+    "given": "the parts are those that the data names.",
     "official": "trained on good photographs alone, as in the literature on one-class inspection.",
 }
 LATENCY_NAMES = {
@@ -123,20 +126,25 @@ def describe_verdict(evaluation: Evaluation) -> str:
     counts, figures = evaluation.confusion, evaluation.figures
     good = evaluation.images - evaluation.defective
     caught, majority = figures["recall"], figures["majority_rate"].value
+    if evaluation.reviewed:
+        left = f"It leaves {evaluation.reviewed} to a person, whom these figures leave out."
+    else:
+        left = (
+            f"Its verdict is right for {figures['accuracy'].value:.1%} of the photographs; always naming the "
+            f"larger class would be right for {majority:.1%}."
+        )
     return (
         f"On {evaluation.images} photographs that it had not seen, the inspector caught "
         f"{counts['true_positive'].value:.0f} of {evaluation.defective} defective ones and raised "
         f"{counts['false_positive'].value:.0f} false alarms among {good} good ones, at the threshold "
         f"{evaluation.operating_point.probability:.3f}. On more photographs like these, expect it to catch "
-        f"between {caught.low:.0%} and {caught.high:.0%} of the defective ones. Its verdict is right for "
-        f"{figures['accuracy'].value:.1%} of the photographs; always naming the larger class would be right "
-        f"for {majority:.1%}."
+        f"between {caught.low:.0%} and {caught.high:.0%} of the defective ones that it decides on. {left}"
     )
 
 
 def describe_protocol(protocol: str) -> str:
     """Say what a figure under a protocol means."""
-    return PROTOCOLS.get(protocol.split(" ")[0], "the parts are those that the data names.")
+    return PROTOCOLS.get(protocol.split(" ")[0], "see the notes of the split plan.")
 
 
 def describe_audit(audit: Audit) -> str:

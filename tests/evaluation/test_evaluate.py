@@ -101,6 +101,15 @@ def test_the_line_has_its_own_share_of_defects() -> None:
     assert as_photographed.precision.value == pytest.approx(2 / 3)
 
 
+def test_no_false_alarm_is_no_certain_precision() -> None:
+    rows, plan = make_rows()
+    rows[1] = replace(rows[1], verdict="good")
+    line = evaluate_predictions(rows, plan, POINT, prevalence=0.01).line
+    assert line is not None
+    assert line.precision.value == 1
+    assert line.precision.low < 0.1  # two good images say little of a thousand
+
+
 def test_what_is_left_to_a_person_neither_escapes_nor_is_rejected() -> None:
     rows, plan = make_rows()
     rows[1], rows[3] = replace(rows[1], verdict="review"), replace(rows[3], verdict="review")

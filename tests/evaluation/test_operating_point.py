@@ -10,7 +10,7 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import f1_score, roc_auc_score
 
-from mvdefect.errors import ConfigError, RunError
+from mvdefect.errors import ConfigError, ContractError, RunError
 from mvdefect.evaluation.calibration import Calibration
 from mvdefect.evaluation.operating_point import (
     Judged,
@@ -97,6 +97,32 @@ def test_without_defective_images_at_most_a_twentieth_of_the_good_is_rejected() 
     point = choose_operating_point(good, "val")
     assert point.contract == "max-fpr 0.05"
     assert 0 < point.find_defective(good.logits, None).mean() <= 0.05
+
+
+def test_a_score_that_is_not_in_use_need_not_meet_the_contract() -> None:
+    """The classifier misses one defect altogether, which only the novelty sees."""
+    judged = make_judged()
+    logits = np.where(judged.labels, 9.0, judged.logits)
+    logits[0] = -9.0
+    novelty = np.array(judged.novelty)
+    novelty[0] = 1e6
+    judged = replace(judged, logits=logits, novelty=novelty)
+    point = choose_operating_point(judged, "val", "min-recall 0.999")
+    assert point.achieved == 1.0
+    assert "classifier" not in point.thresholds
+    assert "combined" in point.verdicts
+    with pytest.raises(ContractError, match="cannot be met"):
+        choose_operating_point(judged, "val", "min-recall 0.999", verdict="classifier")
+
+
+def test_a_contract_of_either_counts_what_is_rejected_as_novel() -> None:
+    judged = make_judged(4000)
+    point = choose_operating_point(judged, "val", "max-fpr 0.05", verdict="either")
+    called = point.find_defective(judged.logits, judged.novelty)
+    assert called[~judged.labels].mean() <= 0.05
+    assert point.achieved == pytest.approx(called[~judged.labels].mean())
+    with pytest.raises(ContractError, match="max-fpr 0.01 cannot be met"):
+        choose_operating_point(judged, "val", "max-fpr 0.01", verdict="either")  # 2% are novel already
 
 
 def test_at_most_the_budget_is_left_to_a_person_and_it_is_the_least_certain() -> None:

@@ -115,7 +115,9 @@ def test_another_model_that_is_as_good_does_not_stop_it() -> None:
         ),
         (make_contents(notes=("a group is torn",)), CLEAN, "the split plan has 1 note"),
         (
-            make_contents(guarantee="no promise for fresh images: to hold with 90% confidence there, more"),
+            make_contents(
+                guarantee="no promise for fresh images: 8 independent good ones are too few; 1 more are needed"
+            ),
             CLEAN,
             "f1 is no promise for fresh images",
         ),
