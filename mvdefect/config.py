@@ -9,6 +9,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from mvdefect.assignments import assign, merge_trees, parse_assignment
 from mvdefect.errors import ConfigError, describe_unknown_name
 
 
@@ -197,10 +198,10 @@ def load_config(
     """
     tree = FitConfig().model_dump(mode="json")
     if path is not None:
-        tree = _merge(tree, _read_yaml(path))
+        tree = merge_trees(tree, _read_yaml(path))
     given = {key: value for key, value in overrides.items() if value is not None}
-    for key, value in [*given.items(), *map(_parse_assignment, assignments)]:
-        _assign(tree, key, value)
+    for key, value in [*given.items(), *map(parse_assignment, assignments)]:
+        assign(tree, key, value)
     return validate_config(tree)
 
 
@@ -215,7 +216,7 @@ def apply_settings(settings: Mapping[str, Any]) -> FitConfig:
     """
     tree = FitConfig().model_dump(mode="json")
     for key, value in settings.items():
-        _assign(tree, key, value)
+        assign(tree, key, value)
     return validate_config(tree)
 
 
@@ -246,50 +247,6 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ConfigError(f"the configuration {path} must map settings to values. Received: {tree!r}")
     return tree
-
-
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        nested = isinstance(merged.get(key), dict) and isinstance(value, dict)
-        merged[key] = _merge(merged[key], value) if nested else value
-    return merged
-
-
-def _parse_assignment(assignment: str) -> tuple[str, Any]:
-    key, equals, value = assignment.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"--set takes key=value, as in --set stages.1.epochs=30. Received: {assignment!r}")
-    try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {assignment}: the value is not YAML: {error}") from error
-
-
-def _assign(tree: Any, key: str, value: Any) -> None:
-    """Set the entry at a dotted key; list entries go by number, -1 being the last."""
-    *parents, last = key.split(".")
-    for depth, name in enumerate([*parents, last]):
-        where = ".".join(key.split(".")[:depth])
-        index: Any
-        if isinstance(tree, list):
-            index = _parse_index(name, tree, where)
-        elif isinstance(tree, dict) and name in tree:
-            index = name
-        else:
-            allowed = (
-                [f"{where}.{entry}" if where else entry for entry in tree] if isinstance(tree, dict) else []
-            )
-            raise ConfigError(describe_unknown_name("setting", key, allowed))
-        if depth == len(parents):
-            tree[index] = value
-        tree = tree[index]
-
-
-def _parse_index(name: str, entries: list[Any], where: str) -> int:
-    if name.lstrip("-").isdigit() and -len(entries) <= int(name) < len(entries):
-        return int(name)
-    raise ConfigError(f"{where} has the entries 0 to {len(entries) - 1}. Received: {where}.{name}")
 
 
 def _describe(item: Any) -> str:

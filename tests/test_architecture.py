@@ -23,7 +23,7 @@ ROWS = (
     {"runs"},
     {"grid", "results"},
     {"config"},
-    {"paths", "parallel", "progress"},
+    {"assignments", "paths", "parallel", "progress"},
     {"errors"},
 )
 ROW_OF = {room: number for number, rooms in enumerate(ROWS) for room in rooms}

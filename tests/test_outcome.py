@@ -70,6 +70,6 @@ def test_a_contract_that_cannot_be_met_leaves_a_whole_run(
     point = evaluate_run(tmp_path / "run").operating_point
     assert point.contract == "f1"
     assert "min-recall 0.9 cannot be met" in point.guarantee  # and the report says so
-    assert "min-recall 0.9 cannot be met" in (tmp_path / "run" / "report.html").read_text()
+    assert "in-recall 0.9 cannot be met" in (tmp_path / "run" / "report.html").read_text()
     assert change_operating_point(tmp_path / "run", {"prevalence": 0.01}).line is not None
     assert (tmp_path / "run" / "report.html").is_file()
