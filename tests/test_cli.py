@@ -279,7 +279,7 @@ def test_ctrl_c_in_a_fit_leaves_what_was_done_and_the_fit_goes_on(tmp_path: Path
                 break
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=180)
     assert process.returncode == 2, err
     assert out == ""
     assert err.splitlines()[-1].startswith("Interrupted. The same command goes on")
