@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+# What reading a damaged .npz, or something else of that name, may raise.
+UNREADABLE_NPZ = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,  # an .npy instead of an .npz
+    NotImplementedError,  # a way of packing that zipfile does not know
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def cache_dir(name: str) -> Path:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,20 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvdefect.errors import RunError
-from mvdefect.paths import replace_file
+from mvdefect.paths import UNREADABLE_NPZ, replace_file
 from mvdefect.runs import RunFolder
-
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,  # an .npy instead of an .npz
-    NotImplementedError,  # a way of packing that zipfile does not know
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 @dataclass(frozen=True)
@@ -79,7 +65,7 @@ def read_heatmaps(folder: RunFolder) -> Heatmaps | None:
         with folder.heatmaps.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             ids, maps = stored["ids"], stored["maps"]
         _check(ids, maps)
-    except _UNREADABLE as error:
+    except UNREADABLE_NPZ as error:
         raise RunError(f"{folder.heatmaps} cannot be read: {error!r}") from error
     return Heatmaps(tuple(map(str, ids)), maps)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -22,7 +20,7 @@ from mvdefect.models.gaussians import (
     fit_pooled_gaussian,
 )
 from mvdefect.models.memory_bank import MemoryBank, fit_memory_bank
-from mvdefect.paths import replace_file
+from mvdefect.paths import UNREADABLE_NPZ, replace_file
 
 __all__ = [
     "KINDS",
@@ -43,17 +41,6 @@ Normality = PatchGaussians | MemoryBank | PooledGaussian
 
 KINDS: tuple[str, ...] = get_args(NormalityKind)
 FORMAT = "mvdefect normality 1"
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,  # an .npy instead of an .npz
-    NotImplementedError,  # a way of packing that zipfile does not know
-    zipfile.BadZipFile,
-    zlib.error,
-)
 # Of each array its type and its axes; axes of one letter are of one length.
 _LAYOUTS: dict[str, dict[str, tuple[str, str]]] = {
     "padim": {
@@ -130,7 +117,7 @@ def load_normality(path: Path) -> Normality:
         if header["format"] != FORMAT:
             raise ValueError(f"its format is {header['format']!r}")
         return _rebuild(header["kind"], arrays)
-    except _UNREADABLE as error:
+    except UNREADABLE_NPZ as error:
         raise RunError(f"the one-class score {path} cannot be loaded: {error!r}") from error
 
 
