@@ -1,0 +1,93 @@
+"""A process of its own for each trial, so that what a trial takes or breaks ends with it.
+
+TensorFlow keeps memory of every model that it has seen, and KerasTuner's searches grow by it. A server that
+has imported TensorFlow once, and used nothing of it, forks a fresh process in milliseconds instead.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+PRELOADED = ["tensorflow", "keras", "keras_tuner", "mvdefect.workflow", "tuning.trials"]
+_server_is_set = False
+
+
+def run_isolated(function: Callable[[Any], None], argument: Any, log: Path) -> int:
+    """Call a function in a process of its own, and wait for it.
+
+    Args:
+        function: Of a module's top level. What it finds, it writes to disk.
+        argument: What it is called with; it is pickled.
+        log: Where whatever the process says goes.
+
+    Returns:
+        Its exit code: 0, where nothing was raised; negative, where a signal ended it.
+    """
+    process = start_process(function, argument, log)
+    try:
+        process.join()
+    finally:
+        if process.is_alive():  # an interrupt of this process is one of that
+            process.kill()
+            process.join()
+    return int(process.exitcode or 0)
+
+
+def start_process(
+    function: Callable[[Any], None],
+    argument: Any,
+    log: Path | None,
+    environment: Mapping[str, str] | None = None,
+) -> Any:
+    """Start a process that ends with this one, however this one ends.
+
+    Args:
+        function: Of a module's top level.
+        argument: What it is called with; it is pickled.
+        log: Where whatever the process says goes; None: where this one's goes.
+        environment: Variables beyond those of this process.
+
+    Returns:
+        A `multiprocessing.Process`.
+    """
+    # A server's messages would go to its own stderr; processes with a log of their own need none of them.
+    context = _get_context() if log is not None else multiprocessing.get_context("spawn")
+    variables = {**os.environ, **(environment or {})}
+    process = context.Process(target=_begin, args=(function, argument, log, variables))
+    process.start()
+    return process
+
+
+def _get_context() -> Any:
+    global _server_is_set
+    context = multiprocessing.get_context("forkserver")
+    if not _server_is_set:
+        context.set_forkserver_preload(PRELOADED)
+        _server_is_set = True
+    return context
+
+
+def _begin(
+    function: Callable[[Any], None], argument: Any, log: Path | None, variables: Mapping[str, str]
+) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ.update(variables)  # the server has those of the time when it began
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+    function(argument)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
