@@ -67,7 +67,7 @@ class LimitedOracle(keras_tuner.Oracle):  # type: ignore[misc]
         """Return the next trial, or one whose status tells the tuner to stop."""
         self._began = time.monotonic() if self._began is None else self._began
         is_new = tuner_id not in self.ongoing_trials and not self._retry_queue
-        self.ended = self._find_end() if is_new else ""
+        self.ended = self.find_end() if is_new else ""
         if self.ended:
             self.tuner_ids.discard(tuner_id)
             return keras_tuner.engine.trial.Trial(self.get_space(), "none", "STOPPED")
@@ -112,7 +112,8 @@ class LimitedOracle(keras_tuner.Oracle):  # type: ignore[misc]
             trial = self.trials[trial_id]
             trial.metrics, trial.score = type(trial.metrics)(), None
 
-    def _find_end(self) -> str:
+    def find_end(self) -> str:
+        """Return which limit is reached; empty where none is."""
         scores = [self.trials[name].score for name in self.end_order if self._is_complete(name)]
         failed = [not self._is_complete(name) for name in self.end_order]
         limits = self.limits

@@ -9,8 +9,9 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.connection
 import os
+import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +19,34 @@ PRELOADED = ["tensorflow", "keras", "keras_tuner", "mvdefect.workflow", "tuning.
 _server_is_set = False
 
 
-def run_isolated(function: Callable[[Any], None], argument: Any, log: Path) -> int:
-    """Call a function in a process of its own, and wait for it.
+def run_isolated(
+    function: Callable[[Any], None], jobs: Sequence[tuple[Any, Path]], at_once: int = 1
+) -> Iterator[tuple[int, int]]:
+    """Call a function in processes of their own, some at a time, in the order of the jobs.
 
     Args:
         function: Of a module's top level. What it finds, it writes to disk.
-        argument: What it is called with; it is pickled.
-        log: Where whatever the process says goes.
+        jobs: What it is called with, which is pickled, and the file for whatever the process says.
+        at_once: How many processes there may be at a time.
 
-    Returns:
-        Its exit code: 0, where nothing was raised; negative, where a signal ended it.
+    Yields:
+        Number of a job that ended, from 0, and the exit code of its process: 0, where nothing was raised;
+        negative, where a signal ended it.
     """
-    process = start_process(function, argument, log)
+    running: dict[int, Any] = {}
+    waiting = list(range(len(jobs)))
     try:
-        process.join()
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                number = waiting.pop(0)
+                running[number] = start_process(function, *jobs[number])
+            multiprocessing.connection.wait([process.sentinel for process in running.values()])
+            for number in [number for number, process in running.items() if not process.is_alive()]:
+                yield number, int(running.pop(number).exitcode or 0)
     finally:
-        if process.is_alive():  # an interrupt of this process is one of that
+        for process in running.values():  # an interrupt of this process is one of those
             process.kill()
             process.join()
-    return int(process.exitcode or 0)
 
 
 def start_process(
@@ -76,6 +86,7 @@ def _get_context() -> Any:
 def _begin(
     function: Callable[[Any], None], argument: Any, log: Path | None, variables: Mapping[str, str]
 ) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(variables)  # the server has those of the time when it began
     if log is not None:

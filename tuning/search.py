@@ -12,9 +12,9 @@ import keras_tuner
 
 from tuning.hypermodel import InspectorHyperModel, declare_space
 from tuning.oracles import STATE, LimitedOracle, make_oracle
-from tuning.records import COMPLETED, FAILED, RUNNING, TrialRecord
+from tuning.records import COMPLETED, FAILED, RUNNING, TrialRecord, Value
 from tuning.settings import SearchConfig
-from tuning.trials import FATAL, TrialFunction, TrialJob, TrialResult, read_result, run_trial
+from tuning.trials import FATAL, TrialFunction, TrialJob, TrialResult, read_result, run_trials
 
 FOLDER = "trials"
 IDLE_SECONDS = 0.5
@@ -73,7 +73,7 @@ class InspectorTuner(keras_tuner.Tuner):  # type: ignore[misc]
             trial.hyperparameters.get_config(),
             _read_number(self.tuner_id),
         )
-        result = run_trial(job, self.function)
+        result = next(iter(run_trials([job], self.function)))[1]
         if result.status == FATAL:
             raise keras_tuner.errors.FatalValueError(result.trouble)
         if result.status == FAILED:
@@ -123,7 +123,7 @@ def _describe(tuner: InspectorTuner, trial: Any) -> TrialRecord:
     return TrialRecord(
         name=trial.trial_id,
         status=COMPLETED if is_complete else FAILED if trial.status == "FAILED" else RUNNING,
-        values=dict(trial.hyperparameters.values),
+        values={name: _to_plain(value) for name, value in trial.hyperparameters.values.items()},
         score=float("nan") if best is None else float(getattr(best, tuner.oracle.objective.name)),
         val_roc_auc=float("nan") if best is None else best.val_roc_auc,
         val_loss=float("nan") if best is None else best.val_loss,
@@ -134,6 +134,11 @@ def _describe(tuner: InspectorTuner, trial: Any) -> TrialRecord:
         learning_parameters=result.learning_parameters,
         trouble=result.trouble,
     )
+
+
+def _to_plain(value: Any) -> Value:
+    """Return a number of NumPy's, as the Gaussian process proposes them, as one of Python's."""
+    return value.item() if hasattr(value, "item") else value  # type: ignore[no-any-return]
 
 
 def _read_number(tuner_id: str) -> int:

@@ -7,7 +7,7 @@ import math
 import resource
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,23 +78,32 @@ class TrialJob:
 TrialFunction = Callable[[TrialJob], None]
 
 
-def run_trial(job: TrialJob, function: TrialFunction | None = None) -> TrialResult:
-    """Run a trial in a process of its own; one that has a result already is not run again.
+def run_trials(
+    jobs: Sequence[TrialJob], function: TrialFunction | None = None, at_once: int = 1
+) -> Iterator[tuple[int, TrialResult]]:
+    """Run trials in processes of their own; one that has a result already is not run again.
 
     Args:
-        job: The trial.
-        function: What the process does; None: `train_trial`.
+        jobs: The trials.
+        function: What a process does; None: `train_trial`.
+        at_once: How many processes there may be at a time.
+
+    Yields:
+        Number of a trial that is over, from 0, and what came of it.
     """
-    found = read_result(job.folder)
-    if found is not None and found.status != FATAL:
-        return found
-    (job.folder / RESULT).unlink(missing_ok=True)
-    code = run_isolated(function or train_trial, job, job.folder / MESSAGES)
-    found = read_result(job.folder)
-    if found is None:
-        found = TrialResult(FAILED, _read_history(job.folder), trouble=_describe_end(code))
-        write_result(job.folder, found)
-    return found
+    found = {number: read_result(job.folder) for number, job in enumerate(jobs)}
+    left = [number for number, result in found.items() if result is None or result.status == FATAL]
+    yield from ((number, result) for number, result in found.items() if result and number not in left)
+    for number in left:
+        (jobs[number].folder / RESULT).unlink(missing_ok=True)
+    work = [(jobs[number], jobs[number].folder / MESSAGES) for number in left]
+    for place, code in run_isolated(function or train_trial, work, at_once):
+        folder = jobs[left[place]].folder
+        result = read_result(folder)
+        if result is None:
+            result = TrialResult(FAILED, _read_history(folder), trouble=_describe_end(code))
+            write_result(folder, result)
+        yield left[place], result
 
 
 def train_trial(job: TrialJob) -> None:
