@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import keras_tuner
@@ -27,7 +27,6 @@ from mvdefect.preparation import (
     read_plan_for_fit,
     require_data,
 )
-from mvdefect.progress import logger
 from mvdefect.training.stages import plan_stages
 from tuning.claim import claim_folder
 from tuning.cluster import CHIEF, ClusterJob, SearchError, search_with_workers
@@ -37,7 +36,7 @@ from tuning.hypermodel import InspectorHyperModel, TrainingParts
 from tuning.importance import measure_importances
 from tuning.leaderboard import make_leaderboard, write_leaderboard, write_trials
 from tuning.page import write_search_page
-from tuning.records import COMPLETED, Leaderboard, SearchSummary, TrialRecord
+from tuning.records import COMPLETED, Confirmation, Leaderboard, SearchSummary, TrialRecord
 from tuning.refits import choose_candidates, refit_candidates
 from tuning.search import InspectorTuner, make_tuner, read_trials
 from tuning.settings import SearchConfig, dump_search, make_base
@@ -203,7 +202,8 @@ def _conclude(
 ) -> SearchSummary:
     """Write what is recommended, confirm it where that is asked for, and write the page."""
     out, search = place.out, place.search
-    best, confirmations = "", ()
+    best = ""
+    confirmations: tuple[Confirmation, ...] = ()
     if board is not None:
         write_leaderboard(board, place.space.names, out)
         config = complete_config(place.space.configure(board.find(board.recommended).values), out)
