@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import markupsafe
 from scipy.special import expit
 
 from mvdefect import __version__
@@ -21,7 +19,7 @@ from mvdefect.report.contents import RunContents, read_comparable, read_contents
 from mvdefect.report.drawing import write_png
 from mvdefect.report.gallery import make_galleries
 from mvdefect.report.markdown import write_markdown
-from mvdefect.report.page import make_environment, to_data_uri
+from mvdefect.report.page import make_environment
 from mvdefect.report.sections import TRADE_OFF, Evidence, Section, make_sections
 from mvdefect.report.tradeoff import ScoredImages, collect_scores, compute_trade_off, draw_bars, find_range
 from mvdefect.report.verdict import Verdict, reach_verdict
@@ -92,11 +90,8 @@ def _reach(evidence: Evidence) -> Verdict:
 def _render(evidence: Evidence, sections: Sequence[Section]) -> str:
     run = evidence.runs[0]
     verdict = _reach(evidence)
-    environment = make_environment()
-    environment.filters["jpeg"] = lambda encoded: to_data_uri(encoded, "jpeg")
-    environment.filters["inline"] = markupsafe.Markup
-    environment.filters["code"] = _mark_code
-    return environment.get_template("report.html").render(
+    template = make_environment().get_template("report.html")
+    return template.render(
         run=run,
         evaluation=run.evaluation,
         others=[other.name for other in evidence.runs[1:]],
@@ -107,11 +102,6 @@ def _render(evidence: Evidence, sections: Sequence[Section]) -> str:
         trade_off=_prepare_slider(evidence.images),
         version=__version__,
     )
-
-
-def _mark_code(text: str) -> markupsafe.Markup:
-    """Set what stands between backticks as code; all else is escaped."""
-    return markupsafe.Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(markupsafe.escape(text))))  # noqa: S704
 
 
 def _prepare_slider(images: ScoredImages) -> dict[str, Any]:
