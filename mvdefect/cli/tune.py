@@ -136,16 +136,19 @@ def show_summary(summary: SearchSummary) -> None:
         click.echo("No configuration could be trained again; the column trouble of trials.csv says why.")
         return
     table = Table(title=f"Leaderboard by {summary.objective}")
-    for name in ("", "mean", "±", "refits", "behind in ROC-AUC", "settings"):
-        table.add_column(name)
+    for name in ("", "mean", "±", "refits", "behind the first in ROC-AUC", "numbers that learn"):
+        table.add_column(name, justify="left" if not name else "right")
     for one in board.candidates:
         mark = " (recommended)" if one.name == board.recommended else ""
         behind = one.behind
         told = "" if behind is None else f"{behind.value:.4f} ({behind.low:.4f} to {behind.high:.4f})"
-        values = ", ".join(f"{name}={_format(value)}" for name, value in one.values.items())
+        name = one.name if one.name == "default" else f"trial {one.name}"
         numbers = (f"{one.mean:.4f}", f"{one.spread:.4f}", str(len(one.refits)))
-        table.add_row(f"{one.name}{mark}", *numbers, one.trouble or told, values)
+        table.add_row(f"{name}{mark}", *numbers, one.trouble or told, f"{one.learning_parameters:,}")
     console.print(table)
+    chosen = board.find(board.recommended).values
+    values = ", ".join(f"{name}={_format(value)}" for name, value in chosen.items()) or "as in the settings"
+    console.print(f"Recommended: {values}", markup=False, highlight=False)
     console.print(board.reason, markup=False)
     _show_confirmations(summary.confirmations)
 
