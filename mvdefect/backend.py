@@ -22,7 +22,7 @@ def load_tensorflow(verbose: bool = False, devices: int = 1, gpu: int | None = N
         gpu: Number of the only GPU to use, counted again from 0 where it is too high; None: all of them.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if verbose else "3")
-    with _muted_stderr(not verbose):
+    with nullcontext() if verbose else muted_stderr():
         import tensorflow as tf
 
         if gpu is not None and list_gpus():
@@ -104,11 +104,8 @@ def seed_everything(seed: int, deterministic: bool = True) -> None:
 
 
 @contextmanager
-def _muted_stderr(muted: bool) -> Iterator[None]:
+def muted_stderr() -> Iterator[None]:
     """Send the file descriptor itself to nowhere: native code does not ask `sys.stderr`."""
-    if not muted:
-        yield
-        return
     sys.stderr.flush()
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)

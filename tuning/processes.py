@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-PRELOADED = ["tensorflow", "keras", "keras_tuner", "mvdefect.workflow", "tuning.trials"]
+PRELOADED = ["tuning.preload"]
 _server_is_set = False
 
 
@@ -66,10 +66,8 @@ def start_process(
     Returns:
         A `multiprocessing.Process`.
     """
-    # A server's messages would go to its own stderr; processes with a log of their own need none of them.
-    context = _get_context() if log is not None else multiprocessing.get_context("spawn")
     variables = {**os.environ, **(environment or {})}
-    process = context.Process(target=_begin, args=(function, argument, log, variables))
+    process = _get_context().Process(target=_begin, args=(function, argument, log, variables))
     process.start()
     return process
 
@@ -88,7 +86,8 @@ def _begin(
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ.update(variables)  # the server has those of the time when it began
+    os.environ.clear()  # the server has the variables of the time when it began
+    os.environ.update(variables)
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
