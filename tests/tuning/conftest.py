@@ -25,7 +25,11 @@ from tuning.records import (
 )
 
 TRIALS, FAILED_PLACES = 24, (9, 17)
-BACKBONES = {"densenet121": (7_040_000, 0.02), "mobilenetv3_small": (940_000, 0.0), "small_cnn": (95_000, -0.06)}
+BACKBONES = {
+    "densenet121": (7_040_000, 0.02),
+    "mobilenetv3_small": (940_000, 0.0),
+    "small_cnn": (95_000, -0.06),
+}
 SETTINGS = "tuner: hyperband\ntrials: 24\nobjective: val_roc_auc\nseed: 0\n"
 BEST = "backbone: densenet121\nhead: patch\nstages:\n- epochs: 1\n- epochs: 16\n"
 

@@ -108,7 +108,9 @@ def test_too_little_to_tell_gives_no_rows() -> None:
 def test_numbers_and_words_under_one_name_are_categories() -> None:
     trials = make_trials(lambda values: 0.0)
     mixed = [
-        replace(trial, values={"clip": "none" if n % 2 else 1.0, "dropout": trial.values["dropout"]}, score=n % 2)
+        replace(
+            trial, values={"clip": "none" if n % 2 else 1.0, "dropout": trial.values["dropout"]}, score=n % 2
+        )
         for n, trial in enumerate(trials)
     ]
     assert measure_importances(mixed).rows[0].name == "clip"
