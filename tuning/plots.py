@@ -45,10 +45,8 @@ def draw_learning_curves(trials: Sequence[TrialRecord], roles: Mapping[str, str]
         if chosen:
             axes.figure.legend(loc="outside lower center", ncols=len(chosen))
 
-    ends = "; ".join(
-        f"trial {trial.name}, {roles[trial.name]}, reaches {max(row.val_roc_auc for row in trial.history):.3f}"
-        for trial in chosen
-    )
+    peaks = {trial.name: max(row.val_roc_auc for row in trial.history) for trial in chosen}
+    ends = "; ".join(f"trial {name}, {roles[name]}, reaches {peak:.3f}" for name, peak in peaks.items())
     alt = f"Validation ROC-AUC against epoch, one line for each of {len(begun)} trials. {ends}".strip()
     return draw_plot("Learning curves of the trials", f"{alt.rstrip('.')}.", draw)
 
@@ -71,7 +69,9 @@ def draw_importances(importances: Importances) -> Plot | None:
             axes.plot([row.value - row.spread, row.value + row.spread], [place] * 2, color=INK, linewidth=1.4)
         axes.axvline(0, color=SOFT, linewidth=1)
         _name_rows(axes, [row.name for row in rows])
-        axes.set(xlabel="drop of R² when its values are shuffled")
+        ends = [row.value + row.spread for row in rows]
+        axes.set(xlabel="drop of R² when its values are shuffled", xlim=(None, 1.08 * max(*ends, 0.05)))
+        axes.xaxis.set_major_locator(MaxNLocator(5))
 
     alt = "Importance of hyperparameters, drop of R² with standard deviation: " + "; ".join(
         f"{row.name} {row.value:.2f} (± {row.spread:.2f})" for row in rows

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import median
 from typing import Literal, TypeGuard
 
 from matplotlib.ticker import MaxNLocator
@@ -65,8 +66,16 @@ def choose_scale(values: Iterable[Value]) -> Scale:
 
 
 def spans_decades(numbers: Sequence[float]) -> bool:
-    """Tell whether numbers are compared by their ratio: positive, and far apart."""
-    return min(numbers) > 0 and max(numbers) >= LOG_SPAN * min(numbers)
+    """Tell whether numbers are compared by their ratio: positive, far apart, and more even on such a scale.
+
+    Shares drawn evenly between 0 and 1/2 can be far apart by ratio too; the median tells them from rates.
+    """
+    low, high = min(numbers), max(numbers)
+    if low <= 0 or high < LOG_SPAN * low:
+        return False
+    linear = median((number - low) / (high - low) for number in numbers)
+    ratio = median(math.log(number / low) / math.log(high / low) for number in numbers)
+    return abs(ratio - 0.5) <= abs(linear - 0.5)
 
 
 def list_hyperparameters(trials: Iterable[Iterable[str]]) -> tuple[str, ...]:

@@ -30,12 +30,14 @@ class Cell:
         key: What the column is sorted by: a number, a text, or None, which always comes last.
         is_number: Whether it is set flush right.
         differs: Whether it is set apart, as it is not the default's.
+        detail: What stands small below it; "" for nothing.
     """
 
     text: str
     key: float | str | None = None
     is_number: bool = False
     differs: bool = False
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def _tell_distance(one: Candidate) -> str:
 
 
 def list_values(summary: SearchSummary, names: tuple[str, ...]) -> list[tuple[str, list[Cell]]]:
-    """List the hyperparameters, one row each and one cell a candidate; what is not the default's stands out."""
+    """List the hyperparameters, one row each, one cell a candidate; what is not the default's stands out."""
     found = () if summary.leaderboard is None else summary.leaderboard.candidates
     default = next((one.values for one in found if one.name == DEFAULT), {})
     every = dict.fromkeys([*names, *list_hyperparameters(one.values for one in found)])
@@ -154,7 +156,7 @@ def list_values(summary: SearchSummary, names: tuple[str, ...]) -> list[tuple[st
 def list_columns(summary: SearchSummary, names: tuple[str, ...]) -> list[str]:
     """List the heads of the table of all trials, after the name."""
     other = "val_loss" if summary.objective == "val_roc_auc" else "val_roc_auc"
-    return ["status", summary.objective, other, "epochs", "seconds", "memory, MB", *names, "trouble"]
+    return ["status", summary.objective, other, "epochs", "seconds", "memory, MB", *names]
 
 
 def list_rows(
@@ -178,7 +180,7 @@ def list_rows(
 def _list_cells(trial: TrialRecord, objective: str, names: tuple[str, ...]) -> list[Cell]:
     other = trial.val_loss if objective == "val_roc_auc" else trial.val_roc_auc
     cells = [
-        Cell(trial.status, trial.status),
+        Cell(trial.status, trial.status, detail=trial.trouble),
         _write_number(trial.score, 4),
         _write_number(other, 4),
         _write_number(len(trial.history), 0),
@@ -190,7 +192,7 @@ def _list_cells(trial: TrialRecord, objective: str, names: tuple[str, ...]) -> l
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         key = None if value is None else float(value) if is_number else name_value(value)
         cells.append(Cell(NOT_USED if value is None else name_value(value), key, is_number))
-    return [*cells, Cell(trial.trouble, trial.trouble or None)]
+    return cells
 
 
 def _write_number(value: float, digits: int) -> Cell:

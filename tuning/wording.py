@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mvdefect.evaluation.metrics import Figure
-from mvdefect.report.wording import format_figure, format_signed
+from mvdefect.report.wording import format_signed
 from tuning.records import (
     COMPLETED,
     DEFAULT,
@@ -76,8 +76,8 @@ def reach_answer(summary: SearchSummary) -> Answer:
         else "None of the best trials could be trained again; the leaderboard says why."
     )
     warning = (
-        f"Trial {best.name} has the best score so far, {best.score:.4f}. It is the best of many, each trained "
-        "once, so part of that is luck: do not expect it again."
+        f"Trial {best.name} has the best score so far, {best.score:.4f}. It is the best of many, each "
+        "trained once, so part of that is luck: do not expect it again."
     )
     return Answer("care", "Nothing is recommended yet", (why, warning), _count_trials(summary))
 
@@ -119,7 +119,7 @@ def format_mean(mean: float, spread: float) -> str:
 
 
 def format_difference(figure: Figure) -> str:
-    """Return a difference and its interval."""
+    """Return a difference and its 95% interval, with signs."""
     interval = "" if math.isnan(figure.low) else f" ({_sign(figure.low)} to {_sign(figure.high)})"
     return f"{_sign(figure.value)}{interval}"
 
@@ -140,8 +140,8 @@ def describe_fit(importances: Importances) -> str:
     told = f"R² {fit:.2f} on trials that it did not see (out of bag)".replace("-", "−")
     if fit <= 0:
         return (
-            f"The trials do not tell what matters: a random forest on the hyperparameters does not predict the "
-            f"score ({told}). The bars below mean nothing."
+            f"The trials do not tell what matters: a random forest on the hyperparameters does not predict "
+            f"the score ({told}). The bars below mean nothing."
         )
     strength = "well" if fit >= GOOD_FIT else "in part only, so take the order with caution"
     return f"A random forest on the hyperparameters predicts the score {strength}: {told}."
@@ -172,16 +172,14 @@ def _compare(chosen: Candidate, default: Candidate | None, summary: SearchSummar
     words = f"In the mean of the refits it is {side} than the default: {_sign(gain)} in {objective}."
     if default.behind is None:
         return words
-    value, interval = format_figure(default.behind)
+    behind = format_difference(default.behind)
     against = "it" if chosen.behind is None else "the winner"
     certain = (
         "more than chance explains"
         if default.behind.low > 0
         else "which may be chance: the interval reaches 0"
     )
-    return (
-        f"{words} The default is behind {against} by {value} in ROC-AUC (95% interval {interval}), {certain}."
-    )
+    return f"{words} The default is behind {against} in ROC-AUC by {behind}, {certain}."
 
 
 def _measure(one: Candidate, name: str, summary: SearchSummary) -> Fact:

@@ -37,6 +37,7 @@
     const svg = find("parallel-plot");
     const lines = list("#lines .trial").reverse(); // the best first
     const sets = list("#filters fieldset");
+    const hint = find("told").textContent;
     const round = (number) => Number(number.toPrecision(4));
     const toScale = (axis, number) => axis.kind === "log" ? Math.log(number) : number;
     const fromScale = (axis, number) => axis.kind === "log" ? Math.exp(number) : number;
@@ -58,14 +59,14 @@
       list("[data-trial]").forEach((element) => element.classList.toggle("lit", at(element)));
       const line = lines.find(at);
       svg.classList.toggle("dimmed", Boolean(line));
-      find("told").textContent = line ? line.getAttribute("aria-label") : "";
+      find("told").textContent = line ? line.getAttribute("aria-label") : hint;
     }
 
     const placeOf = function (event) {
       const element = event.target.closest("[data-trial]");
       return element ? element.dataset.trial : null;
     };
-    const focused = () => document.activeElement.closest("[data-trial]");
+    const focused = () => document.activeElement && document.activeElement.closest("[data-trial]");
     document.addEventListener("pointerover", function (event) {
       const kept = focused();
       light(placeOf(event) || (kept && kept.dataset.trial) || null);
@@ -92,18 +93,19 @@
 
     // What an axis lets through, as its fields say; null: everything.
     function readFilter(number) {
-      const fields = Object.fromEntries(["from", "to", "absent"].map(
+      const fields = Object.fromEntries(["from", "to", "used", "absent"].map(
         (name) => [name, sets[number].querySelector(`[name="${name}"]`)]));
       const boxes = list('[name="category"]', sets[number]);
       const low = fields.from && fields.from.value !== "" ? Number(fields.from.value) : -Infinity;
       const high = fields.to && fields.to.value !== "" ? Number(fields.to.value) : Infinity;
       const lacking = !fields.absent || fields.absent.checked;
       const allowed = boxes.filter((box) => box.checked).map((box) => Number(box.value));
-      const whole = low === -Infinity && high === Infinity && allowed.length === boxes.length;
+      const used = !fields.used || fields.used.checked;
+      const whole = used && low === -Infinity && high === Infinity && allowed.length === boxes.length;
       if (whole && lacking) return null;
       const lets = (value) => value === null ? Boolean(fields.absent) && lacking
-        : boxes.length ? allowed.includes(value) : value >= low && value <= high;
-      return { low, high, allowed, lets, whole };
+        : boxes.length ? allowed.includes(value) : used && value >= low && value <= high;
+      return { low, high, allowed, lets, whole: whole || !used };
     }
 
     function filter() {
@@ -144,6 +146,7 @@
       list('[name="from"], [name="to"]', set).forEach(function (field, place) {
         field.value = clears || high > plot.bottom ? "" : ends[place];
       });
+      list('[name="used"]', set).forEach((box) => { box.checked = clears || high <= plot.bottom; });
       list('[name="absent"]', set).forEach((box) => { box.checked = within(plot.absent); });
       filter();
     }
