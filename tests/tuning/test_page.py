@@ -125,7 +125,9 @@ def test_every_completed_trial_is_one_line_at_its_values(search: SearchSummary) 
             assert (y > BOTTOM + 20) == (axis.name not in values)
             assert TOP - 12 <= y <= HEIGHT
     rate = next(number for number, axis in enumerate(plot.axes) if axis.name == "learning_rate")
-    by_rate = [(search.trials[line.place].values.get("learning_rate"), line.marks[rate][1]) for line in ranked]
+    by_rate = [
+        (search.trials[line.place].values.get("learning_rate"), line.marks[rate][1]) for line in ranked
+    ]
     known = sorted((float(value), y) for value, y in by_rate if value is not None)
     assert [y for _, y in known] == sorted((y for _, y in known), reverse=True)
     assert all(abs(y - ABSENT) < 10 for value, y in by_rate if value is None)
