@@ -7,13 +7,12 @@ complete on paper and without JavaScript; `templates/search.js` adds highlightin
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from tuning.records import COMPLETED, Importances, SearchSummary, TrialRecord
-from tuning.scales import Scale, choose_scale, list_hyperparameters, name_value
+from tuning.scales import Scale, choose_scale, list_hyperparameters, name_value, shorten, split_name
 
 TOP, BOTTOM, ABSENT = 64.0, 330.0, 372.0
 HEIGHT = 392.0
@@ -21,7 +20,6 @@ LEFT, RIGHT = 76.0, 172.0
 MIN_GAP, FULL_WIDTH = 98.0, 1096.0
 SHADES = 5
 FAN = 11.0  # lines of one category lie within this distance of its label
-LABEL_LENGTH = 14
 STEP = 15.0  # from one line of text to the next
 
 
@@ -166,7 +164,7 @@ def _choose_scales(
     fixed = []
     for name in sorted(names, key=lambda name: order.get(name, -len(order))):
         values = [trial.values[name] for trial in trials if name in trial.values]
-        if len({name_value(value) for value in values}) > 1 or len(values) < len(trials):
+        if len(set(values)) > 1 or len(values) < len(trials):
             scales[name] = choose_scale(values)
         else:
             fixed.append((name, name_value(values[0])))
@@ -174,26 +172,12 @@ def _choose_scales(
 
 
 def _make_axis(name: str, x: float, scale: Scale, may_lack: bool) -> Axis:
-    ticks = tuple(Tick(_find_y(scale.place(tick)), _shorten(scale.name_tick(tick))) for tick in scale.ticks)
+    ticks = tuple(Tick(_find_y(scale.place(tick)), shorten(scale.name_tick(tick))) for tick in scale.ticks)
     pieces = split_name(name)
     heading = tuple(
         Tick(TOP - 16 - STEP * (len(pieces) - 1 - number), piece) for number, piece in enumerate(pieces)
     )
     return Axis(name, x, scale, ticks, heading, may_lack, False)
-
-
-def split_name(name: str) -> tuple[str, ...]:
-    """Break a long name at underscores and points into at most three pieces."""
-    pieces = [""]
-    for part in re.findall(r"[^_.]+[_.]?|[_.]", name):
-        if pieces[-1] and len(pieces[-1] + part) > LABEL_LENGTH and len(pieces) < 3:
-            pieces.append("")
-        pieces[-1] += part
-    return tuple(map(_shorten, pieces))
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= LABEL_LENGTH + 2 else f"{text[:LABEL_LENGTH]}…"
 
 
 def _find_y(position: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,6 +17,7 @@ from tuning.records import Value
 LOG_SPAN = 20.0  # from this factor between the least and the greatest on, steps are factors
 MAX_TICKS = 7
 NEAREST_TICKS = 0.07  # of the axis: labels nearer to each other than this would touch
+LABEL_LENGTH = 14
 ROUND_STEPS = (1.0, 2.0, 5.0)
 INTERNAL = "tuner/"  # what a tuner keeps among the hyperparameters for itself
 
@@ -95,6 +97,21 @@ def name_value(value: Value) -> str:
         mantissa, _, exponent = f"{value:.4g}".partition("e")
         return f"{mantissa}e{int(exponent)}" if exponent else mantissa
     return str(value)
+
+
+def split_name(name: str) -> tuple[str, ...]:
+    """Break a long name at underscores and points into at most three pieces."""
+    pieces = [""]
+    for part in re.findall(r"[^_.]+[_.]?|[_.]", name):
+        if pieces[-1] and len(pieces[-1] + part) > LABEL_LENGTH and len(pieces) < 3:
+            pieces.append("")
+        pieces[-1] += part
+    return tuple(map(shorten, pieces))
+
+
+def shorten(text: str) -> str:
+    """Cut a text that is longer than a label may be."""
+    return text if len(text) <= LABEL_LENGTH + 2 else f"{text[:LABEL_LENGTH]}…"
 
 
 def is_number(value: Value) -> TypeGuard[int | float]:

@@ -14,7 +14,7 @@ import pytest
 from mvdefect.evaluation.metrics import Figure
 from tests.tuning.conftest import fail, make_trials
 from tuning.page import write_search_page
-from tuning.parallel import ABSENT, BOTTOM, HEIGHT, TOP, lay_out, split_name
+from tuning.parallel import ABSENT, BOTTOM, HEIGHT, TOP, lay_out
 from tuning.records import COMPLETED, DEFAULT, Importances, Leaderboard, SearchSummary, TrialRecord
 from tuning.wording import describe_fit, find_best, name_roles, reach_answer
 
@@ -241,10 +241,3 @@ def test_many_trials_make_no_huge_page(search: SearchSummary, tmp_path: Path) ->
     path = write_search_page(many, tmp_path / "search.html")
     assert path.stat().st_size < 1_500_000
     assert write_search_page(many, tmp_path / "again.html").read_text() == path.read_text()
-
-
-def test_long_names_are_broken_where_words_end() -> None:
-    assert split_name("depth_blocks") == ("depth_blocks",)
-    assert split_name("head_learning_rate") == ("head_learning_", "rate")
-    assert split_name("augment.quarter_turns") == ("augment.", "quarter_turns")
-    assert split_name("x" * 40) == (f"{'x' * 14}…",)

@@ -152,7 +152,7 @@ def test_fields_filter_lines_and_rows(browser: Any, page: Path, search: SearchSu
     fit = [place for place, rate in rates.items() if rate is None or float(rate) >= 0.0005]
     lines = [place for place in fit if place in done]
     assert browser.execute_script(SHOWN) == [lines, fit]
-    assert browser.find_element("id", "kept").text == f": {len(lines)} of {len(done)} are shown"
+    assert browser.find_element("id", "kept").text == f"{len(lines)} of {len(done)} are shown"
     set_field(browser, "learning_rate", "absent", False)
     fit = [place for place in fit if rates[place] is not None]
     assert browser.execute_script(SHOWN)[1] == fit

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tuning.scales import choose_scale, list_hyperparameters, name_value, spans_decades
+from tuning.scales import choose_scale, list_hyperparameters, name_value, spans_decades, split_name
 
 
 def test_rates_are_compared_by_ratio_and_shares_are_not() -> None:
@@ -54,3 +54,10 @@ def test_values_are_written_short() -> None:
 def test_what_a_tuner_keeps_for_itself_is_no_hyperparameter() -> None:
     names = list_hyperparameters([{"b": 1, "tuner/epochs": 2}, {"a": 1, "b": 2}])
     assert names == ("b", "a")
+
+
+def test_long_names_are_broken_where_words_end() -> None:
+    assert split_name("depth_blocks") == ("depth_blocks",)
+    assert split_name("head_learning_rate") == ("head_learning_", "rate")
+    assert split_name("augment.quarter_turns") == ("augment.", "quarter_turns")
+    assert split_name("x" * 40) == (f"{'x' * 14}…",)

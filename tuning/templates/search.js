@@ -116,7 +116,7 @@
       list("#trial-table tbody tr").forEach((row) => { row.hidden = !kept.has(row.dataset.trial); });
       const shown = lines.filter((line) => kept.has(line.dataset.trial));
       if (shown.length && !shown.some((line) => line.getAttribute("tabindex") === "0")) stopAt(shown[0]);
-      find("kept").textContent = filters.some(Boolean) ? `: ${shown.length} of ${lines.length} are shown` : "";
+      find("kept").textContent = filters.some(Boolean) ? `${shown.length} of ${lines.length} are shown` : "";
       filters.forEach(drawBrushes);
     }
 
