@@ -13,19 +13,22 @@ from mvdefect.errors import ConfigError
 BFLOAT16_CAPABILITY = (8, 0)  # Ampere and later
 
 
-def load_tensorflow(verbose: bool = False, devices: int = 1) -> None:
+def load_tensorflow(verbose: bool = False, devices: int = 1, gpu: int | None = None) -> None:
     """Import TensorFlow and Keras and look for devices, without the chatter of their native code.
 
     Args:
         verbose: Let the messages through.
         devices: How many devices will share a batch; a machine without GPUs divides its processor.
+        gpu: Number of the only GPU to use, counted again from 0 where it is too high; None: all of them.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if verbose else "3")
-    with _muted_stderr(not verbose):
+    with nullcontext() if verbose else muted_stderr():
         import tensorflow as tf
 
-        for gpu in list_gpus():
-            tf.config.experimental.set_memory_growth(gpu, True)
+        if gpu is not None and list_gpus():
+            tf.config.set_visible_devices(list_gpus()[gpu % len(list_gpus())], "GPU")
+        for one in list_gpus():
+            tf.config.experimental.set_memory_growth(one, True)
         if devices > 1 and not list_gpus():
             processor = tf.config.list_physical_devices("CPU")[0]
             parts = [tf.config.LogicalDeviceConfiguration() for _ in range(devices)]
@@ -101,11 +104,8 @@ def seed_everything(seed: int, deterministic: bool = True) -> None:
 
 
 @contextmanager
-def _muted_stderr(muted: bool) -> Iterator[None]:
+def muted_stderr() -> Iterator[None]:
     """Send the file descriptor itself to nowhere: native code does not ask `sys.stderr`."""
-    if not muted:
-        yield
-        return
     sys.stderr.flush()
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)

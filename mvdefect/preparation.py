@@ -100,6 +100,21 @@ def prepare_photographs(
     return Photographs(scan, plan, store)
 
 
+def divide_photographs(records: tuple[Record, ...], config: FitConfig, needs: Needs = FIT_NEEDS) -> SplitPlan:
+    """Draw a split plan, or take the parts that the data itself names; nothing is brought to working size.
+
+    Args:
+        records: What `find_records` found.
+        config: The settings.
+        needs: What the plan must offer.
+
+    Raises:
+        ImageError: A photograph cannot be read.
+        SplitError: They cannot be divided, or the plan lacks what is needed of it.
+    """
+    return suit_plan(_draw_plan(scan_images(records, config.skip_broken), config, needs), needs, config.seed)
+
+
 def read_plan_for_fit(path: Path, needs: Needs = FIT_NEEDS, seed: int = 0) -> SplitPlan:
     """Read a split plan that something can be trained and measured on.
 

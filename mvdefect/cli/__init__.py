@@ -14,6 +14,7 @@ from mvdefect.cli.benchmark import benchmark
 from mvdefect.cli.data import data
 from mvdefect.cli.inspector import demo, evaluate, fit
 from mvdefect.cli.report import report
+from mvdefect.cli.tune import tune
 from mvdefect.errors import MvdefectError
 
 EXIT_TROUBLE = 2
@@ -55,6 +56,8 @@ def commands() -> None:
     Train an inspector on a folder of photographs, and measure it again:
       mvdefect fit --data photographs --backbone densenet121 --run runs/first
       mvdefect evaluate runs/first
+    Search for the settings that suit the photographs:
+      mvdefect tune --data photographs --backbone densenet121 --trials 30 --out runs/search
     See whether something simpler does as well:
       mvdefect baseline handcrafted --data photographs --run runs/handcrafted
     Write the report that a quality engineer signs:
@@ -64,7 +67,7 @@ def commands() -> None:
     """
 
 
-for command in (fit, baseline, evaluate, report, benchmark, data, demo):
+for command in (fit, tune, baseline, evaluate, report, benchmark, data, demo):
     commands.add_command(command)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from mvdefect.evaluation.metrics import (
     Floats,
     Metric,
     Sample,
+    bootstrap,
     measure,
 )
 
@@ -51,6 +53,51 @@ def compare_samples(
     if metric in DENOMINATORS and _is_too_sure(sample, other, metric, difference):
         return _join(measure(sample, metric, seed, replicates), measure(other, metric, seed, replicates))
     return difference
+
+
+def compare_repeats(
+    folds: Sequence[Sequence[tuple[Sample, Sample]]],
+    metric: Metric,
+    seed: int = 0,
+    replicates: int = REPLICATES,
+) -> Figure:
+    """Compute by how much a figure is above another's, on average over repeated trainings and folds.
+
+    In every replicate of one group bootstrap all trainings are measured on the images drawn, each on those of
+    its fold, and their differences are averaged. So the interval tells what other photographs would change;
+    by how much trainings differ is told by their spread.
+
+    Args:
+        folds: For each fold, for each training, the images as one inspector judges them and as the other
+            does. No group lies in two folds.
+        metric: One of those in `mvdefect.evaluation.metrics`.
+        seed: Seed of the draws.
+        replicates: How many draws.
+
+    Returns:
+        Mean of the first less that of the second.
+
+    Raises:
+        RunError: Samples of one fold are not of the same images.
+    """
+    for pairs in folds:
+        for pair in pairs:
+            _check_pair(pairs[0][0], pair[0])
+            _check_pair(*pair)
+    firsts = [pairs[0][0] for pairs in folds]
+    ends = np.cumsum([len(sample.labels) for sample in firsts])
+    groups = np.concatenate([sample.groups for sample in firsts])
+
+    def subtract(weights: Floats) -> Floats:
+        parts = np.split(weights, ends[:-1], axis=1)
+        differences = [
+            metric(sample, part) - metric(other, part)
+            for pairs, part in zip(folds, parts, strict=True)
+            for sample, other in pairs
+        ]
+        return np.asarray(np.mean(differences, axis=0))
+
+    return bootstrap(subtract, groups, False, seed, replicates)
 
 
 def _check_pair(sample: Sample, other: Sample) -> None:

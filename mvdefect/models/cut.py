@@ -22,7 +22,7 @@ class CutClassifier:
         backbone: Name and input size of the network.
         frozen: From uint8 pixels (b, size, size, 3) to the activations at the cut, a list of tensors.
         rest: From those to what the classifier's head gives.
-        names: The layers at the cut, one for each tensor.
+        names: What is taken at the cut, one for each tensor: its layer, or which layers it pools and how.
     """
 
     backbone: str
@@ -61,7 +61,8 @@ def cut_classifier(model: Any, spec: BackboneSpec, depth_blocks: int, head: Any)
     above = _keep_learning_blocks(backbone, boundary, stored)
     if above is None and POOLED in {layer.name for layer in head.layers}:
         pooled = head.get_layer(POOLED).output
-        below, names = _chain(below, keras.Model(head.inputs, pooled)), (POOLED,)
+        below = _chain(below, keras.Model(head.inputs, pooled))
+        names = (f"{POOLED} {' '.join(names)} to {pooled.shape[-1]}",)  # as wide as how it pools says
         head = keras.Model(pooled, head.outputs)
     pixels = keras.Input(model.input.shape[1:], dtype="uint8", name="pixels")
     frozen = keras.Model(pixels, keras.tree.flatten(below(model.get_layer(SCALING)(pixels))), name="frozen")

@@ -201,3 +201,15 @@ def test_opening_notes_the_use(source: Source, cut: CutClassifier, tmp_path: Pat
     os.utime(tmp_path, (10, 10))
     make_store(tmp_path, cut, source).open_slot(0)
     assert tmp_path.stat().st_mtime > 10
+
+
+def test_heads_that_pool_otherwise_have_names_of_their_own(source: Source) -> None:
+    names = set()
+    for pooling in ("avg", "avg_max"):
+        for taps in (1, 2):
+            keras.utils.set_random_seed(0)
+            model = build_classifier(SPEC, 64, HeadSettings("pooled", pooling), taps, None)
+            cut = cut_classifier(model, SPEC, 0, model.get_layer(HEAD))
+            assert cut is not None
+            names.add(name_store(cut, source, VIEWS, "float16"))
+    assert len(names) == 4

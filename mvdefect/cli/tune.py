@@ -1,0 +1,168 @@
+"""The command that searches for settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mvdefect.cli.work import PATH, show_messages, start_work
+
+if TYPE_CHECKING:
+    from tuning.records import SearchSummary
+    from tuning.settings import SearchConfig
+
+
+@click.command()
+@click.option("--data", help="Folder of photographs, CSV manifest, MVTec AD's archive, or mvtec_ad:bottle.")
+@click.option("--split", type=PATH, help="Split plan of `mvdefect data split`. Default: closed-set, drawn.")
+@click.option("--category", "categories", multiple=True, help="Product to use; repeatable. Default: all.")
+@click.option("--backbone", help="Where the search starts: the backbone of the settings.")
+@click.option("--weights", help="imagenet, none, or the path of a weights file.")
+@click.option("--image-size", type=int, help="Working size in pixels; a multiple of 32.")
+@click.option("--epochs", type=int, help="Epochs of the last stage.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting of a fit.")
+@click.option(
+    "--vary",
+    "space",
+    multiple=True,
+    metavar="NAME=VALUES",
+    help="What is searched: 'dropout=[0, 0.3]', 'learning_rate={min: 1.0e-5, max: 1.0e-3}', "
+    "views=default, or taps=null to leave it as it is; repeatable.",
+)
+@click.option("--strategy", help="bayesian (default), random or hyperband.")
+@click.option("--objective", help="val_roc_auc, the most (default), or val_loss, the least.")
+@click.option("--trials", type=int, help="Trials at most. Default: 30.")
+@click.option("--minutes", type=float, help="No trial begins after so many minutes.")
+@click.option("--patience", type=int, help="Trials without a better one before the search ends.")
+@click.option("--seed", type=int, help="Seed of the search; that of the fits is --set seed=1.")
+@click.option(
+    "--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Trials at a time."
+)
+@click.option(
+    "--confirm", type=click.IntRange(0), default=0, metavar="SEEDS", help="Open the test part, last."
+)
+@click.option(
+    "--nested", type=click.IntRange(2), metavar="FOLDS", help="Search in each fold, test outside it."
+)
+@click.option("--config", "config_path", type=PATH, help="YAML file of a search; flags override it.")
+@click.option("--out", type=PATH, help="Where the search goes. Default: runs/tune-<data>-<backbone>.")
+@click.option("--overwrite", is_flag=True, help="Replace a search of that name with other settings.")
+@click.pass_obj
+def tune(
+    debug: bool,
+    /,
+    config_path: Path | None,
+    assignments: tuple[str, ...],
+    space: tuple[str, ...],
+    out: Path | None,
+    nested: int | None,
+    **flags: Any,
+) -> None:
+    """Search for the settings that suit your photographs.
+
+    Trials share the activations of frozen blocks, so most take seconds; the best are trained again with
+    several seeds, and the simplest that cannot be told from the best is recommended. The test part stays
+    closed unless --confirm is given. The same command goes on where an interrupt stopped it.
+
+    \b
+    Examples:
+      mvdefect tune --data photographs --backbone mobilenetv2 --weights FILE --trials 20 --out runs/search
+      mvdefect fit --config runs/search/best.yaml --run runs/tuned
+      mvdefect tune --data photographs --config configs/tune.yaml --workers 2 --out runs/wide
+      mvdefect tune --data photographs --vary 'dropout=[0, 0.3]' --vary taps=null --confirm 2 --out runs/sure
+      mvdefect tune --data photographs --strategy hyperband --minutes 30 --nested 2 --out runs/nested
+    """
+    settings = {
+        "data": flags["data"],
+        "split": None if flags["split"] is None else str(flags["split"]),
+        "categories": list(flags["categories"]) or None,
+        "backbone": flags["backbone"],
+        "weights": flags["weights"],
+        "image_size_px": flags["image_size"],
+        "stages.-1.epochs": flags["epochs"],
+    }
+    limits = ("strategy", "objective", "trials", "minutes", "patience", "seed")
+    from tuning.settings import load_search, make_base
+
+    search = load_search(config_path, settings, assignments, {name: flags[name] for name in limits}, space)
+    base = make_base(search)
+    from mvdefect.data.sources import name_source
+
+    source = name_source(base.data) if base.data else "search"
+    place = out or Path("runs") / f"tune-{source}-{base.backbone}"
+    start_work(debug, 1)
+    from tuning.tune import TuneOptions
+
+    options = TuneOptions(flags["workers"], flags["overwrite"], flags["confirm"], set_up=show_messages)
+    if nested is None:
+        _tune(search, place, options)
+    else:
+        _tune_nested(search, place, options, nested)
+
+
+def _tune(search: SearchConfig, place: Path, options: Any) -> None:
+    from tuning.tune import tune_inspector
+
+    summary = tune_inspector(search, place, options)
+    if summary is None:
+        click.echo("no trial is left for this worker")
+        return
+    show_summary(summary)
+    click.echo(f"search        {place}")
+    click.echo(f"report        {place / 'report.html'}")
+    if summary.best:
+        click.echo(f"next          mvdefect fit --config {place / 'best.yaml'}")
+
+
+def _tune_nested(search: SearchConfig, place: Path, options: Any, folds: int) -> None:
+    from tuning.nested import tune_nested
+
+    found = tune_nested(search, place, options, folds)
+    _show_confirmations(found)
+    click.echo(f"folds         {place / 'nested.csv'}")
+
+
+def show_summary(summary: SearchSummary) -> None:
+    """Print the leaderboard and what follows from it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(soft_wrap=False)
+    board = summary.leaderboard
+    click.echo(f"{len(summary.trials)} trials; the search ended, as {summary.ended}")
+    if board is None:
+        click.echo("No configuration could be trained again; the column trouble of trials.csv says why.")
+        return
+    table = Table(title=f"Leaderboard by {summary.objective}")
+    for name in ("", "mean", "±", "refits", "behind the first in ROC-AUC", "numbers that learn"):
+        table.add_column(name, justify="left" if not name else "right")
+    for one in board.candidates:
+        mark = " (recommended)" if one.name == board.recommended else ""
+        behind = one.behind
+        told = "" if behind is None else f"{behind.value:.4f} ({behind.low:.4f} to {behind.high:.4f})"
+        name = one.name if one.name == "default" else f"trial {one.name}"
+        numbers = (f"{one.mean:.4f}", f"{one.spread:.4f}", str(len(one.refits)))
+        table.add_row(f"{name}{mark}", *numbers, one.trouble or told, f"{one.learning_parameters:,}")
+    console.print(table)
+    chosen = board.find(board.recommended).values
+    values = ", ".join(f"{name}={_format(value)}" for name, value in chosen.items()) or "as in the settings"
+    console.print(f"Recommended: {values}", markup=False, highlight=False)
+    console.print(board.reason, markup=False)
+    _show_confirmations(summary.confirmations)
+
+
+def _show_confirmations(found: Any) -> None:
+    for one in found:
+        tuned, default = (
+            ", ".join(f"{score:.4f}" for score in scores) for scores in (one.tuned, one.default)
+        )
+        figure = one.difference
+        click.echo(f"{one.name}: ROC-AUC tuned {tuned}; default {default}")
+        click.echo(f"  difference {figure.value:+.4f}, 95% interval {figure.low:+.4f} to {figure.high:+.4f}")
+        click.echo(f"  {one.verdict}")
+
+
+def _format(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

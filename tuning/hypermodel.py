@@ -1,0 +1,143 @@
+"""The hypermodel: what KerasTuner builds and trains is the classifier and the stages of `mvdefect fit`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras_tuner
+
+from mvdefect.backend import seed_everything, set_precision
+from mvdefect.config import FitConfig
+from mvdefect.data.pipeline import Source
+from mvdefect.models.backbones import find_backbone
+from mvdefect.models.classifier import build_classifier
+from mvdefect.models.heads import choose_head
+from mvdefect.runs import RunFolder, read_history
+from mvdefect.training.fit import TrainingJob, train_classifier
+from mvdefect.training.stages import plan_stages
+from tuning.domains import Choice, Range
+from tuning.records import Value
+from tuning.space import Dimension, SearchSpace
+
+EPOCHS = "tuner/epochs"  # what Hyperband allows a trial
+
+
+@dataclass(frozen=True)
+class TrainingParts:
+    """What trials train on and are validated by; there is no test part in it.
+
+    Attributes:
+        train: The train part at each size and way of resizing.
+        val: The validation part likewise.
+        weights: Weights file of each backbone, None for random ones.
+    """
+
+    train: Mapping[tuple[int, str], Source]
+    val: Mapping[tuple[int, str], Source]
+    weights: Mapping[str, Path | None]
+
+
+class InspectorHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
+    """A classifier of good against defective, whose settings are hyperparameters.
+
+    A trial is what `mvdefect fit` does with the same settings: `build` seeds and builds, and `fit` goes
+    through the stages, on stored activations where something is frozen. It can be given to any tuner of
+    KerasTuner.
+    """
+
+    def __init__(self, space: SearchSpace, parts: TrainingParts) -> None:
+        super().__init__(name="inspector")
+        self.space = space
+        self.parts = parts
+
+    def declare_hyperparameters(self, hp: Any) -> None:
+        """Put the search space into KerasTuner's hyperparameters; see `declare_space`."""
+        declare_space(self.space, hp)
+
+    def configure(self, hp: Any) -> FitConfig:
+        """Return the settings of a fit for hyperparameters.
+
+        Raises:
+            ConfigError: Their values do not go together.
+        """
+        config = self.space.configure(declare_space(self.space, hp))
+        if hp.values.get(EPOCHS):
+            last = config.stages[-1].model_copy(update={"epochs": hp.values[EPOCHS]})
+            config = config.model_copy(update={"stages": (*config.stages[:-1], last)})
+        return config
+
+    def build(self, hp: Any) -> Any:
+        """Return a fresh classifier, not compiled: each stage compiles what it trains."""
+        config = self.configure(hp)
+        seed_everything(config.seed, config.deterministic)
+        set_precision(config.precision)
+        spec, weights = find_backbone(config.backbone), self.parts.weights[config.backbone]
+        return build_classifier(spec, config.image_size_px, choose_head(config), config.taps, weights)
+
+    def fit(
+        self,
+        hp: Any,
+        model: Any,
+        folder: Path | None = None,
+        callbacks: Sequence[Any] = (),  # noqa: ARG002
+    ) -> dict[str, float]:
+        """Train a classifier through all stages, or go on where an interrupt stopped.
+
+        Args:
+            hp: The hyperparameters that it was built with.
+            model: What `build` returned; in the end it has the best weights.
+            folder: Where history and checkpoint go; None: nowhere that lasts.
+            callbacks: Those of KerasTuner, for `keras.Model.fit`. They are not called: which epoch is
+                kept, and where, is the business of the stages.
+
+        Returns:
+            ROC-AUC and loss on validation at the best epoch, by name.
+        """
+        if folder is None:
+            with tempfile.TemporaryDirectory() as place:
+                return self.fit(hp, model, Path(place))
+        config = self.configure(hp)
+        spec, key = find_backbone(config.backbone), (config.image_size_px, config.resize)
+        stages = plan_stages(config, spec)
+        job = TrainingJob(spec, stages, config, self.parts.train[key], self.parts.val[key], RunFolder(folder))
+        train_classifier(model, job)
+        best = max(read_history(job.folder), key=lambda row: (row.val_roc_auc, -row.val_loss))
+        return {"val_roc_auc": best.val_roc_auc, "val_loss": best.val_loss}
+
+
+def declare_space(space: SearchSpace, hp: Any) -> dict[str, Value]:
+    """Declare all dimensions of a space, each under its condition.
+
+    Args:
+        space: The space.
+        hp: KerasTuner's `HyperParameters`, which may have values already.
+
+    Returns:
+        The value of each that matters, by name.
+    """
+    values: dict[str, Value] = {}
+    for one in space.dimensions:
+        if one.condition is None:
+            values[one.name] = _declare(one, hp)
+            continue
+        with hp.conditional_scope(one.condition.parent, list(one.condition.values)):
+            value = _declare(one, hp)
+        if values.get(one.condition.parent) in one.condition.values:
+            values[one.name] = value
+    return values
+
+
+def _declare(one: Dimension, hp: Any) -> Any:
+    if isinstance(one.domain, Choice):
+        return hp.Choice(one.name, list(one.domain.values))
+    return _declare_range(one.name, one.domain, hp)
+
+
+def _declare_range(name: str, domain: Range, hp: Any) -> Any:
+    sampling = "log" if domain.log else "linear"
+    make = hp.Int if domain.is_whole else hp.Float
+    return make(name, domain.low, domain.high, sampling=sampling)

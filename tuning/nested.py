@@ -1,0 +1,70 @@
+"""Nested search: what tuning is worth on photographs that no part of it has seen (Varma & Simon, 2006)."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+from mvdefect.data.groups import group_records
+from mvdefect.data.protocols import assign_kfold
+from mvdefect.data.scan import scan_images
+from mvdefect.data.splits import save_plans
+from mvdefect.paths import replace_file
+from mvdefect.preparation import find_records
+from mvdefect.progress import logger
+from tuning.confirm import compare_choice, read_pairs
+from tuning.records import Confirmation
+from tuning.settings import SearchConfig, make_base
+from tuning.tune import TuneOptions, tune_inspector
+
+PLANS = "plans"
+TABLE = "nested.csv"
+ALL = "all folds"
+
+
+def tune_nested(
+    search: SearchConfig, out: Path, options: TuneOptions, folds: int
+) -> tuple[Confirmation, ...]:
+    """Search in train and val of each of several folds, and measure its choice on the fold's test part.
+
+    Args:
+        search: The settings; every fold is searched with them.
+        out: Where plans, a search a fold, and `nested.csv` go. What is done is not done again.
+        options: How each search is run; `confirm` seeds are tested, at least one.
+        folds: How many; every photograph is tested once.
+
+    Returns:
+        One a fold, and one over all of them.
+
+    Raises:
+        MvdefectError: As `tune_inspector`.
+    """
+    base = make_base(search)
+    scan = scan_images(find_records(base), base.skip_broken)
+    groups = group_records(scan, base.near_duplicate_correlation)
+    paths = save_plans(assign_kfold(scan, groups, base.seed, folds), out / PLANS)
+    seeds = max(1, options.confirm)
+    found, pairs = [], []
+    for number, path in enumerate(paths, start=1):
+        logger.info("outer fold %d of %d", number, folds)
+        place = out / f"fold-{number}"
+        inner = search.model_copy(update={"settings": {**search.settings, "split": str(path)}})
+        summary = tune_inspector(inner, place, replace(options, confirm=seeds))
+        if summary is not None and summary.confirmations:
+            found.append(replace(summary.confirmations[0], name=f"fold {number}"))
+            pairs.append(read_pairs(place, summary.confirmations[0].seeds))
+    if pairs:
+        found.append(compare_choice(ALL, found[0].seeds, pairs))
+    _write(found, out / TABLE)
+    return tuple(found)
+
+
+def _write(found: list[Confirmation], path: Path) -> None:
+    with replace_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(("name", "training", "tuned_roc_auc", "default_roc_auc", "difference", "low", "high"))
+        for one in found:
+            figure = (one.difference.value, one.difference.low, one.difference.high)
+            for number, scores in enumerate(zip(one.tuned, one.default, strict=True), start=1):
+                writer.writerow((one.name, number, *scores, *figure))

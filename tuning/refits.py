@@ -1,0 +1,136 @@
+"""Refits: the best configurations and the default, trained again with several seeds and folds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras_tuner
+
+from mvdefect.progress import logger
+from tuning.cluster import SearchError
+from tuning.hypermodel import InspectorHyperModel, TrainingParts, declare_space
+from tuning.records import COMPLETED, DEFAULT, TrialRecord, Value
+from tuning.settings import SearchConfig
+from tuning.space import SearchSpace
+from tuning.trials import FATAL, TrialFunction, TrialJob, TrialResult, run_trials
+
+FOLDER = "refits"
+
+
+@dataclass(frozen=True)
+class RefitRun:
+    """One training of one candidate.
+
+    Attributes:
+        candidate: Its name.
+        seed: Of the training.
+        fold: Number of the fold, from 0.
+        result: What came of it.
+    """
+
+    candidate: str
+    seed: int
+    fold: int
+    result: TrialResult
+
+
+def choose_candidates(trials: Sequence[TrialRecord], search: SearchConfig) -> dict[str, Mapping[str, Value]]:
+    """Return the hyperparameters of the best trials that differ, and of the default, by name.
+
+    Args:
+        trials: All trials.
+        search: How many, and in which direction a score is better.
+    """
+    sign = 1 if search.direction == "max" else -1
+    ranked = sorted(
+        (trial for trial in trials if trial.status == COMPLETED),
+        key=lambda trial: (-sign * trial.score, trial.val_loss, trial.name),
+    )
+    chosen: dict[str, Mapping[str, Value]] = {}
+    for trial in ranked:
+        values = {name: value for name, value in trial.values.items() if not name.startswith("tuner/")}
+        if values not in chosen.values() and len(chosen) < search.refits.best:
+            chosen[trial.name] = values
+    return {**chosen, DEFAULT: {}}
+
+
+def refit_candidates(
+    candidates: Mapping[str, Mapping[str, Value]],
+    space: SearchSpace,
+    folds: Sequence[TrainingParts],
+    search: SearchConfig,
+    out: Path,
+    workers: int = 1,
+    function: TrialFunction | None = None,
+) -> tuple[RefitRun, ...]:
+    """Train every candidate with every seed on every fold; what is done already is not done again.
+
+    Args:
+        candidates: See `choose_candidates`.
+        space: What the hyperparameters mean.
+        folds: The parts of each.
+        search: How many seeds.
+        out: The folder of the search.
+        workers: How many trainings at a time.
+        function: What a process does; None: `tuning.trials.train_trial`.
+
+    Raises:
+        SearchError: A setting is wrong.
+    """
+    first = space.base.seed
+    # Folds and seeds before candidates: those that share a store of activations come one after the other.
+    cells = [
+        (name, first + number, fold)
+        for fold in range(len(folds))
+        for number in range(search.refits.seeds)
+        for name in candidates
+    ]
+    jobs = [
+        _make_job(name, seed, fold, candidates[name], space, folds[fold], out) for name, seed, fold in cells
+    ]
+    results: dict[int, TrialResult] = {}
+    for number, result in run_trials(jobs, function, workers):
+        if result.status == FATAL:
+            raise SearchError(result.trouble)
+        results[number] = result
+        name, seed, fold = cells[number]
+        said = result.trouble if result.status != COMPLETED else _describe(result, search)
+        logger.info(
+            "refit %d of %d: %s, seed %d, fold %d: %s", len(results), len(jobs), name, seed, fold + 1, said
+        )
+    return tuple(RefitRun(*cells[number], results[number]) for number in range(len(jobs)))
+
+
+def _make_job(
+    name: str,
+    seed: int,
+    fold: int,
+    values: Mapping[str, Value],
+    space: SearchSpace,
+    parts: TrainingParts,
+    out: Path,
+) -> TrialJob:
+    seeded = replace(space, base=space.base.model_copy(update={"seed": seed}))
+    return TrialJob(
+        out / FOLDER / f"{name}-fold{fold + 1}-seed{seed}",
+        InspectorHyperModel(seeded if name != DEFAULT else replace(seeded, dimensions=()), parts),
+        _make_hyperparameters(space, values)
+        if name != DEFAULT
+        else keras_tuner.HyperParameters().get_config(),
+        with_logits=True,
+    )
+
+
+def _make_hyperparameters(space: SearchSpace, values: Mapping[str, Value]) -> dict[str, Any]:
+    hp = keras_tuner.HyperParameters()
+    hp.values = dict(values)
+    declare_space(space, hp)
+    hp.values = dict(values)
+    return dict(hp.get_config())
+
+
+def _describe(result: TrialResult, search: SearchConfig) -> str:
+    return f"{search.objective} {getattr(result.find_best_epoch(), search.objective):.4f}"

@@ -1,0 +1,247 @@
+"""The search space: which settings of a fit vary, within which limits, and when they matter at all.
+
+In YAML each name maps to a list of values, to `{min: ..., max: ..., log: true}`, to one value that is fixed,
+to `default` (the limits of `TABLE`), or to null (not searched: as in the settings). A setting that is not in
+`TABLE` goes by its dotted key, as in `augment.flip: [true, false]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mvdefect.assignments import assign
+from mvdefect.config import FitConfig, validate_config
+from mvdefect.errors import ConfigError
+from mvdefect.models.backbones import find_backbone
+from mvdefect.training.stages import plan_stages
+from tuning.domains import Choice, Domain, Range, read_choice, read_range
+from tuning.records import Value
+
+DEFAULT = "default"
+LAST_STAGE = ("depth_blocks", "learning_rate", "head_learning_rate", "block_decay", "epochs")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A hyperparameter that must have one of some values for another to matter."""
+
+    parent: str
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One hyperparameter.
+
+    Attributes:
+        name: Its name in the space.
+        domain: Its values.
+        condition: When it matters; None: always.
+    """
+
+    name: str
+    domain: Domain
+    condition: Condition | None = None
+
+    @property
+    def setting(self) -> str:
+        """Dotted key of the setting of a fit."""
+        return f"stages.-1.{self.name}" if self.name in LAST_STAGE else self.name
+
+
+@dataclass(frozen=True)
+class _Known:
+    domain: Domain | None  # None: depends on the backbone, or is what the settings say
+    is_searched: bool
+    needs: tuple[str, Callable[[Any], bool]] | None = None
+
+
+# Below the boundary a change means another run of the frozen part; so it is searched on request alone.
+TABLE: Mapping[str, _Known] = {
+    "backbone": _Known(None, False),
+    "image_size_px": _Known(Choice((160, 224, 288)), False),
+    "views": _Known(Choice((4, 8, 16)), False),
+    "augment.flip": _Known(Choice((True, False)), False),
+    "augment.quarter_turns": _Known(Choice((True, False)), False),
+    "augment.brightness": _Known(Choice((0.0, 0.08, 0.16)), False),
+    "augment.contrast": _Known(Choice((0.0, 0.15, 0.3)), False),
+    "depth_blocks": _Known(None, True),
+    "learning_rate": _Known(Range(1e-5, 3e-3, log=True), True, ("depth_blocks", lambda depth: depth > 0)),
+    "block_decay": _Known(Range(0.3, 1.0), True, ("depth_blocks", lambda depth: depth > 1)),
+    "head_learning_rate": _Known(Range(1e-4, 1e-2, log=True), True),
+    "head": _Known(Choice(("pooled", "patch")), True),
+    "pooling": _Known(Choice(("avg", "avg_max")), True, ("head", lambda head: head == "pooled")),
+    "taps": _Known(Choice((1, 2)), True),
+    "dropout": _Known(Range(0.0, 0.6), True),
+    "weight_decay": _Known(Range(1e-6, 1e-2, log=True), True),
+    "label_smoothing": _Known(Choice((0.0, 0.05, 0.1)), True),
+    "loss": _Known(Choice(("cross_entropy", "focal")), True),
+}
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """What is searched, and the settings that are the same for all.
+
+    Attributes:
+        base: Settings of a fit, with what the space fixes.
+        dimensions: What varies; a name may come once for each backbone.
+        weights: Backbone -> weights, where they differ by backbone.
+    """
+
+    base: FitConfig
+    dimensions: tuple[Dimension, ...]
+    weights: Mapping[str, str]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of what varies, in order."""
+        return tuple(dict.fromkeys(dimension.name for dimension in self.dimensions))
+
+    def list_values(self, name: str) -> tuple[Any, ...]:
+        """Return all values that a setting may have; the base's, where it does not vary."""
+        domains = [one.domain for one in self.dimensions if one.name == name]
+        if domains:
+            return tuple(value for domain in domains if isinstance(domain, Choice) for value in domain.values)
+        return (getattr(self.base, name),)
+
+    def configure(self, values: Mapping[str, Value]) -> FitConfig:
+        """Return the settings of a fit for some values; what has none is as in the base.
+
+        Raises:
+            ConfigError: The values do not go together.
+        """
+        tree = self.base.model_dump(mode="json")
+        for name in self.names:
+            if name in values:
+                assign(tree, f"stages.-1.{name}" if name in LAST_STAGE else name, values[name])
+        tree["weights"] = self.weights.get(tree["backbone"], tree["weights"])
+        config = validate_config(tree)
+        plan_stages(config, find_backbone(config.backbone))
+        return config
+
+
+def make_space(base: FitConfig, named: Mapping[str, Any], weights: Mapping[str, str]) -> SearchSpace:
+    """Read a search space.
+
+    Args:
+        base: Settings of a fit.
+        named: What stands in YAML, by name.
+        weights: Backbone -> weights.
+
+    Raises:
+        ConfigError: A name is unknown, a value is not allowed, or nothing is left to search.
+    """
+    tree = base.model_dump(mode="json")
+    domains: dict[str, Domain | None] = {name: None for name, known in TABLE.items() if known.is_searched}
+    for name, value in {**dict.fromkeys(domains, DEFAULT), **named}.items():
+        domain = _read_domain(name, value)
+        if value is None:
+            domains.pop(name, None)
+        elif domain is None and value != DEFAULT:
+            domains.pop(name, None)
+            assign(tree, Dimension(name, Choice(())).setting, value)
+        else:
+            domains[name] = domain
+    backbones = _list_backbones(domains, tree)
+    tree["backbone"] = tree["backbone"] if tree["backbone"] in backbones else backbones[0]
+    tree["weights"] = weights.get(tree["backbone"], tree["weights"])
+    fixed = validate_config(tree)
+    space = SearchSpace(fixed, tuple(_arrange(domains, fixed, backbones)), weights)
+    if not space.dimensions:
+        raise ConfigError("nothing is left to search: every setting is fixed or dropped")
+    _check_values(space)
+    return space
+
+
+def _list_backbones(domains: Mapping[str, Domain | None], tree: Mapping[str, Any]) -> tuple[str, ...]:
+    domain = domains.get("backbone")
+    names = domain.values if isinstance(domain, Choice) else (tree["backbone"],)
+    for name in names:
+        find_backbone(str(name))
+    return tuple(map(str, names))
+
+
+def _read_domain(name: str, value: Any) -> Domain | None:
+    """Read what stands in YAML; None: a fixed value, or `default` where that depends on the backbone."""
+    if value == DEFAULT:
+        if name not in TABLE:
+            allowed = ", ".join(TABLE)
+            raise ConfigError(f"space.{name}: only these have limits of their own: {allowed}")
+        return TABLE[name].domain
+    known = TABLE[name].domain if name in TABLE else None
+    if isinstance(value, dict):
+        domain = read_range(name, value, isinstance(known, Range) and known.log)
+        return domain.list_whole() if name == "depth_blocks" else domain
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return read_choice(name, value)
+    return None
+
+
+def _arrange(
+    domains: Mapping[str, Domain | None], base: FitConfig, backbones: Sequence[str]
+) -> list[Dimension]:
+    """Put parents before those that depend on them, one dimension for each set of conditions."""
+    order = sorted(
+        domains, key=lambda name: (name not in TABLE, list(TABLE).index(name) if name in TABLE else 0)
+    )
+    arranged: list[Dimension] = []
+    for name in order:
+        if name == "depth_blocks":
+            found = _arrange_depth(domains[name], base, backbones)
+        else:
+            found = _arrange_plain(name, domains[name], base, arranged)
+        arranged += [
+            one for one in found if not (isinstance(one.domain, Choice) and len(one.domain.values) < 2)
+        ]
+    return arranged
+
+
+def _arrange_depth(domain: Domain | None, base: FitConfig, backbones: Sequence[str]) -> list[Dimension]:
+    found = []
+    for backbone in backbones:
+        spec = find_backbone(backbone)
+        usual = spec.max_depth_blocks if base.weights == "none" else spec.depth_blocks
+        depths = domain.values if isinstance(domain, Choice) else tuple(range(usual + 1))
+        condition = Condition("backbone", (backbone,)) if len(backbones) > 1 else None
+        found.append(Dimension("depth_blocks", Choice(depths), condition))
+    return found
+
+
+def _arrange_plain(
+    name: str, domain: Domain | None, base: FitConfig, before: Sequence[Dimension]
+) -> list[Dimension]:
+    if domain is None:
+        return []
+    needs = TABLE[name].needs if name in TABLE else None
+    if needs is None:
+        return [Dimension(name, domain)]
+    parent, is_met = needs
+    parents = [one for one in before if one.name == parent]
+    if not parents:
+        return [Dimension(name, domain)] if is_met(_find_base_value(base, parent)) else []
+    values = dict.fromkeys(v for one in parents if isinstance(one.domain, Choice) for v in one.domain.values)
+    met = tuple(value for value in values if is_met(value))
+    if len(met) == len(values):
+        return [Dimension(name, domain)]
+    return [Dimension(name, domain, Condition(parent, met))] if met else []
+
+
+def _find_base_value(base: FitConfig, name: str) -> Any:
+    if name in LAST_STAGE:
+        return getattr(plan_stages(base, find_backbone(base.backbone))[-1], name)
+    return getattr(base, name)
+
+
+def _check_values(space: SearchSpace) -> None:
+    """Try every value of a choice and both ends of a range, so that no trial finds what could be told now."""
+    for one in space.dimensions:
+        ends = one.domain.values if isinstance(one.domain, Choice) else (one.domain.low, one.domain.high)
+        needed = {} if one.condition is None else {one.condition.parent: one.condition.values[0]}
+        for value in ends:
+            try:
+                space.configure({**needed, one.name: value})
+            except ConfigError as error:
+                raise ConfigError(f"space.{one.name}: {error}") from error

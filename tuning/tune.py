@@ -1,0 +1,243 @@
+"""`mvdefect tune`: plan, search, refits, leaderboard and what follows from them, step by step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import keras_tuner
+
+from mvdefect.config import FitConfig, StageConfig, dump_config
+from mvdefect.data.records import Record
+from mvdefect.data.sources import resolve_source
+from mvdefect.data.splits import SplitPlan, read_split_plan, write_split_plan
+from mvdefect.evaluation.contracts import parse_contract
+from mvdefect.models.backbones import find_backbone
+from mvdefect.models.weights import find_weights
+from mvdefect.paths import write_text
+from mvdefect.preparation import (
+    FIT_NEEDS,
+    Needs,
+    divide_photographs,
+    find_records,
+    log_plan,
+    prepare_photographs,
+    read_plan_for_fit,
+    require_data,
+)
+from mvdefect.training.stages import plan_stages
+from tuning.claim import claim_folder
+from tuning.cluster import CHIEF, ClusterJob, SearchError, search_with_workers
+from tuning.confirm import confirm_choice
+from tuning.folds import choose_fold_count, draw_folds, leave_test_out
+from tuning.hypermodel import InspectorHyperModel, TrainingParts
+from tuning.importance import measure_importances
+from tuning.leaderboard import make_leaderboard, write_leaderboard, write_trials
+from tuning.page import write_search_page
+from tuning.records import COMPLETED, Confirmation, Leaderboard, SearchSummary, TrialRecord
+from tuning.refits import choose_candidates, refit_candidates
+from tuning.search import InspectorTuner, make_tuner, read_trials
+from tuning.settings import SearchConfig, dump_search, make_base
+from tuning.space import SearchSpace, make_space
+from tuning.trials import TrialFunction
+
+PLAN = "split_plan.csv"
+BEST = "best.yaml"
+REPORT = "report.html"
+TUNE_NEEDS = Needs(
+    "tune learns from good and defective images, and compares on those of val",
+    (*FIT_NEEDS.held, ("val", 1)),
+)
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """How a search is run; what it finds does not depend on it.
+
+    Attributes:
+        workers: How many trials at a time.
+        overwrite: Whether a search with other settings may be replaced.
+        confirm: How many seeds the choice and the default are fitted with, and compared on the test part;
+            0: the test part is never opened.
+        function: What the process of a trial does; None: `tuning.trials.train_trial`.
+        set_up: What a worker calls first.
+    """
+
+    workers: int = 1
+    overwrite: bool = False
+    confirm: int = 0
+    function: TrialFunction | None = None
+    set_up: Callable[[], None] | None = None
+
+
+DEFAULT_OPTIONS = TuneOptions()
+
+
+@dataclass(frozen=True)
+class _Workplace:
+    """What all steps share."""
+
+    search: SearchConfig
+    space: SearchSpace
+    records: tuple[Record, ...]
+    weights: Mapping[str, Path | None]
+    plan: SplitPlan
+    out: Path
+    options: TuneOptions
+
+
+def tune_inspector(
+    search: SearchConfig, out: Path, options: TuneOptions = DEFAULT_OPTIONS
+) -> SearchSummary | None:
+    """Search for settings, train the best again, choose one, and write what came of it.
+
+    A search that was interrupted goes on when it is called again with the same settings; the limits (trials,
+    minutes, patience) and how many are refitted may be others. Photographs of the test part are not opened,
+    but to draw a plan where none is given, and to confirm the choice where that is asked for.
+
+    Args:
+        search: The settings.
+        out: The folder of the search.
+        options: How it is run.
+
+    Returns:
+        What was found; None in a worker of a search on several machines, which leaves that to the chief.
+
+    Raises:
+        MvdefectError: Of its many kinds, for whatever is wrong with settings, data, weights or `out`.
+        SearchError: No trial completed, or the search cannot go on.
+    """
+    base = make_base(search)
+    parse_contract(base.threshold)
+    base = base.model_copy(update={"data": resolve_source(require_data(base))})
+    planned = read_plan_for_fit(base.split, TUNE_NEEDS) if base.split else None
+    space = make_space(base, search.space, search.weights)
+    weights = {name: _find_weights(space, name) for name in map(str, space.list_values("backbone"))}
+    records = find_records(base)
+    with claim_folder(out, search, options.overwrite, _is_worker()):
+        plan = _settle_plan(out, planned, records, base)
+        place = _Workplace(search, space, records, weights, plan, out, options)
+        tuner = _search(place)
+        if _is_worker():
+            return None
+        trials = read_trials(tuner)
+        write_trials(trials, space.names, out)
+        if not any(trial.status == COMPLETED for trial in trials):
+            trouble = next((trial.trouble for trial in trials if trial.trouble), "none was begun")
+            raise SearchError(f"no trial completed: {trouble}")
+        return _conclude(place, trials, tuner.oracle.ended, _refit(place, trials))
+
+
+def _find_weights(space: SearchSpace, backbone: str) -> Path | None:
+    return find_weights(find_backbone(backbone), space.weights.get(backbone, space.base.weights))
+
+
+def _is_worker() -> bool:
+    """Whether KerasTuner's variables make this process a worker of a search on several machines."""
+    return "KERASTUNER_ORACLE_IP" in os.environ and CHIEF not in os.environ.get("KERASTUNER_TUNER_ID", CHIEF)
+
+
+def _settle_plan(
+    out: Path, planned: SplitPlan | None, records: tuple[Record, ...], config: FitConfig
+) -> SplitPlan:
+    """Take the plan that is given, or that of an earlier session, or draw one."""
+    path = out / PLAN
+    if planned is None:
+        planned = read_split_plan(path) if path.is_file() else divide_photographs(records, config, TUNE_NEEDS)
+    if not path.is_file():
+        write_split_plan(planned, path)
+    log_plan(planned)
+    return planned
+
+
+def _prepare_parts(place: _Workplace, plan: SplitPlan) -> TrainingParts:
+    """Bring train and val, and nothing else, to every size that is searched."""
+    kept = leave_test_out(plan)
+    ids = {row.id for row in kept.rows}
+    chosen = tuple(record for record in place.records if record.id in ids)
+    sources = {}
+    for size in place.space.list_values("image_size_px"):
+        for resize in place.space.list_values("resize"):
+            config = place.space.base.model_copy(update={"image_size_px": size, "resize": resize})
+            sources[size, resize] = prepare_photographs(chosen, config, kept).get_sources()
+    train = {key: found["train"] for key, found in sources.items()}
+    return TrainingParts(train, {key: found["val"] for key, found in sources.items()}, place.weights)
+
+
+def _search(place: _Workplace) -> InspectorTuner:
+    """Run what is left of the search."""
+    options, inspector = place.options, InspectorHyperModel(place.space, _prepare_parts(place, place.plan))
+    is_own_cluster = options.workers > 1 and "KERASTUNER_ORACLE_IP" not in os.environ
+    if is_own_cluster:
+        search_with_workers(
+            ClusterJob(place.search, inspector, place.out, options.workers, options.function, options.set_up)
+        )
+    tuner = make_tuner(place.search, inspector, place.out, options.workers, options.function)
+    if is_own_cluster:
+        tuner.oracle.ended = tuner.oracle.find_end() or "there is nothing more to try"
+        return tuner
+    try:
+        tuner.search()
+    except keras_tuner.errors.FatalError as error:
+        raise SearchError(str(error)) from error
+    return tuner
+
+
+def _refit(place: _Workplace, trials: tuple[TrialRecord, ...]) -> Leaderboard | None:
+    search, options = place.search, place.options
+    count = search.refits.folds or choose_fold_count(place.plan)
+    folds = draw_folds(place.plan, count, search.seed)
+    parts = [_prepare_parts(place, fold) for fold in folds]
+    candidates = choose_candidates(trials, search)
+    runs = refit_candidates(
+        candidates, place.space, parts, search, place.out, options.workers, options.function
+    )
+    return make_leaderboard(runs, candidates, folds, place.space, search)
+
+
+def _conclude(
+    place: _Workplace, trials: tuple[TrialRecord, ...], ended: str, board: Leaderboard | None
+) -> SearchSummary:
+    """Write what is recommended, confirm it where that is asked for, and write the page."""
+    out, search = place.out, place.search
+    best = ""
+    confirmations: tuple[Confirmation, ...] = ()
+    if board is not None:
+        write_leaderboard(board, place.space.names, out)
+        config = complete_config(place.space.configure(board.find(board.recommended).values), out)
+        best = _write_best(config, board, out)
+        if place.options.confirm:
+            default = complete_config(place.space.base, out)
+            found = confirm_choice(config, default, place.options.confirm, out, place.options.workers)
+            confirmations = (found,)
+    summary = SearchSummary(
+        title=out.name,
+        objective=search.objective,
+        direction=search.direction,
+        trials=trials,
+        ended=ended,
+        importances=measure_importances(trials, search.seed),
+        leaderboard=board,
+        confirmations=confirmations,
+        settings=dump_search(search),
+        best=best,
+        notes=place.plan.notes,
+    )
+    write_search_page(summary, out / REPORT)
+    return summary
+
+
+def complete_config(config: FitConfig, out: Path) -> FitConfig:
+    """Return settings that mean the same wherever they are read: with the search's plan, and every rate."""
+    stages = plan_stages(config, find_backbone(config.backbone))
+    explicit = tuple(StageConfig(**asdict(stage)) for stage in stages)
+    return config.model_copy(update={"split": (out / PLAN).resolve(), "stages": explicit})
+
+
+def _write_best(best: FitConfig, board: Leaderboard, out: Path) -> str:
+    text = dump_config(best)
+    command = f"mvdefect fit --config {out / BEST}"
+    write_text(out / BEST, f"# What `mvdefect tune` recommends. {board.reason}\n# Command: {command}\n{text}")
+    return text
