@@ -126,8 +126,6 @@ def _shuffle(
     )
     rows = [
         Importance(column.name, float(mean), float(spread))
-        for column, mean, spread in zip(
-            columns, found.importances_mean, found.importances_std, strict=True
-        )
+        for column, mean, spread in zip(columns, found.importances_mean, found.importances_std, strict=True)
     ]
     return tuple(sorted(rows, key=lambda row: (-row.value, row.name)))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import median
 from typing import Literal, TypeGuard
 
 from matplotlib.ticker import MaxNLocator
@@ -15,6 +17,7 @@ from tuning.records import Value
 LOG_SPAN = 20.0  # from this factor between the least and the greatest on, steps are factors
 MAX_TICKS = 7
 NEAREST_TICKS = 0.07  # of the axis: labels nearer to each other than this would touch
+LABEL_LENGTH = 14
 ROUND_STEPS = (1.0, 2.0, 5.0)
 INTERNAL = "tuner/"  # what a tuner keeps among the hyperparameters for itself
 
@@ -65,8 +68,16 @@ def choose_scale(values: Iterable[Value]) -> Scale:
 
 
 def spans_decades(numbers: Sequence[float]) -> bool:
-    """Tell whether numbers are compared by their ratio: positive, and far apart."""
-    return min(numbers) > 0 and max(numbers) >= LOG_SPAN * min(numbers)
+    """Tell whether numbers are compared by their ratio: positive, far apart, and more even on such a scale.
+
+    Shares drawn evenly between 0 and 1/2 can be far apart by ratio too; the median tells them from rates.
+    """
+    low, high = min(numbers), max(numbers)
+    if low <= 0 or high < LOG_SPAN * low:
+        return False
+    linear = median((number - low) / (high - low) for number in numbers)
+    ratio = median(math.log(number / low) / math.log(high / low) for number in numbers)
+    return abs(ratio - 0.5) <= abs(linear - 0.5)
 
 
 def list_hyperparameters(trials: Iterable[Iterable[str]]) -> tuple[str, ...]:
@@ -86,6 +97,21 @@ def name_value(value: Value) -> str:
         mantissa, _, exponent = f"{value:.4g}".partition("e")
         return f"{mantissa}e{int(exponent)}" if exponent else mantissa
     return str(value)
+
+
+def split_name(name: str) -> tuple[str, ...]:
+    """Break a long name at underscores and points into at most three pieces."""
+    pieces = [""]
+    for part in re.findall(r"[^_.]+[_.]?|[_.]", name):
+        if pieces[-1] and len(pieces[-1] + part) > LABEL_LENGTH and len(pieces) < 3:
+            pieces.append("")
+        pieces[-1] += part
+    return tuple(map(shorten, pieces))
+
+
+def shorten(text: str) -> str:
+    """Cut a text that is longer than a label may be."""
+    return text if len(text) <= LABEL_LENGTH + 2 else f"{text[:LABEL_LENGTH]}…"
 
 
 def is_number(value: Value) -> TypeGuard[int | float]:

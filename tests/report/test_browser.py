@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.util
-import json
-import shutil
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,53 +14,21 @@ from mvdefect.report.html import compare_runs
 from mvdefect.report.tradeoff import ScoredImages, collect_scores, compute_trade_off
 from mvdefect.report.wording import format_percent
 from mvdefect.runs import RunFolder
+from tests.browsing import DESK, MISSING, PHONE, list_requests, list_violations, open_browser, show
 from tests.report.test_html import HOSTILE_TYPE
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-MISSING = [
-    name
-    for name, there in (
-        ("chromium", CHROMIUM),
-        ("chromedriver", DRIVER),
-        ("the package selenium", importlib.util.find_spec("selenium")),
-        ("the package axe-playwright-python", importlib.util.find_spec("axe_playwright_python")),
-    )
-    if not there
-]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"no browser to test the report in: without {MISSING}")
 
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1200,900",
-)
-PHONE, DESK = (390, 844), (1200, 900)
 SHARES = ("recall", "false_alarm_rate", "precision")
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    """Chromium without a window; it writes down what it loads and what it complains of."""
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(executable_path=str(DRIVER)))
-    yield driver
-    driver.quit()
+    with open_browser(tmp_path_factory.mktemp("chromium")) as driver:
+        yield driver
 
 
 @pytest.fixture(scope="module")
@@ -82,26 +45,6 @@ def pages(
 @pytest.fixture
 def images(inspector: Path) -> ScoredImages:
     return collect_scores(read_contents(RunFolder(inspector)))
-
-
-def show(
-    browser: Any, page: Path, size: tuple[int, int] = DESK, theme: str = "light", media: str = ""
-) -> None:
-    """Open a page on a screen of that size, for someone who prefers that theme."""
-    metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size == PHONE}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    features = [{"name": "prefers-color-scheme", "value": theme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
-    browser.get_log("browser")
-    browser.get_log("performance")
-    browser.get(page.as_uri())
-
-
-def list_requests(browser: Any) -> list[str]:
-    """Return the addresses that the page has asked for since it was opened."""
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    sent = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    return [params["request"]["url"] for params in sent]
 
 
 def read_slider(browser: Any) -> dict[str, str]:
@@ -241,12 +184,6 @@ def test_without_javascript_it_is_complete(
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
 
-@functools.cache
-def read_axe() -> str:
-    """Return axe-core (Deque), as the package axe-playwright-python brings it; nothing is downloaded."""
-    return files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
-
-
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESK, PHONE])
 @pytest.mark.parametrize("name", ["two", "hostile"])
@@ -260,15 +197,7 @@ def test_axe_finds_no_serious_violation_and_nothing_overflows(
     background = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
     channels = [int(part) for part in background.removeprefix("rgb(").removesuffix(")").split(",")]
     assert (np.mean(channels) < 128) == (theme == "dark")
-    browser.execute_script(read_axe())
-    result = browser.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
-    assert len(result["passes"]) > 20  # it has looked
-    serious = [
-        (violation["id"], [node["html"][:200] for node in violation["nodes"]][:3])
-        for violation in result["violations"]
-        if violation["impact"] in {"serious", "critical"}
-    ]
-    assert serious == []
+    assert list_violations(browser) == []
 
 
 def test_plots_follow_the_theme(browser: Any, pages: dict[str, Path]) -> None:

@@ -91,7 +91,7 @@ def test_the_order_of_trials_does_not_matter_and_a_seed_gives_the_same() -> None
 
 
 def test_where_nothing_matters_the_forest_says_so() -> None:
-    assert measure_importances(make_trials(lambda values: 0.5)).fit < 0.1
+    assert measure_importances(make_trials(lambda _: 0.5)).fit < 0.1
 
 
 def test_too_little_to_tell_gives_no_rows() -> None:
@@ -106,7 +106,7 @@ def test_too_little_to_tell_gives_no_rows() -> None:
 
 
 def test_numbers_and_words_under_one_name_are_categories() -> None:
-    trials = make_trials(lambda values: 0.0)
+    trials = make_trials(lambda _: 0.0)
     mixed = [
         replace(
             trial, values={"clip": "none" if n % 2 else 1.0, "dropout": trial.values["dropout"]}, score=n % 2
