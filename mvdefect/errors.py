@@ -42,6 +42,10 @@ class RunError(MvdefectError, ValueError):
     """A run directory is missing, unfinished, damaged, or not what the command expects."""
 
 
+class SearchError(MvdefectError, RuntimeError):
+    """A search cannot go on, or found nothing; what it has so far is kept."""
+
+
 class RunExistsError(RunError, FileExistsError):
     """The run directory is taken; nothing was changed."""
 

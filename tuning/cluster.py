@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mvdefect.errors import MvdefectError
+from mvdefect.errors import SearchError
 from mvdefect.paths import write_text
 from mvdefect.progress import logger
 from tuning.hypermodel import InspectorHyperModel
@@ -25,10 +25,6 @@ from tuning.trials import TrialFunction
 CHIEF = "chief"
 MAX_RESTARTS = 3
 TROUBLE = "trouble-{}.txt"
-
-
-class SearchError(MvdefectError, RuntimeError):
-    """A search cannot go on; what it found so far is kept."""
 
 
 @dataclass(frozen=True)

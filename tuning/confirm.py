@@ -10,12 +10,12 @@ import numpy as np
 
 from mvdefect.backend import load_tensorflow
 from mvdefect.config import FitConfig
+from mvdefect.errors import SearchError
 from mvdefect.evaluation.comparison import compare_repeats
 from mvdefect.evaluation.metrics import Figure, Sample, roc_auc
 from mvdefect.evaluation.strata import make_sample
 from mvdefect.progress import logger
 from mvdefect.runs import RunFolder, open_run, read_predictions
-from tuning.cluster import SearchError
 from tuning.processes import run_isolated
 from tuning.records import Confirmation
 

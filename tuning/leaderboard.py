@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mvdefect.data.splits import SplitPlan
+from mvdefect.errors import SearchError
 from mvdefect.evaluation.comparison import compare_repeats
 from mvdefect.evaluation.metrics import Figure, Sample, roc_auc
 from mvdefect.paths import replace_file
@@ -28,7 +29,7 @@ def make_leaderboard(
     folds: Sequence[SplitPlan],
     space: SearchSpace,
     search: SearchConfig,
-) -> Leaderboard | None:
+) -> Leaderboard:
     """Rank candidates by the mean of their refits, and recommend one.
 
     The recommended one is the simplest of those whose ROC-AUC is not certainly below the winner's: the
@@ -42,14 +43,14 @@ def make_leaderboard(
         space: What the hyperparameters mean.
         search: Which objective, in which direction.
 
-    Returns:
-        The leaderboard, or None where every refit failed.
+    Raises:
+        SearchError: Every refit failed.
     """
     sign = 1 if search.direction == "max" else -1
     found = [_make_candidate(name, values, runs, space, search) for name, values in candidates.items()]
     sound = sorted((one for one in found if not one.trouble), key=lambda one: (-sign * one.mean, one.cost))
     if not sound:
-        return None
+        raise SearchError(f"no configuration could be trained again: {found[0].trouble}")
     winner = sound[0]
     compared = [winner, *(_compare(one, winner, runs, folds) for one in sound[1:])]
     level = [one for one in compared if one.behind is None or not one.behind.low > 0]

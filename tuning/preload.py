@@ -8,5 +8,4 @@ from __future__ import annotations
 from mvdefect.backend import muted_stderr
 
 with muted_stderr():  # what native code says when it is imported
-    import mvdefect.workflow
     import tuning.tune  # noqa: F401

@@ -9,8 +9,8 @@ from typing import Any
 
 import keras_tuner
 
+from mvdefect.errors import SearchError
 from mvdefect.progress import logger
-from tuning.cluster import SearchError
 from tuning.hypermodel import InspectorHyperModel, TrainingParts, declare_space
 from tuning.records import COMPLETED, DEFAULT, TrialRecord, Value
 from tuning.settings import SearchConfig

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import resource
@@ -128,7 +129,9 @@ def _train(job: TrialJob, started: float) -> TrialResult:
     from mvdefect.training.predictions import predict_logits
 
     earlier = sum(row.seconds for row in _read_history(job.folder))  # before an interrupt
-    hp = keras_tuner.HyperParameters.from_config(job.hyperparameters)
+    hp = keras_tuner.HyperParameters.from_config(
+        copy.deepcopy(job.hyperparameters)
+    )  # it changes what it reads
     config = job.hypermodel.configure(hp)
     load_tensorflow(devices=config.devices, gpu=job.number if config.devices == 1 else None)
     with share_batches(config.devices):

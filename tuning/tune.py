@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import keras_tuner
 
-from mvdefect.config import FitConfig, StageConfig, dump_config
+from mvdefect.config import FitConfig, StageConfig, dump_config, load_config
 from mvdefect.data.records import Record
 from mvdefect.data.sources import resolve_source
 from mvdefect.data.splits import SplitPlan, read_split_plan, write_split_plan
+from mvdefect.errors import SearchError
 from mvdefect.evaluation.contracts import parse_contract
 from mvdefect.models.backbones import find_backbone
 from mvdefect.models.weights import find_weights
@@ -29,14 +30,14 @@ from mvdefect.preparation import (
 )
 from mvdefect.training.stages import plan_stages
 from tuning.claim import claim_folder
-from tuning.cluster import CHIEF, ClusterJob, SearchError, search_with_workers
+from tuning.cluster import CHIEF, ClusterJob, search_with_workers
 from tuning.confirm import confirm_choice
 from tuning.folds import choose_fold_count, draw_folds, leave_test_out
 from tuning.hypermodel import InspectorHyperModel, TrainingParts
 from tuning.importance import measure_importances
 from tuning.leaderboard import make_leaderboard, write_leaderboard, write_trials
 from tuning.page import write_search_page
-from tuning.records import COMPLETED, Confirmation, Leaderboard, SearchSummary, TrialRecord
+from tuning.records import COMPLETED, Leaderboard, SearchSummary
 from tuning.refits import choose_candidates, refit_candidates
 from tuning.search import InspectorTuner, make_tuner, read_trials
 from tuning.settings import SearchConfig, dump_search, make_base
@@ -122,12 +123,9 @@ def tune_inspector(
         tuner = _search(place)
         if _is_worker():
             return None
-        trials = read_trials(tuner)
-        write_trials(trials, space.names, out)
-        if not any(trial.status == COMPLETED for trial in trials):
-            trouble = next((trial.trouble for trial in trials if trial.trouble), "none was begun")
-            raise SearchError(f"no trial completed: {trouble}")
-        return _conclude(place, trials, tuner.oracle.ended, _refit(place, trials))
+        summary = _summarise(place, tuner)
+        summary = _choose(place, summary)
+        return _confirm(place, summary) if options.confirm else summary
 
 
 def _find_weights(space: SearchSpace, backbone: str) -> Path | None:
@@ -185,47 +183,53 @@ def _search(place: _Workplace) -> InspectorTuner:
     return tuner
 
 
-def _refit(place: _Workplace, trials: tuple[TrialRecord, ...]) -> Leaderboard | None:
-    search, options = place.search, place.options
-    count = search.refits.folds or choose_fold_count(place.plan)
-    folds = draw_folds(place.plan, count, search.seed)
-    parts = [_prepare_parts(place, fold) for fold in folds]
-    candidates = choose_candidates(trials, search)
-    runs = refit_candidates(
-        candidates, place.space, parts, search, place.out, options.workers, options.function
-    )
-    return make_leaderboard(runs, candidates, folds, place.space, search)
-
-
-def _conclude(
-    place: _Workplace, trials: tuple[TrialRecord, ...], ended: str, board: Leaderboard | None
-) -> SearchSummary:
-    """Write what is recommended, confirm it where that is asked for, and write the page."""
-    out, search = place.out, place.search
-    best = ""
-    confirmations: tuple[Confirmation, ...] = ()
-    if board is not None:
-        write_leaderboard(board, place.space.names, out)
-        config = complete_config(place.space.configure(board.find(board.recommended).values), out)
-        best = _write_best(config, board, out)
-        if place.options.confirm:
-            default = complete_config(place.space.base, out)
-            found = confirm_choice(config, default, place.options.confirm, out, place.options.workers)
-            confirmations = (found,)
+def _summarise(place: _Workplace, tuner: InspectorTuner) -> SearchSummary:
+    """Write what the search found, before anything is trained again."""
+    trials, search = read_trials(tuner), place.search
+    write_trials(trials, place.space.names, place.out)
+    if not any(trial.status == COMPLETED for trial in trials):
+        trouble = next((trial.trouble for trial in trials if trial.trouble), "none was begun")
+        raise SearchError(f"no trial completed: {trouble}")
     summary = SearchSummary(
-        title=out.name,
+        title=place.out.name,
         objective=search.objective,
         direction=search.direction,
         trials=trials,
-        ended=ended,
+        ended=tuner.oracle.ended,
         importances=measure_importances(trials, search.seed),
-        leaderboard=board,
-        confirmations=confirmations,
+        leaderboard=None,
+        confirmations=(),
         settings=dump_search(search),
-        best=best,
+        best="",
         notes=place.plan.notes,
     )
+    write_search_page(summary, place.out / REPORT)
+    return summary
+
+
+def _choose(place: _Workplace, summary: SearchSummary) -> SearchSummary:
+    """Train the best again, and write what is recommended."""
+    search, options, out = place.search, place.options, place.out
+    count = search.refits.folds or choose_fold_count(place.plan)
+    folds = draw_folds(place.plan, count, search.seed)
+    parts = [_prepare_parts(place, fold) for fold in folds]
+    candidates = choose_candidates(summary.trials, search)
+    runs = refit_candidates(candidates, place.space, parts, search, out, options.workers, options.function)
+    board = make_leaderboard(runs, candidates, folds, place.space, search)
+    write_leaderboard(board, place.space.names, out)
+    config = complete_config(place.space.configure(board.find(board.recommended).values), out)
+    summary = replace(summary, leaderboard=board, best=_write_best(config, board, out))
     write_search_page(summary, out / REPORT)
+    return summary
+
+
+def _confirm(place: _Workplace, summary: SearchSummary) -> SearchSummary:
+    """Open the test part, now that everything is settled."""
+    best = load_config(place.out / BEST, {})
+    default = complete_config(place.space.base, place.out)
+    found = confirm_choice(best, default, place.options.confirm, place.out, place.options.workers)
+    summary = replace(summary, confirmations=(found,))
+    write_search_page(summary, place.out / REPORT)
     return summary
 
 

@@ -10,7 +10,7 @@ import click
 from mvdefect.cli.work import PATH, show_messages, start_work
 
 if TYPE_CHECKING:
-    from tuning.records import SearchSummary
+    from tuning.records import Leaderboard, SearchSummary
     from tuning.settings import SearchConfig
 
 
@@ -109,11 +109,11 @@ def _tune(search: SearchConfig, place: Path, options: Any) -> None:
     if summary is None:
         click.echo("no trial is left for this worker")
         return
-    show_summary(summary)
+    if summary.leaderboard is not None:
+        show_summary(summary, summary.leaderboard)
     click.echo(f"search        {place}")
     click.echo(f"report        {place / 'report.html'}")
-    if summary.best:
-        click.echo(f"next          mvdefect fit --config {place / 'best.yaml'}")
+    click.echo(f"next          mvdefect fit --config {place / 'best.yaml'}")
 
 
 def _tune_nested(search: SearchConfig, place: Path, options: Any, folds: int) -> None:
@@ -124,17 +124,13 @@ def _tune_nested(search: SearchConfig, place: Path, options: Any, folds: int) ->
     click.echo(f"folds         {place / 'nested.csv'}")
 
 
-def show_summary(summary: SearchSummary) -> None:
+def show_summary(summary: SearchSummary, board: Leaderboard) -> None:
     """Print the leaderboard and what follows from it."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console(soft_wrap=False)
-    board = summary.leaderboard
     click.echo(f"{len(summary.trials)} trials; the search ended, as {summary.ended}")
-    if board is None:
-        click.echo("No configuration could be trained again; the column trouble of trials.csv says why.")
-        return
     table = Table(title=f"Leaderboard by {summary.objective}")
     for name in ("", "mean", "±", "refits", "behind the first in ROC-AUC", "numbers that learn"):
         table.add_column(name, justify="left" if not name else "right")

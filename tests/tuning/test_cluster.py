@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from mvdefect.config import FitConfig
+from mvdefect.errors import SearchError
 from tests.tuning.fakes import PACE_SECONDS, RUNS, find_a_wrong_setting, score_trial
-from tuning.cluster import ClusterJob, SearchError, search_with_workers
+from tuning.cluster import ClusterJob, search_with_workers
 from tuning.hypermodel import InspectorHyperModel, TrainingParts
 from tuning.search import make_tuner, read_trials
 from tuning.settings import SearchConfig

@@ -61,7 +61,7 @@ def test_a_trial_is_what_fit_does(finished_run: Path, inspector: InspectorHyperM
         pairs = zip(result.history, expected, strict=True)
         assert all(abs(getattr(a, name) - getattr(b, name)) < 1e-5 for a, b in pairs), name
     assert len(result.logits) == inspector.parts.val[64, "letterbox"].count
-    assert result.parameters > result.learning_parameters > 0
+    assert result.parameters == result.learning_parameters > 0  # at depth 4 all of it learns
     assert result.peak_memory_mb > 100
     assert not (tmp_path / "checkpoint").exists()
 

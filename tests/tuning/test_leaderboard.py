@@ -11,7 +11,7 @@ import pytest
 from mvdefect.config import FitConfig
 from mvdefect.data.pipeline import Source
 from mvdefect.data.splits import PlanRow, SplitPlan
-from mvdefect.errors import SplitError
+from mvdefect.errors import SearchError, SplitError
 from mvdefect.evaluation.comparison import compare_repeats
 from mvdefect.evaluation.metrics import Sample, roc_auc
 from mvdefect.runs import EpochRow
@@ -89,7 +89,6 @@ def judge(gains: dict[str, float], sizes: dict[str, int], groups: int = 300) -> 
             score = float(roc_auc(_make_sample(plan, logits), np.ones((1, len(labels))))[0])
             runs.append(make_run(name, seed, logits, sizes[name], score))
     board = make_leaderboard(runs, {name: {} for name in gains}, (plan,), SPACE, SEARCH)
-    assert board is not None
     return board, plan
 
 
@@ -141,12 +140,12 @@ def test_a_candidate_that_failed_is_last_and_says_why(tmp_path: Path) -> None:
         RefitRun("02", 0, 0, TrialResult("failed", trouble="it diverged")),
     ]
     board = make_leaderboard(runs, {"02": {"dropout": 0.5}, "default": {}}, (plan,), SPACE, SEARCH)
-    assert board is not None
     assert [one.name for one in board.candidates] == ["default", "02"]
     rows = read_table(write_leaderboard(board, SPACE.names, tmp_path))
     assert [row["name"] for row in rows] == ["default", "02"]
     assert (rows[1]["trouble"], rows[1]["dropout"]) == ("it diverged", "0.5")
-    assert make_leaderboard(runs[1:], {"02": {}}, (plan,), SPACE, SEARCH) is None
+    with pytest.raises(SearchError, match="trained again: it diverged"):
+        make_leaderboard(runs[1:], {"02": {}}, (plan,), SPACE, SEARCH)
 
 
 def test_the_interval_over_repeats_covers_what_it_should() -> None:
@@ -223,7 +222,6 @@ def test_every_candidate_meets_every_seed_and_fold(sources: dict[str, Source], t
     assert met == {(name, seed, fold) for name in candidates for seed in (0, 1) for fold in (0, 1)}
     assert all(len(run.result.logits) == len(folds[run.fold].select("val")) for run in runs)
     board = make_leaderboard(runs, candidates, folds, SPACE, search)
-    assert board is not None
     assert board.winner == "07"
     assert board.find("07").mean == pytest.approx(1.0)
     assert board.find("default").mean == pytest.approx(1 - abs(BASE.dropout - 0.3))
