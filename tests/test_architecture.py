@@ -8,6 +8,8 @@ from pathlib import Path
 import mvdefect
 
 PACKAGE = Path(mvdefect.__file__).parent
+TUNING = PACKAGE.parent / "tuning"
+ABOVE_TUNING = {"cli", "benchmark", "demo", "baselines"}
 ROWS = (
     {"__main__"},
     {"cli"},
@@ -60,9 +62,22 @@ def test_a_room_imports_only_from_rows_below_it() -> None:
 
 
 def test_only_the_command_line_imports_click() -> None:
-    for path in PACKAGE.rglob("*.py"):
-        if find_room(path) != "cli":
+    for path in [*PACKAGE.rglob("*.py"), *TUNING.rglob("*.py")]:
+        if path.is_relative_to(TUNING) or find_room(path) != "cli":
             assert "import click" not in path.read_text(), path
+
+
+def test_tuning_is_reached_within_its_command_alone() -> None:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        lines = path.read_text().splitlines()
+        found = [line for line in lines if "tuning" in line and line.strip().startswith(("from ", "import "))]
+        assert not found or path == PACKAGE / "cli" / "tune.py"
+        assert all(line.startswith("    ") for line in found), "imported before it is needed"
+
+
+def test_tuning_imports_nothing_from_above_it() -> None:
+    for path in sorted(TUNING.rglob("*.py")):
+        assert not {name.split(".")[1] for name in list_imports(path)} & ABOVE_TUNING, path
 
 
 def test_evaluation_needs_no_tensorflow() -> None:
@@ -73,5 +88,5 @@ def test_evaluation_needs_no_tensorflow() -> None:
 
 
 def test_files_keep_to_a_size_that_can_be_read() -> None:
-    for path in PACKAGE.rglob("*.py"):
+    for path in [*PACKAGE.rglob("*.py"), *TUNING.rglob("*.py")]:
         assert len(path.read_text().splitlines()) <= 300, path

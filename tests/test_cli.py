@@ -48,6 +48,7 @@ def check_one_line(capsys: pytest.CaptureFixture[str], message: str) -> None:
     [
         [],
         ["fit"],
+        ["tune"],
         ["baseline"],
         ["evaluate"],
         ["report"],

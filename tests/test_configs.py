@@ -9,10 +9,14 @@ import pytest
 from mvdefect.config import load_config
 from mvdefect.demo import make_demo_config
 from mvdefect.workflow import fit_inspector
+from tests.tuning.fakes import score_trial
+from tuning.settings import load_search
+from tuning.tune import TuneOptions, tune_inspector
 
 FILES = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 GRIDS = [path for path in FILES if "\nmethods:" in path.read_text()]
-CONFIGS = [path for path in FILES if path not in GRIDS]
+SEARCHES = [path for path in FILES if "\nspace:" in path.read_text()]
+CONFIGS = [path for path in FILES if path not in [*GRIDS, *SEARCHES]]
 
 
 def test_the_three_backbones_and_the_demo_are_there() -> None:
@@ -40,3 +44,20 @@ def test_a_fit_runs(path: Path, parts_root: Path, tmp_path: Path) -> None:
     stages = tuple(stage.model_copy(update={"epochs": 1}) for stage in config.stages[-1:])
     folder = fit_inspector(config.model_copy(update={"stages": stages}), tmp_path / "run")
     assert folder.is_finished
+
+
+@pytest.mark.parametrize("path", SEARCHES, ids=lambda path: path.stem)
+def test_a_search_runs(path: Path, parts_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuning.tune.find_weights", lambda *_: None)
+    search = load_search(path, {"data": str(parts_root)}, (), {"trials": 4})
+    summary = tune_inspector(search, tmp_path / "out", TuneOptions(function=score_trial))
+    assert summary is not None
+    assert summary.leaderboard is not None
+    assert len(summary.leaderboard.candidates) == search.refits.best + 1
+
+
+def test_the_searches_are_those_for_a_processor_and_for_a_gpu() -> None:
+    assert [path.stem for path in SEARCHES] == ["tune", "tune_gpu"]
+    search = load_search(SEARCHES[1], {})
+    assert len(search.space["backbone"]) == 3
+    assert search.trials == 100

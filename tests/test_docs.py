@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import partial
 from pathlib import Path
 
 import click
@@ -14,6 +15,9 @@ from mvdefect import cli
 from mvdefect.config import FitConfig, StageConfig
 from mvdefect.data.pipeline import Source
 from mvdefect.data.synthetic.write import write_parts
+from tests.tuning.fakes import fit_instantly, score_trial
+from tuning.space import TABLE
+from tuning.tune import TuneOptions
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -29,7 +33,11 @@ SHRINK = [
 ]
 
 
+SHRINK_TUNE = ["--image-size", "64", "--trials", "3", "--strategy", "random"]
 SHRINK_BASELINE = ["--image-size", "64", "--set", "stages=[{epochs: 1}]", "--set", "backbone=small_cnn"]
+
+
+SHRUNK = {"fit": SHRINK, "tune": SHRINK_TUNE, "baseline": SHRINK_BASELINE}
 
 
 def list_commands(text: str) -> list[str]:
@@ -51,7 +59,11 @@ def list_help_commands() -> list[str]:
 
 def list_config_commands() -> list[str]:
     headers = [path.read_text() for path in sorted((ROOT / "configs").glob("*.yaml"))]
-    return [match for text in headers for match in re.findall(r"(mvdefect (?:fit|demo)[^)\n]*)", text)]
+    return [
+        match
+        for text in headers
+        for match in re.findall(r"(mvdefect (?:fit|tune|benchmark|demo)[^)\n]*)", text)
+    ]
 
 
 def predict_well(_model: object, source: Source, _batch_size: int) -> np.ndarray:
@@ -72,6 +84,9 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("mvdefect.workflow.predict_logits", predict_well)
     for room in ("workflow", "baselines.run", "baselines.networks"):
         monkeypatch.setattr(f"mvdefect.{room}.find_weights", lambda *_: None)
+    monkeypatch.setattr("tuning.tune.find_weights", lambda *_: None)
+    monkeypatch.setattr("tuning.tune.TuneOptions", partial(TuneOptions, function=score_trial))
+    monkeypatch.setattr("tuning.confirm.fit_run", fit_instantly)
     tiny = FitConfig(backbone="small_cnn", weights="none", image_size_px=64, stages=(StageConfig(epochs=1),))
     monkeypatch.setattr(
         "mvdefect.demo.make_demo_config", lambda data: tiny.model_copy(update={"data": str(data)})
@@ -86,8 +101,7 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run_commands(commands: list[str]) -> None:
     for command in commands:
         arguments = shlex.split(command)[1:]
-        if arguments[0] in ("fit", "baseline"):
-            arguments += SHRINK if arguments[0] == "fit" else SHRINK_BASELINE
+        arguments += SHRUNK.get(arguments[0], [])
         with pytest.raises(SystemExit) as ended:
             cli.main(arguments)
         assert not ended.value.code, command
@@ -116,7 +130,12 @@ def test_the_commands_of_a_page(page: Path, workshop: Path) -> None:
 def test_the_commands_of_the_help(workshop: Path) -> None:
     commands = list_help_commands()
     assert len(commands) >= 8
-    orders = ((" data ",), (" fit ", " baseline "), (" evaluate ", " report ", " benchmark ", " demo "))
+    orders = (
+        (" data ",),
+        (" tune ",),
+        (" fit ", " baseline "),
+        (" evaluate ", " report ", " benchmark ", " demo "),
+    )
     for kinds in orders:  # plans, runs, what needs them
         run_commands([c for c in dict.fromkeys(commands) if any(kind in c for kind in kinds)])
 
@@ -139,3 +158,9 @@ def test_the_settings_page_lists_every_setting_with_its_default() -> None:
     page = (ROOT / "docs" / "configuration.md").read_text()
     for name in FitConfig.model_fields:
         assert f"`{name}" in page, name
+
+
+def test_the_page_on_searching_lists_every_name_of_the_space() -> None:
+    page = (ROOT / "docs" / "tuning.md").read_text()
+    for name in TABLE:
+        assert f"`{name}`" in page, name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,31 +12,29 @@ from typing import Any
 
 import yaml
 
-from mvdefect.errors import RunExistsError
+from mvdefect.errors import RunExistsError, SearchError
 from mvdefect.paths import write_text
 from tuning.settings import SearchConfig, dump_search
 
 SEARCH = "search.yaml"
+PLAN = "split_plan.csv"
 LOCK = "lock"
+WAIT_SECONDS = 600.0
 MAY_CHANGE = ("trials", "minutes", "patience", "refits")  # a search can be prolonged
 
 
 @contextmanager
-def claim_folder(out: Path, search: SearchConfig, overwrite: bool, is_worker: bool) -> Iterator[None]:
+def claim_folder(out: Path, search: SearchConfig, overwrite: bool) -> Iterator[None]:
     """Make the folder of a search, or go on with the one that is there, and let no other search in.
 
     Args:
         out: The folder.
         search: The settings.
         overwrite: Whether a search with other settings is removed.
-        is_worker: Whether this is one of several processes that share the folder; the chief made it.
 
     Raises:
         RunExistsError: Something else is there, a search with other settings, or one that is running.
     """
-    if is_worker:
-        yield
-        return
     if out.exists() and any(out.iterdir()) and not (out / SEARCH).is_file():
         raise RunExistsError(f"{out} exists and is no search of mvdefect, so it is left alone; name another")
     out.mkdir(parents=True, exist_ok=True)
@@ -47,6 +46,23 @@ def claim_folder(out: Path, search: SearchConfig, overwrite: bool, is_worker: bo
         _check_settings(out, search, overwrite)
         write_text(out / SEARCH, dump_search(search))
         yield
+
+
+def wait_for_chief(out: Path, seconds: float = WAIT_SECONDS) -> None:
+    """Wait until the chief of a search on several machines has made its folder and settled its plan.
+
+    Args:
+        out: The folder.
+        seconds: How long.
+
+    Raises:
+        SearchError: It has not.
+    """
+    until = time.monotonic() + seconds
+    while not (out / PLAN).is_file():
+        if time.monotonic() > until:
+            raise SearchError(f"the chief has begun no search in {out}, which all machines must see")
+        time.sleep(min(1.0, seconds))
 
 
 def _check_settings(out: Path, search: SearchConfig, overwrite: bool) -> None:

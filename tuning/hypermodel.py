@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,12 +122,11 @@ def declare_space(space: SearchSpace, hp: Any) -> dict[str, Value]:
     """
     values: dict[str, Value] = {}
     for one in space.dimensions:
-        if one.condition is None:
-            values[one.name] = _declare(one, hp)
-            continue
-        with hp.conditional_scope(one.condition.parent, list(one.condition.values)):
+        with ExitStack() as scopes:
+            for condition in one.conditions:
+                scopes.enter_context(hp.conditional_scope(condition.parent, list(condition.values)))
             value = _declare(one, hp)
-        if values.get(one.condition.parent) in one.condition.values:
+        if all(values.get(condition.parent) in condition.values for condition in one.conditions):
             values[one.name] = value
     return values
 

@@ -38,12 +38,12 @@ class Dimension:
     Attributes:
         name: Its name in the space.
         domain: Its values.
-        condition: When it matters; None: always.
+        conditions: When it matters: where all of them hold, the outermost first.
     """
 
     name: str
     domain: Domain
-    condition: Condition | None = None
+    conditions: tuple[Condition, ...] = ()
 
     @property
     def setting(self) -> str:
@@ -87,7 +87,7 @@ class SearchSpace:
 
     Attributes:
         base: Settings of a fit, with what the space fixes.
-        dimensions: What varies; a name may come once for each backbone.
+        dimensions: What varies; a name comes once for each set of conditions under which it matters.
         weights: Backbone -> weights, where they differ by backbone.
     """
 
@@ -138,6 +138,8 @@ def make_space(base: FitConfig, named: Mapping[str, Any], weights: Mapping[str, 
     domains: dict[str, Domain | None] = {name: None for name, known in TABLE.items() if known.is_searched}
     for name, value in {**dict.fromkeys(domains, DEFAULT), **named}.items():
         domain = _read_domain(name, value)
+        if isinstance(domain, Choice) and len(domain.values) == 1:
+            domain, value = None, domain.values[0]
         if value is None:
             domains.pop(name, None)
         elif domain is None and value != DEFAULT:
@@ -205,8 +207,8 @@ def _arrange_depth(domain: Domain | None, base: FitConfig, backbones: Sequence[s
         spec = find_backbone(backbone)
         usual = spec.max_depth_blocks if base.weights == "none" else spec.depth_blocks
         depths = domain.values if isinstance(domain, Choice) else tuple(range(usual + 1))
-        condition = Condition("backbone", (backbone,)) if len(backbones) > 1 else None
-        found.append(Dimension("depth_blocks", Choice(depths), condition))
+        conditions = (Condition("backbone", (backbone,)),) if len(backbones) > 1 else ()
+        found.append(Dimension("depth_blocks", Choice(depths), conditions))
     return found
 
 
@@ -222,11 +224,14 @@ def _arrange_plain(
     parents = [one for one in before if one.name == parent]
     if not parents:
         return [Dimension(name, domain)] if is_met(_find_base_value(base, parent)) else []
-    values = dict.fromkeys(v for one in parents if isinstance(one.domain, Choice) for v in one.domain.values)
-    met = tuple(value for value in values if is_met(value))
-    if len(met) == len(values):
-        return [Dimension(name, domain)]
-    return [Dimension(name, domain, Condition(parent, met))] if met else []
+    found = []
+    for one in parents:
+        values = one.domain.values if isinstance(one.domain, Choice) else ()
+        met = tuple(value for value in values if is_met(value))
+        beside = (Condition(parent, met),) if len(met) < len(values) else ()
+        if met:
+            found.append(Dimension(name, domain, (*one.conditions, *beside)))
+    return found
 
 
 def _find_base_value(base: FitConfig, name: str) -> Any:
@@ -239,7 +244,7 @@ def _check_values(space: SearchSpace) -> None:
     """Try every value of a choice and both ends of a range, so that no trial finds what could be told now."""
     for one in space.dimensions:
         ends = one.domain.values if isinstance(one.domain, Choice) else (one.domain.low, one.domain.high)
-        needed = {} if one.condition is None else {one.condition.parent: one.condition.values[0]}
+        needed = {condition.parent: condition.values[0] for condition in one.conditions}
         for value in ends:
             try:
                 space.configure({**needed, one.name: value})

@@ -29,7 +29,7 @@ from mvdefect.preparation import (
     require_data,
 )
 from mvdefect.training.stages import plan_stages
-from tuning.claim import claim_folder
+from tuning.claim import PLAN, claim_folder, wait_for_chief
 from tuning.cluster import CHIEF, ClusterJob, search_with_workers
 from tuning.confirm import confirm_choice
 from tuning.folds import choose_fold_count, draw_folds, leave_test_out
@@ -44,7 +44,6 @@ from tuning.settings import SearchConfig, dump_search, make_base
 from tuning.space import SearchSpace, make_space
 from tuning.trials import TrialFunction
 
-PLAN = "split_plan.csv"
 BEST = "best.yaml"
 REPORT = "report.html"
 TUNE_NEEDS = Needs(
@@ -117,14 +116,14 @@ def tune_inspector(
     space = make_space(base, search.space, search.weights)
     weights = {name: _find_weights(space, name) for name in map(str, space.list_values("backbone"))}
     records = find_records(base)
-    with claim_folder(out, search, options.overwrite, _is_worker()):
+    if _is_worker():
+        wait_for_chief(out)
+        _search(_Workplace(search, space, records, weights, read_split_plan(out / PLAN), out, options))
+        return None
+    with claim_folder(out, search, options.overwrite):
         plan = _settle_plan(out, planned, records, base)
         place = _Workplace(search, space, records, weights, plan, out, options)
-        tuner = _search(place)
-        if _is_worker():
-            return None
-        summary = _summarise(place, tuner)
-        summary = _choose(place, summary)
+        summary = _choose(place, _summarise(place, _search(place)))
         return _confirm(place, summary) if options.confirm else summary
 
 

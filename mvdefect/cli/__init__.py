@@ -57,7 +57,7 @@ def commands() -> None:
       mvdefect fit --data photographs --backbone densenet121 --run runs/first
       mvdefect evaluate runs/first
     Search for the settings that suit the photographs:
-      mvdefect tune --data photographs --backbone densenet121 --trials 30 --out runs/search
+      mvdefect tune --data photographs --backbone densenet121 --trials 30 --out runs/dense
     See whether something simpler does as well:
       mvdefect baseline handcrafted --data photographs --run runs/handcrafted
     Write the report that a quality engineer signs:

@@ -40,6 +40,7 @@ def test_each_can_be_narrowed_fixed_dropped_or_added() -> None:
         "learning_rate": {"min": 1e-4, "max": 1e-3},
         "head": "patch",
         "taps": None,
+        "weight_decay": [0.5],
         "views": "default",
         "batch_size": [8, 16],
         "depth_blocks": {"min": 1, "max": 3},
@@ -51,8 +52,8 @@ def test_each_can_be_narrowed_fixed_dropped_or_added() -> None:
     assert domains["views"] == TABLE["views"].domain
     assert domains["batch_size"] == Choice((8, 16))
     assert domains["depth_blocks"] == Choice((1, 2, 3))
-    assert not {"head", "taps", "pooling"} & set(domains)  # a patch head pools in no such way
-    assert (space.base.head, space.base.taps) == ("patch", BASE.taps)
+    assert not {"head", "taps", "pooling", "weight_decay"} & set(domains)  # a patch head pools in no such way
+    assert (space.base.head, space.base.taps, space.base.weight_decay) == ("patch", BASE.taps, 0.5)
 
 
 def test_what_matters_only_sometimes_has_a_value_only_then() -> None:
@@ -66,12 +67,13 @@ def test_what_matters_only_sometimes_has_a_value_only_then() -> None:
 
 def test_depths_are_those_of_each_backbone() -> None:
     weights = {"densenet121": "dense.h5"}
-    space = make(
-        {**CHEAP, "backbone": ["mobilenetv2", "densenet121"], "depth_blocks": "default"}, weights=weights
-    )
-    values = list_random_values(space, 12)
+    space = make({"backbone": ["mobilenetv2", "densenet121"]}, weights=weights)
+    values = list_random_values(space)
     for backbone, depths in (("mobilenetv2", {0, 1, 2, 3, 4}), ("densenet121", {0, 1, 2})):
-        assert {one["depth_blocks"] for one in values if one["backbone"] == backbone} <= depths
+        assert {one["depth_blocks"] for one in values if one["backbone"] == backbone} == depths
+    for one in values:
+        assert ("learning_rate" in one) == (one["depth_blocks"] > 0)
+        assert ("block_decay" in one) == (one["depth_blocks"] > 1)
     assert space.configure({"backbone": "densenet121", "depth_blocks": 2}).weights == "dense.h5"
     assert space.configure({"backbone": "mobilenetv2", "depth_blocks": 4}).weights == "none.h5"
 

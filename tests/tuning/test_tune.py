@@ -1,4 +1,4 @@
-"""`mvdefect tune` from end to end: real trainings beside a closed test part, and every step on quick trials."""
+"""`mvdefect tune` from end to end: real trainings beside a closed test part; all else on quick trials."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from mvdefect.data.splits import read_split_plan, write_split_plan
 from mvdefect.errors import MvdefectError, RunExistsError, SearchError, SplitError
 from mvdefect.runs import open_run
 from tests.tuning.fakes import be_killed, find_a_wrong_setting, fit_instantly, read_table, score_trial
+from tuning.claim import claim_folder, wait_for_chief
 from tuning.nested import tune_nested
 from tuning.settings import SearchConfig
 from tuning.tune import TuneOptions, tune_inspector
@@ -124,14 +125,17 @@ def test_a_folder_of_something_else_is_left_alone(parts_root: Path, tmp_path: Pa
 
 
 def test_two_searches_do_not_share_a_folder(parts_root: Path, tmp_path: Path) -> None:
-    from tuning.claim import claim_folder
-
     search = make_search(parts_root)
     with (
-        claim_folder(tmp_path / "out", search, False, False),
+        claim_folder(tmp_path / "out", search, False),
         pytest.raises(RunExistsError, match="another process is searching"),
     ):
         tune(search, tmp_path / "out")
+
+
+def test_a_worker_without_a_chief_says_so(tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match="the chief has begun no search in"):
+        wait_for_chief(tmp_path / "out", 0.01)
 
 
 def test_the_test_part_is_opened_last_and_only_on_request(
