@@ -138,13 +138,12 @@ def make_space(base: FitConfig, named: Mapping[str, Any], weights: Mapping[str, 
     domains: dict[str, Domain | None] = {name: None for name, known in TABLE.items() if known.is_searched}
     for name, value in {**dict.fromkeys(domains, DEFAULT), **named}.items():
         domain = _read_domain(name, value)
-        if isinstance(domain, Choice) and len(domain.values) == 1:
-            domain, value = None, domain.values[0]
-        if value is None:
+        only = domain.values[0] if isinstance(domain, Choice) and len(domain.values) == 1 else None
+        is_fixed = only is not None or (domain is None and value not in (None, DEFAULT))
+        if is_fixed:
+            assign(tree, Dimension(name, Choice(())).setting, value if only is None else only)
+        if is_fixed or value is None:
             domains.pop(name, None)
-        elif domain is None and value != DEFAULT:
-            domains.pop(name, None)
-            assign(tree, Dimension(name, Choice(())).setting, value)
         else:
             domains[name] = domain
     backbones = _list_backbones(domains, tree)
