@@ -20,6 +20,7 @@ from mvdefect.models.heads import choose_head
 from mvdefect.runs import RunFolder, read_history
 from mvdefect.training.fit import TrainingJob, train_classifier
 from mvdefect.training.stages import plan_stages
+from tuning.ahead import fill_ahead
 from tuning.domains import Choice, Range
 from tuning.records import Value
 from tuning.space import Dimension, SearchSpace
@@ -50,10 +51,21 @@ class InspectorHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
     KerasTuner.
     """
 
-    def __init__(self, space: SearchSpace, parts: TrainingParts) -> None:
+    def __init__(
+        self, space: SearchSpace, parts: TrainingParts, others: Sequence[FitConfig] | None = None
+    ) -> None:
+        """Make a hypermodel.
+
+        Args:
+            space: What varies.
+            parts: What it trains on.
+            others: Settings of which some will be trained as well, so that the frozen part runs once for
+                all of them; None: whatever the space allows.
+        """
         super().__init__(name="inspector")
         self.space = space
         self.parts = parts
+        self.others = others
 
     def declare_hyperparameters(self, hp: Any) -> None:
         """Put the search space into KerasTuner's hyperparameters; see `declare_space`."""
@@ -105,6 +117,8 @@ class InspectorHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
         spec, key = find_backbone(config.backbone), (config.image_size_px, config.resize)
         stages = plan_stages(config, spec)
         job = TrainingJob(spec, stages, config, self.parts.train[key], self.parts.val[key], RunFolder(folder))
+        others = self.space.list_cuts(config) if self.others is None else self.others
+        fill_ahead(model, config, others, job.train, job.val)
         train_classifier(model, job)
         best = max(read_history(job.folder), key=lambda row: (row.val_roc_auc, -row.val_loss))
         return {"val_roc_auc": best.val_roc_auc, "val_loss": best.val_loss}

@@ -114,9 +114,11 @@ def _make_job(
     out: Path,
 ) -> TrialJob:
     seeded = replace(space, base=space.base.model_copy(update={"seed": seed}))
+    others = [seeded.configure(values) for values in candidates.values()]
+    own = seeded if name != DEFAULT else replace(seeded, dimensions=())
     return TrialJob(
         out / FOLDER / f"{name}-fold{fold + 1}-seed{seed}",
-        InspectorHyperModel(seeded if name != DEFAULT else replace(seeded, dimensions=()), parts),
+        InspectorHyperModel(own, parts, others),
         _make_hyperparameters(space, values)
         if name != DEFAULT
         else keras_tuner.HyperParameters().get_config(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from mvdefect.assignments import assign
@@ -20,6 +21,7 @@ from tuning.domains import Choice, Domain, Range, read_choice, read_range
 from tuning.records import Value
 
 DEFAULT = "default"
+CUTS = ("depth_blocks", "head", "pooling", "taps")  # what decides where the frozen part ends
 LAST_STAGE = ("depth_blocks", "learning_rate", "head_learning_rate", "block_decay", "epochs")
 
 
@@ -106,6 +108,20 @@ class SearchSpace:
         if domains:
             return tuple(value for domain in domains if isinstance(domain, Choice) for value in domain.values)
         return (getattr(self.base, name),)
+
+    def list_cuts(self, config: FitConfig) -> list[FitConfig]:
+        """Return settings that differ from others in where the frozen part ends: all that the space has."""
+        names = [name for name in CUTS if name in self.names]
+        domains = [dict.fromkeys(self.list_values(name)) for name in names]
+        deepest = find_backbone(config.backbone).max_depth_blocks
+        found = []
+        for values in product(*domains):
+            tree = config.model_dump(mode="json")
+            for name, value in zip(names, values, strict=True):
+                assign(tree, Dimension(name, Choice(())).setting, value)
+            if (tree["stages"][-1]["depth_blocks"] or 0) <= deepest:
+                found.append(validate_config(tree))
+        return found
 
     def configure(self, values: Mapping[str, Value]) -> FitConfig:
         """Return the settings of a fit for some values; what has none is as in the base.

@@ -43,13 +43,24 @@ def build_classifier(
     if weights is not None:
         load_weights(network, spec, weights)
     _switch_off_dropout(network)
-    fine = [network.get_layer(spec.fine_tap).output] if taps == 2 else []
-    backbone = keras.Model(network.input, [*fine, network.output], name=BACKBONE)
     pixels = keras.Input((size_px, size_px, 3), dtype="uint8", name="pixels")
     scaling = keras.Model(pixels, spec.preprocess(keras.ops.cast(pixels, "float32")), name=SCALING)
-    features = [keras.Input(tensor.shape[1:]) for tensor in backbone.outputs]
-    ending = keras.Model(features, add_head(features, head), name=HEAD)
-    return _chain(scaling, backbone, ending, f"{spec.name}_{head.kind}")
+    return _put_head(scaling, network, spec, head, taps)
+
+
+def replace_head(model: Any, spec: BackboneSpec, head: HeadSettings, taps: int) -> keras.Model:
+    """Return a classifier with a new head that shares scaling and backbone with another classifier.
+
+    Args:
+        model: A classifier; it stays as it is.
+        spec: Its backbone.
+        head: The new head.
+        taps: As for `build_classifier`.
+
+    Raises:
+        ConfigError: A setting of the head has a value that is not allowed.
+    """
+    return _put_head(model.get_layer(SCALING), model.get_layer(BACKBONE), spec, head, taps)
 
 
 def join_head(model: Any, head: Any) -> keras.Model:
@@ -78,6 +89,14 @@ def load_classifier(path: Path) -> keras.Model:
         return keras.saving.load_model(path, compile=False)
     except (OSError, ValueError, KeyError) as error:
         raise RunError(f"the model {path} cannot be loaded: {error}") from error
+
+
+def _put_head(scaling: Any, network: Any, spec: BackboneSpec, head: HeadSettings, taps: int) -> keras.Model:
+    fine = [network.get_layer(spec.fine_tap).output] if taps == 2 else []
+    backbone = keras.Model(network.input, [*fine, network.outputs[-1]], name=BACKBONE)
+    features = [keras.Input(tensor.shape[1:]) for tensor in backbone.outputs]
+    ending = keras.Model(features, add_head(features, head), name=HEAD)
+    return _chain(scaling, backbone, ending, f"{spec.name}_{head.kind}")
 
 
 def _chain(scaling: Any, backbone: Any, head: Any, name: str) -> keras.Model:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -15,6 +15,27 @@ from mvdefect.models.heads import POOLED
 
 
 @dataclass(frozen=True)
+class Below:
+    """What lies below a cut, in the graphs of the classifier.
+
+    Attributes:
+        scaling: The classifier's scaling.
+        entry: The input of its backbone, a Keras tensor.
+        features: The backbone's tensors that are needed at the cut, from fine to coarse.
+        pooling: From those to the vector that a head with pooling scores, or None where they are stored
+            as they are.
+        layers: Names of the layers that decide what is stored: those of the features, then those of the
+            pooling.
+    """
+
+    scaling: Any
+    entry: Any
+    features: tuple[Any, ...]
+    pooling: Any | None
+    layers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class CutClassifier:
     """Two models that share all layers with the classifier that they were cut from.
 
@@ -22,13 +43,15 @@ class CutClassifier:
         backbone: Name and input size of the network.
         frozen: From uint8 pixels (b, size, size, 3) to the activations at the cut, a list of tensors.
         rest: From those to what the classifier's head gives.
-        names: What is taken at the cut, one for each tensor: its layer, or which layers it pools and how.
+        names: The layers at the cut, one for each tensor.
+        below: What `frozen` is made of.
     """
 
     backbone: str
     frozen: Any
     rest: Any
     names: tuple[str, ...]
+    below: Below
 
 
 def cut_classifier(model: Any, spec: BackboneSpec, depth_blocks: int, head: Any) -> CutClassifier | None:
@@ -56,18 +79,53 @@ def cut_classifier(model: Any, spec: BackboneSpec, depth_blocks: int, head: Any)
     backbone = model.get_layer(BACKBONE)
     boundary = spec.boundaries[-depth_blocks - 1]
     names = _list_cuts(backbone, spec, boundary)
-    stored = [backbone.get_layer(name).output for name in names]
-    below = keras.Model(backbone.input, stored)
+    stored = tuple(backbone.get_layer(name).output for name in names)
     above = _keep_learning_blocks(backbone, boundary, stored)
+    below = Below(model.get_layer(SCALING), backbone.input, stored, None, names)
     if above is None and POOLED in {layer.name for layer in head.layers}:
         pooled = head.get_layer(POOLED).output
-        below = _chain(below, keras.Model(head.inputs, pooled))
-        names = (f"{POOLED} {' '.join(names)} to {pooled.shape[-1]}",)  # as wide as how it pools says
+        below, names = _add_pooling(below, keras.Model(head.inputs, pooled)), (POOLED,)
         head = keras.Model(pooled, head.outputs)
-    pixels = keras.Input(model.input.shape[1:], dtype="uint8", name="pixels")
-    frozen = keras.Model(pixels, keras.tree.flatten(below(model.get_layer(SCALING)(pixels))), name="frozen")
+    frozen = join_frozen([below])
     rest = _join(above, head, frozen.outputs)
-    return CutClassifier(f"{spec.name} {model.input.shape[1]}", frozen, rest, names)
+    return CutClassifier(f"{spec.name} {model.input.shape[1]}", frozen, rest, names, below)
+
+
+def join_frozen(parts: Sequence[Below]) -> keras.Model:
+    """Build one model of what lies below several cuts; every layer that they share runs once.
+
+    Args:
+        parts: Of cuts of one classifier, or of classifiers that share scaling and backbone, such as
+            `mvdefect.models.classifier.replace_head` makes.
+
+    Returns:
+        From uint8 pixels (b, size, size, 3) to the activations at the cuts, a list of tensors: those of
+        the first cut, then those of the next one.
+
+    Raises:
+        ValueError: The parts belong to different backbones.
+    """
+    first = parts[0]
+    if any(part.entry is not first.entry or part.scaling is not first.scaling for part in parts):
+        raise ValueError(
+            "only cuts that share the layers of one backbone can be joined. Received: cuts of "
+            f"{len({id(part.entry) for part in parts})} backbones and "
+            f"{len({id(part.scaling) for part in parts})} scalings"
+        )
+    features = list({id(tensor): tensor for part in parts for tensor in part.features}.values())
+    pixels = keras.Input(first.scaling.input.shape[1:], dtype="uint8", name="pixels")
+    found = keras.tree.flatten(keras.Model(first.entry, features)(first.scaling(pixels)))
+    made = dict(zip(map(id, features), found, strict=True))
+    outputs: list[Any] = []
+    for part in parts:
+        own = [made[id(tensor)] for tensor in part.features]
+        outputs += own if part.pooling is None else keras.tree.flatten(part.pooling(own))
+    return keras.Model(pixels, outputs, name="frozen")
+
+
+def _add_pooling(below: Below, pooling: Any) -> Below:
+    layers = [layer.name for layer in pooling.layers if not isinstance(layer, keras.layers.InputLayer)]
+    return replace(below, pooling=pooling, layers=(*below.layers, *layers))
 
 
 def _list_cuts(backbone: Any, spec: BackboneSpec, boundary: str) -> tuple[str, ...]:
@@ -83,10 +141,6 @@ def _keep_learning_blocks(backbone: Any, boundary: str, stored: Sequence[Any]) -
     """Return what leads from the boundary to those features that are not stored, if any are left."""
     features = [output for output in backbone.outputs if all(output is not tensor for tensor in stored)]
     return keras.Model(backbone.get_layer(boundary).output, features) if features else None
-
-
-def _chain(lower: Any, upper: Any) -> Any:
-    return keras.Model(lower.input, upper(keras.tree.flatten(lower(lower.input))))
 
 
 def _join(above: Any | None, head: Any, stored: Sequence[Any]) -> Any:

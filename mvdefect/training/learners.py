@@ -19,7 +19,7 @@ from mvdefect.models.cut import CutClassifier, cut_classifier
 from mvdefect.models.heads import add_map_output
 from mvdefect.paths import cache_dir
 from mvdefect.progress import logger
-from mvdefect.training.activations import ActivationStore, name_store
+from mvdefect.training.activations import ActivationStore, FrozenPart, ViewSettings, name_store
 from mvdefect.training.batches import TrainingSet
 from mvdefect.training.losses import make_loss, make_mask_loss
 from mvdefect.training.optimizers import make_optimizer
@@ -35,7 +35,7 @@ class Learner:
         model: The classifier, or the part of it above the cut; compiled. All its layers are those of the
             classifier.
         train_store: The activations that it begins from, or None where it begins at the pixels.
-        val_store: The same for the validation part.
+        val_store: The same for the validation part, which is shown as it is.
     """
 
     model: Any
@@ -78,6 +78,19 @@ def make_learner(
     return learner
 
 
+def make_stores(
+    cut: CutClassifier, config: FitConfig, train: Source, val: Source
+) -> tuple[ActivationStore, ActivationStore]:
+    """Return the stores of a cut for training, with views, and for validation, without; nothing is computed."""
+    frozen, dtype, root = FrozenPart(cut), config.activation_dtype, cache_dir("activations")
+    shown = ((train, ViewSettings(config.views, config.seed, config.augment)), (val, None))
+    first, second = (
+        ActivationStore(root / name_store(frozen, source, views, dtype), frozen, source, views, dtype)
+        for source, views in shown
+    )
+    return first, second
+
+
 def count_mask_cells(model: Any, config: FitConfig) -> int | None:
     """Return the side of the head's map where masks take part in the loss, otherwise None."""
     if not config.mask_loss_weight:
@@ -108,11 +121,7 @@ def _find_stores(
     if not config.views:
         logger.info("the frozen part runs in every epoch: views is 0, so each epoch shows new ones")
         return None
-    folder, dtype = cache_dir("activations"), config.activation_dtype
-    train_store, val_store = (
-        ActivationStore(folder / name_store(cut, source, data.views, dtype), cut, source, data.views, dtype)
-        for source in (data.source, val)
-    )
+    train_store, val_store = make_stores(cut, config, data.source, val)
     slots = config.views if data.balanced else min(config.views, stage.epochs)
     needed = {
         train_store.folder.name: slots * train_store.bytes_per_slot,

@@ -16,13 +16,22 @@ from mvdefect.data.epochs import list_views
 from mvdefect.data.pipeline import Source, Views, make_inference_batches, make_view_batches
 from mvdefect.models.backbones import BACKBONES
 from mvdefect.models.classifier import HEAD, build_classifier
-from mvdefect.models.cut import CutClassifier, cut_classifier
+from mvdefect.models.cut import cut_classifier
 from mvdefect.models.heads import HeadSettings
-from mvdefect.training.activations import ActivationStore, ViewSettings, count_image_bytes, name_store
+from mvdefect.training import activations
+from mvdefect.training.activations import (
+    ActivationStore,
+    FrozenPart,
+    ViewSettings,
+    compute_entries,
+    count_image_bytes,
+    name_store,
+)
 from mvdefect.training.room import make_room
 
 SPEC = BACKBONES["small_cnn"]
 VIEWS = ViewSettings(4, 0, AugmentConfig())
+PATCH = HeadSettings("patch")
 
 
 @pytest.fixture(scope="module")
@@ -30,16 +39,16 @@ def source(sources: dict[str, Source]) -> Source:
     return sources["train"]
 
 
-def build(seed: int = 0, depth_blocks: int = 1) -> CutClassifier:
+def build(seed: int = 0, depth_blocks: int = 1, head: HeadSettings = PATCH, taps: int = 2) -> FrozenPart:
     keras.utils.set_random_seed(seed)
-    model = build_classifier(SPEC, 64, HeadSettings("patch"), 2, None)
+    model = build_classifier(SPEC, 64, head, taps, None)
     cut = cut_classifier(model, SPEC, depth_blocks, model.get_layer(HEAD))
     assert cut is not None
-    return cut
+    return FrozenPart(cut)
 
 
 @pytest.fixture(scope="module")
-def cut() -> CutClassifier:
+def frozen() -> FrozenPart:
     return build()
 
 
@@ -47,26 +56,25 @@ def cut() -> CutClassifier:
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The entries that are computed while a test runs."""
     names: list[str] = []
-    compute = ActivationStore._compute
 
-    def note(store: ActivationStore, name: str, *rest: object) -> None:
-        names.append(name)
-        compute(store, name, *rest)
+    def note(stores: list[ActivationStore], slot: int | None, run: object) -> None:
+        names.extend(store.find_entry(slot).name for store in stores)
+        compute_entries(stores, slot, run)
 
-    monkeypatch.setattr(ActivationStore, "_compute", note)
+    monkeypatch.setattr(activations, "compute_entries", note)
     return names
 
 
-def make_store(folder: Path, cut: CutClassifier, source: Source, dtype: str = "float32") -> ActivationStore:
-    return ActivationStore(folder, cut, source, VIEWS, dtype)
+def make_store(folder: Path, frozen: FrozenPart, source: Source, dtype: str = "float32") -> ActivationStore:
+    return ActivationStore(folder, frozen, source, VIEWS, dtype)
 
 
 @pytest.mark.parametrize("depth_blocks", [0, 1, 3])
 def test_a_slot_holds_what_the_frozen_part_makes_of_its_views(
     source: Source, tmp_path: Path, depth_blocks: int
 ) -> None:
-    cut = build(depth_blocks=depth_blocks)
-    store = make_store(tmp_path / "store", cut, source)
+    frozen = build(depth_blocks=depth_blocks)
+    store = make_store(tmp_path / "store", frozen, source)
     for slot in (None, 0, 3):
         if slot is None:
             batches = make_inference_batches(source, 7)
@@ -75,22 +83,22 @@ def test_a_slot_holds_what_the_frozen_part_makes_of_its_views(
             views = Views(np.arange(source.count), shown, VIEWS.seed, VIEWS.augment)
             batches = make_view_batches(source, views, 7)
         pixels = np.concatenate(list(batches.as_numpy_iterator()))
-        expected = keras.tree.flatten(cut.frozen.predict(pixels, verbose=0))
+        expected = keras.tree.flatten(frozen.cut.frozen.predict(pixels, verbose=0))
         found = store.open_slot(slot)
-        assert len(found) == len(expected) == len(cut.names)
+        assert len(found) == len(expected) == len(frozen.cut.names)
         assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(found, expected, strict=True))
         assert all(isinstance(array, np.memmap) for array in found)
     size_bytes = sum(file.stat().st_size for file in store.folder.glob("*.npy"))
-    assert 0 < size_bytes - 3 * store.bytes_per_slot < 3 * len(cut.names) * 256  # headers
+    assert 0 < size_bytes - 3 * store.bytes_per_slot < 3 * len(frozen.cut.names) * 256  # headers
 
 
 def test_an_entry_is_computed_once(
-    source: Source, cut: CutClassifier, tmp_path: Path, computed: list[str]
+    source: Source, frozen: FrozenPart, tmp_path: Path, computed: list[str]
 ) -> None:
-    store = make_store(tmp_path, cut, source)
+    store = make_store(tmp_path, frozen, source)
     first = np.array(store.open_slot(1)[0])
     store.open_slot(1)
-    again = make_store(tmp_path, cut, source).open_slot(1)[0]
+    again = make_store(tmp_path, frozen, source).open_slot(1)[0]
     assert computed == ["slot-0001"]
     assert np.array_equal(first, again)
 
@@ -112,44 +120,81 @@ def empty(path: Path) -> None:
 @pytest.mark.parametrize("damage", [flip_a_bit, cut_short, empty, Path.unlink])
 @pytest.mark.parametrize("suffix", [".0.npy", ".json"])
 def test_a_damaged_entry_is_computed_again(
-    source: Source, cut: CutClassifier, tmp_path: Path, computed: list[str], damage: object, suffix: str
+    source: Source, frozen: FrozenPart, tmp_path: Path, computed: list[str], damage: object, suffix: str
 ) -> None:
     if damage is flip_a_bit and suffix == ".json":
         pytest.skip("a note is shorter than that")
-    whole = np.array(make_store(tmp_path, cut, source).open_slot(2)[0])
+    whole = np.array(make_store(tmp_path, frozen, source).open_slot(2)[0])
     damage(tmp_path / f"slot-0002{suffix}")
-    mended = make_store(tmp_path, cut, source).open_slot(2)[0]
+    mended = make_store(tmp_path, frozen, source).open_slot(2)[0]
     assert computed == ["slot-0002"] * 2
     assert np.array_equal(mended, whole)
 
 
-def test_float16_rounds_and_saturates(
-    source: Source, cut: CutClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    exact = make_store(tmp_path / "a", cut, source).open_slot(0)[0]
-    rounded = make_store(tmp_path / "b", cut, source, "float16").open_slot(0)[0]
+def test_float16_rounds_and_saturates(source: Source, frozen: FrozenPart, tmp_path: Path) -> None:
+    exact = make_store(tmp_path / "a", frozen, source).open_slot(0)[0]
+    rounded = make_store(tmp_path / "b", frozen, source, "float16").open_slot(0)[0]
     assert rounded.dtype == np.float16
     assert np.allclose(exact, rounded, rtol=2**-11, atol=1e-6)
-    huge = [np.full((source.count, *exact.shape[1:]), 1e6, np.float32)]
-    monkeypatch.setattr(ActivationStore, "_run_frozen", lambda *_: iter([huge]))
-    assert np.all(make_store(tmp_path / "c", cut, source, "float16").open_slot(0)[0] == 65504)
+    store = make_store(tmp_path / "c", frozen, source, "float16")
+    compute_entries([store], 0, lambda pixels: [np.full((len(pixels), *exact.shape[1:]), 1e6, np.float32)])
+    assert np.all(store.open_slot(0)[0] == 65504)
 
 
-def test_the_name_tells_apart_all_that_decides_the_activations(source: Source, cut: CutClassifier) -> None:
+def test_the_frozen_part_is_traced_and_hashed_once_for_all_slots_and_parts(
+    sources: dict[str, Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen, traced = build(), []
+    below = frozen.cut.frozen.call
+    monkeypatch.setattr(frozen.cut.frozen, "call", lambda *a, **k: traced.append(1) or below(*a, **k))
+    digests = [name_store(frozen, sources[part], None, "float32") for part in ("train", "val")]
+    assert len(set(digests)) == 2
+    assert not traced
+    for run in (1, 2):
+        train = make_store(tmp_path / "train", frozen, sources["train"])
+        val = ActivationStore(tmp_path / "val", frozen, sources["val"], None, "float32")
+        assert [len(store.open_slot(None)[0]) for store in (train, val)] == [
+            sources[part].count for part in ("train", "val")
+        ], run
+        for slot in range(3):
+            train.open_slot(slot)
+        assert len(traced) == 1
+    again = build()
+    monkeypatch.setattr(activations, "trace_frozen", None)  # whole entries need no network
+    make_store(tmp_path / "train", again, sources["train"]).open_slot(2)
+
+
+def test_images_as_they_are_have_a_store_without_views(
+    source: Source, frozen: FrozenPart, tmp_path: Path
+) -> None:
+    store = ActivationStore(tmp_path / "plain", frozen, source, None, "float32")
+    expected = make_store(tmp_path / "views", frozen, source).open_slot(None)[0]
+    assert np.array_equal(store.open_slot(None)[0], expected)
+    with pytest.raises(ValueError, match="slot must be None. Received: 0"):
+        store.open_slot(0)
+
+
+def test_the_name_tells_apart_all_that_decides_the_activations(source: Source, frozen: FrozenPart) -> None:
     rows = source.plan.rows
     of_other_content = replace(source.plan, rows=(replace(rows[0], sha256="0" * 64, part="train"), *rows[1:]))
     light = VIEWS.augment.model_copy(update={"brightness": 0.2})
     names = [
-        name_store(cut, source, VIEWS, "float16"),
-        name_store(cut, source, VIEWS, "float32"),
-        name_store(cut, source, replace(VIEWS, count=5), "float16"),
-        name_store(cut, source, replace(VIEWS, seed=1), "float16"),
-        name_store(cut, source, replace(VIEWS, augment=light), "float16"),
-        name_store(cut, replace(source, part="val"), VIEWS, "float16"),
-        name_store(cut, replace(source, plan=of_other_content), VIEWS, "float16"),
-        name_store(cut, replace(source, store=replace(source.store, key="other")), VIEWS, "float16"),
+        name_store(frozen, source, VIEWS, "float16"),
+        name_store(frozen, source, VIEWS, "float32"),
+        name_store(frozen, source, replace(VIEWS, count=5), "float16"),
+        name_store(frozen, source, replace(VIEWS, seed=1), "float16"),
+        name_store(frozen, source, replace(VIEWS, augment=light), "float16"),
+        name_store(frozen, replace(source, part="val"), VIEWS, "float16"),
+        name_store(frozen, replace(source, plan=of_other_content), VIEWS, "float16"),
+        name_store(frozen, replace(source, store=replace(source.store, key="other")), VIEWS, "float16"),
         name_store(build(seed=1), source, VIEWS, "float16"),
         name_store(build(depth_blocks=2), source, VIEWS, "float16"),
+        name_store(frozen, source, None, "float16"),
+        *(
+            name_store(build(0, 0, HeadSettings("pooled", pooling), taps), source, VIEWS, "float16")
+            for pooling in ("avg", "avg_max")
+            for taps in (1, 2)
+        ),
     ]
     assert len(set(names)) == len(names)
     assert name_store(build(), source, VIEWS, "float16") == names[0]
@@ -196,20 +241,8 @@ def test_a_full_disk_rules_it_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not make_room({"mine": 10**18}, 1e12)
 
 
-def test_opening_notes_the_use(source: Source, cut: CutClassifier, tmp_path: Path) -> None:
-    make_store(tmp_path, cut, source).open_slot(0)
+def test_opening_notes_the_use(source: Source, frozen: FrozenPart, tmp_path: Path) -> None:
+    make_store(tmp_path, frozen, source).open_slot(0)
     os.utime(tmp_path, (10, 10))
-    make_store(tmp_path, cut, source).open_slot(0)
+    make_store(tmp_path, frozen, source).open_slot(0)
     assert tmp_path.stat().st_mtime > 10
-
-
-def test_heads_that_pool_otherwise_have_names_of_their_own(source: Source) -> None:
-    names = set()
-    for pooling in ("avg", "avg_max"):
-        for taps in (1, 2):
-            keras.utils.set_random_seed(0)
-            model = build_classifier(SPEC, 64, HeadSettings("pooled", pooling), taps, None)
-            cut = cut_classifier(model, SPEC, 0, model.get_layer(HEAD))
-            assert cut is not None
-            names.add(name_store(cut, source, VIEWS, "float16"))
-    assert len(names) == 4
