@@ -88,9 +88,7 @@ def refit_candidates(
         for number in range(search.refits.seeds)
         for name in candidates
     ]
-    jobs = [
-        _make_job(name, seed, fold, candidates[name], space, folds[fold], out) for name, seed, fold in cells
-    ]
+    jobs = [_make_job(cell, candidates, space, folds[cell[2]], out) for cell in cells]
     results: dict[int, TrialResult] = {}
     for number, result in run_trials(jobs, function, workers):
         if result.status == FATAL:
@@ -105,23 +103,23 @@ def refit_candidates(
 
 
 def _make_job(
-    name: str,
-    seed: int,
-    fold: int,
-    values: Mapping[str, Value],
+    cell: tuple[str, int, int],
+    candidates: Mapping[str, Mapping[str, Value]],
     space: SearchSpace,
     parts: TrainingParts,
     out: Path,
 ) -> TrialJob:
+    name, seed, fold = cell
     seeded = replace(space, base=space.base.model_copy(update={"seed": seed}))
     others = [seeded.configure(values) for values in candidates.values()]
-    own = seeded if name != DEFAULT else replace(seeded, dimensions=())
+    is_default = name == DEFAULT
+    own = replace(seeded, dimensions=()) if is_default else seeded
     return TrialJob(
         out / FOLDER / f"{name}-fold{fold + 1}-seed{seed}",
         InspectorHyperModel(own, parts, others),
-        _make_hyperparameters(space, values)
-        if name != DEFAULT
-        else keras_tuner.HyperParameters().get_config(),
+        keras_tuner.HyperParameters().get_config()
+        if is_default
+        else _make_hyperparameters(space, candidates[name]),
         with_logits=True,
     )
 

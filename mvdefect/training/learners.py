@@ -81,7 +81,7 @@ def make_learner(
 def make_stores(
     cut: CutClassifier, config: FitConfig, train: Source, val: Source
 ) -> tuple[ActivationStore, ActivationStore]:
-    """Return the stores of a cut for training, with views, and for validation, without; nothing is computed."""
+    """Return the stores of a cut: for training, with views, and for validation. Nothing is computed."""
     frozen, dtype, root = FrozenPart(cut), config.activation_dtype, cache_dir("activations")
     shown = ((train, ViewSettings(config.views, config.seed, config.augment)), (val, None))
     first, second = (
