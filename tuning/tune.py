@@ -28,6 +28,7 @@ from mvdefect.preparation import (
     read_plan_for_fit,
     require_data,
 )
+from mvdefect.progress import logger
 from mvdefect.training.stages import plan_stages
 from tuning.claim import PLAN, claim_folder, wait_for_chief
 from tuning.cluster import CHIEF, ClusterJob, search_with_workers
@@ -223,7 +224,10 @@ def _choose(place: _Workplace, summary: SearchSummary) -> SearchSummary:
 
 
 def _confirm(place: _Workplace, summary: SearchSummary) -> SearchSummary:
-    """Open the test part, now that everything is settled."""
+    """Open the test part, now that everything is settled; the default needs no comparison with itself."""
+    if summary.leaderboard is not None and summary.leaderboard.recommended == DEFAULT:
+        logger.info("the default configuration is recommended, so there is nothing to confirm")
+        return summary
     best = load_config(place.out / BEST, {})
     default = complete_config(place.space.base, place.out)
     found = confirm_choice(best, default, place.options.confirm, place.out, place.options.workers)
