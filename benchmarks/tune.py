@@ -5,7 +5,7 @@
 
 Both run the same trials: depth 0 or 1, the rates of backbone and head, and dropout, drawn at random once.
 Plain Keras trains pixels in memory with frozen layers, as in its guide to transfer learning, builds and
-compiles a model a trial, and scores the validation part after every epoch; nothing is saved. `mvdefect` begins
+compiles a model a trial, and scores validation after every epoch; nothing is saved. `mvdefect` begins
 with an empty store and saves all that it needs to go on. Each photograph is shown as it is and in the same
 order to both, since plain `fit` shows no views. ROC-AUC is that of the best epoch on validation.
 """

@@ -38,7 +38,7 @@ from tuning.hypermodel import InspectorHyperModel, TrainingParts
 from tuning.importance import measure_importances
 from tuning.leaderboard import make_leaderboard, write_leaderboard, write_trials
 from tuning.page import write_search_page
-from tuning.records import COMPLETED, Leaderboard, SearchSummary
+from tuning.records import COMPLETED, DEFAULT, Leaderboard, SearchSummary
 from tuning.refits import choose_candidates, refit_candidates
 from tuning.search import InspectorTuner, make_tuner, read_trials
 from tuning.settings import SearchConfig, dump_search, make_base

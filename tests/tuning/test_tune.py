@@ -151,6 +151,18 @@ def test_the_test_part_is_opened_last_and_only_on_request(
     assert found.verdict in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_the_default_is_not_compared_with_itself(
+    parts_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuning.confirm.fit_run", fit_instantly)
+    search = make_search(parts_root, space={"dropout": [0.55, 0.6]})
+    summary = tune(search, tmp_path / "out", TuneOptions(confirm=2, function=score_trial))
+    assert summary.leaderboard is not None
+    assert summary.leaderboard.recommended == "default"
+    assert summary.confirmations == ()
+    assert not (tmp_path / "out" / "confirm").exists()
+
+
 def test_a_nested_search_tests_every_photograph_once(
     parts_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
