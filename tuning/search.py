@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
+import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,16 @@ class InspectorTuner(keras_tuner.Tuner):  # type: ignore[misc]
         out: Path,
         function: TrialFunction | None = None,
     ) -> None:
-        with contextlib.redirect_stdout(io.StringIO()):  # stdout belongs to data
+        with _quiet_stdout():
             super().__init__(oracle, directory=str(out), project_name=FOLDER)
         self.inspector = inspector
         self.function = function
         self._is_waiting = False
+
+    def search(self, *_: Any, **__: Any) -> None:
+        """Run what is left, or answer workers until they are done, without what KerasTuner prints."""
+        with _quiet_stdout():
+            super().search()
 
     def pre_create_trial(self) -> None:
         """Wait a little where the oracle had nothing to do a moment ago."""
@@ -83,6 +89,13 @@ class InspectorTuner(keras_tuner.Tuner):  # type: ignore[misc]
 
     def save(self) -> None:
         """Do nothing: the oracle saves all there is, and a tuner's own file would be reloaded unasked."""
+
+
+@contextmanager
+def _quiet_stdout() -> Iterator[None]:
+    """Let nothing on stdout, which belongs to data."""
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        yield
 
 
 def make_tuner(

@@ -30,7 +30,7 @@ def make_job(out: Path, function: TrialFunction, trials: int = 8) -> ClusterJob:
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_in_the_middle_costs_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     marks, out = tmp_path / "marks", tmp_path / "out"
     monkeypatch.setenv(RUNS, str(marks))
@@ -52,6 +52,7 @@ def test_a_worker_that_is_killed_in_the_middle_costs_nothing(
     trials = read_trials(make_tuner(job.search, job.inspector, out))
     assert [trial.status for trial in trials] == ["completed"] * 8
     begun = [line.split()[0] for line in marks.read_text().splitlines()]
+    assert capfd.readouterr().out == ""
     assert sorted(begun) == sorted([*(f"trial_{trial.name}" for trial in trials), *killed])
 
 
