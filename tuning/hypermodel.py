@@ -25,6 +25,7 @@ from tuning.domains import Choice, Range
 from tuning.records import Value
 from tuning.space import Dimension, SearchSpace
 
+PAUSE_SECONDS = 30.0  # between checkpoints: many trials are over before
 EPOCHS = "tuner/epochs"  # what Hyperband allows a trial
 
 

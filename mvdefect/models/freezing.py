@@ -39,6 +39,20 @@ def unfreeze(model: Any, spec: BackboneSpec, depth_blocks: int, bn_policy: str =
         layer.trainable = index >= first and not stays
 
 
+def list_changing_variables(model: Any, spec: BackboneSpec, depth_blocks: int) -> list[Any]:
+    """Return the variables of a classifier that training at a depth may change; the others stay as they came.
+
+    Args:
+        model: A classifier of `mvdefect.models.classifier`.
+        spec: Its backbone.
+        depth_blocks: The depth, or the largest one of several stages.
+    """
+    backbone = model.get_layer(BACKBONE)
+    frozen = backbone.layers[: _first_trainable_index(backbone, spec, depth_blocks)]
+    kept = {id(variable) for layer in frozen for variable in layer.variables}
+    return [variable for variable in model.variables if id(variable) not in kept]
+
+
 def check_depth(spec: BackboneSpec, depth_blocks: int) -> None:
     """Raise ConfigError where the backbone has no such depth."""
     if not 0 <= depth_blocks <= spec.max_depth_blocks:

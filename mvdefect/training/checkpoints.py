@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,48 @@ def read_state(folder: RunFolder) -> TrainingState:
     return TrainingState(rows=rows, best_score=score, **tree)
 
 
+class Checkpoints:
+    """What an unfinished training leaves to go on from: weights, optimizer and state, the state last.
+
+    Keras's own file would not do: when it loads a model, it makes all layers of a nested one trainable, and
+    then finds that the optimizer has too few variables.
+
+    Args:
+        folder: The run.
+        variables: Those of the model that training changes.
+        pause_seconds: Nothing is written before so many seconds have passed since the last time.
+    """
+
+    def __init__(self, folder: RunFolder, variables: Sequence[Any], pause_seconds: float) -> None:
+        self.folder = folder
+        self.variables = variables
+        self.pause_seconds = pause_seconds
+        self._best: dict[str, np.ndarray] = {}
+        self._written = time.monotonic()
+
+    def keep_best(self) -> None:
+        """Keep the variables as they are now; `write` puts them into the file that the state names."""
+        self._best = _name_arrays("model", self.variables)
+
+    def write(self, state: TrainingState, optimizer: Any, is_last: bool) -> None:
+        """Write what is needed to go on after an epoch, then remove the files that the state no longer names.
+
+        Args:
+            state: How far the training has come.
+            optimizer: Its optimizer.
+            is_last: Whether the stage is over, after which it is written in any case.
+        """
+        if not is_last and time.monotonic() - self._written < self.pause_seconds:
+            return
+        if self._best:
+            _save(self.folder.checkpoint / state.best_file, self._best)
+            self._best = {}
+        arrays = _name_arrays("model", self.variables) | _name_arrays("optimizer", optimizer.variables)
+        _save(self.folder.checkpoint / state.last_file, arrays)
+        store_state(self.folder, state)
+        self._written = time.monotonic()
+
+
 def store_state(folder: RunFolder, state: TrainingState) -> TrainingState:
     """Write the state, then remove the files that it no longer names."""
     write_json(folder.checkpoint / STATE_FILE, asdict(state))
@@ -64,26 +107,18 @@ def begin_next_stage(folder: RunFolder, state: TrainingState) -> TrainingState:
     return store_state(folder, replace(state, stage=state.stage + 1, stage_epochs=0, waited=0))
 
 
-def save_variables(path: Path, variables: Sequence[Any], optimizer: Any | None = None) -> None:
-    """Save weights, states of random generators, and what an optimizer remembers.
-
-    Keras's own file would not do: when it loads a model, it makes all layers of a nested one trainable,
-    and then finds that the optimizer has too few variables.
-    """
-    arrays = _name_arrays("model", variables)
-    if optimizer is not None:
-        arrays |= _name_arrays("optimizer", optimizer.variables)
-    with replace_file(path) as partial, partial.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **arrays)
-
-
 def restore_variables(path: Path, variables: Sequence[Any], optimizer: Any | None = None) -> None:
-    """Put back what `save_variables` saved."""
+    """Put back what `Checkpoints` wrote."""
     with np.load(path) as arrays:
         for index, variable in enumerate(variables):
             variable.assign(arrays[f"model_{index}"])
         for index, variable in enumerate(() if optimizer is None else optimizer.variables):
             variable.assign(arrays[f"optimizer_{index}"])
+
+
+def _save(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    with replace_file(path) as partial, partial.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **arrays)
 
 
 def copy_values(variables: Iterable[Any]) -> list[np.ndarray]:

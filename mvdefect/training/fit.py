@@ -16,7 +16,7 @@ from mvdefect.config import FitConfig
 from mvdefect.data.pipeline import Source
 from mvdefect.errors import MvdefectError
 from mvdefect.models.backbones import BackboneSpec
-from mvdefect.models.freezing import trainable_summary, unfreeze
+from mvdefect.models.freezing import list_changing_variables, trainable_summary, unfreeze
 from mvdefect.progress import logger, show_steps
 from mvdefect.runs import EpochRow, RunFolder, write_rows
 from mvdefect.training.activations import ViewSettings
@@ -27,13 +27,12 @@ from mvdefect.training.batches import (
     make_training_set,
 )
 from mvdefect.training.checkpoints import (
+    Checkpoints,
     TrainingState,
     begin_next_stage,
     copy_values,
     read_state,
     restore_variables,
-    save_variables,
-    store_state,
 )
 from mvdefect.training.curves import write_curves
 from mvdefect.training.learners import Learner, count_mask_cells, make_learner
@@ -55,6 +54,7 @@ class TrainingJob:
         train: The train part.
         val: The validation part.
         folder: Where the history and the checkpoints go.
+        pause_seconds: Of checkpoints, see `mvdefect.training.checkpoints`; 0: one after every epoch.
     """
 
     spec: BackboneSpec
@@ -63,11 +63,17 @@ class TrainingJob:
     train: Source
     val: Source
     folder: RunFolder
+    pause_seconds: float = 0.0
 
     @property
     def steps_per_epoch(self) -> int:
         """Batches an epoch; the last one may be smaller."""
         return -(-self.train.count // self.config.batch_size)
+
+    def ends_stage(self, state: TrainingState) -> bool:
+        """Whether a stage is over: all epochs done, or none better for too long."""
+        is_done = state.stage_epochs >= self.stages[state.stage].epochs
+        return is_done or state.waited >= self.config.patience
 
     def count_steps_left(self, state: TrainingState) -> int:
         """How many batches are to come, unless a stage ends early."""
@@ -102,40 +108,48 @@ def train_classifier(model: Any, job: TrainingJob) -> Any:
     data = make_training_set(
         job.train, views, config.balance, count_mask_cells(model, config), config.devices
     )
+    deepest = max(stage.depth_blocks for stage in job.stages)
+    changing = list_changing_variables(model, job.spec, deepest)
+    kept = Checkpoints(job.folder, changing, job.pause_seconds)
     with show_steps("training", job.count_steps_left(state)) as advance:
         while state.stage < len(job.stages):
-            state = _run_stage(model, job, data, state, advance)
-    restore_variables(job.folder.checkpoint / state.best_file, model.variables)
+            state = _run_stage(model, job, data, state, kept, advance)
+    restore_variables(job.folder.checkpoint / state.best_file, changing)
     return keras.Model(model.input, model.output, name=model.name)
 
 
 def _run_stage(
-    model: Any, job: TrainingJob, data: TrainingSet, state: TrainingState, advance: Callable[[], None]
+    model: Any,
+    job: TrainingJob,
+    data: TrainingSet,
+    state: TrainingState,
+    kept: Checkpoints,
+    advance: Callable[[], None],
 ) -> TrainingState:
     stage, checkpoint = job.stages[state.stage], job.folder.checkpoint
     begun = checkpoint / state.last_file if state.stage_epochs else None
     if state.rows:
-        restore_variables(begun or checkpoint / state.best_file, model.variables)
+        restore_variables(begun or checkpoint / state.best_file, kept.variables)
     unfreeze(model, job.spec, stage.depth_blocks, job.config.bn_policy)
     _log_stage(model, job, state.stage)
     learner = make_learner(model, job.spec, stage, job.config, data, job.val)
     if begun:
         restore_variables(begun, (), learner.model.optimizer)
-    while state.stage_epochs < stage.epochs and state.waited < job.config.patience:
-        state = _run_epoch(model, job, data, learner, state, advance)
+    while not job.ends_stage(state):
+        state = _run_epoch(job, data, learner, state, kept, advance)
     return begin_next_stage(job.folder, state)
 
 
 def _run_epoch(
-    model: Any,
     job: TrainingJob,
     data: TrainingSet,
     learner: Learner,
     state: TrainingState,
+    kept: Checkpoints,
     advance: Callable[[], None],
 ) -> TrainingState:
     """Train for an epoch, score it, and write its variables; only then the state that names their files."""
-    started, checkpoint = time.monotonic(), job.folder.checkpoint
+    started = time.monotonic()
     loss, values = _train_epoch(job, data, learner, len(state.rows), advance)
     score_row = _score_epoch(job, learner, state, loss)
     row = replace(score_row, seconds=round(time.monotonic() - started, 2))
@@ -151,15 +165,15 @@ def _run_epoch(
     score = (row.val_roc_auc, -row.val_loss) if is_scored else (float(row.epoch), 0.0)
     if score > state.best_score:
         state = replace(state, best_score=score, best_file=f"best-{row.epoch}.npz", waited=0)
-        save_variables(checkpoint / state.best_file, model.variables)
+        kept.keep_best()
     for variable, value in zip(learner.model.trainable_variables, values, strict=True):
         variable.assign(value)  # those before averaging, from which the next epoch goes on
     state = replace(state, last_file=f"epoch-{row.epoch}.npz")
-    save_variables(checkpoint / state.last_file, model.variables, learner.model.optimizer)
     write_rows(job.folder.history, state.rows)
     if job.config.tensorboard:
         write_curves(job.folder.tensorboard, row)
-    return store_state(job.folder, state)
+    kept.write(state, learner.model.optimizer, job.ends_stage(state))
+    return state
 
 
 def _train_epoch(

@@ -85,11 +85,11 @@ def test_an_interrupted_trial_goes_on(inspector: InspectorHyperModel, tmp_path: 
             run_epoch = fit._run_epoch
 
             def stop_after_two(
-                model: object, job: object, data: object, learner: object, state: object, advance: object
+                job: Any, data: Any, learner: Any, state: Any, kept: Any, advance: Any
             ) -> object:
-                if len(state.rows) == 2:  # type: ignore[attr-defined]
+                if len(state.rows) == 2:
                     raise KeyboardInterrupt
-                return run_epoch(model, job, data, learner, state, advance)  # type: ignore[arg-type]
+                return run_epoch(job, data, learner, state, kept, advance)
 
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(fit, "_run_epoch", stop_after_two)
