@@ -46,7 +46,7 @@ def fill_ahead(
     pairs = [pair for other in (config, *alike) for pair in _list_pairs(model, other, train, val)]
     needed = {first.folder.name: len(slots) * first.bytes_per_slot for first, _ in pairs}
     needed |= {second.folder.name: second.bytes_per_slot for _, second in pairs}
-    if make_room(needed, config.activation_budget_gb):
+    if make_room(needed, config.activation_budget_gb, "each depth is stored when it is needed"):
         fill_stores([first for first, _ in pairs], slots)
         fill_stores([second for _, second in pairs], [None])
 

@@ -18,7 +18,7 @@ from mvdefect.errors import SearchError
 from mvdefect.paths import write_text
 from mvdefect.progress import logger
 from tuning.hypermodel import InspectorHyperModel
-from tuning.processes import start_process
+from tuning.processes import SLOT, start_process
 from tuning.settings import SearchConfig
 from tuning.trials import TrialFunction
 
@@ -56,7 +56,8 @@ def search_with_workers(job: ClusterJob) -> None:
     """
     environment = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": str(_find_free_port())}
     names = [CHIEF, *(f"tuner{number}" for number in range(job.workers))]
-    processes = {name: _start(name, job, environment) for name in names}
+    variables = {name: {**environment, SLOT: str(max(0, place - 1))} for place, name in enumerate(names)}
+    processes = {name: _start(name, job, variables[name]) for name in names}
     restarts: Counter[str] = Counter()
     try:
         while any(name != CHIEF for name in processes):
@@ -67,14 +68,14 @@ def search_with_workers(job: ClusterJob) -> None:
                 if code == 0 and name != CHIEF:
                     continue
                 if name == CHIEF:
-                    if code == 0:  # it has answered everybody
-                        continue
+                    if code == 0:  # nothing is left to try: a worker that has not called yet need not
+                        return
                     raise SearchError(f"the chief of the search ended with code {code}")
                 restarts[name] += 1
                 if restarts[name] > MAX_RESTARTS:
                     raise SearchError(f"worker {name} ended {restarts[name]} times, last with code {code}")
                 logger.warning("worker %s ended with code %s; it is started again", name, code)
-                processes[name] = _start(name, job, environment)
+                processes[name] = _start(name, job, variables[name])
     finally:
         for process in processes.values():  # a chief whose workers are done waits for up to 20 seconds
             process.terminate()
@@ -96,7 +97,7 @@ def _take_part(job: ClusterJob) -> None:
 
     if job.set_up is not None:
         job.set_up()
-    tuner = make_tuner(job.search, job.inspector, job.out, job.workers, job.function)
+    tuner = make_tuner(job.search, job.inspector, job.out, job.function)
     try:
         tuner.search()
     except keras_tuner.errors.FatalError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,18 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from mvdefect.backend import load_tensorflow
-from mvdefect.config import FitConfig
+from mvdefect.config import FitConfig, dump_config
 from mvdefect.errors import SearchError
 from mvdefect.evaluation.comparison import compare_repeats
 from mvdefect.evaluation.metrics import Figure, Sample, roc_auc
 from mvdefect.evaluation.strata import make_sample
 from mvdefect.progress import logger
 from mvdefect.runs import RunFolder, open_run, read_predictions
-from tuning.processes import run_isolated
+from tuning.processes import read_slot, run_isolated
 from tuning.records import Confirmation
 
 FOLDER = "confirm"
-TUNED, DEFAULT = "tuned", "default"
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,6 @@ class FitJob:
 
     config: FitConfig
     run: Path
-    number: int
 
 
 def confirm_choice(
@@ -41,41 +40,53 @@ def confirm_choice(
         best: Settings that were chosen.
         default: Settings that the search began with.
         seeds: How many.
-        out: The folder of the search; runs that are there already are taken as they are.
+        out: The folder of the search.
         workers: How many fits at a time.
 
     Raises:
         SearchError: A fit failed.
     """
     numbers = [best.seed + number for number in range(seeds)]
-    pairs = [(seed, name) for seed in numbers for name in (TUNED, DEFAULT)]
-    configs = {TUNED: best, DEFAULT: default}
-    jobs = [
-        FitJob(configs[name].model_copy(update={"seed": seed}), out / FOLDER / f"{name}-seed{seed}", place)
-        for place, (seed, name) in enumerate(pairs)
-    ]
-    left = [job for job in jobs if not RunFolder(job.run).is_finished]
-    logs = [job.run.with_name(job.run.name + ".txt") for job in left]
-    for place, code in run_isolated(fit_run, list(zip(left, logs, strict=True)), workers):
-        if code or not RunFolder(left[place].run).is_finished:
-            raise SearchError(f"the fit {left[place].run} failed; {logs[place]} says why")
-        logger.info("fitted %s", left[place].run)
-    return compare_choice("test part", numbers, [read_pairs(out, numbers)])
+    return compare_choice("test part", numbers, [fit_pairs(best, default, numbers, out, workers)])
 
 
-def read_pairs(out: Path, seeds: Sequence[int]) -> list[tuple[Sample, Sample]]:
-    """Return what the choice and the default say of the test part, for each seed.
+def fit_pairs(
+    best: FitConfig, default: FitConfig, seeds: Sequence[int], out: Path, workers: int = 1
+) -> list[tuple[Sample, Sample]]:
+    """Fit the choice and the default, and return what each says of the test part, for each seed.
+
+    A run with just these settings that is there already is taken as it is.
 
     Args:
-        out: The folder of a search that was confirmed.
+        best: Settings that were chosen.
+        default: Settings that the search began with; where they are the same, they are fitted once.
         seeds: Of the fits.
+        out: The folder of the search.
+        workers: How many fits at a time.
+
+    Raises:
+        SearchError: A fit failed.
     """
+    pairs = [(_make_job(best, seed, out), _make_job(default, seed, out)) for seed in seeds]
+    jobs = {job.run: job for pair in pairs for job in pair if not RunFolder(job.run).is_finished}
+    logs = [run.with_name(run.name + ".txt") for run in jobs]
+    for place, code in run_isolated(fit_run, list(zip(jobs.values(), logs, strict=True)), workers):
+        run = list(jobs)[place]
+        if code or not RunFolder(run).is_finished:
+            raise SearchError(f"the fit {run} failed; {logs[place]} says why")
+        logger.info("fitted %s", run)
+    return [(_read_sample(tuned.run), _read_sample(usual.run)) for tuned, usual in pairs]
 
-    def read(name: str, seed: int) -> Sample:
-        rows = read_predictions(open_run(out / FOLDER / f"{name}-seed{seed}"))
-        return make_sample([row for row in rows if row.split == "test"])
 
-    return [(read(TUNED, seed), read(DEFAULT, seed)) for seed in seeds]
+def _make_job(config: FitConfig, seed: int, out: Path) -> FitJob:
+    """Name the run by all of its settings: what a prolonged search chooses is another run."""
+    seeded = config.model_copy(update={"seed": seed})
+    name = hashlib.sha256(dump_config(seeded).encode()).hexdigest()[:8]
+    return FitJob(seeded, out / FOLDER / f"seed{seed}-{name}")
+
+
+def _read_sample(run: Path) -> Sample:
+    return make_sample([row for row in read_predictions(open_run(run)) if row.split == "test"])
 
 
 def compare_choice(
@@ -102,7 +113,7 @@ def compare_choice(
 
 def fit_run(job: FitJob) -> None:
     """Fit an inspector: what a process of its own does."""
-    load_tensorflow(gpu=job.number if job.config.devices == 1 else None, devices=job.config.devices)
+    load_tensorflow(gpu=read_slot() if job.config.devices == 1 else None, devices=job.config.devices)
     from mvdefect.workflow import fit_inspector
 
     fit_inspector(job.config, job.run)

@@ -36,9 +36,15 @@ class Range:
         """Whether it is of whole numbers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
-    def list_whole(self) -> Choice:
-        """Return the whole numbers in it."""
-        return Choice(tuple(range(int(self.low), int(self.high) + 1)))
+    def list_steps(self, step: int) -> Choice:
+        """Return the whole numbers in it that are `step` apart, from the lowest.
+
+        Raises:
+            ConfigError: Its ends are no whole numbers.
+        """
+        if not self.is_whole:
+            raise ConfigError(f"min and max must be whole numbers. Received: min={self.low}, max={self.high}")
+        return Choice(tuple(range(int(self.low), int(self.high) + 1, step)))
 
 
 Domain = Choice | Range

@@ -22,7 +22,7 @@ from mvdefect.training.fit import TrainingJob, train_classifier
 from mvdefect.training.stages import plan_stages
 from tuning.ahead import fill_ahead
 from tuning.domains import Choice, Range
-from tuning.records import Value
+from tuning.records import Value, find_best_epoch
 from tuning.space import Dimension, SearchSpace
 
 PAUSE_SECONDS = 30.0  # between checkpoints: many trials are over before
@@ -121,7 +121,7 @@ class InspectorHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
         others = self.space.list_cuts(config) if self.others is None else self.others
         fill_ahead(model, config, others, job.train, job.val)
         train_classifier(model, job)
-        best = max(read_history(job.folder), key=lambda row: (row.val_roc_auc, -row.val_loss))
+        best = find_best_epoch(read_history(job.folder))
         return {"val_roc_auc": best.val_roc_auc, "val_loss": best.val_loss}
 
 

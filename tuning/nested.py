@@ -10,13 +10,15 @@ from mvdefect.data.groups import group_records
 from mvdefect.data.protocols import assign_kfold
 from mvdefect.data.scan import scan_images
 from mvdefect.data.splits import save_plans
+from mvdefect.errors import SearchError
 from mvdefect.paths import replace_file
 from mvdefect.preparation import find_records
 from mvdefect.progress import logger
-from tuning.confirm import compare_choice, read_pairs
+from tuning.confirm import compare_choice, fit_pairs
 from tuning.records import Confirmation
 from tuning.settings import SearchConfig, make_base
-from tuning.tune import TuneOptions, tune_inspector
+from tuning.space import make_space
+from tuning.tune import TuneOptions, complete_config, is_worker, read_best, tune_inspector
 
 PLANS = "plans"
 TABLE = "nested.csv"
@@ -41,21 +43,24 @@ def tune_nested(
         MvdefectError: As `tune_inspector`.
     """
     base = make_base(search)
+    if base.split is not None or is_worker():
+        raise SearchError("a nested search draws its own plans, on one machine: leave --split out")
     scan = scan_images(find_records(base), base.skip_broken)
     groups = group_records(scan, base.near_duplicate_correlation)
-    paths = save_plans(assign_kfold(scan, groups, base.seed, folds), out / PLANS)
-    seeds = max(1, options.confirm)
+    plans = assign_kfold(scan, groups, base.seed, folds)
+    paths = save_plans(plans, out / PLANS, overwrite=options.overwrite)
+    seeds = [base.seed + number for number in range(max(1, options.confirm))]
     found, pairs = [], []
     for number, path in enumerate(paths, start=1):
         logger.info("outer fold %d of %d", number, folds)
         place = out / f"fold-{number}"
         inner = search.model_copy(update={"settings": {**search.settings, "split": str(path)}})
-        summary = tune_inspector(inner, place, replace(options, confirm=seeds))
-        if summary is not None and summary.confirmations:
-            found.append(replace(summary.confirmations[0], name=f"fold {number}"))
-            pairs.append(read_pairs(place, summary.confirmations[0].seeds))
-    if pairs:
-        found.append(compare_choice(ALL, found[0].seeds, pairs))
+        tune_inspector(inner, place, replace(options, confirm=0))
+        space = make_space(make_base(inner), inner.space, inner.weights)
+        default = complete_config(space.base, place).model_copy(update={"data": read_best(place).data})
+        pairs.append(fit_pairs(read_best(place), default, seeds, place, options.workers))
+        found.append(compare_choice(f"fold {number}", seeds, pairs[-1:]))
+    found.append(compare_choice(ALL, seeds, pairs))
     _write(found, out / TABLE)
     return tuple(found)
 

@@ -2,7 +2,7 @@
 
 An oracle proposes what to try and remembers what came of it. In a search on several machines there is one,
 at the chief, so limits and progress belong here. Some of KerasTuner's names with an underscore are used:
-`_save_trial`, `_project_dir`, `_get_oracle_fname`, `_random_state`; a test fails where they change.
+`_save_trial`, `_project_dir`, `_retry_queue`, `_random_state` and others; tests fail where they change.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import shutil
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras_tuner
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from mvdefect.paths import write_text
 from mvdefect.progress import logger
@@ -33,13 +35,13 @@ class Limits:
         trials: At most.
         minutes: No trial begins after so many, all sessions together; None: any.
         patience: Trials in a row without a better one; None: any.
-        failures: Trials in a row that fail.
+        failures: Trials in a row that fail in one session.
     """
 
     trials: int
     minutes: float | None = None
     patience: int | None = None
-    failures: int = MAX_FAILURES
+    failures: int = MAX_FAILURES  # of this session
 
 
 class LimitedOracle(keras_tuner.Oracle):  # type: ignore[misc]
@@ -47,19 +49,19 @@ class LimitedOracle(keras_tuner.Oracle):  # type: ignore[misc]
 
     Attributes:
         limits: When the search ends.
-        workers: How many trials run at a time, for the estimate of the time left.
         ended: Why it ended; empty while it goes on.
     """
 
     limits = Limits(trials=1)
-    workers = 1
     ended = ""
     _spent_s = 0.0  # in earlier sessions
+    _ended_before = 0  # trials of earlier sessions
+    _retry_queue: list[str]
     _began: float | None = None
 
-    def set_limits(self, limits: Limits, workers: int) -> None:
+    def set_limits(self, limits: Limits) -> None:
         """Say when the search ends."""
-        self.limits, self.workers = limits, workers
+        self.limits = limits
         self.max_trials = limits.trials
 
     @keras_tuner.synchronized  # type: ignore[untyped-decorator]
@@ -78,13 +80,16 @@ class LimitedOracle(keras_tuner.Oracle):  # type: ignore[misc]
 
     @keras_tuner.synchronized  # type: ignore[untyped-decorator]
     def end_trial(self, trial: Any) -> None:
-        """Note that a trial is over, and log how the search goes."""
+        """Note that a trial is over, and log how the search goes; one that is over already stays as it is."""
+        if trial.trial_id in self.end_order:
+            return
         super().end_trial(trial)
+        self.save()  # KerasTuner saves while the trial still counts as one that runs
         self._log_progress(self.trials[trial.trial_id])
 
     def get_state(self) -> dict[str, Any]:
         """Return what is saved."""
-        return {**super().get_state(), "spent_s": self._count_seconds(), "ended": self.ended}
+        return {**super().get_state(), "spent_s": self._count_seconds()}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Take up what was saved."""
@@ -108,14 +113,21 @@ class LimitedOracle(keras_tuner.Oracle):  # type: ignore[misc]
             if folder.name.removeprefix("trial_") not in started:
                 shutil.rmtree(folder)
         super().reload()
-        for trial_id in self._retry_queue:
-            trial = self.trials[trial_id]
-            trial.metrics, trial.score = type(trial.metrics)(), None
+        self._retry_queue = [name for name in self._retry_queue if name not in self.end_order]
+        for name in self._retry_queue:
+            trial = self.trials[name]
+            trial.metrics, trial.score, trial.status = type(trial.metrics)(), None, "RUNNING"
+        self._ended_before = len(self.end_order)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no trial is to be run, neither a new one nor one that was interrupted."""
+        return bool(self.find_end()) and not self._retry_queue
 
     def find_end(self) -> str:
         """Return which limit is reached; empty where none is."""
         scores = [self.trials[name].score for name in self.end_order if self._is_complete(name)]
-        failed = [not self._is_complete(name) for name in self.end_order]
+        failed = [not self._is_complete(name) for name in self.end_order[self._ended_before :]]
         limits = self.limits
         if len(failed) >= limits.failures and all(failed[-limits.failures :]):
             return f"{limits.failures} trials in a row failed"
@@ -160,6 +172,18 @@ class HyperbandOracle(LimitedOracle, keras_tuner.oracles.HyperbandOracle):  # ty
     does with as many epochs.
     """
 
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        """Propose values. Trials that failed count as the worst, or a bracket would wait for them."""
+        worst = float("-inf") if self.objective.direction == "max" else float("inf")
+        failed = [trial for trial in self.trials.values() if trial.status == "FAILED"]
+        for trial in failed:
+            trial.status, trial.score = "COMPLETED", worst
+        try:
+            return super().populate_space(trial_id)  # type: ignore[no-any-return]
+        finally:
+            for trial in failed:
+                trial.status, trial.score = "FAILED", None
+
 
 class BayesianOracle(LimitedOracle, keras_tuner.oracles.BayesianOptimizationOracle):  # type: ignore[misc]
     """A Gaussian process over what was tried proposes what to try next."""
@@ -167,17 +191,21 @@ class BayesianOracle(LimitedOracle, keras_tuner.oracles.BayesianOptimizationOrac
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """Propose values. What is drawn for a trial depends on its number alone, also after an interrupt."""
         self._random_state = np.random.RandomState([self.seed, len(self.trials)])
-        return super().populate_space(trial_id)  # type: ignore[no-any-return]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # few trials do not tell a length scale
+            proposed = super().populate_space(trial_id)
+        if proposed["status"] == "RUNNING" and self._duplicate(proposed["values"]):
+            return self._random_populate_space()  # type: ignore[no-any-return]
+        return proposed  # type: ignore[no-any-return]
 
 
-def make_oracle(search: SearchConfig, hp: Any, max_epochs: int, workers: int = 1) -> LimitedOracle:
+def make_oracle(search: SearchConfig, hp: Any, max_epochs: int) -> LimitedOracle:
     """Make the oracle of a search.
 
     Args:
         search: Strategy, objective, limits and seed.
         hp: KerasTuner's `HyperParameters`, with the space declared.
         max_epochs: Of the last stage, which Hyperband shortens.
-        workers: How many trials run at a time.
     """
     shared = {
         "objective": keras_tuner.Objective(search.objective, search.direction),
@@ -188,14 +216,15 @@ def make_oracle(search: SearchConfig, hp: Any, max_epochs: int, workers: int = 1
         "max_consecutive_failed_trials": None,  # it would raise before it saves; see `Limits`
     }
     if search.strategy == "hyperband":
-        oracle: LimitedOracle = HyperbandOracle(max_epochs=max_epochs, factor=search.factor, **shared)
+        rounds = {"max_epochs": max_epochs, "factor": search.factor, "hyperband_iterations": None}
+        oracle: LimitedOracle = HyperbandOracle(**rounds, **shared)
     elif search.strategy == "bayesian":
         first = max(3, min(2 * len(hp.space), search.trials // 3))
         oracle = BayesianOracle(num_initial_points=first, **shared)
     else:
         oracle = RandomOracle(**shared)
     oracle.verbose = 0
-    oracle.set_limits(Limits(search.trials, search.minutes, search.patience), workers)
+    oracle.set_limits(Limits(search.trials, search.minutes, search.patience))
     return oracle
 
 

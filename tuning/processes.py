@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 PRELOADED = ["tuning.preload"]
+SLOT = "MVDEFECT_SLOT"
 _server_is_set = False
 
 
@@ -23,6 +24,8 @@ def run_isolated(
     function: Callable[[Any], None], jobs: Sequence[tuple[Any, Path]], at_once: int = 1
 ) -> Iterator[tuple[int, int]]:
     """Call a function in processes of their own, some at a time, in the order of the jobs.
+
+    Each process has a slot, a number that no other process has at the same time; see `read_slot`.
 
     Args:
         function: Of a module's top level. What it finds, it writes to disk.
@@ -35,11 +38,14 @@ def run_isolated(
     """
     running: dict[int, Any] = {}
     waiting = list(range(len(jobs)))
+    slot_of: dict[int, int] = {}
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
                 number = waiting.pop(0)
-                running[number] = start_process(function, *jobs[number])
+                slot_of[number] = min(set(range(at_once)) - {slot_of[other] for other in running})
+                slot = {SLOT: str(read_slot() + slot_of[number])}
+                running[number] = start_process(function, *jobs[number], slot)
             multiprocessing.connection.wait([process.sentinel for process in running.values()])
             for number in [number for number, process in running.items() if not process.is_alive()]:
                 yield number, int(running.pop(number).exitcode or 0)
@@ -47,6 +53,11 @@ def run_isolated(
         for process in running.values():  # an interrupt of this process is one of those
             process.kill()
             process.join()
+
+
+def read_slot() -> int:
+    """Return the slot of this process, by which it takes a GPU; 0 where it has none."""
+    return int(os.environ.get(SLOT, 0))
 
 
 def start_process(

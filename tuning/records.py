@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mvdefect.evaluation.metrics import Figure
@@ -44,6 +44,11 @@ class TrialRecord:
     parameters: int
     learning_parameters: int
     trouble: str = ""
+
+
+def find_best_epoch(history: Sequence[EpochRow]) -> EpochRow:
+    """Return the epoch whose weights a fit keeps: the best ROC-AUC, of equals the lowest loss."""
+    return max(history, key=lambda row: (row.val_roc_auc, -row.val_loss))
 
 
 @dataclass(frozen=True)

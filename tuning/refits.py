@@ -115,13 +115,18 @@ def _make_job(
     is_default = name == DEFAULT
     own = replace(seeded, dimensions=()) if is_default else seeded
     return TrialJob(
-        out / FOLDER / f"{name}-fold{fold + 1}-seed{seed}",
+        out / FOLDER / f"{name}-fold{fold + 1}-{_hash_plan(parts)}-seed{seed}",
         InspectorHyperModel(own, parts, others),
         keras_tuner.HyperParameters().get_config()
         if is_default
         else _make_hyperparameters(space, candidates[name]),
         with_logits=True,
     )
+
+
+def _hash_plan(parts: TrainingParts) -> str:
+    """Name what is validated on, so that a fold of another draw is another refit."""
+    return next(iter(parts.val.values())).plan.digest[:8]
 
 
 def _make_hyperparameters(space: SearchSpace, values: Mapping[str, Value]) -> dict[str, Any]:

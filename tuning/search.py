@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import keras_tuner
+from keras_tuner.src import config as keras_tuner_config
 
 from tuning.hypermodel import InspectorHyperModel, declare_space
 from tuning.oracles import STATE, LimitedOracle, make_oracle
@@ -49,6 +50,7 @@ class InspectorTuner(keras_tuner.Tuner):  # type: ignore[misc]
 
     def search(self, *_: Any, **__: Any) -> None:
         """Run what is left, or answer workers until they are done, without what KerasTuner prints."""
+        keras_tuner_config.DEBUG = False  # or every trial that fails prints a traceback
         with _quiet_stdout():
             super().search()
 
@@ -77,7 +79,6 @@ class InspectorTuner(keras_tuner.Tuner):  # type: ignore[misc]
             Path(self.get_trial_dir(trial.trial_id)),
             self.inspector,
             trial.hyperparameters.get_config(),
-            _read_number(self.tuner_id),
         )
         result = next(iter(run_trials([job], self.function)))[1]
         if result.status == FATAL:
@@ -102,7 +103,6 @@ def make_tuner(
     search: SearchConfig,
     inspector: InspectorHyperModel,
     out: Path,
-    workers: int = 1,
     function: TrialFunction | None = None,
 ) -> InspectorTuner:
     """Make the tuner of a search, as far as it has come.
@@ -111,12 +111,11 @@ def make_tuner(
         search: The settings.
         inspector: What builds and trains.
         out: The folder of the search.
-        workers: How many trials run at a time, in all.
         function: See `InspectorTuner`.
     """
     hp = keras_tuner.HyperParameters()
     declare_space(inspector.space, hp)
-    oracle = make_oracle(search, hp, inspector.space.base.stages[-1].epochs, workers)
+    oracle = make_oracle(search, hp, inspector.space.base.stages[-1].epochs)
     tuner = InspectorTuner(oracle, inspector, out, function)
     if tuner.oracle is oracle and (out / FOLDER / STATE).is_file():  # otherwise the chief has it
         oracle.reload()
@@ -152,8 +151,3 @@ def _describe(tuner: InspectorTuner, trial: Any) -> TrialRecord:
 def _to_plain(value: Any) -> Value:
     """Return a number of NumPy's, as the Gaussian process proposes them, as one of Python's."""
     return value.item() if hasattr(value, "item") else value  # type: ignore[no-any-return]
-
-
-def _read_number(tuner_id: str) -> int:
-    digits = "".join(character for character in tuner_id if character.isdigit())
-    return int(digits or 0)

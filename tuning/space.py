@@ -22,6 +22,20 @@ from tuning.records import Value
 
 DEFAULT = "default"
 CUTS = ("depth_blocks", "head", "pooling", "taps")  # what decides where the frozen part ends
+STEPS = {"depth_blocks": 1, "image_size_px": 32, "views": 1, "taps": 1}  # of a range
+NOT_SEARCHED = (
+    *("data", "split", "group_pattern", "categories", "skip_broken", "near_duplicate_correlation", "seed"),
+    *(
+        "weights",
+        "stages",
+        "activation_budget_gb",
+        "activation_dtype",
+        "devices",
+        "deterministic",
+        "precision",
+    ),
+    *("tensorboard", "one_class", "verdict", "threshold", "review_budget", "prevalence", "baseline"),
+)
 LAST_STAGE = ("depth_blocks", "learning_rate", "head_learning_rate", "block_decay", "epochs")
 
 
@@ -50,7 +64,12 @@ class Dimension:
     @property
     def setting(self) -> str:
         """Dotted key of the setting of a fit."""
-        return f"stages.-1.{self.name}" if self.name in LAST_STAGE else self.name
+        return name_setting(self.name)
+
+
+def name_setting(name: str) -> str:
+    """Return the dotted key of the setting of a fit that a hyperparameter is."""
+    return f"stages.-1.{name}" if name in LAST_STAGE else name
 
 
 @dataclass(frozen=True)
@@ -90,7 +109,7 @@ class SearchSpace:
     Attributes:
         base: Settings of a fit, with what the space fixes.
         dimensions: What varies; a name comes once for each set of conditions under which it matters.
-        weights: Backbone -> weights, where they differ by backbone.
+        weights: Backbone -> weights.
     """
 
     base: FitConfig
@@ -118,7 +137,7 @@ class SearchSpace:
         for values in product(*domains):
             tree = config.model_dump(mode="json")
             for name, value in zip(names, values, strict=True):
-                assign(tree, Dimension(name, Choice(())).setting, value)
+                assign(tree, name_setting(name), value)
             if (tree["stages"][-1]["depth_blocks"] or 0) <= deepest:
                 found.append(validate_config(tree))
         return found
@@ -132,7 +151,7 @@ class SearchSpace:
         tree = self.base.model_dump(mode="json")
         for name in self.names:
             if name in values:
-                assign(tree, f"stages.-1.{name}" if name in LAST_STAGE else name, values[name])
+                assign(tree, name_setting(name), values[name])
         tree["weights"] = self.weights.get(tree["backbone"], tree["weights"])
         config = validate_config(tree)
         plan_stages(config, find_backbone(config.backbone))
@@ -157,16 +176,19 @@ def make_space(base: FitConfig, named: Mapping[str, Any], weights: Mapping[str, 
         only = domain.values[0] if isinstance(domain, Choice) and len(domain.values) == 1 else None
         is_fixed = only is not None or (domain is None and value not in (None, DEFAULT))
         if is_fixed:
-            assign(tree, Dimension(name, Choice(())).setting, value if only is None else only)
+            assign(tree, name_setting(name), value if only is None else only)
         if is_fixed or value is None:
             domains.pop(name, None)
         else:
             domains[name] = domain
     backbones = _list_backbones(domains, tree)
     tree["backbone"] = tree["backbone"] if tree["backbone"] in backbones else backbones[0]
-    tree["weights"] = weights.get(tree["backbone"], tree["weights"])
+    for name in weights:
+        find_backbone(name)
+    files = {**dict.fromkeys(backbones, base.weights), **weights}
+    tree["weights"] = files[tree["backbone"]]
     fixed = validate_config(tree)
-    space = SearchSpace(fixed, tuple(_arrange(domains, fixed, backbones)), weights)
+    space = SearchSpace(fixed, tuple(_arrange(domains, fixed, backbones)), files)
     if not space.dimensions:
         raise ConfigError("nothing is left to search: every setting is fixed or dropped")
     _check_values(space)
@@ -183,6 +205,8 @@ def _list_backbones(domains: Mapping[str, Domain | None], tree: Mapping[str, Any
 
 def _read_domain(name: str, value: Any) -> Domain | None:
     """Read what stands in YAML; None: a fixed value, or `default` where that depends on the backbone."""
+    if name.split(".")[0] in NOT_SEARCHED:
+        raise ConfigError(f"space.{name}: a trial cannot vary it; it belongs under `settings`")
     if value == DEFAULT:
         if name not in TABLE:
             allowed = ", ".join(TABLE)
@@ -191,7 +215,7 @@ def _read_domain(name: str, value: Any) -> Domain | None:
     known = TABLE[name].domain if name in TABLE else None
     if isinstance(value, dict):
         domain = read_range(name, value, isinstance(known, Range) and known.log)
-        return domain.list_whole() if name == "depth_blocks" else domain
+        return domain.list_steps(STEPS[name]) if name in STEPS else domain
     if isinstance(value, Sequence) and not isinstance(value, str):
         return read_choice(name, value)
     return None
@@ -222,6 +246,8 @@ def _arrange_depth(domain: Domain | None, base: FitConfig, backbones: Sequence[s
         spec = find_backbone(backbone)
         usual = spec.max_depth_blocks if base.weights == "none" else spec.depth_blocks
         depths = domain.values if isinstance(domain, Choice) else tuple(range(usual + 1))
+        if not all(type(depth) is int for depth in depths):
+            raise ConfigError(f"space.depth_blocks takes whole numbers. Received: {list(depths)!r}")
         conditions = (Condition("backbone", (backbone,)),) if len(backbones) > 1 else ()
         found.append(Dimension("depth_blocks", Choice(depths), conditions))
     return found

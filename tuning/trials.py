@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import json
 import math
 import resource
@@ -19,13 +20,14 @@ from mvdefect.paths import write_text
 from mvdefect.preparation import logging_to
 from mvdefect.progress import logger
 from mvdefect.runs import EpochRow, RunFolder, read_history
-from tuning.processes import run_isolated
-from tuning.records import COMPLETED, FAILED
+from tuning.processes import read_slot, run_isolated
+from tuning.records import COMPLETED, FAILED, find_best_epoch
 
 RESULT = "result.json"
 MESSAGES = "messages.txt"
 FATAL = "fatal"
 MEGABYTE = 1e6
+NOTHING_CAN_BE_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class TrialResult:
 
     def find_best_epoch(self) -> EpochRow:
         """Return the epoch whose weights a fit keeps: the best ROC-AUC, of equals the lowest loss."""
-        return max(self.history, key=lambda row: (row.val_roc_auc, -row.val_loss))
+        return find_best_epoch(self.history)
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,12 @@ class TrialJob:
         folder: Where everything of it goes.
         hypermodel: An `InspectorHyperModel`.
         hyperparameters: KerasTuner's, as `get_config` gives them.
-        number: Chooses the GPU, where there are several.
         with_logits: Whether what is said of each validation image is wanted.
     """
 
     folder: Path
     hypermodel: Any
     hyperparameters: dict[str, Any] = field(default_factory=dict)
-    number: int = 0
     with_logits: bool = False
 
 
@@ -133,7 +133,7 @@ def _train(job: TrialJob, started: float) -> TrialResult:
         copy.deepcopy(job.hyperparameters)
     )  # it changes what it reads
     config = job.hypermodel.configure(hp)
-    load_tensorflow(devices=config.devices, gpu=job.number if config.devices == 1 else None)
+    load_tensorflow(devices=config.devices, gpu=read_slot() if config.devices == 1 else None)
     with share_batches(config.devices):
         model = job.hypermodel.build(hp)
         job.hypermodel.fit(hp, model, job.folder)
@@ -156,9 +156,9 @@ def _is_fatal(error: Exception) -> bool:
     """Whether other trials would fail as well: wrong settings, weights or photographs, or a full disk."""
     from mvdefect.training.fit import DivergedError
 
-    if isinstance(error, DivergedError):
-        return False
-    return isinstance(error, MvdefectError | OSError)
+    if isinstance(error, OSError) and not isinstance(error, MvdefectError):
+        return error.errno in NOTHING_CAN_BE_WRITTEN
+    return isinstance(error, MvdefectError) and not isinstance(error, DivergedError)
 
 
 def read_result(folder: Path) -> TrialResult | None:

@@ -13,7 +13,7 @@ from mvdefect.config import FitConfig, StageConfig, dump_config, load_config
 from mvdefect.data.records import Record
 from mvdefect.data.sources import resolve_source
 from mvdefect.data.splits import SplitPlan, read_split_plan, write_split_plan
-from mvdefect.errors import SearchError
+from mvdefect.errors import RunExistsError, SearchError
 from mvdefect.evaluation.contracts import parse_contract
 from mvdefect.models.backbones import find_backbone
 from mvdefect.models.weights import find_weights
@@ -30,7 +30,7 @@ from mvdefect.preparation import (
 )
 from mvdefect.progress import logger
 from mvdefect.training.stages import plan_stages
-from tuning.claim import PLAN, claim_folder, wait_for_chief
+from tuning.claim import PLAN, claim_folder, list_changes, wait_for_chief
 from tuning.cluster import CHIEF, ClusterJob, search_with_workers
 from tuning.confirm import confirm_choice
 from tuning.folds import choose_fold_count, draw_folds, leave_test_out
@@ -117,11 +117,13 @@ def tune_inspector(
     space = make_space(base, search.space, search.weights)
     weights = {name: _find_weights(space, name) for name in map(str, space.list_values("backbone"))}
     records = find_records(base)
-    if _is_worker():
+    if is_worker():
         wait_for_chief(out)
+        if changed := list_changes(out, search, weights):
+            raise SearchError(f"the chief searches with other settings ({', '.join(changed)})")
         _search(_Workplace(search, space, records, weights, read_split_plan(out / PLAN), out, options))
         return None
-    with claim_folder(out, search, options.overwrite):
+    with claim_folder(out, search, weights, options.overwrite):
         plan = _settle_plan(out, planned, records, base)
         place = _Workplace(search, space, records, weights, plan, out, options)
         summary = _choose(place, _summarise(place, _search(place)))
@@ -132,7 +134,7 @@ def _find_weights(space: SearchSpace, backbone: str) -> Path | None:
     return find_weights(find_backbone(backbone), space.weights.get(backbone, space.base.weights))
 
 
-def _is_worker() -> bool:
+def is_worker() -> bool:
     """Whether KerasTuner's variables make this process a worker of a search on several machines."""
     return "KERASTUNER_ORACLE_IP" in os.environ and CHIEF not in os.environ.get("KERASTUNER_TUNER_ID", CHIEF)
 
@@ -142,9 +144,14 @@ def _settle_plan(
 ) -> SplitPlan:
     """Take the plan that is given, or that of an earlier session, or draw one."""
     path = out / PLAN
-    if planned is None:
-        planned = read_split_plan(path) if path.is_file() else divide_photographs(records, config, TUNE_NEEDS)
-    if not path.is_file():
+    earlier = read_split_plan(path) if path.is_file() else None
+    if earlier is not None and planned is not None and earlier.digest != planned.digest:
+        raise RunExistsError(
+            f"the search {out} was begun with another split plan ({earlier.digest[:12]}) than {config.split} "
+            f"({planned.digest[:12]}), which has another test part; name another folder with --out"
+        )
+    planned = planned or earlier or divide_photographs(records, config, TUNE_NEEDS)
+    if earlier is None:
         write_split_plan(planned, path)
     log_plan(planned)
     return planned
@@ -167,13 +174,12 @@ def _prepare_parts(place: _Workplace, plan: SplitPlan) -> TrainingParts:
 def _search(place: _Workplace) -> InspectorTuner:
     """Run what is left of the search."""
     options, inspector = place.options, InspectorHyperModel(place.space, _prepare_parts(place, place.plan))
-    is_own_cluster = options.workers > 1 and "KERASTUNER_ORACLE_IP" not in os.environ
-    if is_own_cluster:
-        search_with_workers(
-            ClusterJob(place.search, inspector, place.out, options.workers, options.function, options.set_up)
-        )
-    tuner = make_tuner(place.search, inspector, place.out, options.workers, options.function)
-    if is_own_cluster:
+    tuner = make_tuner(place.search, inspector, place.out, options.function)
+    if options.workers > 1 and "KERASTUNER_ORACLE_IP" not in os.environ:
+        if not tuner.oracle.is_over:
+            job = (place.search, inspector, place.out, options.workers, options.function, options.set_up)
+            search_with_workers(ClusterJob(*job))
+            tuner = make_tuner(place.search, inspector, place.out)
         tuner.oracle.ended = tuner.oracle.find_end() or "there is nothing more to try"
         return tuner
     try:
@@ -228,9 +234,10 @@ def _confirm(place: _Workplace, summary: SearchSummary) -> SearchSummary:
     if summary.leaderboard is not None and summary.leaderboard.recommended == DEFAULT:
         logger.info("the default configuration is recommended, so there is nothing to confirm")
         return summary
-    best = load_config(place.out / BEST, {})
     default = complete_config(place.space.base, place.out)
-    found = confirm_choice(best, default, place.options.confirm, place.out, place.options.workers)
+    found = confirm_choice(
+        read_best(place.out), default, place.options.confirm, place.out, place.options.workers
+    )
     summary = replace(summary, confirmations=(found,))
     write_search_page(summary, place.out / REPORT)
     return summary
@@ -240,7 +247,15 @@ def complete_config(config: FitConfig, out: Path) -> FitConfig:
     """Return settings that mean the same wherever they are read: with the search's plan, and every rate."""
     stages = plan_stages(config, find_backbone(config.backbone))
     explicit = tuple(StageConfig(**asdict(stage)) for stage in stages)
-    return config.model_copy(update={"split": (out / PLAN).resolve(), "stages": explicit})
+    is_file = Path(config.weights).is_file()
+    weights = str(Path(config.weights).resolve()) if is_file else config.weights
+    changes = {"split": (out / PLAN).resolve(), "stages": explicit, "weights": weights}
+    return config.model_copy(update=changes)
+
+
+def read_best(out: Path) -> FitConfig:
+    """Return the settings that a search recommends."""
+    return load_config(out / BEST, {})
 
 
 def _write_best(best: FitConfig, board: Leaderboard, out: Path) -> str:

@@ -6,9 +6,12 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.stats import norm
+from scipy.stats import t as student
 
 from mvdefect.errors import RunError
 from mvdefect.evaluation.metrics import (
+    CONFIDENCE,
     DENOMINATORS,
     FEW_GROUPS,
     REPLICATES,
@@ -67,6 +70,10 @@ def compare_repeats(
     its fold, and their differences are averaged. So the interval tells what other photographs would change;
     by how much trainings differ is told by their spread.
 
+    The percentiles are expanded for few groups (Hesterberg, 2015): by Student's t and the bias of a standard
+    deviation, for the class that has fewer. With one group a fold of a class nothing can be said, and the
+    interval goes from -1 to 1.
+
     Args:
         folds: For each fold, for each training, the images as one inspector judges them and as the other
             does. No group lies in two folds.
@@ -97,7 +104,17 @@ def compare_repeats(
         ]
         return np.asarray(np.mean(differences, axis=0))
 
-    return bootstrap(subtract, groups, False, seed, replicates)
+    labels = np.concatenate([sample.labels for sample in firsts])
+    count = min(len(np.unique(groups[labels == label])) for label in (True, False)) - len(folds) + 1
+    if count < 2:
+        return Figure(float(subtract(np.ones((1, len(groups))))[0]), -1.0, 1.0, "unknown: too few groups")
+    return bootstrap(subtract, groups, False, seed, replicates, _expand_tail(count))
+
+
+def _expand_tail(count: int) -> float:
+    """Return the share beyond each end of a 95% percentile interval of so many independent observations."""
+    half = math.sqrt(count / (count - 1)) * float(student.ppf((1 + CONFIDENCE) / 2, count - 1))
+    return float(norm.cdf(-half))
 
 
 def _check_pair(sample: Sample, other: Sample) -> None:

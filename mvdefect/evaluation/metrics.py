@@ -214,6 +214,7 @@ def bootstrap(
     is_share: bool,
     seed: int = 0,
     replicates: int = REPLICATES,
+    tail: float = (1 - CONFIDENCE) / 2,
 ) -> Figure:
     """Compute a figure and its 95% percentile interval by group bootstrap (Efron, 1979).
 
@@ -227,6 +228,7 @@ def bootstrap(
         is_share: Whether the figure is a share of just these images.
         seed: Seed of the draws.
         replicates: How many draws.
+        tail: Share of the draws beyond each end of the interval.
     """
     value = float(compute(np.ones((1, len(groups))))[0])
     if is_share and (figure := _find_wilson(value, groups)):
@@ -236,7 +238,6 @@ def bootstrap(
     draws = draws[np.isfinite(draws)]
     if not np.isfinite(value) or not len(draws):
         return Figure(value, float("nan"), float("nan"))
-    tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
     return Figure(value, float(low), float(high))
 

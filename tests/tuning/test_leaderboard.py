@@ -148,21 +148,37 @@ def test_a_candidate_that_failed_is_last_and_says_why(tmp_path: Path) -> None:
         make_leaderboard(runs[1:], {"02": {}}, (plan,), SPACE, SEARCH)
 
 
-def test_the_interval_over_repeats_covers_what_it_should() -> None:
-    """Two inspectors that are equally good in truth: the 95% interval holds 0 in 95 of 100 draws, about."""
+@pytest.mark.parametrize(("folds", "groups"), [(1, 60), (1, 12), (3, 6), (3, 3)])
+def test_the_interval_over_repeats_covers_what_it_should(folds: int, groups: int) -> None:
+    """Two that are equally good in truth: the 95% interval holds 0 in 95 of 100 draws or more."""
     rng, hits = np.random.default_rng(0), 0
     for _ in range(200):
-        labels = np.repeat(rng.random(60) < 0.5, 2)
-        groups = np.repeat(np.arange(60), 2)
-        shared = np.repeat(rng.normal(0, 1, 60), 2) + 1.5 * labels
-        pairs = []
-        for _ in range(2):
-            first, second = (shared + np.repeat(rng.normal(0, 0.7, 60), 2) for _ in range(2))
-            empty = np.zeros_like(labels)
-            pairs.append((Sample(labels, first, empty, groups), Sample(labels, second, empty, groups)))
-        figure = compare_repeats([pairs], roc_auc, replicates=300)
+        drawn = [_draw_equal_pairs(rng, groups, 1000 * fold) for fold in range(folds)]
+        figure = compare_repeats(drawn, roc_auc, replicates=300)
         hits += figure.low <= 0 <= figure.high
-    assert 180 <= hits <= 198
+    assert hits >= 184
+
+
+def _draw_equal_pairs(rng: np.random.Generator, groups: int, offset: int) -> list[tuple[Sample, Sample]]:
+    """Two trainings; a third of the groups is defective, two photographs each."""
+    labels = np.repeat(np.arange(groups) % 3 == 0, 2)
+    code, empty = offset + np.repeat(np.arange(groups), 2), np.zeros_like(labels)
+    shared = np.repeat(rng.normal(0, 1, groups), 2) + 1.5 * labels
+
+    def draw() -> Sample:
+        return Sample(labels, shared + np.repeat(rng.normal(0, 0.7, groups), 2), empty, code)
+
+    return [(draw(), draw()) for _ in range(2)]
+
+
+def test_of_one_group_nothing_is_said() -> None:
+    labels, empty = np.array([True, True, False, False]), np.zeros(4, bool)
+    samples = [
+        Sample(labels, np.array(scores), empty, np.array([0, 0, 1, 2]))
+        for scores in ([3.0, 2.0, 1.0, 0.0], [0.0, 1.0, 2.0, 3.0])
+    ]
+    figure = compare_repeats([[(samples[0], samples[1])]], roc_auc)
+    assert (figure.value, figure.low, figure.high) == (1.0, -1.0, 1.0)
 
 
 def test_repeats_on_several_folds_are_averaged() -> None:

@@ -34,12 +34,10 @@ ROOT = Path(__file__).parents[2]
 BASE = FitConfig(backbone="small_cnn", weights="none", data="parts")
 
 
-def make(
-    out: Path, function: TrialFunction = score_trial, workers: int = 1, **changes: object
-) -> InspectorTuner:
+def make(out: Path, function: TrialFunction = score_trial, **changes: object) -> InspectorTuner:
     search = SearchConfig.model_validate({"strategy": "random", "trials": 6, "seed": 4, **changes})
     inspector = InspectorHyperModel(make_space(BASE, {}, {}), TrainingParts({}, {}, {}))
-    return make_tuner(search, inspector, out, workers, function)
+    return make_tuner(search, inspector, out, function)
 
 
 def run(out: Path, function: TrialFunction = score_trial, **changes: object) -> InspectorTuner:
@@ -106,6 +104,29 @@ def test_a_process_that_is_killed_is_a_failed_trial_and_three_in_a_row_end_the_s
     assert tuner.oracle.ended == "3 trials in a row failed"
 
 
+def test_three_failures_count_in_one_session_only(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run(tmp_path, be_killed)
+    assert "Traceback" not in capfd.readouterr().err
+    trials = read_trials(run(tmp_path))
+    assert [trial.status for trial in trials] == ["failed"] * 3 + ["completed"] * 3
+
+
+def test_what_the_process_that_proposes_leaves_of_two_trials_at_once_is_taken_up(tmp_path: Path) -> None:
+    """A kill between the two files of a trial that ended while another one ran."""
+    tuner = make(tmp_path)
+    first, second = (tuner.oracle.create_trial(name) for name in ("tuner0", "tuner1"))
+    tuner.run_trial(first)
+    tuner.oracle.update_trial(first.trial_id, {"val_roc_auc": 0.9, "val_loss": 0.1})
+    first.status = "COMPLETED"
+    state = (tmp_path / "trials" / "oracle.json").read_text()
+    tuner.oracle.end_trial(first)
+    (tmp_path / "trials" / "oracle.json").write_text(state)
+    assert second.status == "RUNNING"
+    resumed = run(tmp_path)
+    assert sorted(resumed.oracle.end_order) == list("012345")
+    assert {trial.status for trial in read_trials(resumed)} == {"completed"}
+
+
 def test_a_wrong_setting_stops_the_search_and_may_be_mended(tmp_path: Path) -> None:
     with pytest.raises(keras_tuner.errors.FatalValueError, match="depth_blocks goes from 0 to 4"):
         run(tmp_path, find_a_wrong_setting)
@@ -121,6 +142,7 @@ def test_a_finished_search_runs_nothing_again_and_can_be_prolonged(
     first = read_trials(run(tmp_path / "out"))
     assert read_trials(run(tmp_path / "out")) == first
     assert len(marks.read_text().splitlines()) == 6
+    assert len(run(tmp_path / "out").oracle.end_order) == 6
     longer = read_trials(run(tmp_path / "out", trials=8))
     assert longer[:6] == first
     assert longer == read_trials(run(tmp_path / "other", trials=8))
@@ -136,9 +158,9 @@ def test_an_interrupt_between_any_two_writes_loses_nothing(tmp_path: Path, strat
         _stop_after_writes(tuner, moment)
         with pytest.raises(KeyboardInterrupt):
             tuner.search()
-        assert [trial.values for trial in read_trials(run(out, strategy=strategy))] == [
-            trial.values for trial in whole
-        ]
+        resumed = run(out, strategy=strategy)
+        assert [trial.values for trial in read_trials(resumed)] == [trial.values for trial in whole]
+        assert sorted(resumed.oracle.end_order) == [trial.name for trial in whole]
 
 
 def _stop_after_writes(tuner: InspectorTuner, count: int) -> None:
@@ -223,10 +245,36 @@ def test_hyperband_gives_short_trials_first(tmp_path: Path) -> None:
     epochs = [int(trial.values["tuner/epochs"]) for trial in trials]
     assert epochs[0] == 2  # 16 epochs, a third of a third
     assert max(epochs) == 16
-    assert len(trials) < 100
+    assert len(trials) == 100  # bracket after bracket
     promoted = next(trial for trial in trials if trial.values["tuner/round"] == 1)
     origin = next(trial for trial in trials if trial.name == promoted.values["tuner/trial_id"])
     assert origin.values["dropout"] == promoted.values["dropout"]
+
+
+def test_a_failure_costs_hyperband_no_promotion(tmp_path: Path) -> None:
+    rounds = [
+        [trial.values["tuner/round"] for trial in read_trials(run(tmp_path / name, function, **changes))]
+        for name, function, changes in (
+            ("sound", score_trial, {"strategy": "hyperband", "trials": 18}),
+            ("broken", fail_every_third, {"strategy": "hyperband", "trials": 18}),
+        )
+    ]
+    assert rounds[0] == rounds[1]
+
+
+def test_bayesian_search_repeats_nothing(tmp_path: Path) -> None:
+    tuner = make(tmp_path, strategy="bayesian", trials=12)
+    tuner.oracle.hyperparameters = keras_tuner.HyperParameters()
+    for name in ("dropout", "taps", "head"):
+        tuner.oracle.hyperparameters.Choice(name, [0.0, 0.1, 0.2])
+    proposed = []
+    for number in range(12):
+        trial = tuner.oracle.create_trial("tuner0")
+        proposed.append(tuple(sorted(trial.hyperparameters.values.items())))
+        tuner.oracle.update_trial(trial.trial_id, {"val_roc_auc": 0.5 + number / 100, "val_loss": 0.1})
+        trial.status = "COMPLETED"
+        tuner.oracle.end_trial(trial)
+    assert len(set(proposed)) == 12
 
 
 def test_the_memory_of_the_search_stays_level(tmp_path: Path) -> None:

@@ -114,9 +114,26 @@ def test_from_random_weights_every_block_may_learn() -> None:
         ({"backbone": ["mobilenetv2", "vgg"]}, "unknown backbone 'vgg'"),
         ({"batch_size": "default"}, "only these have limits of their own"),
         ({"head": "pached"}, "head"),
+        ({"depth_blocks": ["a", "b"]}, "depth_blocks takes whole numbers"),
+        ({"depth_blocks": {"min": 0.5, "max": 2.5}}, "must be whole numbers"),
+        ({"seed": [1, 2]}, "space.seed: a trial cannot vary it"),
+        ({"threshold": ["f1", "max-fpr 0.1"]}, "a trial cannot vary it"),
         (CHEAP, "nothing is left to search"),
     ],
 )
 def test_what_is_wrong_is_told_before_anything_runs(named: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         make(named)
+
+
+def test_a_range_of_sizes_is_one_of_steps() -> None:
+    assert make({"image_size_px": {"min": 160, "max": 230}}).list_values("image_size_px") == (160, 192, 224)
+
+
+def test_backbones_without_weights_of_their_own_have_those_of_the_settings() -> None:
+    base = BASE.model_copy(update={"backbone": "resnet50", "weights": "imagenet"})
+    space = make({"backbone": ["resnet50", "densenet121"]}, base, {"resnet50": "r.h5"})
+    assert space.configure({"backbone": "resnet50"}).weights == "r.h5"
+    assert space.configure({"backbone": "densenet121"}).weights == "imagenet"
+    with pytest.raises(ConfigError, match="unknown backbone 'resnet_50'"):
+        make({}, base, {"resnet_50": "r.h5"})

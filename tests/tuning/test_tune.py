@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from mvdefect import cli
-from mvdefect.config import load_config
+from mvdefect.config import FitConfig, load_config
 from mvdefect.data.groups import group_records
 from mvdefect.data.layouts import read_records
 from mvdefect.data.protocols import assign_closed_set
@@ -17,8 +17,9 @@ from mvdefect.data.scan import scan_images
 from mvdefect.data.splits import read_split_plan, write_split_plan
 from mvdefect.errors import MvdefectError, RunExistsError, SearchError, SplitError
 from mvdefect.runs import open_run
-from tests.tuning.fakes import be_killed, find_a_wrong_setting, fit_instantly, read_table, score_trial
-from tuning.claim import claim_folder, wait_for_chief
+from tests.tuning.fakes import RUNS, be_killed, find_a_wrong_setting, fit_instantly, read_table, score_trial
+from tuning.claim import claim_folder, list_changes, wait_for_chief
+from tuning.confirm import confirm_choice
 from tuning.nested import tune_nested
 from tuning.settings import SearchConfig
 from tuning.tune import TuneOptions, tune_inspector
@@ -117,6 +118,64 @@ def test_the_same_command_goes_on_and_other_settings_are_refused(parts_root: Pat
     assert len(tune(other, out, TuneOptions(overwrite=True, function=score_trial)).trials) == 4
 
 
+def test_the_same_command_with_overwrite_goes_on(
+    parts_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(RUNS, str(tmp_path / "marks"))
+    for _ in range(2):
+        tune(make_search(parts_root), tmp_path / "out", TuneOptions(overwrite=True, function=score_trial))
+    assert len((tmp_path / "marks").read_text().splitlines()) == 4 + 3 * 2 * 3  # candidates, seeds, folds
+
+
+def test_another_plan_under_the_same_name_is_refused(
+    parts_root: Path, plan_path: Path, tmp_path: Path
+) -> None:
+    """Or photographs of the first test part would be searched on."""
+    search = make_search(parts_root, settings={**SETTINGS, "data": str(parts_root), "split": str(plan_path)})
+    tune(search, tmp_path / "out")
+    scan = scan_images(read_records(parts_root))
+    write_split_plan(assign_closed_set(scan, group_records(scan), 5), plan_path)
+    with pytest.raises(RunExistsError, match="begun with another split plan"):
+        tune(search, tmp_path / "out")
+
+
+def test_refits_on_other_folds_are_other_refits(parts_root: Path, tmp_path: Path) -> None:
+    boards = []
+    for folds in (3, 2):
+        search = make_search(parts_root, refits={"best": 1, "seeds": 1, "folds": folds})
+        boards.append(tune(search, tmp_path / "out").leaderboard)
+    assert [len(board.candidates[0].refits) for board in boards] == [3, 2]
+    assert len(list((tmp_path / "out" / "refits").iterdir())) == 2 * 3 + 2 * 2
+
+
+def test_other_weights_under_the_same_name_are_another_search(tmp_path: Path) -> None:
+    search, weights = SearchConfig(), tmp_path / "weights.h5"
+    for content in (b"one", b"two"):
+        weights.write_bytes(content)
+        if content == b"two":
+            assert list_changes(tmp_path / "out", search, {"resnet50": weights})
+            break
+        with claim_folder(tmp_path / "out", search, {"resnet50": weights}, False):
+            assert not list_changes(tmp_path / "out", search, {"resnet50": weights})
+
+
+def test_a_start_that_was_killed_is_in_nobodys_way(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text("")
+    (tmp_path / ".123.search.yaml").write_text("half")
+    with claim_folder(tmp_path, SearchConfig(), {}, False):
+        assert (tmp_path / "search.yaml").is_file()
+
+
+def test_a_worker_with_other_settings_than_the_chief_stops(
+    parts_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tune(make_search(parts_root), tmp_path / "out")
+    monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
+    monkeypatch.setenv("KERASTUNER_TUNER_ID", "tuner0")
+    with pytest.raises(SearchError, match=r"the chief searches with other settings \(space\)"):
+        tune(make_search(parts_root, space={"taps": 1}), tmp_path / "out")
+
+
 def test_a_folder_of_something_else_is_left_alone(parts_root: Path, tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(RunExistsError, match="is no search of mvdefect"):
@@ -127,7 +186,7 @@ def test_a_folder_of_something_else_is_left_alone(parts_root: Path, tmp_path: Pa
 def test_two_searches_do_not_share_a_folder(parts_root: Path, tmp_path: Path) -> None:
     search = make_search(parts_root)
     with (
-        claim_folder(tmp_path / "out", search, False),
+        claim_folder(tmp_path / "out", search, {}, False),
         pytest.raises(RunExistsError, match="another process is searching"),
     ):
         tune(search, tmp_path / "out")
@@ -161,6 +220,18 @@ def test_the_default_is_not_compared_with_itself(
     assert summary.leaderboard.recommended == "default"
     assert summary.confirmations == ()
     assert not (tmp_path / "out" / "confirm").exists()
+
+
+def test_another_choice_is_confirmed_by_runs_of_its_own(
+    plan_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search that was prolonged may choose otherwise."""
+    monkeypatch.setattr("tuning.confirm.fit_run", fit_instantly)
+    default = FitConfig(split=plan_path)
+    for dropout in (0.5, 0.4):
+        confirm_choice(default.model_copy(update={"dropout": dropout}), default, 1, tmp_path)
+    found = [open_run(path) for path in (tmp_path / "confirm").iterdir() if path.is_dir()]
+    assert sorted(load_config(run.config, {}).dropout for run in found) == [0.2, 0.4, 0.5]
 
 
 def test_a_nested_search_tests_every_photograph_once(
