@@ -41,13 +41,14 @@ from mvdefect.training.batches import make_training_set
 from mvdefect.training.losses import make_loss
 from mvdefect.training.optimizers import make_optimizer
 from mvdefect.training.stages import plan_stages
+from tuning.dimensions import TABLE
 from tuning.folds import leave_test_out
 from tuning.hypermodel import InspectorHyperModel, TrainingParts, declare_space
 from tuning.oracles import make_oracle
 from tuning.records import TrialRecord
 from tuning.search import make_tuner, read_trials
 from tuning.settings import SearchConfig
-from tuning.space import TABLE, SearchSpace, make_space
+from tuning.space import SearchSpace, make_space
 
 SEARCHED = {
     "depth_blocks": [0, 1],

@@ -16,7 +16,7 @@ from mvdefect.config import FitConfig, StageConfig
 from mvdefect.data.pipeline import Source
 from mvdefect.data.synthetic.write import write_parts
 from tests.tuning.fakes import fit_instantly, score_trial
-from tuning.space import TABLE
+from tuning.dimensions import TABLE
 from tuning.tune import TuneOptions
 
 ROOT = Path(__file__).parents[1]

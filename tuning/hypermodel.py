@@ -21,9 +21,10 @@ from mvdefect.runs import RunFolder, read_history
 from mvdefect.training.fit import TrainingJob, train_classifier
 from mvdefect.training.stages import plan_stages
 from tuning.ahead import fill_ahead
+from tuning.dimensions import Dimension
 from tuning.domains import Choice, Range
 from tuning.records import Value, find_best_epoch
-from tuning.space import Dimension, SearchSpace
+from tuning.space import SearchSpace
 
 PAUSE_SECONDS = 30.0  # between checkpoints: many trials are over before
 EPOCHS = "tuner/epochs"  # what Hyperband allows a trial

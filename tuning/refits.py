@@ -37,12 +37,15 @@ class RefitRun:
     result: TrialResult
 
 
-def choose_candidates(trials: Sequence[TrialRecord], search: SearchConfig) -> dict[str, Mapping[str, Value]]:
+def choose_candidates(
+    trials: Sequence[TrialRecord], search: SearchConfig, default: Mapping[str, Value]
+) -> dict[str, Mapping[str, Value]]:
     """Return the hyperparameters of the best trials that differ, and of the default, by name.
 
     Args:
         trials: All trials.
         search: How many, and in which direction a score is better.
+        default: What the settings that the search starts from have for hyperparameters.
     """
     sign = 1 if search.direction == "max" else -1
     ranked = sorted(
@@ -54,7 +57,7 @@ def choose_candidates(trials: Sequence[TrialRecord], search: SearchConfig) -> di
         values = {name: value for name, value in trial.values.items() if not name.startswith("tuner/")}
         if values not in chosen.values() and len(chosen) < search.refits.best:
             chosen[trial.name] = values
-    return {**chosen, DEFAULT: {}}
+    return {**chosen, DEFAULT: default}
 
 
 def refit_candidates(

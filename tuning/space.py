@@ -7,9 +7,10 @@ to `default` (the limits of `TABLE`), or to null (not searched: as in the settin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from operator import attrgetter
 from typing import Any
 
 from mvdefect.assignments import assign
@@ -17,89 +18,19 @@ from mvdefect.config import FitConfig, validate_config
 from mvdefect.errors import ConfigError
 from mvdefect.models.backbones import find_backbone
 from mvdefect.training.stages import plan_stages
+from tuning.dimensions import (
+    CUTS,
+    DEFAULT,
+    LAST_STAGE,
+    NOT_SEARCHED,
+    STEPS,
+    TABLE,
+    Condition,
+    Dimension,
+    name_setting,
+)
 from tuning.domains import Choice, Domain, Range, read_choice, read_range
 from tuning.records import Value
-
-DEFAULT = "default"
-CUTS = ("depth_blocks", "head", "pooling", "taps")  # what decides where the frozen part ends
-STEPS = {"depth_blocks": 1, "image_size_px": 32, "views": 1, "taps": 1}  # of a range
-NOT_SEARCHED = (
-    *("data", "split", "group_pattern", "categories", "skip_broken", "near_duplicate_correlation", "seed"),
-    *(
-        "weights",
-        "stages",
-        "activation_budget_gb",
-        "activation_dtype",
-        "devices",
-        "deterministic",
-        "precision",
-    ),
-    *("tensorboard", "one_class", "verdict", "threshold", "review_budget", "prevalence", "baseline"),
-)
-LAST_STAGE = ("depth_blocks", "learning_rate", "head_learning_rate", "block_decay", "epochs")
-
-
-@dataclass(frozen=True)
-class Condition:
-    """A hyperparameter that must have one of some values for another to matter."""
-
-    parent: str
-    values: tuple[Value, ...]
-
-
-@dataclass(frozen=True)
-class Dimension:
-    """One hyperparameter.
-
-    Attributes:
-        name: Its name in the space.
-        domain: Its values.
-        conditions: When it matters: where all of them hold, the outermost first.
-    """
-
-    name: str
-    domain: Domain
-    conditions: tuple[Condition, ...] = ()
-
-    @property
-    def setting(self) -> str:
-        """Dotted key of the setting of a fit."""
-        return name_setting(self.name)
-
-
-def name_setting(name: str) -> str:
-    """Return the dotted key of the setting of a fit that a hyperparameter is."""
-    return f"stages.-1.{name}" if name in LAST_STAGE else name
-
-
-@dataclass(frozen=True)
-class _Known:
-    domain: Domain | None  # None: depends on the backbone, or is what the settings say
-    is_searched: bool
-    needs: tuple[str, Callable[[Any], bool]] | None = None
-
-
-# Below the boundary a change means another run of the frozen part; so it is searched on request alone.
-TABLE: Mapping[str, _Known] = {
-    "backbone": _Known(None, False),
-    "image_size_px": _Known(Choice((160, 224, 288)), False),
-    "views": _Known(Choice((4, 8, 16)), False),
-    "augment.flip": _Known(Choice((True, False)), False),
-    "augment.quarter_turns": _Known(Choice((True, False)), False),
-    "augment.brightness": _Known(Choice((0.0, 0.08, 0.16)), False),
-    "augment.contrast": _Known(Choice((0.0, 0.15, 0.3)), False),
-    "depth_blocks": _Known(None, True),
-    "learning_rate": _Known(Range(1e-5, 1e-3, log=True), True, ("depth_blocks", lambda depth: depth > 0)),
-    "block_decay": _Known(Range(0.5, 1.0), True, ("depth_blocks", lambda depth: depth > 1)),
-    "head_learning_rate": _Known(Range(1e-4, 1e-2, log=True), True),
-    "head": _Known(Choice(("pooled", "patch")), True),
-    "pooling": _Known(Choice(("avg", "avg_max")), True, ("head", lambda head: head == "pooled")),
-    "taps": _Known(Choice((1, 2)), True),
-    "dropout": _Known(Range(0.0, 0.6), True),
-    "weight_decay": _Known(Range(1e-6, 1e-2, log=True), True),
-    "label_smoothing": _Known(Choice((0.0, 0.05, 0.1)), True),
-    "loss": _Known(Choice(("cross_entropy", "focal")), True),
-}
 
 
 @dataclass(frozen=True)
@@ -126,7 +57,15 @@ class SearchSpace:
         domains = [one.domain for one in self.dimensions if one.name == name]
         if domains:
             return tuple(value for domain in domains if isinstance(domain, Choice) for value in domain.values)
-        return (getattr(self.base, name),)
+        return (_find_base_value(self.base, name),)
+
+    def describe_base(self) -> dict[str, Value]:
+        """Return what the base has for hyperparameters, those alone that matter there."""
+        values: dict[str, Value] = {}
+        for one in self.dimensions:
+            if all(values.get(condition.parent) in condition.values for condition in one.conditions):
+                values[one.name] = _find_base_value(self.base, one.name)
+        return values
 
     def list_cuts(self, config: FitConfig) -> list[FitConfig]:
         """Return settings that differ from others in where the frozen part ends: all that the space has."""
@@ -278,7 +217,7 @@ def _arrange_plain(
 def _find_base_value(base: FitConfig, name: str) -> Any:
     if name in LAST_STAGE:
         return getattr(plan_stages(base, find_backbone(base.backbone))[-1], name)
-    return getattr(base, name)
+    return attrgetter(name)(base)
 
 
 def _check_values(space: SearchSpace) -> None:

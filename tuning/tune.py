@@ -219,7 +219,7 @@ def _choose(place: _Workplace, summary: SearchSummary) -> SearchSummary:
     count = search.refits.folds or choose_fold_count(place.plan)
     folds = draw_folds(place.plan, count, search.seed)
     parts = [_prepare_parts(place, fold) for fold in folds]
-    candidates = choose_candidates(summary.trials, search)
+    candidates = choose_candidates(summary.trials, search, place.space.describe_base())
     runs = refit_candidates(candidates, place.space, parts, search, out, options.workers, options.function)
     board = make_leaderboard(runs, candidates, folds, place.space, search)
     write_leaderboard(board, place.space.names, out)

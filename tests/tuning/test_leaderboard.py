@@ -224,8 +224,9 @@ def test_candidates_are_the_best_that_differ_and_the_default() -> None:
         make_trial("4", 0.8, 0.05, dropout=0.4),
         make_trial("5", 0.7, dropout=0.5),
     ]
-    found = choose_candidates(trials, SEARCH)
-    assert found == {"2": {"dropout": 0.2}, "4": {"dropout": 0.4}, "0": {"dropout": 0.1}, "default": {}}
+    found = choose_candidates(trials, SEARCH, {"dropout": 0.7})
+    best = {"2": {"dropout": 0.2}, "4": {"dropout": 0.4}, "0": {"dropout": 0.1}}
+    assert found == {**best, "default": {"dropout": 0.7}}
 
 
 def test_every_candidate_meets_every_seed_and_fold(sources: dict[str, Source], tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ import pytest
 
 from mvdefect.config import FitConfig, StageConfig
 from mvdefect.errors import ConfigError
+from tuning.dimensions import TABLE
 from tuning.domains import Choice, Range
 from tuning.hypermodel import declare_space
-from tuning.space import TABLE, SearchSpace, make_space
+from tuning.space import SearchSpace, make_space
 
 BASE = FitConfig(backbone="mobilenetv2", weights="none.h5", data="parts")
 CHEAP = {name: None for name, known in TABLE.items() if known.is_searched}
@@ -137,3 +138,15 @@ def test_backbones_without_weights_of_their_own_have_those_of_the_settings() -> 
     assert space.configure({"backbone": "densenet121"}).weights == "imagenet"
     with pytest.raises(ConfigError, match="unknown backbone 'resnet_50'"):
         make({}, base, {"resnet_50": "r.h5"})
+
+
+def test_the_base_is_told_in_the_same_words_and_is_the_same_fit() -> None:
+    space = make({"augment.flip": [True, False]})
+    values = space.describe_base()
+    assert values["depth_blocks"] == 4  # what suits the backbone
+    assert values["learning_rate"] == 5e-4
+    assert values["augment.flip"] is True
+    told = space.configure(values).stages[-1]
+    assert (told.depth_blocks, told.learning_rate, told.epochs) == (4, 5e-4, 16)
+    frozen = FitConfig(backbone="mobilenetv2", stages=(StageConfig(depth_blocks=0, epochs=2),))
+    assert "learning_rate" not in make({}, frozen).describe_base()
