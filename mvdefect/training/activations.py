@@ -28,6 +28,7 @@ from mvdefect.data.pipeline import Source, Views, make_inference_batches, make_v
 from mvdefect.models.cut import CutClassifier
 from mvdefect.progress import show_steps
 from mvdefect.training.entries import Arrays, Entry, StoredDtype, write_entry
+from mvdefect.training.room import hold_store
 
 FORMAT_VERSION = 1
 BATCH_SIZE = 64
@@ -124,6 +125,7 @@ class ActivationStore:
         """
         entry = self.find_entry(slot)
         if entry.name not in self.opened:
+            hold_store(self.folder)
             if not entry.is_whole():
                 compute_entries([self], slot, self.frozen.run)
             self.opened[entry.name] = entry.open()
@@ -144,6 +146,8 @@ def compute_entries(stores: Sequence[ActivationStore], slot: int | None, run: Ru
         OSError: The disk is full.
     """
     first, entries = stores[0], [store.find_entry(slot) for store in stores]
+    for store in stores:
+        hold_store(store.folder)
     with ExitStack() as stack:
         writers = [stack.enter_context(write_entry(entry)) for entry in entries]
         advance = stack.enter_context(show_steps("running the frozen part", first.source.count))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from mvdefect.training.activations import (
     count_image_bytes,
     name_store,
 )
-from mvdefect.training.room import make_room
+from mvdefect.training.room import hold_store, make_room
 
 SPEC = BACKBONES["small_cnn"]
 VIEWS = ViewSettings(4, 0, AugmentConfig())
@@ -222,6 +223,24 @@ def test_old_activations_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [folder.exists() for folder in (oldest, old, new)] == [False, True, True]
     assert make_room({"a": 500, "mine": 500}, 1e-6)  # what it needs itself stays
     assert [folder.exists() for folder in (old, new)] == [False, True]
+
+
+def test_a_store_that_another_training_holds_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MVDEFECT_CACHE", str(tmp_path))
+    root = tmp_path / "activations"
+    held, free = (fill(root / name, 400, used) for name, used in (("a", 10), ("b", 20)))
+    hold_store(held)
+    os.utime(held, (10, 10))
+    assert make_room({"mine": 500}, 5e-7)
+    assert [folder.exists() for folder in (held, free)] == [True, False]
+
+
+def test_a_store_that_was_removed_is_made_and_held_again(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    hold_store(folder)
+    shutil.rmtree(folder)
+    hold_store(folder)
+    assert folder.is_dir()
 
 
 def test_too_small_a_budget_removes_nothing_and_says_so(
