@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 from mvdefect.paths import cache_dir
 from mvdefect.progress import logger
@@ -16,7 +16,7 @@ GIGABYTE = 10**9
 SPARE_BYTES = 10**9
 LOCK = "lock"
 OTHERWISE = "the frozen part runs in every epoch"
-_held: dict[Path, IO[str]] = {}
+_held: dict[Path, int] = {}  # file descriptors of locks
 
 
 def hold_store(folder: Path) -> None:
@@ -24,8 +24,11 @@ def hold_store(folder: Path) -> None:
     while folder not in _held or not (folder / LOCK).exists():
         folder.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):  # removed between the two
-            _held[folder] = (folder / LOCK).open("a", encoding="utf-8")
-            fcntl.flock(_held[folder], fcntl.LOCK_SH)
+            descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            if folder in _held:
+                os.close(_held[folder])
+            _held[folder] = descriptor
 
 
 def make_room(needed: Mapping[str, int], budget_gb: float, otherwise: str = OTHERWISE) -> bool:
