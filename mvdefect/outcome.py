@@ -35,8 +35,8 @@ from mvdefect.runs import (
     read_predictions,
     read_run_config,
     write_json,
-    write_rows,
 )
+from mvdefect.tables import write_rows
 
 CHOSEN_ON = "val"
 
@@ -133,7 +133,7 @@ def change_operating_point(run: Path, changes: Mapping[str, object], save: bool 
 def _write(
     folder: RunFolder, point: OperatingPoint, rows: tuple[PredictionRow, ...], evaluation: Evaluation
 ) -> None:
-    write_rows(folder.predictions, rows)
+    write_rows(folder.predictions, PredictionRow, rows)
     write_json(folder.operating_point, operating_point_to_json(point))
     write_json(folder.metrics, evaluation_to_json(evaluation))
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from mvdefect.errors import RunError
-from mvdefect.paths import replace_file
+from mvdefect.tables import read_rows, write_rows
 
 RESULTS = "results.csv"
 FIGURES = ("roc_auc", "average_precision", "accuracy", "precision", "recall", "f1", "false_alarm_rate")
@@ -74,27 +72,13 @@ def read_results(out: Path) -> tuple[ResultRow, ...]:
         RunError: The file is damaged.
     """
     path = out / RESULTS
-    if not path.is_file():
-        return ()
-    kinds = {"str": str, "int": int, "float": float}
-    convert = {field.name: kinds[str(field.type)] for field in fields(ResultRow)}
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            trees = [
-                {name: convert[name](value) for name, value in row.items()} for row in csv.DictReader(stream)
-            ]
-        return tuple(ResultRow(**tree) for tree in trees)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path} cannot be read: {error}") from error
+    return read_rows(path, ResultRow) if path.is_file() else ()
 
 
 def write_results(out: Path, rows: Sequence[ResultRow]) -> None:
     """Write the rows, whole or not at all."""
     out.mkdir(parents=True, exist_ok=True)
-    with replace_file(out / RESULTS) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, [field.name for field in fields(ResultRow)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+    write_rows(out / RESULTS, ResultRow, rows)
 
 
 def summarise(rows: Sequence[ResultRow]) -> tuple[Summary, ...]:

@@ -6,17 +6,17 @@ what has the final name is finished, and an older run under that name is replace
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mvdefect.config import FitConfig, dump_config, load_config
 from mvdefect.errors import RunError, RunExistsError
-from mvdefect.paths import replace_file, write_text
+from mvdefect.paths import write_text
+from mvdefect.tables import read_rows
 
 PARTIAL_SUFFIX = ".partial"
 REPLACED_SUFFIX = ".replaced"
@@ -234,23 +234,13 @@ def read_run_config(folder: RunFolder) -> FitConfig:
     return load_config(folder.config, {})
 
 
-def write_rows(path: Path, rows: Iterable[EpochRow] | Iterable[PredictionRow]) -> None:
-    """Write rows as CSV, whole or not at all."""
-    listed: list[EpochRow | PredictionRow] = list(rows)
-    with replace_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
-        names = [field.name for field in fields(listed[0])] if listed else []
-        writer = csv.DictWriter(stream, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in listed)
-
-
 def read_predictions(folder: RunFolder) -> tuple[PredictionRow, ...]:
     """Read the predictions of a run, sorted by id.
 
     Raises:
         RunError: The file is missing or damaged.
     """
-    return tuple(PredictionRow(**row) for row in _read_typed(folder.predictions, PredictionRow))
+    return read_rows(folder.predictions, PredictionRow)
 
 
 def read_history(folder: RunFolder) -> tuple[EpochRow, ...]:
@@ -259,19 +249,7 @@ def read_history(folder: RunFolder) -> tuple[EpochRow, ...]:
     Raises:
         RunError: The file is missing or damaged.
     """
-    return tuple(EpochRow(**row) for row in _read_typed(folder.history, EpochRow))
-
-
-def _read_typed(path: Path, row_type: type[EpochRow] | type[PredictionRow]) -> list[dict[str, Any]]:
-    convert: dict[str, Any] = {"int": int, "float": float, "str": str}
-    kinds = {field.name: convert[str(field.type)] for field in fields(row_type)}
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            return [
-                {name: kinds[name](value) for name, value in row.items()} for row in csv.DictReader(stream)
-            ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path} cannot be read: {error}") from error
+    return read_rows(folder.history, EpochRow)
 
 
 def write_json(path: Path, tree: Mapping[str, Any]) -> None:

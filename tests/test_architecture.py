@@ -25,6 +25,7 @@ ROWS = (
     {"runs"},
     {"grid", "results"},
     {"config"},
+    {"tables"},
     {"assignments", "paths", "parallel", "progress"},
     {"errors"},
 )

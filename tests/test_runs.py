@@ -20,8 +20,8 @@ from mvdefect.runs import (
     read_json,
     start_run,
     write_json,
-    write_rows,
 )
+from mvdefect.tables import write_rows
 
 ROW = EpochRow(1, 1, 0, 1e-3, 0.5, 0.6, 0.7, 1.5)
 
@@ -69,18 +69,18 @@ def test_an_interrupted_run_goes_on_with_the_same_settings_alone(tmp_path: Path)
     path = tmp_path / "run"
     folder = start_run(path, FitConfig(), "digest")
     write_json(folder.split_plan.with_suffix(".json"), {"digest": "digest"})
-    write_rows(folder.history, [ROW])
+    write_rows(folder.history, EpochRow, [ROW])
     assert start_run(path, FitConfig(), "digest").history.exists()
     assert not start_run(path, FitConfig(seed=1), "digest").history.exists()
     write_json(folder.split_plan.with_suffix(".json"), {"digest": "digest"})
-    write_rows(folder.history, [ROW])
+    write_rows(folder.history, EpochRow, [ROW])
     assert not start_run(path, FitConfig(seed=1), "of other photographs").history.exists()
     assert folder.config.read_text() == dump_config(FitConfig(seed=1))
 
 
 def test_rows_survive_the_disk(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    write_rows(folder.history, [ROW])
+    write_rows(folder.history, EpochRow, [ROW])
     assert read_history(folder) == (ROW,)
 
 

@@ -7,6 +7,7 @@ started again under its name, and KerasTuner's chief then gives it the trial tha
 from __future__ import annotations
 
 import multiprocessing.connection
+import os
 import socket
 from collections import Counter
 from collections.abc import Callable
@@ -14,11 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras_tuner
+
 from mvdefect.errors import SearchError
 from mvdefect.paths import write_text
 from mvdefect.progress import logger
 from tuning.hypermodel import InspectorHyperModel
 from tuning.processes import SLOT, start_process
+from tuning.search import make_tuner
 from tuning.settings import SearchConfig
 from tuning.trials import TrialFunction
 
@@ -89,12 +93,6 @@ def _start(name: str, job: ClusterJob, environment: dict[str, str]) -> Any:
 
 def _take_part(job: ClusterJob) -> None:
     """Be the chief or a worker, as KerasTuner's variables say."""
-    import os
-
-    import keras_tuner
-
-    from tuning.search import make_tuner
-
     if job.set_up is not None:
         job.set_up()
     tuner = make_tuner(job.search, job.inspector, job.out, job.function)

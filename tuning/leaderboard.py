@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from mvdefect.data.splits import SplitPlan
 from mvdefect.errors import SearchError
 from mvdefect.evaluation.comparison import compare_repeats
 from mvdefect.evaluation.metrics import Figure, Sample, roc_auc
-from mvdefect.paths import replace_file
+from mvdefect.tables import write_table
 from tuning.records import COMPLETED, DEFAULT, Candidate, Leaderboard, Refit, TrialRecord, Value
 from tuning.refits import RefitRun
 from tuning.settings import SearchConfig
@@ -141,7 +140,7 @@ def _format(figure: Figure) -> str:
     return f"{figure.value:+.4f}, 95% interval {figure.low:+.4f} to {figure.high:+.4f}"
 
 
-def write_leaderboard(board: Leaderboard, names: Sequence[str], out: Path) -> Path:
+def write_leaderboard(board: Leaderboard, names: Sequence[str], out: Path) -> None:
     """Write `leaderboard.csv`, one row a candidate, the best first.
 
     Args:
@@ -158,10 +157,10 @@ def write_leaderboard(board: Leaderboard, names: Sequence[str], out: Path) -> Pa
         figures = (behind.value, behind.low, behind.high)
         sizes = (one.parameters, one.learning_parameters, one.image_size_px)
         rows.append((*row, len(one.refits), *figures, *sizes, *_pick(one.values, names), one.trouble))
-    return _write(out / LEADERBOARD, (*head, *tail, *names, "trouble"), rows)
+    write_table(out / LEADERBOARD, (*head, *tail, *names, "trouble"), rows)
 
 
-def write_trials(trials: Sequence[TrialRecord], names: Sequence[str], out: Path) -> Path:
+def write_trials(trials: Sequence[TrialRecord], names: Sequence[str], out: Path) -> None:
     """Write `trials.csv`, one row a trial in the order in which they began; see `write_leaderboard`."""
     head = ("name", "status", "score", "val_roc_auc", "val_loss", "epochs", "seconds", "peak_memory_mb")
     tail = ("parameters", "learning_parameters")
@@ -174,16 +173,8 @@ def write_trials(trials: Sequence[TrialRecord], names: Sequence[str], out: Path)
         )
         for one in trials
     ]
-    return _write(out / TRIALS, (*head, *tail, *names, "trouble"), rows)
+    write_table(out / TRIALS, (*head, *tail, *names, "trouble"), rows)
 
 
 def _pick(values: Mapping[str, Value], names: Sequence[str]) -> list[Value]:
     return [values.get(name, "") for name in names]
-
-
-def _write(path: Path, names: Sequence[str], rows: Sequence[Sequence[object]]) -> Path:
-    with replace_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows(rows)
-    return path

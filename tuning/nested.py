@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +11,9 @@ from mvdefect.data.protocols import assign_kfold
 from mvdefect.data.scan import scan_images
 from mvdefect.data.splits import save_plans
 from mvdefect.errors import SearchError
-from mvdefect.paths import replace_file
 from mvdefect.preparation import find_records
 from mvdefect.progress import logger
+from mvdefect.tables import write_table
 from tuning.confirm import compare_choice, fit_pairs
 from tuning.records import Confirmation
 from tuning.settings import SearchConfig, make_base
@@ -65,11 +65,11 @@ def tune_nested(
     return tuple(found)
 
 
-def _write(found: list[Confirmation], path: Path) -> None:
-    with replace_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(("name", "training", "tuned_roc_auc", "default_roc_auc", "difference", "low", "high"))
-        for one in found:
-            figure = (one.difference.value, one.difference.low, one.difference.high)
-            for number, scores in enumerate(zip(one.tuned, one.default, strict=True), start=1):
-                writer.writerow((one.name, number, *scores, *figure))
+def _write(found: Sequence[Confirmation], path: Path) -> None:
+    names = ("name", "training", "tuned_roc_auc", "default_roc_auc", "difference", "low", "high")
+    rows = [
+        (one.name, number, *scores, one.difference.value, one.difference.low, one.difference.high)
+        for one in found
+        for number, scores in enumerate(zip(one.tuned, one.default, strict=True), start=1)
+    ]
+    write_table(path, names, rows)

@@ -18,7 +18,8 @@ from mvdefect.errors import MvdefectError
 from mvdefect.models.backbones import BackboneSpec
 from mvdefect.models.freezing import list_changing_variables, trainable_summary, unfreeze
 from mvdefect.progress import logger, show_steps
-from mvdefect.runs import EpochRow, RunFolder, write_rows
+from mvdefect.runs import EpochRow, RunFolder
+from mvdefect.tables import write_rows
 from mvdefect.training.activations import ViewSettings
 from mvdefect.training.batches import (
     TrainingSet,
@@ -169,7 +170,7 @@ def _run_epoch(
     for variable, value in zip(learner.model.trainable_variables, values, strict=True):
         variable.assign(value)  # those before averaging, from which the next epoch goes on
     state = replace(state, last_file=f"epoch-{row.epoch}.npz")
-    write_rows(job.folder.history, state.rows)
+    write_rows(job.folder.history, EpochRow, state.rows)
     if job.config.tensorboard:
         write_curves(job.folder.tensorboard, row)
     kept.write(state, learner.model.optimizer, job.ends_stage(state))

@@ -16,7 +16,8 @@ from mvdefect.data.scan import Scan, scan_images
 from mvdefect.data.splits import PARTS, SplitPlan, write_split_plan
 from mvdefect.evaluation.heatmaps import Heatmaps, write_heatmaps
 from mvdefect.outcome import Scores, write_outcome
-from mvdefect.runs import EpochRow, RunFolder, write_json, write_rows
+from mvdefect.runs import EpochRow, RunFolder, write_json
+from mvdefect.tables import write_rows
 from tests.conftest import make_texture, write_image
 
 HOSTILE_TYPE = "<b>dent&\"'|"
@@ -49,7 +50,7 @@ def make_run(
     write_json(folder.environment, {"command": command, "packages": {"numpy": "2.0"}, "cores": 2})
     if config.baseline is None:
         epochs = [EpochRow(n, 1 + n // 3, n, 1e-3, 1 / n, 1.1 / n, 1 - 0.4 / n, 1.0) for n in range(1, 6)]
-        write_rows(folder.history, epochs)
+        write_rows(folder.history, EpochRow, epochs)
         ids = [row.id for row in plan.select("test")]
         maps = np.random.default_rng(seed).normal(size=(len(ids), 4, 4)).astype(np.float16)
         write_heatmaps(folder, Heatmaps(tuple(ids), maps))

@@ -13,7 +13,8 @@ import numpy as np
 from mvdefect.config import dump_config
 from mvdefect.data.splits import read_split_plan
 from mvdefect.paths import write_text
-from mvdefect.runs import EpochRow, PredictionRow, RunFolder, write_rows
+from mvdefect.runs import EpochRow, PredictionRow, RunFolder
+from mvdefect.tables import write_rows
 from tuning.confirm import FitJob
 from tuning.trials import TrialJob, TrialResult, write_result
 
@@ -75,7 +76,7 @@ def fit_instantly(job: FitJob) -> None:
         )
         for row, score in zip(plan.rows, gain * np.array([r.label for r in plan.rows]) + noise, strict=True)
     ]  # fmt: skip
-    write_rows(folder.predictions, rows)
+    write_rows(folder.predictions, PredictionRow, rows)
     write_text(folder.config, dump_config(job.config))
     write_text(folder.metrics, "{}")
 

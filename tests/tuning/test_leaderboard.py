@@ -141,7 +141,8 @@ def test_a_candidate_that_failed_is_last_and_says_why(tmp_path: Path) -> None:
     ]
     board = make_leaderboard(runs, {"02": {"dropout": 0.5}, "default": {}}, (plan,), SPACE, SEARCH)
     assert [one.name for one in board.candidates] == ["default", "02"]
-    rows = read_table(write_leaderboard(board, SPACE.names, tmp_path))
+    write_leaderboard(board, SPACE.names, tmp_path)
+    rows = read_table(tmp_path / "leaderboard.csv")
     assert [row["name"] for row in rows] == ["default", "02"]
     assert (rows[1]["trouble"], rows[1]["dropout"]) == ("it diverged", "0.5")
     with pytest.raises(SearchError, match="trained again: it diverged"):
