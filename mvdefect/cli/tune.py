@@ -41,14 +41,21 @@ if TYPE_CHECKING:
     "--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Trials at a time."
 )
 @click.option(
-    "--confirm", type=click.IntRange(0), default=0, metavar="SEEDS", help="Open the test part, last."
+    "--confirm",
+    type=click.IntRange(0),
+    default=0,
+    metavar="SEEDS",
+    help="Last of all, open the test part: fit choice and default with so many seeds, and compare.",
 )
 @click.option(
-    "--nested", type=click.IntRange(2), metavar="FOLDS", help="Search in each fold, test outside it."
+    "--nested",
+    type=click.IntRange(2),
+    metavar="FOLDS",
+    help="Search within each of so many folds, and test each choice outside its fold.",
 )
 @click.option("--config", "config_path", type=PATH, help="YAML file of a search; flags override it.")
 @click.option("--out", type=PATH, help="Where the search goes. Default: runs/tune-<data>-<backbone>.")
-@click.option("--overwrite", is_flag=True, help="Replace a search of that name with other settings.")
+@click.option("--overwrite", is_flag=True, help="Replace a search of that name, if its settings were others.")
 @click.pass_obj
 def tune(
     debug: bool,
