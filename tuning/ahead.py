@@ -13,7 +13,7 @@ from mvdefect.models.cut import cut_classifier
 from mvdefect.models.heads import choose_head
 from mvdefect.training.activations import ActivationStore
 from mvdefect.training.fill import fill_stores
-from mvdefect.training.learners import make_stores
+from mvdefect.training.learners import count_slots, make_stores
 from mvdefect.training.room import make_room
 from mvdefect.training.stages import plan_stages
 
@@ -38,12 +38,15 @@ def fill_ahead(
     """
     if not config.views:
         return
-    epochs = sum(stage.epochs for stage in config.stages)
-    slots = range(config.views if config.balance == "batches" else min(config.views, epochs))
-    if all(_is_there(pair, slots) for pair in _list_pairs(model, config, train, val)):
+    slots = range(count_slots(config, sum(stage.epochs for stage in config.stages)))
+    pairs = list(_list_pairs(model, config, train, val))
+    if all(_is_there(pair, slots) for pair in pairs):
         return
-    alike = [other for other in others if _shares_views(config, other)]
-    pairs = [pair for other in (config, *alike) for pair in _list_pairs(model, other, train, val)]
+    spec = find_backbone(config.backbone)
+    for other in others:
+        if _shares_views(config, other):
+            alike = replace_head(model, spec, choose_head(other), other.taps)
+            pairs += _list_pairs(alike, other, train, val)
     needed = {first.folder.name: len(slots) * first.bytes_per_slot for first, _ in pairs}
     needed |= {second.folder.name: second.bytes_per_slot for _, second in pairs}
     if make_room(needed, config.activation_budget_gb, "each depth is stored when it is needed"):
@@ -64,10 +67,9 @@ def _shares_views(config: FitConfig, other: FitConfig) -> bool:
 
 
 def _list_pairs(model: Any, config: FitConfig, train: Source, val: Source) -> Iterator[Pair]:
-    """Yield the stores of each stage; of a stage in which every block learns there are none."""
+    """Yield the stores of each stage of a classifier; where every block learns there are none."""
     spec = find_backbone(config.backbone)
-    classifier = replace_head(model, spec, choose_head(config), config.taps)
     for depth in sorted({stage.depth_blocks for stage in plan_stages(config, spec)}):
-        cut = cut_classifier(classifier, spec, depth, classifier.get_layer(HEAD))
+        cut = cut_classifier(model, spec, depth, model.get_layer(HEAD))
         if cut is not None:
             yield make_stores(cut, config, train, val)

@@ -40,7 +40,7 @@ class SearchSpace:
     Attributes:
         base: Settings of a fit, with what the space fixes.
         dimensions: What varies; a name comes once for each set of conditions under which it matters.
-        weights: Backbone -> weights.
+        weights: Backbone -> weights, for every one that may come.
     """
 
     base: FitConfig
@@ -91,7 +91,7 @@ class SearchSpace:
         for name in self.names:
             if name in values:
                 assign(tree, name_setting(name), values[name])
-        tree["weights"] = self.weights.get(tree["backbone"], tree["weights"])
+        tree["weights"] = self.weights[tree["backbone"]]
         config = validate_config(tree)
         plan_stages(config, find_backbone(config.backbone))
         return config

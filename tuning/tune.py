@@ -131,7 +131,7 @@ def tune_inspector(
 
 
 def _find_weights(space: SearchSpace, backbone: str) -> Path | None:
-    return find_weights(find_backbone(backbone), space.weights.get(backbone, space.base.weights))
+    return find_weights(find_backbone(backbone), space.weights[backbone])
 
 
 def is_worker() -> bool:

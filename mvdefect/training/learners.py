@@ -91,6 +91,11 @@ def make_stores(
     return first, second
 
 
+def count_slots(config: FitConfig, epochs: int) -> int:
+    """Return how many slots so many epochs read; with balanced batches an epoch may read any of them."""
+    return config.views if config.balance == "batches" else min(config.views, epochs)
+
+
 def count_mask_cells(model: Any, config: FitConfig) -> int | None:
     """Return the side of the head's map where masks take part in the loss, otherwise None."""
     if not config.mask_loss_weight:
@@ -122,7 +127,7 @@ def _find_stores(
         logger.info("the frozen part runs in every epoch: views is 0, so each epoch shows new ones")
         return None
     train_store, val_store = make_stores(cut, config, data.source, val)
-    slots = config.views if data.balanced else min(config.views, stage.epochs)
+    slots = count_slots(config, stage.epochs)
     needed = {
         train_store.folder.name: slots * train_store.bytes_per_slot,
         val_store.folder.name: val_store.bytes_per_slot,
