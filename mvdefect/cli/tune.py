@@ -136,6 +136,8 @@ def show_summary(summary: SearchSummary, board: Leaderboard) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from tuning.wording import name_candidate
+
     console = Console(soft_wrap=False)
     click.echo(f"{len(summary.trials)} trials; the search ended, as {summary.ended}")
     table = Table(title=f"Leaderboard by {summary.objective}")
@@ -145,9 +147,10 @@ def show_summary(summary: SearchSummary, board: Leaderboard) -> None:
         mark = " (recommended)" if one.name == board.recommended else ""
         behind = one.behind
         told = "" if behind is None else f"{behind.value:.4f} ({behind.low:.4f} to {behind.high:.4f})"
-        name = one.name if one.name == "default" else f"trial {one.name}"
         numbers = (f"{one.mean:.4f}", f"{one.spread:.4f}", str(len(one.refits)))
-        table.add_row(f"{name}{mark}", *numbers, one.trouble or told, f"{one.learning_parameters:,}")
+        table.add_row(
+            f"{name_candidate(one.name)}{mark}", *numbers, one.trouble or told, f"{one.learning_parameters:,}"
+        )
     console.print(table)
     chosen = board.find(board.recommended).values
     values = ", ".join(f"{name}={_format(value)}" for name, value in chosen.items()) or "as in the settings"
