@@ -10,7 +10,14 @@ from typing import Any
 
 from mvdefect.errors import ConfigError
 
+TENSORFLOW = "tensorflow"
 BFLOAT16_CAPABILITY = (8, 0)  # Ampere and later
+
+
+def load_backend(verbose: bool = False) -> None:
+    """Load what Keras computes with: TensorFlow, unless the variable KERAS_BACKEND names another library."""
+    if os.environ.get("KERAS_BACKEND", TENSORFLOW) == TENSORFLOW:
+        load_tensorflow(verbose)
 
 
 def load_tensorflow(verbose: bool = False, devices: int = 1, gpu: int | None = None) -> None:
@@ -96,10 +103,11 @@ def seed_everything(seed: int, deterministic: bool = True) -> None:
         deterministic: Without it operations may be faster, above all on GPUs.
     """
     import keras
-    import tensorflow as tf
 
     keras.utils.set_random_seed(seed)
-    if deterministic:
+    if deterministic and keras.backend.backend() == TENSORFLOW:
+        import tensorflow as tf
+
         tf.config.experimental.enable_op_determinism()
 
 

@@ -19,7 +19,7 @@ ROWS = (
     {"preparation"},
     {"explain", "outcome", "report"},
     {"audit"},
-    {"training", "evaluation"},
+    {"training", "evaluation", "pretraining"},
     {"models", "data"},
     {"backend", "environment"},
     {"runs"},

@@ -13,6 +13,7 @@ from mvdefect.cli.baseline import baseline
 from mvdefect.cli.benchmark import benchmark
 from mvdefect.cli.data import data
 from mvdefect.cli.inspector import demo, evaluate, fit
+from mvdefect.cli.pretrain import pretrain
 from mvdefect.cli.report import report
 from mvdefect.cli.tune import tune
 from mvdefect.errors import MvdefectError
@@ -67,7 +68,7 @@ def commands() -> None:
     """
 
 
-for command in (fit, tune, baseline, evaluate, report, benchmark, data, demo):
+for command in (fit, tune, baseline, evaluate, report, benchmark, data, pretrain, demo):
     commands.add_command(command)
 
 

@@ -10,6 +10,7 @@ from mvdefect.data.records import GOOD, Record, make_id, sort_records
 from mvdefect.errors import LayoutError, describe_unknown_name, list_some
 
 MASK_SUFFIX = "_mask"
+MASK_FOLDER = "ground_truth"
 MVTEC_AD_PARTS = ("train", "test")
 IGNORED_FILES = frozenset({"thumbs.db", "desktop.ini"})
 
@@ -133,16 +134,16 @@ def _read_folder(folder: ProductFolder, root: Path) -> tuple[list[Record], set[P
     return [
         Record(make_id(path, root), path, folder.category, type_folder.name)
         for type_folder in _subfolders(folder.path)
-        for path in _files_below(type_folder)
+        for path in list_files(type_folder)
     ], set()
 
 
 def _read_mvtec_ad(folder: ProductFolder, root: Path) -> tuple[list[Record], set[Path]]:
-    masks = _find_masks(folder.path / "ground_truth")
+    masks = _find_masks(folder.path / MASK_FOLDER)
     records = []
     for part in MVTEC_AD_PARTS:
         for type_folder in _subfolders(folder.path / part):
-            for path in _files_below(type_folder):
+            for path in list_files(type_folder):
                 relative = path.relative_to(folder.path / part).with_suffix("").as_posix()
                 mask = masks.get(relative) if part == "test" or type_folder.name != GOOD else None
                 id_ = make_id(path, root)
@@ -153,7 +154,7 @@ def _read_mvtec_ad(folder: ProductFolder, root: Path) -> tuple[list[Record], set
 def _find_masks(ground_truth: Path) -> dict[str, Path]:
     """Map '<type>/<name>' to the mask of that image."""
     masks = {}
-    for path in _files_below(ground_truth) if ground_truth.is_dir() else ():
+    for path in list_files(ground_truth) if ground_truth.is_dir() else ():
         name = path.with_name(path.stem.removesuffix(MASK_SUFFIX))
         masks[name.relative_to(ground_truth).as_posix()] = path
     return masks
@@ -165,7 +166,7 @@ def _subfolders(path: Path) -> list[Path]:
     return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
-def _files_below(folder: Path) -> list[Path]:
+def list_files(folder: Path) -> list[Path]:
     """Every file below `folder` but hidden ones and what desktops leave behind."""
     return sorted(
         path

@@ -1,4 +1,4 @@
-"""Where the weights of a backbone come from: ImageNet, nowhere, or a file."""
+"""Where the weights of a backbone come from: ImageNet, drawn textures, nowhere, or a file."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from mvdefect.errors import WeightsError
 from mvdefect.models.backbones import BackboneSpec
 
 DOWNLOAD_TIMEOUT_S = 5.0
+TEXTURE_WEIGHTS = Path(__file__).parent / "texture"
+WEIGHTS_SUFFIX = ".weights.h5"
 
 
 def find_weights(spec: BackboneSpec, weights: str) -> Path | None:
@@ -20,8 +22,9 @@ def find_weights(spec: BackboneSpec, weights: str) -> Path | None:
 
     Args:
         spec: The backbone.
-        weights: "imagenet" (from Keras's cache, or downloaded into it), "none" (random, as built), or
-            the path of a `.weights.h5` or `.h5` file of the same architecture without its top.
+        weights: "imagenet" (from Keras's cache, or downloaded into it), "texture" (learned from drawn
+            surfaces, part of this package), "none" (random, as built), or the path of a `.weights.h5` or
+            `.h5` file of the same architecture without its top.
 
     Returns:
         The file, or None for random weights.
@@ -33,10 +36,12 @@ def find_weights(spec: BackboneSpec, weights: str) -> Path | None:
         return None
     if weights == "imagenet":
         return _find_imagenet_file(spec)
+    if weights == "texture":
+        return _find_texture_file(spec)
     path = Path(weights).expanduser()
     if not path.is_file():
         raise WeightsError(
-            f"weights must be imagenet, none, or the path of a file. Received: {weights} (no such file)"
+            f"weights must be imagenet, texture, none, or the path of a file. Received: {weights} (no such file)"
         )
     if path.suffix != ".h5":
         raise WeightsError(f"a weights file ends in .weights.h5 or .h5. Received: {path}")
@@ -75,10 +80,32 @@ def _find_imagenet_file(spec: BackboneSpec) -> Path:
             raise WeightsError(
                 f"the imagenet weights of {spec.name} are not on this machine and cannot be downloaded "
                 f"({_first_line(error)}). Either put the file {spec.imagenet_file} into {path.parent}, or "
-                "use --weights PATH with that file or your own, or --weights none to start from random "
-                "weights"
+                f"use --weights PATH with that file or your own, or {_offer_texture(spec)}--weights none to "
+                "start from random weights"
             ) from error
     return path
+
+
+def list_texture_backbones() -> tuple[str, ...]:
+    """Return the names of the backbones whose texture weights are part of this package."""
+    return tuple(sorted(path.name.removesuffix(WEIGHTS_SUFFIX) for path in TEXTURE_WEIGHTS.glob(f"*{WEIGHTS_SUFFIX}")))
+
+
+def _find_texture_file(spec: BackboneSpec) -> Path:
+    path = TEXTURE_WEIGHTS / f"{spec.name}{WEIGHTS_SUFFIX}"
+    if not path.is_file():
+        raise WeightsError(
+            f"this package has texture weights of {', '.join(list_texture_backbones())}, not of {spec.name}. "
+            f"`mvdefect pretrain --backbone {spec.name} --out {path.name}` makes them; --weights {path.name} "
+            "then takes them"
+        )
+    return path
+
+
+def _offer_texture(spec: BackboneSpec) -> str:
+    if spec.name in list_texture_backbones():
+        return "--weights texture for those of this package, which are learned from drawn surfaces, or "
+    return ""
 
 
 def keras_models_dir() -> Path:

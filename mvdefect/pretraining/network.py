@@ -1,0 +1,58 @@
+"""The network that is pre-trained: a backbone between its scaling and one small ending a question."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from mvdefect.models.backbones import BackboneSpec
+from mvdefect.models.freezing import BACKBONE
+from mvdefect.models.heads import MapSpreading
+
+EMBEDDING = 128
+
+
+def build_pretrainer(spec: BackboneSpec, size_px: int, classes: Mapping[str, int]) -> keras.Model:
+    """Build a network with random weights.
+
+    All endings but that of positions look at averages and maxima of the backbone's last features and of
+    those at twice their resolution; they are what a classifier's head will look at.
+
+    Args:
+        spec: The backbone.
+        size_px: Height and width of the input.
+        classes: What is asked, and how many answers there are: some of "recipe", "defect_type", "position",
+            "rotation"; for "contrast" the number does not count.
+
+    Returns:
+        A model from uint8 pixels (b, size, size, 3) to a dictionary: logits (b, classes), for "position"
+        (b, rows, columns, classes), and for "contrast" unit vectors (b, 128); all float32.
+    """
+    network = spec.build(size_px, None)
+    fine = network.get_layer(spec.fine_tap).output
+    backbone = keras.Model(network.input, [fine, network.outputs[-1]], name=BACKBONE)
+    pixels = keras.Input((size_px, size_px, 3), dtype="uint8", name="pixels")
+    maps = backbone(spec.preprocess(keras.ops.cast(pixels, "float32")))
+    pooled = keras.layers.Concatenate(dtype="float32")(
+        [
+            layer(dtype="float32")(found)
+            for found in maps
+            for layer in (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
+        ]
+    )
+    pooled = keras.layers.LayerNormalization(dtype="float32")(pooled)
+    answers = {name: _answer(name, count, pooled, maps) for name, count in sorted(classes.items())}
+    return keras.Model(pixels, answers, name=f"{spec.name}_pretrainer")
+
+
+def _answer(name: str, count: int, pooled: Any, maps: list[Any]) -> Any:
+    if name == "position":
+        fine, coarse = (keras.layers.Conv2D(count, 1, dtype="float32")(found) for found in maps)
+        spread = MapSpreading(*fine.shape[1:3], dtype="float32")(coarse)
+        return keras.layers.Add(name=name, dtype="float32")([fine, spread])
+    if name == "contrast":
+        embedding = keras.layers.Dense(EMBEDDING, dtype="float32")(pooled)
+        return keras.layers.UnitNormalization(name=name, dtype="float32")(embedding)
+    return keras.layers.Dense(count, name=name, dtype="float32")(pooled)

@@ -1,0 +1,110 @@
+"""Scenes: what a network is shown of one surface, and what it is asked about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mvdefect.data.images import Pixels
+from mvdefect.data.synthetic.draw import Canvas, Plane
+from mvdefect.pretraining.faults import FAULTS, plant_fault
+from mvdefect.pretraining.fields import Generator
+from mvdefect.pretraining.surfaces import Surface, photograph
+
+VIEWS = 3  # two flawless ones, and one with a fault
+MARGIN = 1.2  # a surface is drawn larger than a view, which is cut out of it
+BARS_SHARE = 0.25
+CELL_PX = 16
+ENOUGH = 4 / CELL_PX**2  # of a cell has changed: the fault is there; more than nothing: nobody is asked
+UNASKED = -1
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The views of one surface, (VIEWS, ...).
+
+    Attributes:
+        pixels: uint8 (size, size, 3).
+        recipe: int32, number of the recipe, the same for all.
+        defect_type: int32, 0 for flawless, otherwise 1 + index of `FAULTS`.
+        position: int32 (size / 16, size / 16), the defect type in each cell, -1 where a fault only
+            touches it.
+        rotation: int32, quarter turns.
+    """
+
+    pixels: Pixels
+    recipe: NDArray[np.int32]
+    defect_type: NDArray[np.int32]
+    position: NDArray[np.int32]
+    rotation: NDArray[np.int32]
+
+
+def draw_scene(surface: Surface, recipe: int, place: Generator, size_px: int) -> Scene:
+    """Show a surface twice as it is and once with a fault, each under a light and in a pose of its own.
+
+    Args:
+        surface: At least `size_px` high and wide.
+        recipe: Its number.
+        place: Draws the fault, and all that differs from view to view.
+        size_px: Height and width of a view.
+    """
+    kind = int(place.integers(len(FAULTS)))
+    clean = np.zeros(surface.region.shape, np.float32)
+    shown = [(surface.canvas, clean), (surface.canvas, clean), plant_fault(surface, kind, place)]
+    turns = place.integers(0, 4, VIEWS).astype(np.int32)
+    taken = [_take(canvas, mask, int(turn), place, size_px) for (canvas, mask), turn in zip(shown, turns, strict=True)]
+    shares = np.stack([measure_cells(mask) for _, mask in taken])
+    position = np.where(shares >= ENOUGH, kind + 1, np.where(shares > 0, UNASKED, 0)).astype(np.int32)
+    seen = (position > 0).any(axis=(1, 2))
+    return Scene(
+        np.stack([pixels for pixels, _ in taken]),
+        np.full(VIEWS, recipe, np.int32),
+        np.where(seen, kind + 1, 0).astype(np.int32),
+        position,
+        turns,
+    )
+
+
+def measure_cells(mask: Plane) -> NDArray[np.float32]:
+    """Return the share of each cell of 16 × 16 pixels that a mask covers."""
+    rows, columns = (length // CELL_PX for length in mask.shape)
+    return np.asarray(mask.reshape(rows, CELL_PX, columns, CELL_PX).mean(axis=(1, 3)), np.float32)
+
+
+def _take(
+    canvas: Canvas, mask: Plane, turns: int, place: Generator, size_px: int
+) -> tuple[Pixels, Plane]:
+    """Cut a view out, where a fault is seen if there is one; turn and mirror it, and take the photograph."""
+    top, left = _choose_corner(mask, place, size_px)
+    window = np.s_[top : top + size_px, left : left + size_px]
+    pixels, marked = photograph(canvas[window], place), mask[window].copy()
+    if place.random() < BARS_SHARE:
+        _lay_bars(pixels, marked, place)
+    mirrored = slice(None, None, int(place.choice([-1, 1])))
+    return (
+        np.ascontiguousarray(np.rot90(pixels[:, mirrored], turns)),
+        np.ascontiguousarray(np.rot90(marked[:, mirrored], turns)),
+    )
+
+
+def _choose_corner(mask: Plane, place: Generator, size_px: int) -> tuple[int, int]:
+    spare = len(mask) - size_px
+    top, left = (int(value) for value in place.integers(0, spare + 1, 2))
+    rows, columns = np.nonzero(mask)
+    if len(rows):
+        middle_row, middle_column = int(np.median(rows)), int(np.median(columns))
+        top = int(np.clip(top, middle_row - size_px + 4, middle_row - 4))
+        left = int(np.clip(left, middle_column - size_px + 4, middle_column - 4))
+    return int(np.clip(top, 0, spare)), int(np.clip(left, 0, spare))
+
+
+def _lay_bars(pixels: Pixels, mask: Plane, place: Generator) -> None:
+    """Black out two opposite borders, as a letterbox does with a photograph that is not square."""
+    width = int(place.uniform(0.03, 0.25) * len(mask))
+    if width:
+        for array in (pixels, mask) if place.random() < 0.5 else (np.swapaxes(pixels, 0, 1), mask.T):
+            array[:width] = 0
+            array[-width:] = 0
