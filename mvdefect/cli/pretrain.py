@@ -19,7 +19,9 @@ EXIT_DIFFERS = 1
 
 @click.command()
 @click.option("--backbone", help="Backbone to pre-train. Default: efficientnetb0.")
-@click.option("--photographs", help="Folder of photographs to learn from, unlabelled. Default: surfaces are drawn.")
+@click.option(
+    "--photographs", help="Folder of photographs to learn from, unlabelled. Default: surfaces are drawn."
+)
 @click.option("--weights", help="What to start from: none (default), imagenet, texture, or a weights file.")
 @click.option("--image-size", "image_size_px", type=int, help="Size of a view in pixels; a multiple of 32.")
 @click.option("--steps", type=int, help="Steps of training. Default: 20000.")

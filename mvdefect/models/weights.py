@@ -41,7 +41,8 @@ def find_weights(spec: BackboneSpec, weights: str) -> Path | None:
     path = Path(weights).expanduser()
     if not path.is_file():
         raise WeightsError(
-            f"weights must be imagenet, texture, none, or the path of a file. Received: {weights} (no such file)"
+            "weights must be imagenet, texture, none, or the path of a file. "
+            f"Received: {weights} (no such file)"
         )
     if path.suffix != ".h5":
         raise WeightsError(f"a weights file ends in .weights.h5 or .h5. Received: {path}")
@@ -88,7 +89,9 @@ def _find_imagenet_file(spec: BackboneSpec) -> Path:
 
 def list_texture_backbones() -> tuple[str, ...]:
     """Return the names of the backbones whose texture weights are part of this package."""
-    return tuple(sorted(path.name.removesuffix(WEIGHTS_SUFFIX) for path in TEXTURE_WEIGHTS.glob(f"*{WEIGHTS_SUFFIX}")))
+    return tuple(
+        sorted(path.name.removesuffix(WEIGHTS_SUFFIX) for path in TEXTURE_WEIGHTS.glob(f"*{WEIGHTS_SUFFIX}"))
+    )
 
 
 def _find_texture_file(spec: BackboneSpec) -> Path:

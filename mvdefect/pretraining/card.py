@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any

@@ -32,7 +32,7 @@ def write_checkpoint(out: Path, config: PretrainConfig, model: Any, losses: list
 
 
 def read_checkpoint(out: Path, config: PretrainConfig, model: Any) -> list[float]:
-    """Put back what `write_checkpoint` wrote, and return the losses so far; none where there is no checkpoint.
+    """Put back what `write_checkpoint` wrote, and return the losses so far; none without a checkpoint.
 
     Raises:
         ConfigError: It was written under other settings.

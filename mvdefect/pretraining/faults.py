@@ -51,14 +51,14 @@ def add_spot(surface: Surface, place: Generator) -> Canvas:
     change = _draw_strength(surface, blob, place)
     if place.random() < 0.4:
         rim = cv2.dilate(blob, np.ones((3, 3), np.uint8)) - blob
-        return surface.canvas + (change * (blob - 0.6 * rim))[:, :, np.newaxis]
-    return surface.canvas + (change * blob)[:, :, np.newaxis]
+        return _add(surface, change * (blob - 0.6 * rim))
+    return _add(surface, change * blob)
 
 
 def add_scratch(surface: Surface, place: Generator) -> Canvas:
     """Add a thin line, nearly straight, lighter or darker."""
     line = _draw_path(surface, place, place.uniform(0.1, 0.7), 0.08)
-    return surface.canvas + (_draw_strength(surface, line, place) * line)[:, :, np.newaxis]
+    return _add(surface, _draw_strength(surface, line, place) * line)
 
 
 def add_crack(surface: Surface, place: Generator) -> Canvas:
@@ -66,7 +66,7 @@ def add_crack(surface: Surface, place: Generator) -> Canvas:
     line = _draw_path(surface, place, place.uniform(0.15, 0.6), 0.7)
     if place.random() < 0.3:
         line = np.maximum(line, _draw_path(surface, place, place.uniform(0.1, 0.3), 0.9, line))
-    return surface.canvas - (abs(_draw_strength(surface, line, place)) * line)[:, :, np.newaxis]
+    return _add(surface, -abs(_draw_strength(surface, line, place)) * line)
 
 
 def add_stain(surface: Surface, place: Generator) -> Canvas:
@@ -75,7 +75,9 @@ def add_stain(surface: Surface, place: Generator) -> Canvas:
     soft = cv2.GaussianBlur(blob, (0, 0), place.uniform(1, 5))
     tint = np.ones(3) if place.random() < 0.5 else place.uniform(0.4, 1.6, 3)
     change = 0.7 * _draw_strength(surface, blob, place)
-    return surface.canvas + soft[:, :, np.newaxis] * (change * tint).astype(np.float32)
+    return np.asarray(
+        surface.canvas + soft[:, :, np.newaxis] * (change * tint).astype(np.float32), np.float32
+    )
 
 
 def add_dent(surface: Surface, place: Generator) -> Canvas:
@@ -86,7 +88,7 @@ def add_dent(surface: Surface, place: Generator) -> Canvas:
     angle = place.uniform(0, 2 * np.pi)
     slope = across * np.cos(angle) + down * np.sin(angle)
     slope *= abs(_draw_strength(surface, blob, place)) / (np.abs(slope).max() + 1e-6)
-    return surface.canvas + slope[:, :, np.newaxis]
+    return _add(surface, slope)
 
 
 def paste_patch(surface: Surface, place: Generator) -> Canvas:
@@ -135,7 +137,7 @@ def warp(surface: Surface, place: Generator) -> Canvas:
 
 
 def add_foreign(surface: Surface, place: Generator) -> Canvas:
-    """Lay something of another colour and grain on the surface, where noise is high (DRAEM; Zavrtanik et al., 2021)."""
+    """Lay something of another colour on the surface, in ragged flakes (DRAEM; Zavrtanik et al., 2021)."""
     size_px = surface.canvas.shape[0]
     ragged = draw_coarse_noise(place, size_px, *place.uniform(4, 24, 2))
     near = cv2.GaussianBlur(_draw_blob(surface, place, place.uniform(0.06, 0.16)), (0, 0), 2)
@@ -147,7 +149,9 @@ def add_foreign(surface: Surface, place: Generator) -> Canvas:
 def break_off(surface: Surface, place: Generator) -> Canvas:
     """Take a splinter from the edge of the piece, or from the border of the picture."""
     size_px = surface.canvas.shape[0]
-    edge = cv2.morphologyEx(np.pad(surface.region, 1).astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    edge = cv2.morphologyEx(
+        np.pad(surface.region, 1).astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)
+    )
     rows, columns = np.nonzero(edge[1:-1, 1:-1])
     index = place.integers(len(rows))
     blob = _fill_blob(
@@ -169,7 +173,7 @@ def abrade(surface: Surface, place: Generator) -> Canvas:
         ends = np.round(np.array([start, end]) * 8).astype(np.int32)
         cv2.polylines(canvas, [ends.reshape(-1, 1, 2)], False, place.uniform(0.3, 1), 1, cv2.LINE_8, 3)
     soft = cv2.GaussianBlur(canvas, (0, 0), 0.6)
-    return surface.canvas + (_draw_strength(surface, soft, place) * soft)[:, :, np.newaxis]
+    return _add(surface, _draw_strength(surface, soft, place) * soft)
 
 
 FAULTS: tuple[PlantFault, ...] = (
@@ -185,6 +189,10 @@ FAULTS: tuple[PlantFault, ...] = (
     break_off,
     abrade,
 )
+
+
+def _add(surface: Surface, change: Plane) -> Canvas:
+    return np.asarray(surface.canvas + change[:, :, np.newaxis], np.float32)
 
 
 def _mix(canvas: Canvas, other: np.ndarray, share: Plane) -> Canvas:
@@ -220,7 +228,12 @@ def _fill_blob(size_px: int, centre: Point, radius: float, place: Generator, une
     """Fill a roundish or stretched region, 1 inside and 0 outside; its radius is a share of the size."""
     angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     phases, ratio, turn = place.uniform(0, 2 * np.pi, 3), place.uniform(0.45, 1), place.uniform(0, np.pi)
-    radii = 1 + uneven * (np.sin(2 * angles + phases[0]) + np.sin(3 * angles + phases[1]) + np.sin(5 * angles + phases[2])) / 2
+    radii = (
+        1
+        + uneven
+        * (np.sin(2 * angles + phases[0]) + np.sin(3 * angles + phases[1]) + np.sin(5 * angles + phases[2]))
+        / 2
+    )
     u, v = radii * np.cos(angles), ratio * radii * np.sin(angles)
     turned = np.stack([u * np.cos(turn) - v * np.sin(turn), u * np.sin(turn) + v * np.cos(turn)], axis=1)
     outline = np.round((centre + max(radius * size_px, 1.2) * turned) * 16).astype(np.int32)
@@ -232,7 +245,7 @@ def _fill_blob(size_px: int, centre: Point, radius: float, place: Generator, une
 def _draw_path(
     surface: Surface, place: Generator, length: float, bend: float, start_on: Plane | None = None
 ) -> Plane:
-    """Draw a line of a length (share of the size) from a point of the surface, or of what `start_on` marks."""
+    """Draw a line of a length (share of the size) from a point of the surface, or of `start_on`."""
     size_px = len(surface.region)
     points = [_pick_point(surface if start_on is None else Surface(surface.canvas, start_on > 0), place)]
     heading = place.uniform(0, 2 * np.pi)

@@ -6,7 +6,7 @@ its place by another (the picture's), so two pictures of a recipe show two place
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import cv2
 import numpy as np
@@ -43,10 +43,10 @@ def draw_octaves(look: Generator, place: Generator, size_px: int) -> Plane:
     )
 
 
-def sum_fields(fields: object) -> Plane:
+def sum_fields(fields: Iterable[Plane]) -> Plane:
     """Add fields up."""
     total: Plane | float = 0.0
-    for field in fields:  # type: ignore[attr-defined]
+    for field in fields:
         total = total + field
     return normalise(np.asarray(total))
 
@@ -74,7 +74,7 @@ def draw_waves(look: Generator, place: Generator, size_px: int) -> Plane:
     drift = look.uniform(0, 2.5) * draw_coarse_noise(place, size_px, size_px / 3, size_px / 3)
     count, pitch = look.integers(1, 4), look.uniform(4, 28)
     first, spread = look.uniform(0, np.pi), look.choice([np.pi / 2, np.pi / 3, look.uniform(0.2, 1.5)])
-    shape, multiplies = look.integers(4), look.random() < 0.4
+    shape, multiplies = int(look.integers(4)), look.random() < 0.4
     found = []
     for number in range(count):
         _, across = local_axes(size_px, np.array([size_px / 2, size_px / 2]), first + number * spread)
@@ -84,12 +84,12 @@ def draw_waves(look: Generator, place: Generator, size_px: int) -> Plane:
 
 def _shape_wave(turns: Field, shape: int) -> Field:
     if shape == 0:
-        return np.sin(2 * np.pi * turns)
+        return np.asarray(np.sin(2 * np.pi * turns))
     if shape == 1:
-        return np.abs(np.sin(np.pi * turns))
+        return np.asarray(np.abs(np.sin(np.pi * turns)))
     if shape == 2:
-        return turns % 1
-    return np.tanh(4 * np.sin(2 * np.pi * turns))
+        return np.asarray(turns % 1)
+    return np.asarray(np.tanh(4 * np.sin(2 * np.pi * turns)))
 
 
 def draw_cells(look: Generator, place: Generator, size_px: int) -> Plane:
@@ -101,9 +101,7 @@ def draw_cells(look: Generator, place: Generator, size_px: int) -> Plane:
     seeds = np.full((size_px, size_px), 255, np.uint8)
     inside = points[((points >= 0) & (points < size_px - 1)).all(axis=1)].round().astype(int)
     seeds[inside[:, 1], inside[:, 0]] = 0
-    distance, labels = cv2.distanceTransformWithLabels(
-        seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
+    distance, labels = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     if kind == 0:
         return normalise(distance)
     shades = place.standard_normal(int(labels.max()) + 1)[labels].astype(np.float32)

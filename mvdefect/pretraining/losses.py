@@ -16,7 +16,9 @@ TINY = 1e-6
 def compare_classes(answers: Any, logits: Any) -> Any:
     """Return the mean cross-entropy of whole pictures: int (b,) or (b, 1) against float (b, classes)."""
     return keras.ops.mean(
-        keras.losses.sparse_categorical_crossentropy(keras.ops.reshape(answers, (-1,)), logits, from_logits=True)
+        keras.losses.sparse_categorical_crossentropy(
+            keras.ops.reshape(answers, (-1,)), logits, from_logits=True
+        )
     )
 
 
@@ -37,7 +39,7 @@ def compare_cells(answers: Any, logits: Any) -> Any:
 
 
 def contrast_views(_: Any, embeddings: Any) -> Any:
-    """Return how badly the two flawless views of a surface find each other (InfoNCE; van den Oord et al., 2018).
+    """Return how badly two flawless views of a surface find each other (InfoNCE; van den Oord et al., 2018).
 
     Among the candidates are all other surfaces, and the same one with its fault: only what the fault looks
     like tells that one from the right one.

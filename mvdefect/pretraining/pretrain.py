@@ -1,4 +1,4 @@
-"""Pre-training: a backbone learns from drawn surfaces and their faults, or from photographs without labels."""
+"""Pre-training: a backbone learns from drawn surfaces and their faults, or from unlabelled photographs."""
 
 from __future__ import annotations
 
@@ -208,9 +208,7 @@ def take_step(model: Any, config: PretrainConfig, batch: Batch) -> float:
 
 def _check_loss(loss: float, step: int) -> float:
     if not np.isfinite(loss):
-        raise PretrainingDivergedError(
-            f"the loss of step {step} is {loss}; a lower learning_rate may help"
-        )
+        raise PretrainingDivergedError(f"the loss of step {step} is {loss}; a lower learning_rate may help")
     return loss
 
 

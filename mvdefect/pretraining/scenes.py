@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,7 +54,10 @@ def draw_scene(surface: Surface, recipe: int, place: Generator, size_px: int) ->
     clean = np.zeros(surface.region.shape, np.float32)
     shown = [(surface.canvas, clean), (surface.canvas, clean), plant_fault(surface, kind, place)]
     turns = place.integers(0, 4, VIEWS).astype(np.int32)
-    taken = [_take(canvas, mask, int(turn), place, size_px) for (canvas, mask), turn in zip(shown, turns, strict=True)]
+    taken = [
+        _take(canvas, mask, int(turn), place, size_px)
+        for (canvas, mask), turn in zip(shown, turns, strict=True)
+    ]
     shares = np.stack([measure_cells(mask) for _, mask in taken])
     position = np.where(shares >= ENOUGH, kind + 1, np.where(shares > 0, UNASKED, 0)).astype(np.int32)
     seen = (position > 0).any(axis=(1, 2))
@@ -74,9 +76,7 @@ def measure_cells(mask: Plane) -> NDArray[np.float32]:
     return np.asarray(mask.reshape(rows, CELL_PX, columns, CELL_PX).mean(axis=(1, 3)), np.float32)
 
 
-def _take(
-    canvas: Canvas, mask: Plane, turns: int, place: Generator, size_px: int
-) -> tuple[Pixels, Plane]:
+def _take(canvas: Canvas, mask: Plane, turns: int, place: Generator, size_px: int) -> tuple[Pixels, Plane]:
     """Cut a view out, where a fault is seen if there is one; turn and mirror it, and take the photograph."""
     top, left = _choose_corner(mask, place, size_px)
     window = np.s_[top : top + size_px, left : left + size_px]

@@ -33,7 +33,10 @@ class PretrainConfig(BaseModel):
     image_size_px: int = Field(default=128, description="size of a view; a multiple of 32, at least 64")
     recipes: int = Field(default=1000, ge=2, le=1_000_000, description="how many kinds of surface there are")
     surfaces: int = Field(
-        default=16, ge=2, le=4096, description="surfaces a step, each with two flawless views and a faulty one"
+        default=16,
+        ge=2,
+        le=4096,
+        description="surfaces a step, each with two flawless views and a faulty one",
     )
     steps: int = Field(default=20_000, ge=1)
     targets: dict[str, float] = Field(
@@ -59,7 +62,9 @@ class PretrainConfig(BaseModel):
             if name not in TARGETS:
                 raise ValueError(describe_unknown_name("target", name, TARGETS))
             if not weight > 0:
-                raise ValueError(f"the weight of a target must be above 0. Received: targets.{name}={weight:g}")
+                raise ValueError(
+                    f"the weight of a target must be above 0. Received: targets.{name}={weight:g}"
+                )
         if self.photographs is not None and NEEDS_RECIPES in self.targets:
             raise ValueError(f"photographs have no recipe to tell; drop targets.{NEEDS_RECIPES}")
         return self

@@ -76,7 +76,9 @@ def _join(first: Plane, second: Plane, look: Generator) -> Plane:
         return normalise(np.maximum(first, second + look.uniform(-1, 1)))
     size_px, reach = len(first), look.uniform(1, 6)
     y, x = np.mgrid[0:size_px, 0:size_px].astype(np.float32)
-    bent = cv2.remap(first, x + reach * second, y + reach * second, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    bent = cv2.remap(
+        first, x + reach * second, y + reach * second, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+    )
     return normalise(bent)
 
 
@@ -130,5 +132,5 @@ def photograph(canvas: Canvas, place: Generator) -> NDArray[np.uint8]:
     pixels = (np.clip(lit + noise, 0, 1) * 255).round().astype(np.uint8)
     if place.random() < 0.25:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(place.integers(45, 95))]
-        pixels = np.asarray(cv2.imdecode(cv2.imencode(".jpg", pixels, quality)[1], cv2.IMREAD_COLOR), np.uint8)
-    return pixels
+        pixels = cv2.imdecode(cv2.imencode(".jpg", pixels, quality)[1], cv2.IMREAD_COLOR)
+    return np.asarray(pixels, np.uint8)

@@ -34,7 +34,9 @@ def test_pictures_of_a_recipe_are_more_alike_than_those_of_others() -> None:
     def describe(recipe: int, place: int) -> np.ndarray:
         canvas = draw_surface(recipe, 0, make_rng(place), DRAWN_PX).canvas
         grey = canvas.mean(axis=2)
-        rough = np.log([np.abs(np.diff(grey, axis=axis, n=n)).mean() + 1e-3 for axis in (0, 1) for n in (1, 3)])
+        rough = np.log(
+            [np.abs(np.diff(grey, axis=axis, n=n)).mean() + 1e-3 for axis in (0, 1) for n in (1, 3)]
+        )
         return np.concatenate([canvas.mean(axis=(0, 1)), rough])
 
     found = np.array([[describe(recipe, place) for place in range(4)] for recipe in range(25)])

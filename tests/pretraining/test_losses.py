@@ -26,7 +26,9 @@ def test_cells_that_nobody_is_asked_about_do_not_count() -> None:
 
 
 def test_no_faulty_cell_is_no_trouble() -> None:
-    assert np.isfinite(float(compare_cells(np.zeros((2, 2, 2), np.int32), np.zeros((2, 2, 2, 3), np.float32))))
+    assert np.isfinite(
+        float(compare_cells(np.zeros((2, 2, 2), np.int32), np.zeros((2, 2, 2, 3), np.float32)))
+    )
 
 
 def test_contrast_is_that_of_the_paper() -> None:

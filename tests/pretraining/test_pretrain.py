@@ -74,7 +74,9 @@ def test_a_fit_takes_the_weights(made: Path) -> None:
     with h5py.File(made) as file:
         stored: list[np.ndarray] = []
         file.visititems(
-            lambda _, found: stored.append(found[()]) if getattr(found, "shape", None) == kernel.shape else None
+            lambda _, found: (
+                stored.append(found[()]) if getattr(found, "shape", None) == kernel.shape else None
+            )
         )
     assert any(np.allclose(kernel, values) for values in stored)
 
@@ -93,9 +95,7 @@ def test_large_arrays_are_halved_and_come_back_as_float32(tmp_path: Path, made: 
         np.testing.assert_allclose(half, whole, rtol=1e-3, atol=1e-6)
 
 
-def test_it_goes_on_after_an_interrupt(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_goes_on_after_an_interrupt(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, take = tmp_path / "again.weights.h5", module.take_step
 
     def interrupt(model, config, batch):
@@ -148,11 +148,11 @@ def test_it_learns_to_find_faults(tmp_path: Path) -> None:
     assert card.last_loss < card.first_losses[0]
 
 
-def test_photographs_need_no_labels(parts: Path, tmp_path: Path) -> None:
-    config = TINY.model_copy(update={"photographs": str(parts), "steps": 2})
+def test_photographs_need_no_labels(parts_root: Path, tmp_path: Path) -> None:
+    config = TINY.model_copy(update={"photographs": str(parts_root), "steps": 2})
     card = pretrain(config, tmp_path / "x.weights.h5", ALONE)
-    assert card.photographs == len(list_photographs(str(parts)))
-    assert not any("ground_truth" in path.parts for path in list_photographs(str(parts)))
+    assert card.photographs == len(list_photographs(str(parts_root)))
+    assert not any("ground_truth" in path.parts for path in list_photographs(str(parts_root)))
     assert "rotation_accuracy" in card.figures
     assert card.licence.startswith("that of the weights")
 
@@ -167,8 +167,8 @@ def test_photographs_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         list_photographs(str(tmp_path))
 
 
-def test_a_cut_is_part_of_the_photograph(parts: Path) -> None:
-    surface = cut_surface(list_photographs(str(parts))[0], np.random.default_rng(0), 77)
+def test_a_cut_is_part_of_the_photograph(parts_root: Path) -> None:
+    surface = cut_surface(list_photographs(str(parts_root))[0], np.random.default_rng(0), 77)
     assert surface.canvas.shape == (77, 77, 3)
     assert 0 <= surface.canvas.min() <= surface.canvas.max() <= 1
 
@@ -182,7 +182,18 @@ def test_a_damaged_card_is_named(made: Path, tmp_path: Path) -> None:
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "x.weights.h5"
-    flags = ["--backbone", "small_cnn", "--image-size", "64", "--surfaces", "2", "--steps", "3", "--workers", "1"]
+    flags = [
+        "--backbone",
+        "small_cnn",
+        "--image-size",
+        "64",
+        "--surfaces",
+        "2",
+        "--steps",
+        "3",
+        "--workers",
+        "1",
+    ]
     with pytest.raises(SystemExit) as ended:
         main(["pretrain", *flags, "--set", "recipes=4", "--out", str(out)])
     assert ended.value.code == 0
