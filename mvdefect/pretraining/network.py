@@ -10,6 +10,7 @@ import keras
 from mvdefect.models.backbones import BackboneSpec
 from mvdefect.models.freezing import BACKBONE
 from mvdefect.models.heads import MapSpreading
+from mvdefect.pretraining.scenes import CELL_PX
 
 EMBEDDING = 128
 
@@ -43,16 +44,24 @@ def build_pretrainer(spec: BackboneSpec, size_px: int, classes: Mapping[str, int
         ]
     )
     pooled = keras.layers.LayerNormalization(dtype="float32")(pooled)
-    answers = {name: _answer(name, count, pooled, maps) for name, count in sorted(classes.items())}
+    cells = size_px // CELL_PX
+    answers = {name: _answer(name, count, pooled, maps, cells) for name, count in sorted(classes.items())}
     return keras.Model(pixels, answers, name=f"{spec.name}_pretrainer")
 
 
-def _answer(name: str, count: int, pooled: Any, maps: list[Any]) -> Any:
+def _answer(name: str, count: int, pooled: Any, maps: list[Any], cells: int) -> Any:
     if name == "position":
-        fine, coarse = (keras.layers.Conv2D(count, 1, dtype="float32")(found) for found in maps)
-        spread = MapSpreading(*fine.shape[1:3], dtype="float32")(coarse)
-        return keras.layers.Add(name=name, dtype="float32")([fine, spread])
+        scores = [keras.layers.Conv2D(count, 1, dtype="float32")(found) for found in maps]
+        return keras.layers.Add(name=name, dtype="float32")([_bring(score, cells) for score in scores])
     if name == "contrast":
         embedding = keras.layers.Dense(EMBEDDING, dtype="float32")(pooled)
         return keras.layers.UnitNormalization(name=name, dtype="float32")(embedding)
     return keras.layers.Dense(count, name=name, dtype="float32")(pooled)
+
+
+def _bring(scores: Any, cells: int) -> Any:
+    """Average a finer map over cells, and spread a coarser one over them."""
+    rows = scores.shape[1]
+    if rows > cells:
+        return keras.layers.AveragePooling2D(rows // cells, dtype="float32")(scores)
+    return MapSpreading(cells, cells, dtype="float32")(scores) if rows < cells else scores

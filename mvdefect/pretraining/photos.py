@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from mvdefect.data.images import Pixels, decode_image
 from mvdefect.data.layouts import MASK_FOLDER, list_files
@@ -21,7 +22,7 @@ KEPT_PHOTOGRAPHS = 256
 
 
 def list_photographs(source: str | None) -> tuple[Path, ...]:
-    """Return every image file below a folder, sorted; those below `ground_truth` are masks, so they stay out.
+    """Return every image file below a folder, by its suffix, sorted; masks (`ground_truth`) stay out.
 
     Args:
         source: The folder; None: there are no photographs, and surfaces are drawn.
@@ -35,7 +36,12 @@ def list_photographs(source: str | None) -> tuple[Path, ...]:
     folder = Path(source).expanduser()
     if not folder.is_dir():
         raise LayoutError(f"photographs must name a folder. Received: {folder}")
-    found = tuple(path for path in list_files(folder) if MASK_FOLDER not in path.parts)
+    known = Image.registered_extensions()
+    found = tuple(
+        path
+        for path in list_files(folder)
+        if path.suffix.lower() in known and MASK_FOLDER not in path.relative_to(folder).parts
+    )
     if not found:
         raise LayoutError(f"there are no photographs below {folder}")
     faults = [fault for fault in map_in_threads(_find_fault, found) if fault]

@@ -142,7 +142,8 @@ def test_a_loss_that_is_no_number_stops_it(tmp_path: Path, monkeypatch: pytest.M
 
 def test_it_learns_to_find_faults(tmp_path: Path) -> None:
     """Cells with faults are found far more often than flawless ones are called faulty."""
-    config = TINY.model_copy(update={"steps": 150, "recipes": 2, "targets": {"position": 1.0}})
+    changed = {"steps": 200, "surfaces": 8, "recipes": 2, "targets": {"position": 1.0}}
+    config = TINY.model_copy(update=changed)
     card = pretrain(config, tmp_path / "x.weights.h5", PretrainOptions(workers=2))
     assert card.figures["cells_found"] > card.figures["cells_wrong"] + 0.2
     assert card.last_loss < card.first_losses[0]
