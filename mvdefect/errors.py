@@ -46,6 +46,10 @@ class SearchError(MvdefectError, RuntimeError):
     """A search cannot go on, or found nothing; what it has so far is kept."""
 
 
+class ExportError(MvdefectError, RuntimeError):
+    """An export cannot be made or used, or does not say what its run says; nothing half-done is left."""
+
+
 class RunExistsError(RunError, FileExistsError):
     """The run directory is taken; nothing was changed."""
 

@@ -17,7 +17,7 @@ ROWS = (
     {"baselines"},
     {"workflow"},
     {"preparation"},
-    {"explain", "outcome", "report"},
+    {"explain", "outcome", "report", "serving"},
     {"audit"},
     {"training", "evaluation", "pretraining"},
     {"models", "data"},

@@ -12,6 +12,7 @@ from mvdefect import __version__
 from mvdefect.cli.baseline import baseline
 from mvdefect.cli.benchmark import benchmark
 from mvdefect.cli.data import data
+from mvdefect.cli.export import export
 from mvdefect.cli.inspector import demo, evaluate, fit
 from mvdefect.cli.pretrain import pretrain
 from mvdefect.cli.report import report
@@ -68,7 +69,7 @@ def commands() -> None:
     """
 
 
-for command in (fit, tune, baseline, evaluate, report, benchmark, data, pretrain, demo):
+for command in (fit, tune, baseline, evaluate, report, export, benchmark, data, pretrain, demo):
     commands.add_command(command)
 
 

@@ -1,0 +1,189 @@
+"""An export is the whole inspector: a fresh process, given files, says what the run said."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mvdefect.cli import main
+from mvdefect.data.images import decode_image
+from mvdefect.errors import ExportError, RunError, RunExistsError
+from mvdefect.evaluation.evaluate import read_operating_point
+from mvdefect.evaluation.operating_point import OperatingPoint
+from mvdefect.models.normality import fit_normality
+from mvdefect.runs import RunFolder, read_run_config
+from mvdefect.serving import export as module
+from mvdefect.serving.check import Comparison, compare
+from mvdefect.serving.decision import decide
+from mvdefect.serving.export import choose_samples, export_run
+from mvdefect.serving.novelty import score_features
+from mvdefect.serving.warmup import FILE, PLACE, encode_request
+
+SERVING = ("probability", "defective", "needs_review", "novelty", "label", "status")
+
+
+@pytest.fixture(scope="module")
+def exported(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The export of the finished run; tests read it and change nothing."""
+    return export_run(finished_run, tmp_path_factory.mktemp("saved_models"), "parts").path
+
+
+@pytest.fixture(scope="module")
+def loaded(exported: Path):
+    return tf.saved_model.load(str(exported))
+
+
+@pytest.fixture(scope="module")
+def photographs(finished_run: Path) -> list[bytes]:
+    folder = RunFolder(finished_run)
+    return [path.read_bytes() for path, _ in choose_samples(folder, read_run_config(folder))]
+
+
+def test_it_lies_as_tf_serving_wants_it(exported: Path) -> None:
+    assert (exported.parent.name, exported.name) == ("parts", "1")
+    assert (exported / "saved_model.pb").is_file()
+    assert (exported / PLACE / FILE).is_file()
+    assert [path.name for path in exported.parent.iterdir()] == ["1"]
+
+
+def test_what_belongs_to_it_lies_beside_it(exported: Path, finished_run: Path) -> None:
+    manifest = json.loads((exported / "inspector.json").read_text())
+    folder = RunFolder(finished_run)
+    assert manifest["operating_point"]["score"] == read_operating_point(folder).score
+    assert manifest["figures"] == json.loads(folder.metrics.read_text())
+    assert manifest["comparison"]["flips"] == 0
+    assert manifest["licence"]["weights"].startswith("none")
+    card = (exported / "model_card.md").read_text()
+    assert "# parts, version 1" in card
+    assert manifest["operating_point"]["contract"] in card
+
+
+def test_the_signatures(loaded) -> None:
+    assert set(loaded.signatures) == {"serving_default", "pixels", "explain"}
+    for name in ("serving_default", "pixels"):
+        assert set(loaded.signatures[name].structured_outputs) == set(SERVING)
+    assert set(loaded.signatures["explain"].structured_outputs) == {*SERVING, "heatmap"}
+
+
+def test_a_broken_file_is_told_and_the_others_are_inspected(loaded, photographs: list[bytes]) -> None:
+    ten = [*photographs[:4], b"broken", *photographs[4:9]]
+    found = loaded.signatures["serving_default"](image_bytes=tf.constant(ten))
+    alone = loaded.signatures["serving_default"](image_bytes=tf.constant([ten[0]]))
+    assert found["status"].numpy().tolist() == [b"ok"] * 4 + [b"unreadable"] + [b"ok"] * 5
+    assert found["label"][4] == b"unreadable"
+    assert found["needs_review"][4]
+    assert not found["defective"][4]
+    assert found["probability"][4] == -1
+    np.testing.assert_allclose(found["probability"][0], alone["probability"][0], atol=1e-5)
+
+
+def test_heatmaps_are_those_of_the_run(loaded, photographs: list[bytes], finished_run: Path) -> None:
+    from mvdefect.data.images import resize_image
+    from mvdefect.models.classifier import load_classifier
+    from mvdefect.models.heatmaps import build_heatmaps
+
+    found = loaded.signatures["explain"](image_bytes=tf.constant(photographs[:3]))
+    pixels = np.stack([resize_image(decode_image(encoded), 64) for encoded in photographs[:3]])
+    expected = build_heatmaps(load_classifier(RunFolder(finished_run).model))(pixels)
+    np.testing.assert_allclose(found["heatmap"], expected, atol=1e-3)
+
+
+def test_versions_count_up_and_none_is_replaced(finished_run: Path, exported: Path) -> None:
+    with pytest.raises(RunExistsError, match="name another --version"):
+        export_run(finished_run, exported.parent.parent, "parts", 1)
+
+
+def test_an_export_that_says_something_else_is_removed(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "save_graph", lambda *_: None)
+    monkeypatch.setattr(module, "build_graph", lambda *_: None)
+    monkeypatch.setattr(module, "check_export", lambda *_: Comparison(9, 0.3, 1))
+    with pytest.raises(ExportError, match="1 verdicts differ, and a probability by 3.0e-01"):
+        export_run(finished_run, tmp_path, "parts")
+    assert not any((tmp_path / "parts").iterdir())
+
+
+def test_the_comparison_sees_a_difference(exported: Path, finished_run: Path) -> None:
+    folder = RunFolder(finished_run)
+    samples = choose_samples(folder, read_run_config(folder))[:2]
+    paths, rows = [path for path, _ in samples], [row for _, row in samples]
+    probabilities, labels = [row.probability for row in rows], [row.verdict for row in rows]
+    assert compare(exported, paths, probabilities, labels).holds
+    assert not compare(exported, paths, [value + 1e-3 for value in probabilities], labels).holds
+    assert compare(exported, paths, probabilities, ["good", "nothing"]).flips >= 3
+
+
+def test_photographs_that_are_gone(finished_run: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "run"
+    shutil.copytree(finished_run, moved)
+    config = RunFolder(moved).config
+    config.write_text(
+        config.read_text().replace(str(read_run_config(RunFolder(moved)).data), str(tmp_path / "gone"))
+    )
+    with pytest.raises(ExportError, match="which are not there"):
+        export_run(moved, tmp_path)
+    with pytest.raises(RunError, match="a run is a folder"):
+        export_run(tmp_path / "nothing", tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["padim", "memory_bank", "gaussian"])
+def test_novelty_in_the_graph_is_that_of_numpy(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    good, other = (rng.normal(size=(12, 5, 4, 6)).astype(np.float32) for _ in range(2))
+    normality = fit_normality(kind, good)
+    np.testing.assert_allclose(
+        score_features(normality, tf.constant(other)), normality.score_images(other), rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("verdict", ["classifier", "combined", "either"])
+@pytest.mark.parametrize("review", [None, (-0.5, 0.5)])
+def test_decisions_in_the_graph_are_those_of_the_operating_point(
+    finished_run: Path, verdict: str, review: tuple[float, float] | None
+) -> None:
+    from dataclasses import replace
+
+    from mvdefect.evaluation.calibration import Calibration
+
+    thresholds = {"classifier": 0.1, "combined": 0.2, "novelty": 3.0}
+    point: OperatingPoint = replace(
+        read_operating_point(RunFolder(finished_run)),
+        verdict=verdict,
+        review=review,
+        thresholds=thresholds,
+        combined=Calibration(0.8, 0.5, -0.4),
+    )
+    rng = np.random.default_rng(1)
+    logits, novelty = rng.normal(size=200).astype(np.float32), rng.uniform(0.1, 5, 200).astype(np.float32)
+    found = decide(point, tf.constant(logits), tf.constant(novelty), tf.ones(200, tf.bool))
+    expected = point.decide(logits.astype(np.float64), novelty.astype(np.float64))
+    assert [label.decode() for label in found["label"].numpy()] == expected.tolist()
+    np.testing.assert_array_equal(found["defective"], expected == "defective")
+    np.testing.assert_array_equal(found["needs_review"], expected == "review")
+    scores = point.find_scores(logits.astype(np.float64), novelty.astype(np.float64))
+    np.testing.assert_allclose(found["probability"], 1 / (1 + np.exp(-scores)), rtol=1e-5)
+
+
+def test_warmup_requests_are_messages_of_tf_serving() -> None:
+    """Read by hand: fields, wire types and lengths, as protobuf's encoding guide has them."""
+    encoded = encode_request("m", "s", {"x": tf.constant([1.0])})
+    tensor = tf.make_tensor_proto(tf.constant([1.0])).SerializeToString()
+    spec = b"\x0a\x01m\x1a\x01s"
+    entry = b"\x0a\x01x\x12" + bytes([len(tensor)]) + tensor
+    request = b"\x0a" + bytes([len(spec)]) + spec + b"\x12" + bytes([len(entry)]) + entry
+    log = b"\x0a" + bytes([len(request)]) + request
+    assert encoded == b"\x32" + bytes([len(log)]) + log
+
+
+def test_the_command(finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["export", str(finished_run), "--out", str(tmp_path), "--name", "parts", "--version", "7"])
+    assert ended.value.code == 0
+    assert "no verdict differs" in capsys.readouterr().out
+    assert (tmp_path / "parts" / "7" / "saved_model.pb").is_file()
