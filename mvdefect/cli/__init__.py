@@ -14,6 +14,7 @@ from mvdefect.cli.benchmark import benchmark
 from mvdefect.cli.data import data
 from mvdefect.cli.export import export
 from mvdefect.cli.inspector import demo, evaluate, fit
+from mvdefect.cli.predict import predict
 from mvdefect.cli.pretrain import pretrain
 from mvdefect.cli.report import report
 from mvdefect.cli.tune import tune
@@ -69,7 +70,7 @@ def commands() -> None:
     """
 
 
-for command in (fit, tune, baseline, evaluate, report, export, benchmark, data, pretrain, demo):
+for command in (fit, tune, baseline, evaluate, report, export, predict, benchmark, data, pretrain, demo):
     commands.add_command(command)
 
 

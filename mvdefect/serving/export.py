@@ -28,10 +28,10 @@ from mvdefect.runs import (
 from mvdefect.serving.check import FILES, Comparison, check_export
 from mvdefect.serving.graph import BYTES, DEFAULT, EXPLAIN, PIXELS, build_graph, save_graph
 from mvdefect.serving.model_card import write_model_card
+from mvdefect.serving.overlays import view_run
+from mvdefect.serving.places import MANIFEST, MODEL_CARD
 from mvdefect.serving.warmup import write_warmup
 
-MANIFEST = "inspector.json"
-MODEL_CARD = "model_card.md"
 PARTIAL_SUFFIX = ".partial"
 FORMAT = "mvdefect inspector 1"
 
@@ -149,6 +149,7 @@ def describe_export(
         "labels": ["good", "defective", "review", "unreadable"],
         "image_size_px": config.image_size_px,
         "resize": config.resize,
+        "heat_range": list(view_run(folder).heat_range),
         "backbone": config.backbone,
         "operating_point": point,
         "figures": metrics,

@@ -209,7 +209,7 @@ def read_photographs(encoded: tf.Tensor, size_px: int, method: ResizeMethod) -> 
         method: "letterbox" or "stretch".
 
     Returns:
-        uint8 pixels (n, size_px, size_px, 3), black where a file is broken, and bool (n,), whether it is whole.
+        uint8 pixels (n, size_px, size_px, 3), black where a file is broken, and bool (n,): is it whole?
     """
     count = tf.size(encoded, out_type=tf.int64)
 

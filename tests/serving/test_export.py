@@ -28,12 +28,6 @@ SERVING = ("probability", "defective", "needs_review", "novelty", "label", "stat
 
 
 @pytest.fixture(scope="module")
-def exported(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The export of the finished run; tests read it and change nothing."""
-    return export_run(finished_run, tmp_path_factory.mktemp("saved_models"), "parts").path
-
-
-@pytest.fixture(scope="module")
 def loaded(exported: Path):
     return tf.saved_model.load(str(exported))
 

@@ -1,0 +1,111 @@
+"""Rows of verdicts: CSV or JSON lines, on a stream or in a file that a restart goes on with."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TextIO
+
+from mvdefect.errors import ConfigError
+from mvdefect.serving.engines import Answer
+
+FORMATS = ("csv", "jsonl")
+
+
+@dataclass(frozen=True)
+class VerdictRow:
+    """What is told of a photograph.
+
+    Attributes:
+        file: Its name.
+        label: good, defective, review, or unreadable.
+        defective: Whether it is called defective.
+        needs_review: Whether a person has to look.
+        probability: That it is defective; None where it is unreadable.
+        novelty: How unlike good photographs it is; None where it is unreadable.
+        error: Why it is unreadable, "" otherwise.
+    """
+
+    file: str
+    label: str
+    defective: bool
+    needs_review: bool
+    probability: float | None
+    novelty: float | None
+    error: str = ""
+
+
+def make_row(name: str, answer: Answer, error: str = "") -> VerdictRow:
+    """Return the row of an answer."""
+    reason = error or ("" if answer.is_readable else "the file is no PNG, JPEG or BMP, or it is broken")
+    return VerdictRow(
+        name,
+        answer.label,
+        answer.label == "defective",
+        answer.label in ("review", "unreadable"),
+        answer.probability,
+        answer.novelty,
+        reason,
+    )
+
+
+def format_row(row: VerdictRow, kind: str) -> str:
+    """Return a row as one line, its end included."""
+    tree = asdict(row)
+    if kind == "jsonl":
+        return json.dumps(tree) + "\n"
+    return _format_csv(["" if value is None else value for value in tree.values()])
+
+
+def format_heading(kind: str) -> str:
+    """Return what stands above all rows."""
+    return _format_csv([field.name for field in fields(VerdictRow)]) if kind == "csv" else ""
+
+
+def _format_csv(values: list[object]) -> str:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerow(
+        [str(value).lower() if isinstance(value, bool) else value for value in values]
+    )
+    return stream.getvalue()
+
+
+def read_done(path: Path, kind: str) -> tuple[set[str], int]:
+    """Return the names of photographs that have a row in a file, and the length in bytes of its whole rows.
+
+    A line that a kill cut in two is not among them.
+
+    Raises:
+        ConfigError: The file holds something else.
+    """
+    if not path.is_file():
+        return set(), 0
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    try:
+        lines = whole.decode("utf-8")
+        if kind == "jsonl":
+            return {json.loads(line)["file"] for line in lines.splitlines()}, len(whole)
+        if lines and not lines.startswith(format_heading(kind)):
+            raise ValueError("its heading is another one")
+        return {row["file"] for row in csv.DictReader(io.StringIO(lines, newline=""))}, len(whole)
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise ConfigError(
+            f"{path} holds no rows of verdicts as {kind}, so nothing is added to it: {error}"
+        ) from error
+
+
+@contextmanager
+def append_rows(path: Path, kind: str, length: int) -> Iterator[TextIO]:
+    """Yield a stream at the end of the whole rows of a file; a new one gets its heading."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8", newline="") as stream:
+        stream.truncate(length)
+        if not length:
+            stream.write(format_heading(kind))
+        yield stream

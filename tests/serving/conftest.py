@@ -1,0 +1,15 @@
+"""One export of the finished run, for all tests of serving."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mvdefect.serving.export import export_run
+
+
+@pytest.fixture(scope="session")
+def exported(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The export of the finished run; tests read it and change nothing."""
+    return export_run(finished_run, tmp_path_factory.mktemp("saved_models"), "parts").path

@@ -1,0 +1,265 @@
+"""Inspecting photographs: whatever they come in, one row each, also after a kill."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from mvdefect.cli import main
+from mvdefect.errors import ConfigError, LayoutError, RunError
+from mvdefect.runs import RunFolder, read_predictions
+from mvdefect.serving.engines import Answer, open_engine
+from mvdefect.serving.photographs import Photograph, list_photographs
+from mvdefect.serving.predict import Tally, inspect_photographs, write_to_file
+from mvdefect.serving.rows import format_row, make_row, read_done
+from mvdefect.serving.watch import watch_folder
+
+
+def answer_by_size(files: Sequence[bytes]) -> list[Answer]:
+    """An engine without a network: files of odd length are defective."""
+    return [Answer("defective" if len(file) % 2 else "good", len(file) % 2 * 0.9, 1.0) for file in files]
+
+
+def names(sources: Sequence[str], lines: Sequence[str] = ()) -> list[str]:
+    return [found.name for found in list_photographs(sources, lines)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "below").mkdir()
+    for name in ("b.png", "a.jpg", "notes.txt", ".hidden.png", "below/c.bmp"):
+        (tmp_path / name).write_bytes(name.encode())
+    return tmp_path
+
+
+def test_photographs_are_found_wherever_they_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    assert names(["."]) == ["a.jpg", "b.png", "below/c.bmp"]
+    assert names(["*.png", "notes.txt"]) == ["b.png", "notes.txt"]
+    assert names(["**/*.bmp"]) == ["below/c.bmp"]
+    assert names(["-"], ["b.png\n", "\n", "below\n"]) == ["b.png", "below/c.bmp"]
+    with zipfile.ZipFile("all.zip", "w") as archive:
+        archive.write("b.png", "x/b.png")
+        archive.writestr("readme.txt", "no picture")
+    (found,) = list_photographs(["all.zip"])
+    assert (found.name, found.read()) == ("all.zip/x/b.png", b"b.png")
+    for source, said in (("nothing.png", "there is no photograph"), ("*.gif", "no file fits the pattern")):
+        with pytest.raises(LayoutError, match=said):
+            names([source])
+    (folder / "broken.zip").write_bytes(b"x")
+    with pytest.raises(LayoutError, match="is damaged"):
+        names(["broken.zip"])
+
+
+def test_rows_keep_their_order_and_trouble_is_told(folder: Path) -> None:
+    (folder / "empty.png").write_bytes(b"")
+    photographs = [Photograph(name, folder / name) for name in ("b.png", "gone.png", "empty.png", "a.jpg")]
+    rows = list(inspect_photographs(answer_by_size, photographs, 3))
+    assert [row.file for row in rows] == ["b.png", "gone.png", "empty.png", "a.jpg"]
+    assert [row.label for row in rows] == ["defective", "unreadable", "unreadable", "defective"]
+    assert "No such file" in rows[1].error
+    assert rows[2].error == "the file is empty"
+    assert rows[1].needs_review
+    assert not rows[1].defective
+
+
+def test_memory_holds_a_batch_at_a_time(folder: Path) -> None:
+    taken = []
+
+    def coming():
+        for number in range(10**9):
+            taken.append(number)
+            yield Photograph(str(number), folder / "b.png")
+
+    rows = inspect_photographs(answer_by_size, coming(), 4)
+    for _ in range(6):
+        next(rows)
+    assert len(taken) == 8
+
+
+@pytest.mark.parametrize(
+    ("labels", "code"),
+    [
+        (["good", "good"], 0),
+        (["good", "defective"], 1),
+        (["defective", "unreadable"], 2),
+        (["review"], 2),
+        ([], 0),
+    ],
+)
+def test_the_exit_code_tells_a_line_controller(labels: list[str], code: int) -> None:
+    tally = Tally()
+    for label in labels:
+        tally.add(label)
+    assert tally.exit_code == code
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_row_that_a_kill_cut_in_two_is_written_again(folder: Path, kind: str) -> None:
+    out = folder / "out" / "rows.txt"
+    photographs = [Photograph(f"{number}, 'x'", folder / "b.png") for number in range(9)]
+
+    def inspect(coming):
+        return inspect_photographs(answer_by_size, coming, 2)
+
+    write_to_file(inspect, photographs, out, kind)
+    whole = out.read_bytes()
+    for length in range(0, len(whole), 7):
+        out.write_bytes(whole[:length])
+        tally = write_to_file(inspect, photographs, out, kind)
+        assert out.read_bytes() == whole
+        assert sum(tally.counts.values()) <= 9
+    assert not write_to_file(inspect, photographs, out, kind).counts
+
+
+def test_a_file_of_something_else_is_left_alone(folder: Path) -> None:
+    path = folder / "notes.txt"
+    path.write_text("dear diary\n")
+    for kind in ("csv", "jsonl"):
+        with pytest.raises(ConfigError, match="holds no rows of verdicts"):
+            read_done(path, kind)
+    assert path.read_text() == "dear diary\n"
+
+
+def test_rows_are_what_csv_and_json_readers_expect() -> None:
+    row = make_row('a "b", c.png', Answer("good", 0.25, 1.5))
+    assert json.loads(format_row(row, "jsonl"))["probability"] == 0.25
+    (fields,) = csv.reader(io.StringIO(format_row(row, "csv")))
+    assert fields == ['a "b", c.png', "good", "false", "false", "0.25", "1.5", ""]
+
+
+def test_a_watched_folder_gives_each_file_once_and_none_half_written(tmp_path: Path) -> None:
+    (tmp_path / "first.png").write_bytes(b"1")
+    looks = []
+
+    def pass_time(_: float) -> None:
+        looks.append(len(looks))
+        if len(looks) < 4:
+            (tmp_path / "second.png").write_bytes(b"x" * len(looks))
+        if len(looks) > 8:
+            raise KeyboardInterrupt
+
+    found = []
+
+    def take_all() -> None:
+        for photograph in watch_folder(tmp_path, sleep=pass_time):
+            found.append((photograph.path.name, len(photograph.read())))
+
+    with pytest.raises(KeyboardInterrupt):
+        take_all()
+    assert found == [("first.png", 1), ("second.png", 3)]
+    with pytest.raises(LayoutError, match="must be a folder"):
+        next(watch_folder(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("place", ["finished_run", "exported"])
+def test_run_and_export_say_what_was_said(
+    place: str, finished_run: Path, request: pytest.FixtureRequest
+) -> None:
+    from mvdefect.runs import read_run_config
+
+    root = Path(str(read_run_config(RunFolder(finished_run)).data))
+    expected = [row for row in read_predictions(RunFolder(finished_run)) if row.split == "test"][:6]
+    engine = open_engine(request.getfixturevalue(place))
+    answers = engine([(root / row.id).read_bytes() for row in expected])
+    assert [answer.label for answer in answers] == [row.verdict for row in expected]
+    np.testing.assert_allclose(
+        [one.probability for one in answers], [row.probability for row in expected], atol=1e-4
+    )
+
+
+def test_the_last_version_is_taken_and_nothing_else(exported: Path, tmp_path: Path) -> None:
+    from mvdefect.serving.engines import find_export
+
+    assert find_export(exported.parent) == exported
+    with pytest.raises(RunError, match="a run is a folder"):
+        open_engine(tmp_path)
+
+
+def test_the_command(
+    finished_run: Path, parts_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photographs = parts_root / "washer" / "test"
+    out, overlays = tmp_path / "rows.jsonl", tmp_path / "overlays"
+    flags = ["--format", "jsonl", "--out", str(out), "--overlays", str(overlays), "--exit-zero"]
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", str(finished_run), str(photographs), *flags])
+    assert ended.value.code == 0
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    files = sorted(str(path) for path in photographs.rglob("*.png"))
+    assert sorted(row["file"] for row in rows) == files
+    shown = cv2.imread(str(next(overlays.glob("*.png"))))
+    assert len(list(overlays.glob("*.png"))) == len(files)
+    assert shown.shape == (64, 64, 3)
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", str(finished_run), str(photographs), "--format", "jsonl", "--out", str(out)])
+    assert ended.value.code == 0
+    assert "no photograph is new" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [([], "name photographs"), (["--watch", "x"], "needs --out"), (["nothing.png"], "no photograph")],
+)
+def test_what_makes_no_sense_is_said(
+    flags: list[str], said: str, finished_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", str(finished_run), *flags])
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from mvdefect.serving.photographs import list_photographs
+from mvdefect.serving.predict import inspect_photographs, write_to_file
+from mvdefect.serving.watch import watch_folder
+from tests.serving.test_predict import answer_by_size
+
+def slowly(files):
+    time.sleep(0.002)
+    return answer_by_size(files)
+
+source, out = sys.argv[1:3]
+coming = watch_folder(Path(source), 0.01) if sys.argv[3] == "watch" else list_photographs([source])
+write_to_file(lambda photographs: inspect_photographs(slowly, photographs, 4), coming, Path(out), "csv")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["files", "watch"])
+def test_after_kills_every_file_has_exactly_one_row(tmp_path: Path, how: str) -> None:
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    for number in range(1000):
+        (photographs / f"{number:04}.png").write_bytes(b"x" * (number % 5 + 1))
+    out, root = tmp_path / "rows.csv", Path(__file__).parents[2]
+    for attempt in range(40):
+        command = [sys.executable, "-c", KILLED, str(photographs), str(out), how]
+        process = subprocess.Popen(command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)})
+        deadline = time.monotonic() + (30 if attempt > 3 else 1.0 + 0.15 * attempt)
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+            if out.is_file() and out.read_bytes().count(b"\n") == 1001:
+                break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if out.is_file() and out.read_bytes().count(b"\n") == 1001:
+            break
+    rows = list(csv.DictReader(io.StringIO(out.read_text())))
+    assert sorted(row["file"] for row in rows) == sorted(str(path) for path in photographs.iterdir())
