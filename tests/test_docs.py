@@ -15,6 +15,7 @@ from mvdefect import cli
 from mvdefect.config import FitConfig, StageConfig
 from mvdefect.data.pipeline import Source
 from mvdefect.data.synthetic.write import write_parts
+from mvdefect.serving.check import Comparison
 from tests.tuning.fakes import fit_instantly, score_trial
 from tuning.dimensions import TABLE
 from tuning.tune import TuneOptions
@@ -37,7 +38,11 @@ SHRINK_TUNE = ["--image-size", "64", "--trials", "3", "--strategy", "random"]
 SHRINK_BASELINE = ["--image-size", "64", "--set", "stages=[{epochs: 1}]", "--set", "backbone=small_cnn"]
 
 
-SHRUNK = {"fit": SHRINK, "tune": SHRINK_TUNE, "baseline": SHRINK_BASELINE}
+SHRINK_PRETRAIN = ["--image-size", "64", "--workers", "1", "--set", "backbone=small_cnn"]
+SHRINK_PRETRAIN += ["--set", "steps=2", "--set", "surfaces=2", "--set", "weights=none"]
+
+
+SHRUNK = {"fit": SHRINK, "tune": SHRINK_TUNE, "baseline": SHRINK_BASELINE, "pretrain": SHRINK_PRETRAIN}
 
 
 def list_commands(text: str) -> list[str]:
@@ -85,6 +90,7 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for room in ("workflow", "baselines.run", "baselines.networks"):
         monkeypatch.setattr(f"mvdefect.{room}.find_weights", lambda *_: None)
     monkeypatch.setattr("tuning.tune.find_weights", lambda *_: None)
+    monkeypatch.setattr("mvdefect.serving.export.check_export", lambda *_: Comparison(1, 0.0, 0))
     monkeypatch.setattr("tuning.tune.TuneOptions", partial(TuneOptions, function=score_trial))
     monkeypatch.setattr("tuning.confirm.fit_run", fit_instantly)
     tiny = FitConfig(backbone="small_cnn", weights="none", image_size_px=64, stages=(StageConfig(epochs=1),))
@@ -109,8 +115,10 @@ def run_commands(commands: list[str]) -> None:
 
 @pytest.fixture
 def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the epochs out of every fit: all else that a command does is done."""
+    """Leave the epochs and the report out of every fit: all else that a command does is done."""
     monkeypatch.setattr("mvdefect.workflow.train_classifier", lambda model, _: model)
+    for room in ("workflow", "baselines.run"):
+        monkeypatch.setattr(f"mvdefect.{room}.write_report", lambda _: None)
 
 
 @pytest.mark.slow
@@ -132,8 +140,10 @@ def test_the_commands_of_the_help(workshop: Path) -> None:
     assert len(commands) >= 8
     orders = (
         (" data ",),
-        (" tune ",),
+        (" tune ", " pretrain "),
         (" fit ", " baseline "),
+        (" export ",),
+        (" predict ",),
         (" evaluate ", " report ", " benchmark ", " demo "),
     )
     for kinds in orders:  # plans, runs, what needs them

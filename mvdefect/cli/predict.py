@@ -45,7 +45,7 @@ def predict(debug: bool, /, inspector: Path, images: tuple[str, ...], out: Path 
 
     \b
     Examples:
-      mvdefect predict runs/first photographs/good --exit-zero
+      mvdefect predict runs/first photographs --exit-zero
       mvdefect predict saved_models/first photographs --format jsonl --out verdicts.jsonl --exit-zero
       mvdefect predict runs/first photographs --overlays overlays --out verdicts.csv --exit-zero
     """

@@ -47,7 +47,7 @@ def pretrain(debug: bool, /, config_path: Path | None, assignments: tuple[str, .
 
     \b
     Examples:
-      mvdefect pretrain --backbone mobilenetv2 --out mobilenetv2.weights.h5
+      mvdefect pretrain --backbone mobilenetv2 --out own.weights.h5
       mvdefect pretrain --photographs photographs --weights texture --steps 2000 --out line.weights.h5
       mvdefect fit --data photographs --backbone efficientnetb0 --weights line.weights.h5 --run runs/line
       mvdefect pretrain --verify line.weights.h5
