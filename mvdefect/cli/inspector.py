@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--group-pattern", metavar="REGEX", help="What in an id names what belongs together.")
 @click.option("--category", "categories", multiple=True, help="Product to use; repeatable. Default: all.")
 @click.option("--backbone", help="resnet50, efficientnetb0, densenet121, mobilenetv2 or small_cnn.")
-@click.option("--weights", help="imagenet, none, or the path of a weights file.")
+@click.option("--weights", help="imagenet, texture, none, or the path of a weights file.")
 @click.option("--image-size", type=int, help="Working size in pixels; a multiple of 32.")
 @click.option("--unfreeze-depth", type=int, help="Blocks that learn in the last stage; 0: head only.")
 @click.option("--epochs", type=int, help="Epochs of the last stage.")

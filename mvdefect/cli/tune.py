@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--split", type=PATH, help="Split plan of `mvdefect data split`. Default: closed-set, drawn.")
 @click.option("--category", "categories", multiple=True, help="Product to use; repeatable. Default: all.")
 @click.option("--backbone", help="Where the search starts: the backbone of the settings.")
-@click.option("--weights", help="imagenet, none, or the path of a weights file.")
+@click.option("--weights", help="imagenet, texture, none, or the path of a weights file.")
 @click.option("--image-size", type=int, help="Working size in pixels; a multiple of 32.")
 @click.option("--epochs", type=int, help="Epochs of the last stage.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting of a fit.")
