@@ -69,7 +69,9 @@ class FitConfig(_Settings):
     resize: Literal["letterbox", "stretch"] = "letterbox"
     augment: AugmentConfig = AugmentConfig()
     backbone: str = "densenet121"
-    weights: str = Field(default="imagenet", description="imagenet, texture, none, or the path of a weights file")
+    weights: str = Field(
+        default="imagenet", description="imagenet, texture, none, or the path of a weights file"
+    )
     head: Literal["pooled", "patch"] = "pooled"
     pooling: Literal["avg", "avg_max"] = Field(
         default="avg", description="what a pooled head takes of each feature: average, or also maximum"

@@ -137,3 +137,43 @@ def test_the_benchmark_of_a_step_runs(backend: str, blocked: Path) -> None:
     widths = ((3, 16, 16), (16, 16, 16), (16, 32, 8), (32, 32, 8), (32, 48, 4), (48, 48, 4), (48, 64, 2))
     convolutions = sum(2 * 9 * before * after * side**2 for before, after, side in (*widths, (64, 64, 2)))
     assert step_gflops == pytest.approx(2 * 3 * (convolutions + 2 * 112) / 1e9, rel=0.3)
+
+
+PRETRAIN = """
+import sys
+
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "tensorflow":
+            raise ModuleNotFoundError(name)
+
+
+sys.meta_path.insert(0, Missing())
+from mvdefect.cli import main
+
+main(sys.argv[1:])
+"""
+
+
+def test_pretraining_needs_no_tensorflow_under_another_backend(tmp_path: Path) -> None:
+    out = tmp_path / "small.weights.h5"
+    flags = [
+        "--backbone",
+        "small_cnn",
+        "--image-size",
+        "64",
+        "--surfaces",
+        "2",
+        "--steps",
+        "2",
+        "--workers",
+        "1",
+    ]
+    command = [sys.executable, "-c", PRETRAIN, "pretrain", *flags, "--out", str(out)]
+    done = subprocess.run(
+        command, env={**os.environ, "KERAS_BACKEND": "jax"}, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "small_cnn, 12 views of drawn surfaces" in done.stdout
+    assert out.is_file()

@@ -17,7 +17,9 @@ from mvdefect.cli.work import PATH, start_work
 @click.option("--split", type=PATH, help="Split plan of `mvdefect data split`. Default: closed-set, drawn.")
 @click.option("--category", "categories", multiple=True, help="Product to use; repeatable. Default: all.")
 @click.option("--backbone", help="Of frozen-svm, one-class and scratch-backbone.")
-@click.option("--weights", help="Of frozen-svm and one-class: imagenet, texture, none, or the path of a file.")
+@click.option(
+    "--weights", help="Of frozen-svm and one-class: imagenet, texture, none, or the path of a file."
+)
 @click.option("--image-size", type=int, help="Working size in pixels; a multiple of 32.")
 @click.option("--kind", help="Of one-class: padim, memory_bank or gaussian.")
 @click.option("--threshold", help="f1, 'min-recall 0.99', 'max-fpr 0.01', 'cost 1:20', or a probability.")

@@ -12,7 +12,8 @@ import pytest
 from mvdefect.errors import WeightsError
 from mvdefect.models import weights as weights_module
 from mvdefect.models.backbones import BACKBONES, find_backbone
-from mvdefect.models.weights import find_weights, load_weights
+from mvdefect.models.weights import TEXTURE_WEIGHTS, find_weights, list_texture_backbones, load_weights
+from mvdefect.pretraining.card import hash_file, read_card
 
 
 @pytest.fixture
@@ -40,6 +41,7 @@ def test_without_network_and_cache_the_way_out_is_told(
     assert f"put the file {spec.imagenet_file} into {empty_keras_home}" in message
     assert "--weights PATH" in message
     assert "--weights none" in message
+    assert ("--weights texture" in message) == (name in list_texture_backbones())
     assert "\n" not in message
     assert capsys.readouterr().out == ""
 
@@ -74,6 +76,36 @@ def test_weights_of_another_architecture(other: str, tmp_path: Path) -> None:
         load_weights(spec.build(64, None), spec, path)
 
 
+@pytest.mark.parametrize("name", list_texture_backbones())
+def test_texture_weights_are_part_of_the_package(name: str) -> None:
+    """They are small, are those of their card, fit, and give features that tell pictures apart."""
+    spec, card = find_backbone(name), read_card(TEXTURE_WEIGHTS / f"{name}.weights.h5")
+    path = find_weights(spec, "texture")
+    assert path is not None
+    assert card.backbone == name
+    assert card.sha256 == hash_file(path)
+    assert card.licence.startswith("Apache-2.0")
+    assert len(card.first_losses) == 200
+    network = spec.build(64, None)
+    load_weights(network, spec, path)
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.float32)
+    features = np.asarray(network(spec.preprocess(pictures), training=False))
+    assert np.isfinite(features).all()
+    assert features.std() > 1e-3
+
+
+def test_texture_weights_fit_into_ten_megabytes_and_efficientnetb0_is_among_them() -> None:
+    assert "efficientnetb0" in list_texture_backbones()
+    assert sum(path.stat().st_size for path in TEXTURE_WEIGHTS.iterdir()) < 10e6
+
+
+def test_texture_weights_of_another_backbone_are_to_be_made(tmp_path: Path) -> None:
+    with pytest.raises(
+        WeightsError, match="mvdefect pretrain --backbone small_cnn --out small_cnn.weights.h5"
+    ):
+        find_weights(find_backbone("small_cnn"), "texture")
+
+
 def test_damaged_weights(tmp_path: Path) -> None:
     path = tmp_path / "bad.weights.h5"
     path.write_bytes(b"x" * 100)
@@ -86,7 +118,7 @@ def test_what_is_plain_is_said_before_any_work(tmp_path: Path) -> None:
     spec = find_backbone("mobilenetv2")
     assert find_weights(spec, "none") is None
     with pytest.raises(
-        WeightsError, match=r"imagenet, none, or the path of a file. Received: .*no such file"
+        WeightsError, match=r"imagenet, texture, none, or the path of a file. Received: .*no such file"
     ):
         find_weights(spec, str(tmp_path / "nothing.h5"))
     (tmp_path / "weights.txt").write_text("x")
