@@ -15,23 +15,32 @@ BFLOAT16_CAPABILITY = (8, 0)  # Ampere and later
 
 
 def load_backend(verbose: bool = False) -> None:
-    """Load what Keras computes with: TensorFlow, unless the variable KERAS_BACKEND names another library."""
+    """Load what Keras computes with: TensorFlow, unless the variable KERAS_BACKEND names another library.
+
+    TensorFlow then does one operation at a time. Otherwise three gradients of one feature map, as several
+    poolings give them, are added in the order in which they are ready, whatever its determinism is set to.
+    """
     if os.environ.get("KERAS_BACKEND", TENSORFLOW) == TENSORFLOW:
-        load_tensorflow(verbose)
+        load_tensorflow(verbose, operations_at_once=1)
 
 
-def load_tensorflow(verbose: bool = False, devices: int = 1, gpu: int | None = None) -> None:
+def load_tensorflow(
+    verbose: bool = False, devices: int = 1, gpu: int | None = None, operations_at_once: int | None = None
+) -> None:
     """Import TensorFlow and Keras and look for devices, without the chatter of their native code.
 
     Args:
         verbose: Let the messages through.
         devices: How many devices will share a batch; a machine without GPUs divides its processor.
         gpu: Number of the only GPU to use, counted again from 0 where it is too high; None: all of them.
+        operations_at_once: How many operations may run at a time; None: what TensorFlow thinks best.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if verbose else "3")
     with nullcontext() if verbose else muted_stderr():
         import tensorflow as tf
 
+        if operations_at_once is not None:
+            tf.config.threading.set_inter_op_parallelism_threads(operations_at_once)
         if gpu is not None and list_gpus():
             tf.config.set_visible_devices(list_gpus()[gpu % len(list_gpus())], "GPU")
         for one in list_gpus():
