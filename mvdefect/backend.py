@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 from mvdefect.errors import ConfigError
@@ -25,7 +25,7 @@ def load_backend(verbose: bool = False) -> None:
 
 
 def load_tensorflow(
-    verbose: bool = False, devices: int = 1, gpu: int | None = None, operations_at_once: int | None = None
+    verbose: bool = False, devices: int = 1, gpu: int | None = None, operations_at_once: int = 0
 ) -> None:
     """Import TensorFlow and Keras and look for devices, without the chatter of their native code.
 
@@ -33,13 +33,13 @@ def load_tensorflow(
         verbose: Let the messages through.
         devices: How many devices will share a batch; a machine without GPUs divides its processor.
         gpu: Number of the only GPU to use, counted again from 0 where it is too high; None: all of them.
-        operations_at_once: How many operations may run at a time; None: what TensorFlow thinks best.
+        operations_at_once: How many operations may run at a time; 0: what TensorFlow thinks best.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if verbose else "3")
     with nullcontext() if verbose else muted_stderr():
         import tensorflow as tf
 
-        if operations_at_once is not None:
+        with suppress(RuntimeError):  # it runs already, as in a notebook
             tf.config.threading.set_inter_op_parallelism_threads(operations_at_once)
         if gpu is not None and list_gpus():
             tf.config.set_visible_devices(list_gpus()[gpu % len(list_gpus())], "GPU")
