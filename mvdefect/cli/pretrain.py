@@ -49,7 +49,7 @@ def pretrain(debug: bool, /, config_path: Path | None, assignments: tuple[str, .
     Examples:
       mvdefect pretrain --backbone mobilenetv2 --out own.weights.h5
       mvdefect pretrain --photographs photographs --weights texture --steps 2000 --out line.weights.h5
-      mvdefect fit --data photographs --backbone efficientnetb0 --weights line.weights.h5 --run runs/line
+      mvdefect fit --data photographs --backbone efficientnetb0 --weights line.weights.h5 --run runs/adapted
       mvdefect pretrain --verify line.weights.h5
     """
     show_messages()
