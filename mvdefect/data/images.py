@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import cv2
@@ -49,6 +50,12 @@ class Header:
     orientation: int
     exif_tags: int
     jpeg_quality: int
+
+
+def is_image(name: str) -> bool:
+    """Whether the name of a file, hidden ones aside, has the suffix of an image."""
+    path = Path(name)
+    return not path.name.startswith(".") and path.suffix.lower() in Image.registered_extensions()
 
 
 def decode_image(encoded: bytes | memoryview) -> Pixels:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
-from mvdefect.data.images import Pixels, decode_image
+from mvdefect.data.images import Pixels, decode_image, is_image
 from mvdefect.data.layouts import MASK_FOLDER, list_files
 from mvdefect.errors import ImageError, LayoutError, list_some
 from mvdefect.parallel import map_in_threads
@@ -36,11 +35,10 @@ def list_photographs(source: str | None) -> tuple[Path, ...]:
     folder = Path(source).expanduser()
     if not folder.is_dir():
         raise LayoutError(f"photographs must name a folder. Received: {folder}")
-    known = Image.registered_extensions()
     found = tuple(
         path
         for path in list_files(folder)
-        if path.suffix.lower() in known and MASK_FOLDER not in path.relative_to(folder).parts
+        if is_image(path.name) and MASK_FOLDER not in path.relative_to(folder).parts
     )
     if not found:
         raise LayoutError(f"there are no photographs below {folder}")

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from scipy.special import logsumexp
 
-from mvdefect.backend import seed_everything
+from mvdefect.backend import TENSORFLOW, seed_everything
 from mvdefect.errors import ConfigError, MvdefectError, RunExistsError
 from mvdefect.models.backbones import find_backbone
 from mvdefect.models.freezing import BACKBONE
@@ -148,7 +148,7 @@ def build_model(config: PretrainConfig) -> Any:
         make_optimizer(config),
         loss={name: LOSSES[name] for name in targets},
         loss_weights=targets,
-        jit_compile=keras.backend.backend() != "tensorflow",  # on a processor XLA is slower
+        jit_compile=keras.backend.backend() != TENSORFLOW,  # on a processor XLA is slower
     )
     model.optimizer.build(model.trainable_variables)
     return model

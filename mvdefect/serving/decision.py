@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from mvdefect.data.records import GOOD
 from mvdefect.evaluation.calibration import SMALLEST_NOVELTY, Calibration
-from mvdefect.evaluation.operating_point import OperatingPoint
+from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW, OperatingPoint
 
-GOOD, DEFECTIVE, REVIEW, UNREADABLE = "good", "defective", "review", "unreadable"
+UNREADABLE = "unreadable"
 NO_PROBABILITY = -1.0  # JSON knows no NaN
 
 

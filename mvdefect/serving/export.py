@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from mvdefect.config import FitConfig
+from mvdefect.data.records import GOOD
 from mvdefect.data.sources import open_source
 from mvdefect.data.splits import read_split_plan
 from mvdefect.environment import describe_environment
 from mvdefect.errors import ExportError, RunError, RunExistsError
+from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
 from mvdefect.paths import write_text
 from mvdefect.progress import logger
 from mvdefect.runs import (
@@ -26,6 +28,7 @@ from mvdefect.runs import (
     write_json,
 )
 from mvdefect.serving.check import FILES, Comparison, check_export
+from mvdefect.serving.decision import UNREADABLE
 from mvdefect.serving.graph import BYTES, DEFAULT, EXPLAIN, PIXELS, build_graph, save_graph
 from mvdefect.serving.model_card import write_model_card
 from mvdefect.serving.overlays import view_run
@@ -142,21 +145,19 @@ def describe_export(
 ) -> dict[str, Any]:
     """Return all that a user of an export has to know, as a tree for JSON."""
     point, metrics = read_json(folder.operating_point), read_json(folder.metrics)
+    plan = read_split_plan(folder.split_plan)
     return {
         "format": FORMAT,
         "name": name,
         "version": version,
-        "labels": ["good", "defective", "review", "unreadable"],
+        "labels": [GOOD, DEFECTIVE, REVIEW, UNREADABLE],
         "image_size_px": config.image_size_px,
         "resize": config.resize,
         "heat_range": list(view_run(folder).heat_range),
         "backbone": config.backbone,
         "operating_point": point,
         "figures": metrics,
-        "split_plan": {
-            "protocol": read_split_plan(folder.split_plan).protocol,
-            "digest": read_split_plan(folder.split_plan).digest,
-        },
+        "split_plan": {"protocol": plan.protocol, "digest": plan.digest},
         "comparison": {
             "photographs": found.photographs,
             "largest_difference": found.largest_difference,

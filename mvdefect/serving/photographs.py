@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
+from mvdefect.data.images import is_image
 from mvdefect.data.layouts import list_files
 from mvdefect.errors import LayoutError
 
@@ -87,9 +86,3 @@ def _list_archive(path: Path) -> Iterator[Photograph]:
     except zipfile.BadZipFile as error:
         raise LayoutError(f"the archive {path} is damaged: {error}") from error
     yield from (Photograph(f"{path}/{member}", path, member) for member in members if is_image(member))
-
-
-def is_image(name: str) -> bool:
-    """Whether a name has the suffix of an image."""
-    hidden = Path(name).name.startswith(".")
-    return not hidden and Path(name).suffix.lower() in Image.registered_extensions()

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from mvdefect.data.images import is_image
 from mvdefect.data.layouts import list_files
 from mvdefect.errors import LayoutError
-from mvdefect.serving.photographs import Photograph, is_image
+from mvdefect.serving.photographs import Photograph
 
 PAUSE_SECONDS = 0.5
 
