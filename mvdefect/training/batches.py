@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,12 +105,11 @@ def make_plain_batches(source: Source, batch_size: int, store: ActivationStore |
         return make_inference_batches(source, batch_size)
     arrays = store.open_slot(None)
 
-    def read() -> Iterator[tuple[np.ndarray, ...]]:
-        for start in range(0, source.count, batch_size):
-            yield tuple(array[start : start + batch_size] for array in arrays)
+    def read(start: int) -> tuple[np.ndarray, ...]:
+        return tuple(array[start : start + batch_size] for array in arrays)
 
-    steps = -(-source.count // batch_size)
-    return _generate(read, arrays, steps).map(lambda *inputs: (_unpack(inputs),)).prefetch(PREFETCH)
+    batches = _read_batches(read, arrays, source.count, batch_size)
+    return tf.data.Dataset.zip((batches,)).prefetch(PREFETCH)
 
 
 def _view_of_each(data: TrainingSet, drawn: Epoch) -> Integers:
@@ -141,13 +140,11 @@ def _make_stored_batches(store: ActivationStore, drawn: Epoch, batch_size: int) 
     slots = {int(slot): store.open_slot(int(slot)) for slot in np.unique(drawn.slots)}
     arrays = next(iter(slots.values()))
 
-    def gather() -> Iterator[tuple[np.ndarray, ...]]:
-        for start in range(0, len(drawn.indices), batch_size):
-            places = slice(start, start + batch_size)
-            yield _gather(slots, drawn.indices[places], drawn.slots[places])
+    def read(start: int) -> tuple[np.ndarray, ...]:
+        places = slice(start, start + batch_size)
+        return _gather(slots, drawn.indices[places], drawn.slots[places])
 
-    steps = -(-len(drawn.indices) // batch_size)
-    return _generate(gather, arrays, steps).map(lambda *inputs: _unpack(inputs))
+    return _read_batches(read, arrays, len(drawn.indices), batch_size)
 
 
 def _gather(
@@ -164,12 +161,23 @@ def _gather(
     return tuple(batch)
 
 
-def _generate(read: Any, arrays: list[np.ndarray], steps: int) -> tf.data.Dataset:
-    signature = tuple(tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in arrays)
-    batches = tf.data.Dataset.from_generator(read, output_signature=signature)
-    return batches.apply(tf.data.experimental.assert_cardinality(steps))
+def _read_batches(
+    read: Callable[[int], tuple[np.ndarray, ...]], arrays: list[np.ndarray], count: int, batch_size: int
+) -> tf.data.Dataset:
+    """Batches of float32 activations, each read when it is due by the number of its first image.
+
+    A generator would do as well, but half a second goes by until TensorFlow has put one away.
+    """
+
+    def load(start: tf.Tensor) -> Any:
+        found = tf.numpy_function(read, [start], [array.dtype for array in arrays])
+        for tensor, array in zip(found, arrays, strict=True):
+            tensor.set_shape((None, *array.shape[1:]))
+        return _unpack(found)
+
+    return tf.data.Dataset.range(0, count, batch_size).map(load)
 
 
-def _unpack(inputs: tuple[tf.Tensor, ...]) -> Any:
+def _unpack(inputs: Sequence[tf.Tensor]) -> Any:
     cast = tuple(tf.cast(tensor, tf.float32) for tensor in inputs)
     return cast[0] if len(cast) == 1 else cast
