@@ -206,9 +206,9 @@ def _draw_strength(surface: Surface, where: Plane, place: Generator) -> float:
         return 0.0
     around = cv2.dilate(where, np.ones((9, 9), np.uint8)) > 0.3
     varies, level = float(surface.canvas[around].std()), float(inside.mean())
-    strength = place.uniform(0.6, 3) * varies + place.uniform(0.03, 0.25)
+    strength = place.uniform(1, 4) * varies + place.uniform(0.05, 0.35)
     sign = -1 if level > 0.75 else 1 if level < 0.2 else place.choice([-1, 1], p=[0.65, 0.35])
-    return float(sign * min(strength, 0.7))
+    return float(sign * min(strength, 0.8))
 
 
 def _pick_point(surface: Surface, place: Generator) -> Point:

@@ -25,11 +25,12 @@ def build_pretrainer(spec: BackboneSpec, size_px: int, classes: Mapping[str, int
         spec: The backbone.
         size_px: Height and width of the input.
         classes: What is asked, and how many answers there are: some of "recipe", "defect_type", "position",
-            "rotation"; for "contrast" the number does not count.
+            "rotation", "layout"; for "contrast" the number does not count.
 
     Returns:
         A model from uint8 pixels (b, size, size, 3) to a dictionary: logits (b, classes), for "position"
-        (b, rows, columns, classes), and for "contrast" unit vectors (b, 128); all float32.
+        (b, rows, columns, classes), for "contrast" unit vectors (b, 128), and for "layout" its numbers
+        (b, numbers); all float32.
     """
     network = spec.build(size_px, None)
     fine = network.get_layer(spec.fine_tap).output

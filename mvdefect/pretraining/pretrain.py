@@ -28,6 +28,7 @@ from mvdefect.pretraining.card import (
 )
 from mvdefect.pretraining.checkpoint import name_checkpoint, read_checkpoint, write_checkpoint
 from mvdefect.pretraining.faults import FAULTS
+from mvdefect.pretraining.layout import count_numbers
 from mvdefect.pretraining.losses import LOSSES
 from mvdefect.pretraining.network import build_pretrainer
 from mvdefect.pretraining.photos import list_photographs
@@ -139,7 +140,12 @@ def build_model(config: PretrainConfig) -> Any:
     seed_everything(config.seed)
     keras.config.set_dtype_policy(config.precision)
     targets = config.list_targets()
-    answers = {"recipe": config.recipes, "rotation": 4, "contrast": 0}
+    answers = {
+        "recipe": config.recipes,
+        "rotation": 4,
+        "contrast": 0,
+        "layout": count_numbers(config.image_size_px),
+    }
     counts = {name: answers.get(name, len(FAULTS) + 1) for name in targets}
     model = build_pretrainer(spec, config.image_size_px, counts)
     if weights is not None:
@@ -218,7 +224,8 @@ def measure_answers(model: Any, batches: Iterable[Batch]) -> dict[str, float]:
 
     Returns:
         `<question>_accuracy` of whole pictures; `cells_found` and `cells_wrong`: the shares of faulty and
-        of flawless cells in which it holds some fault to be likelier than none.
+        of flawless cells in which it holds some fault to be likelier than none; `layout_error`: the mean
+        squared difference, about 1 for always saying the mean.
     """
     hits: dict[str, list[np.ndarray]] = {}
     for batch in batches:
@@ -227,6 +234,8 @@ def measure_answers(model: Any, batches: Iterable[Batch]) -> dict[str, float]:
                 sees, truth = logsumexp(answer[..., 1:], axis=-1) > answer[..., 0], batch.answers[name]
                 hits.setdefault("cells_found", []).append(sees[truth > 0])
                 hits.setdefault("cells_wrong", []).append(sees[truth == 0])
+            elif name == "layout":
+                hits.setdefault("layout_error", []).append((answer - batch.answers[name]) ** 2)
             elif name in batch.answers:
                 right = np.argmax(answer, axis=-1) == batch.answers[name]
                 hits.setdefault(f"{name}_accuracy", []).append(right)

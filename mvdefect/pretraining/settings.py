@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from mvdefect.assignments import assign, parse_assignment
 from mvdefect.errors import ConfigError, describe_unknown_name
 
-TARGETS = ("recipe", "defect_type", "position", "rotation", "contrast")
+TARGETS = ("recipe", "defect_type", "position", "rotation", "contrast", "layout")
 NEEDS_RECIPES = "recipe"
-DRAWN_TARGETS = {"recipe": 0.3, "defect_type": 1.0, "position": 1.0, "contrast": 0.5}
-PHOTOGRAPHED_TARGETS = {"defect_type": 1.0, "position": 1.0, "rotation": 0.3, "contrast": 0.5}
+DRAWN_TARGETS = {"recipe": 0.3, "defect_type": 1.0, "position": 1.0, "contrast": 0.5, "layout": 2.0}
+PHOTOGRAPHED_TARGETS = {"defect_type": 1.0, "position": 1.0, "rotation": 0.3, "contrast": 0.5, "layout": 2.0}
 
 
 class PretrainConfig(BaseModel):

@@ -12,6 +12,7 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
+from mvdefect.pretraining.layout import measure_layout
 from mvdefect.pretraining.photos import cut_surface
 from mvdefect.pretraining.scenes import MARGIN, draw_scene
 from mvdefect.pretraining.settings import PretrainConfig
@@ -27,11 +28,12 @@ class Batch:
 
     Attributes:
         pixels: uint8 (b, size, size, 3), the views of a surface next to each other.
-        answers: By question, int32 (b,) or (b, rows, columns); see `mvdefect.pretraining.scenes`.
+        answers: By question, int32 (b,) or (b, rows, columns), see `mvdefect.pretraining.scenes`; for
+            "layout" float32 (b, numbers), see `mvdefect.pretraining.layout`.
     """
 
     pixels: NDArray[np.uint8]
-    answers: dict[str, NDArray[np.int32]]
+    answers: dict[str, NDArray[Any]]
 
 
 def draw_batch(config: PretrainConfig, photographs: Sequence[Path], step: int) -> Batch:
@@ -53,7 +55,8 @@ def draw_batch(config: PretrainConfig, photographs: Sequence[Path], step: int) -
             surface = draw_surface(source, config.seed, place, size_px)
         scenes.append(draw_scene(surface, source, place, config.image_size_px))
     answers = {name: np.concatenate([getattr(scene, name) for scene in scenes]) for name in QUESTIONS}
-    return Batch(np.concatenate([scene.pixels for scene in scenes]), answers)
+    pixels = np.concatenate([scene.pixels for scene in scenes])
+    return Batch(pixels, {**answers, "layout": measure_layout(pixels)})
 
 
 def iterate_batches(
