@@ -7,10 +7,11 @@
 Without `--data` it draws parts (all nine products of `mvdefect data synth`, none of whose recipes a
 pre-training draws).
 
-Frozen: averages and maxima of the backbone's output and of the last features at twice its resolution,
-scaled, and an SVM (RBF, C 10, classes weighing alike). Five folds that keep near-duplicates together, drawn
-with each seed; random weights are drawn anew with each seed. A figure is the mean ROC-AUC of all folds; its
-interval is of a bootstrap over groups, on the folds of the first seed.
+Frozen: features, scaled, and an SVM (RBF, C 10, classes weighing alike). Once the features are averages and
+maxima of the whole picture, of the backbone's output and of the last features at twice its resolution; once
+those of the latter in each of 4 x 4 fields, which keeps what lies where, as HOG does. Five folds that keep
+near-duplicates together, drawn with each seed; random weights are drawn anew with each seed. A figure is the
+mean ROC-AUC of all folds; its interval is of a bootstrap over groups, on the folds of the first seed.
 
 Fine-tuned (`--finetune`): `mvdefect fit` with the same settings for all, a closed-set plan, each seed an
 inspector; ROC-AUC of the classifier's score on test. Differences from the first weights are paired by group.
@@ -22,6 +23,7 @@ import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -45,6 +47,7 @@ from mvdefect.preparation import divide_photographs, find_records, prepare_photo
 from mvdefect.runs import RunFolder, read_predictions
 
 FOLDS = 5
+FIELDS = 4  # along each side of a picture
 BATCH_SIZE = 32
 HEADING = "weights    ROC-AUC  sd over seeds  95% interval     above the first, paired"
 Trainings = list[list[Sample]]  # of each training, the sample of each fold
@@ -64,21 +67,37 @@ def read_photographs(
     return np.concatenate(pixels), labels, np.unique(groups, return_inverse=True)[1]
 
 
-def describe(spec: BackboneSpec, weights: str, pixels: NDArray[np.uint8], seed: int) -> NDArray[np.float32]:
-    """Return the frozen features of photographs, float32 (n, d)."""
+def describe(
+    spec: BackboneSpec, weights: str, pixels: NDArray[np.uint8], seed: int
+) -> dict[str, NDArray[np.float32]]:
+    """Return the frozen features of photographs, each float32 (n, d)."""
     keras.utils.set_random_seed(seed)
     network, file = spec.build(pixels.shape[1], None), find_weights(spec, weights)
     if file is not None:
         load_weights(network, spec, file)
     maps = keras.Model(network.input, [network.get_layer(spec.fine_tap).output, network.outputs[-1]])
     shown = keras.Input(pixels.shape[1:], dtype="uint8")
-    pooled = [
-        pool(found, axis=(1, 2))
-        for found in maps(spec.preprocess(keras.ops.cast(shown, "float32")), training=False)
-        for pool in (keras.ops.mean, keras.ops.max)
-    ]
-    model = keras.Model(shown, keras.ops.concatenate(pooled, axis=-1))
-    return np.asarray(model.predict(pixels, batch_size=BATCH_SIZE, verbose=0), np.float32)
+    fine, coarse = maps(spec.preprocess(keras.ops.cast(shown, "float32")), training=False)
+    pooled = [_pool(field) for field in (fine, coarse)]
+    fields = [_pool(field) for rows in _divide(fine, 1) for field in _divide(rows, 2)]
+    outputs = {
+        name: keras.ops.concatenate(found, axis=-1)
+        for name, found in (("whole picture", pooled), ("fields", fields))
+    }
+    found = keras.Model(shown, outputs).predict(pixels, batch_size=BATCH_SIZE, verbose=0)
+    return {name: np.asarray(found[name], np.float32) for name in outputs}
+
+
+def _pool(maps: Any) -> Any:
+    return keras.ops.concatenate(
+        [pool(maps, axis=(1, 2)) for pool in (keras.ops.mean, keras.ops.max)], axis=-1
+    )
+
+
+def _divide(maps: Any, axis: int) -> list[Any]:
+    """Divide a map into fields, as even as may be."""
+    edges = np.linspace(0, maps.shape[axis], FIELDS + 1).round().astype(int)
+    return keras.ops.split(maps, edges[1:-1].tolist(), axis=axis)  # type: ignore[no-any-return]
 
 
 def score_folds(
@@ -98,18 +117,24 @@ def compare_frozen(args: argparse.Namespace, spec: BackboneSpec, data: Path) -> 
     """Print the table of frozen features."""
     pixels, labels, groups = read_photographs(data, args.size)
     shown = f"{len(labels)} photographs of {args.size} px"
-    print(f"frozen {spec.name}, {shown}, {FOLDS} grouped folds, {args.seeds} seeds\n{HEADING}")
-    first: Trainings = []
-    for name, weights in args.weights.items():
-        means, trainings = [], []
-        for seed in range(args.seeds):
-            features = describe(spec, weights, pixels, seed)
-            means.append(
-                float(np.mean([measure(one) for one in score_folds(features, labels, groups, seed)]))
-            )
-            trainings.append(score_folds(features, labels, groups, 0))
-        print_row(name, means, trainings, first)
-        first = first or trainings
+    print(f"frozen {spec.name}, {shown}, {FOLDS} grouped folds, {args.seeds} seeds")
+    features = {
+        (name, seed): describe(spec, weights, pixels, seed)
+        for name, weights in args.weights.items()
+        for seed in range(args.seeds)
+    }
+    for kind in next(iter(features.values())):
+        print(f"features of the {kind}\n{HEADING}")
+        first: Trainings = []
+        for name in args.weights:
+            found = [features[name, seed][kind] for seed in range(args.seeds)]
+            means = [
+                float(np.mean([measure(one) for one in score_folds(one, labels, groups, seed)]))
+                for seed, one in enumerate(found)
+            ]
+            trainings = [score_folds(one, labels, groups, 0) for one in found]
+            print_row(name, means, trainings, first)
+            first = first or trainings
 
 
 def compare_finetuned(args: argparse.Namespace, spec: BackboneSpec, data: Path, out: Path) -> None:

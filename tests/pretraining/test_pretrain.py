@@ -45,7 +45,8 @@ def test_the_card_says_how_the_weights_were_made(made: Path) -> None:
     assert card.images == 12 * 4 * 3
     assert len(card.first_losses) == 12
     assert card.licence.startswith("Apache-2.0")
-    assert {"defect_type_accuracy", "recipe_accuracy", "cells_found", "cells_wrong"} == set(card.figures)
+    figures = {"defect_type_accuracy", "recipe_accuracy", "cells_found", "cells_wrong", "layout_error"}
+    assert figures == set(card.figures)
     assert not name_checkpoint(made).exists()
     assert {path.name for path in made.parent.iterdir()} == {made.name, name_card(made).name}
 
