@@ -88,6 +88,15 @@ def describe(
     return {name: np.asarray(found[name], np.float32) for name in outputs}
 
 
+def describe_repeats(
+    spec: BackboneSpec, weights: str, pixels: NDArray[np.uint8], seeds: int
+) -> list[dict[str, NDArray[np.float32]]]:
+    """Return the features for each seed, which differ for random weights alone."""
+    if find_weights(spec, weights) is None:
+        return [describe(spec, weights, pixels, seed) for seed in range(seeds)]
+    return [describe(spec, weights, pixels, 0)] * seeds
+
+
 def _pool(maps: Any) -> Any:
     return keras.ops.concatenate(
         [pool(maps, axis=(1, 2)) for pool in (keras.ops.mean, keras.ops.max)], axis=-1
@@ -119,15 +128,13 @@ def compare_frozen(args: argparse.Namespace, spec: BackboneSpec, data: Path) -> 
     shown = f"{len(labels)} photographs of {args.size} px"
     print(f"frozen {spec.name}, {shown}, {FOLDS} grouped folds, {args.seeds} seeds")
     features = {
-        (name, seed): describe(spec, weights, pixels, seed)
-        for name, weights in args.weights.items()
-        for seed in range(args.seeds)
+        name: describe_repeats(spec, weights, pixels, args.seeds) for name, weights in args.weights.items()
     }
-    for kind in next(iter(features.values())):
+    for kind in next(iter(features.values()))[0]:
         print(f"features of the {kind}\n{HEADING}")
         first: Trainings = []
         for name in args.weights:
-            found = [features[name, seed][kind] for seed in range(args.seeds)]
+            found = [repeat[kind] for repeat in features[name]]
             means = [
                 float(np.mean([measure(one) for one in score_folds(one, labels, groups, seed)]))
                 for seed, one in enumerate(found)

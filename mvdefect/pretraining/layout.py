@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvdefect.data.images import Pixels
-from mvdefect.pretraining.scenes import CELL_PX
+from mvdefect.pretraining.scenes import CELL_PX, average_cells
 
 DIRECTIONS = 8
 CHANNELS = DIRECTIONS + 2
@@ -48,14 +48,8 @@ def _measure(pixels: Pixels) -> NDArray[np.float32]:
     direction = np.arctan2(down, across) % np.pi * (DIRECTIONS / np.pi)
     apart = np.abs(direction[..., np.newaxis] - np.arange(DIRECTIONS, dtype=np.float32))
     share = np.clip(1 - np.minimum(apart, DIRECTIONS - apart), 0, 1)  # to the two nearest directions
-    edges = np.log(_average(strength[..., np.newaxis] * share) + FLOOR)
-    level = _average(grey[..., np.newaxis])
-    varies = np.sqrt(np.maximum(_average(grey[..., np.newaxis] ** 2) - level**2, 0))
+    edges = np.log(average_cells(strength[..., np.newaxis] * share) + FLOOR)
+    level = average_cells(grey[..., np.newaxis])
+    varies = np.sqrt(np.maximum(average_cells(grey[..., np.newaxis] ** 2) - level**2, 0))
     found = np.concatenate([edges, level, np.log(varies + FLOOR)], axis=-1)
     return np.asarray(((found - MEANS) / DEVIATIONS).reshape(-1), np.float32)
-
-
-def _average(planes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Average (size, size, channels) over cells."""
-    cells = len(planes) // CELL_PX
-    return np.asarray(planes.reshape(cells, CELL_PX, cells, CELL_PX, -1).mean(axis=(1, 3)), np.float32)

@@ -58,7 +58,7 @@ def draw_scene(surface: Surface, recipe: int, place: Generator, size_px: int) ->
         _take(canvas, mask, int(turn), place, size_px)
         for (canvas, mask), turn in zip(shown, turns, strict=True)
     ]
-    shares = np.stack([measure_cells(mask) for _, mask in taken])
+    shares = np.stack([average_cells(mask) for _, mask in taken])
     position = np.where(shares >= ENOUGH, kind + 1, np.where(shares > 0, UNASKED, 0)).astype(np.int32)
     seen = (position > 0).any(axis=(1, 2))
     return Scene(
@@ -70,10 +70,11 @@ def draw_scene(surface: Surface, recipe: int, place: Generator, size_px: int) ->
     )
 
 
-def measure_cells(mask: Plane) -> NDArray[np.float32]:
-    """Return the share of each cell of 16 × 16 pixels that a mask covers."""
-    rows, columns = (length // CELL_PX for length in mask.shape)
-    return np.asarray(mask.reshape(rows, CELL_PX, columns, CELL_PX).mean(axis=(1, 3)), np.float32)
+def average_cells(planes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Average float32 (height, width, ...) over cells of 16 × 16 pixels; of a mask, the share it covers."""
+    height, width, *rest = planes.shape
+    cells = planes.reshape(height // CELL_PX, CELL_PX, width // CELL_PX, CELL_PX, *rest)
+    return np.asarray(cells.mean(axis=(1, 3)), np.float32)
 
 
 def _take(canvas: Canvas, mask: Plane, turns: int, place: Generator, size_px: int) -> tuple[Pixels, Plane]:

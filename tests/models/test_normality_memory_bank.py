@@ -56,14 +56,14 @@ def test_the_coreset_is_that_of_a_plain_search() -> None:
 
 
 def test_a_coreset_covers_better_than_a_random_choice() -> None:
-    rng = np.random.default_rng(1)  # its own: what others draw before depends on how tests are divided
+    rng = np.random.default_rng(2)  # its own: what others draw before depends on how tests are divided
     points = np.concatenate([rng.normal(0, 1, (2000, 8)), rng.normal(6, 1, (20, 8))]).astype(np.float32)
     chosen = choose_coreset(points, 60)
     assert len(set(chosen)) == 60
     radius = cdist(points, points[chosen]).min(axis=1).max()
     for _ in range(20):
         drawn = rng.choice(len(points), 60, replace=False)
-        assert radius < cdist(points, points[drawn]).min(axis=1).max()
+        assert radius < 0.8 * cdist(points, points[drawn]).min(axis=1).max()
 
 
 def test_copies_are_kept_once() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from mvdefect.pretraining.faults import FAULTS, LEAST_AREA_PX, plant_fault
 from mvdefect.pretraining.fields import FIELDS
-from mvdefect.pretraining.scenes import CELL_PX, MARGIN, UNASKED, VIEWS, draw_scene, measure_cells
+from mvdefect.pretraining.scenes import CELL_PX, MARGIN, UNASKED, VIEWS, average_cells, draw_scene
 from mvdefect.pretraining.surfaces import Surface, draw_surface, photograph
 
 SIZE_PX = 64
@@ -112,7 +112,7 @@ def test_cells_follow_turns_and_mirrors() -> None:
 def test_cells_are_shares_of_a_mask() -> None:
     mask = np.zeros((32, 32), np.float32)
     mask[:8, :16] = 1
-    np.testing.assert_array_equal(measure_cells(mask), [[0.5, 0], [0, 0]])
+    np.testing.assert_array_equal(average_cells(mask), [[0.5, 0], [0, 0]])
 
 
 def test_light_and_noise_differ_from_photograph_to_photograph() -> None:
