@@ -59,11 +59,16 @@ def contrast_views(_: Any, embeddings: Any) -> Any:
     return total / 2
 
 
+def compare_layouts(answers: Any, found: Any) -> Any:
+    """Return the mean squared difference of float (b, numbers)."""
+    return keras.ops.mean(keras.ops.square(found - keras.ops.cast(answers, found.dtype)))
+
+
 LOSSES: dict[str, Callable[[Any, Any], Any]] = {
     "recipe": compare_classes,
     "defect_type": compare_classes,
     "position": compare_cells,
     "rotation": compare_classes,
     "contrast": contrast_views,
-    "layout": keras.losses.mean_squared_error,
+    "layout": compare_layouts,
 }
