@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -37,7 +38,8 @@ def load_tensorflow(
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if verbose else "3")
     with nullcontext() if verbose else muted_stderr():
-        import tensorflow as tf
+        with _collector_as_it_was():
+            import tensorflow as tf
 
         with suppress(RuntimeError):  # it runs already, as in a notebook
             tf.config.threading.set_inter_op_parallelism_threads(operations_at_once)
@@ -50,6 +52,18 @@ def load_tensorflow(
             parts = [tf.config.LogicalDeviceConfiguration() for _ in range(devices)]
             tf.config.set_logical_device_configuration(processor, parts)
         tf.zeros(1)  # the first use starts the runtime, which has things to say as well
+
+
+@contextmanager
+def _collector_as_it_was() -> Iterator[None]:
+    """Keep what is imported from adding callbacks to the garbage collector.
+
+    TensorFlow imports JAX where it is installed, which adds one. Python ignores what is raised in a callback,
+    so a Ctrl-C that falls into it goes unheard. Where JAX was imported before, its callback stays.
+    """
+    kept = list(gc.callbacks)
+    yield
+    gc.callbacks[:] = kept
 
 
 def list_gpus() -> list[Any]:

@@ -254,6 +254,16 @@ def test_evaluate_of_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.slow
+def test_no_callback_of_the_collector_swallows_a_ctrl_c() -> None:
+    """TensorFlow imports JAX where it is installed, and Python ignores what is raised in its callback."""
+    probe = (
+        "import gc, sys; from mvdefect.backend import load_tensorflow; load_tensorflow();"
+        "import mvdefect.workflow; print(len(gc.callbacks), 'tensorflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "True"]
+
+
 def test_ctrl_c_in_a_fit_leaves_what_was_done_and_the_fit_goes_on(tmp_path: Path) -> None:
     root = write_class_folders(tmp_path / "nut", good=20, defective=20)
     command = [
