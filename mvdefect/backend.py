@@ -19,9 +19,9 @@ def load_backend(verbose: bool = False) -> None:
     """Load what Keras computes with: TensorFlow, unless the variable KERAS_BACKEND names another library.
 
     TensorFlow then computes the same on every run, whatever its own determinism is set to. It does one
-    operation at a time: otherwise three gradients of one feature map, as several poolings give them, are added
-    in the order in which they are ready. And it leaves the graph as it was traced: its optimiser rewrites one
-    graph in two ways, from process to process, which round otherwise.
+    operation at a time: otherwise three gradients of one feature map, as several poolings give them, are
+    added in the order in which they are ready. And it leaves the graph as it was traced: its optimiser
+    rewrites one graph in two ways, from process to process, which round otherwise.
     """
     if os.environ.get("KERAS_BACKEND", TENSORFLOW) == TENSORFLOW:
         load_tensorflow(verbose, operations_at_once=1)

@@ -82,7 +82,7 @@ def _inspect(
     from mvdefect.serving.watch import watch_folder
 
     seen = None if overlays is None else partial(write_overlay, overlays, read_view(inspector))
-    engine = open_engine(inspector, with_heatmaps=overlays is not None)
+    engine = open_engine(inspector)
     photographs = list_photographs(images, sys.stdin) if watch is None else watch_folder(watch)
     size = batch_size if watch is None else 1  # what has come should not wait for what has not
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from mvdefect.errors import ExportError
 from mvdefect.runs import RunFolder, open_run
 
 SAVED_MODEL = "saved_model.pb"
+Ask = Callable[[Any], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -38,16 +40,19 @@ class Answer:
         return self.probability is not None
 
 
-Engine = Callable[[Sequence[bytes]], list[Answer]]
+class Engine(Protocol):
+    """What answers for photographs."""
+
+    def __call__(self, files: Sequence[bytes], with_heatmaps: bool = False) -> list[Answer]:
+        """Inspect image files, as they are; with heatmaps it takes longer."""
 
 
-def open_engine(place: Path, with_heatmaps: bool = False) -> Engine:
+def open_engine(place: Path) -> Engine:
     """Return what inspects photographs, from a run or an export.
 
     Args:
         place: The folder of a finished run, of an export's version, or of all versions of an export (the
             last one is taken).
-        with_heatmaps: Whether answers say where.
 
     Raises:
         ExportError: The export cannot be loaded.
@@ -59,23 +64,23 @@ def open_engine(place: Path, with_heatmaps: bool = False) -> Engine:
     if export is None:
         from mvdefect.serving.graph import build_graph
 
-        graph = build_graph(
-            open_run(place)
-        )  # a method of a tf.Module does not keep it alive, a function does
+        graph = build_graph(open_run(place))
+        # A method of a tf.Module does not keep it alive, a function that names it does.
         return _make_engine(
-            lambda files: graph.explain_files(files) if with_heatmaps else graph.inspect_files(files)
+            lambda files: graph.inspect_files(files), lambda files: graph.explain_files(files)
         )
     try:
         model = tf.saved_model.load(str(export))
-        signature = model.signatures["explain" if with_heatmaps else "serving_default"]
+        inspect, explain = model.signatures["serving_default"], model.signatures["explain"]
     except (OSError, KeyError, ValueError) as error:
         raise ExportError(f"the export {export} cannot be loaded: {error}") from error
+    keep = model  # its variables must live as long as its signatures
 
-    def ask(files: Any) -> dict[str, Any]:
-        _ = model  # whose variables must live as long as its signature
+    def ask(signature: Any, files: Any) -> dict[str, Any]:
+        _ = keep
         return dict(signature(image_bytes=files))
 
-    return _make_engine(ask)
+    return _make_engine(partial(ask, inspect), partial(ask, explain))
 
 
 def find_export(place: Path) -> Path | None:
@@ -88,11 +93,12 @@ def find_export(place: Path) -> Path | None:
     return max(versions, key=lambda path: int(path.name), default=None)
 
 
-def _make_engine(ask: Callable[[Any], dict[str, Any]]) -> Engine:
+def _make_engine(ask: Ask, ask_with_heatmaps: Ask) -> Engine:
     import tensorflow as tf
 
-    def inspect(files: Sequence[bytes]) -> list[Answer]:
-        found = {name: value.numpy() for name, value in ask(tf.constant(list(files))).items()}
+    def inspect(files: Sequence[bytes], with_heatmaps: bool = False) -> list[Answer]:
+        chosen = ask_with_heatmaps if with_heatmaps else ask
+        found = {name: value.numpy() for name, value in chosen(tf.constant(list(files))).items()}
         return [_read_answer(found, number) for number in range(len(files))]
 
     return inspect

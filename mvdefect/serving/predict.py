@@ -44,14 +44,14 @@ def inspect_photographs(
         engine: What answers.
         photographs: They may be endless.
         batch_size: How many are read and asked about together.
-        seen: Called with each photograph that was read, its bytes and what was said of it.
+        seen: Called with each photograph that was read, its bytes and what was said of it, with a heatmap.
     """
     coming = iter(photographs)
     while batch := list(islice(coming, batch_size)):
         contents, errors = zip(*map(_read, batch), strict=True)
         whole = [number for number, content in enumerate(contents) if content]
         answers = dict(
-            zip(whole, engine([contents[number] for number in whole]) if whole else [], strict=True)
+            zip(whole, engine([contents[n] for n in whole], seen is not None) if whole else [], strict=True)
         )
         for number, photograph in enumerate(batch):
             answer = answers.get(number, UNREADABLE)

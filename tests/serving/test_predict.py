@@ -28,7 +28,7 @@ from mvdefect.serving.rows import format_row, make_row, read_done
 from mvdefect.serving.watch import watch_folder
 
 
-def answer_by_size(files: Sequence[bytes]) -> list[Answer]:
+def answer_by_size(files: Sequence[bytes], _with_heatmaps: bool = False) -> list[Answer]:
     """An engine without a network: files of odd length are defective."""
     return [Answer("defective" if len(file) % 2 else "good", len(file) % 2 * 0.9, 1.0) for file in files]
 
