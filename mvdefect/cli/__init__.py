@@ -17,6 +17,7 @@ from mvdefect.cli.inspector import demo, evaluate, fit
 from mvdefect.cli.predict import predict
 from mvdefect.cli.pretrain import pretrain
 from mvdefect.cli.report import report
+from mvdefect.cli.serve import serve
 from mvdefect.cli.tune import tune
 from mvdefect.errors import MvdefectError
 
@@ -70,7 +71,20 @@ def commands() -> None:
     """
 
 
-for command in (fit, tune, baseline, evaluate, report, export, predict, benchmark, data, pretrain, demo):
+for command in (
+    fit,
+    tune,
+    baseline,
+    evaluate,
+    report,
+    export,
+    predict,
+    serve,
+    benchmark,
+    data,
+    pretrain,
+    demo,
+):
     commands.add_command(command)
 
 

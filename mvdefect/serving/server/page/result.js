@@ -1,0 +1,113 @@
+// What was said of one photograph: verdict, figures, and the heatmap over it.
+
+const WORDS = { good: "Good", defective: "Defective", review: "A person has to look" };
+const ICONS = { good: "✓", defective: "✕", review: "?" };
+const TONES = { good: "ship", defective: "stop", review: "care" };
+const LARGEST_CANVAS_PX = 1024;
+
+const find = (id) => document.getElementById(id);
+let shown = null;
+let painted = null;
+
+export const nameVerdict = (label) => WORDS[label] ?? label;
+export const nameIcon = (label) => ICONS[label] ?? "";
+
+/** Write a probability with three decimals, and never as the 0 or 1 that it is not. */
+export function formatProbability(value) {
+  if (value > 0 && value < 0.0005) return "<0.001";
+  if (value >= 0.9995 && value < 1) return ">0.999";
+  return value.toFixed(3);
+}
+
+/** Write a novelty with four digits. */
+export const formatNovelty = (value) => String(Number(value.toPrecision(4)));
+
+/** Show an entry of the history in the card. */
+export async function showResult(entry, facts) {
+  shown = entry;
+  const card = find("result");
+  card.hidden = false;
+  card.className = `verdict ${TONES[entry.label] ?? ""}`;
+  find("word").textContent = nameVerdict(entry.label);
+  find("icon").textContent = nameIcon(entry.label);
+  find("file").textContent = entry.name;
+  find("probability").textContent = formatProbability(entry.probability);
+  find("threshold").textContent = facts.threshold_words;
+  find("novelty").textContent = formatNovelty(entry.novelty);
+  const limit = facts.novelty_threshold;
+  const unusual = limit !== null && limit !== undefined ? `; unusual from ${formatNovelty(limit)} on` : "";
+  find("novelty-words").textContent = `how unlike good photographs it is${unusual}`;
+  showMark(entry);
+  const image = find("shown");
+  image.alt = `The photograph ${entry.name}`;
+  image.src = entry.url;
+  await image.decode().catch(() => undefined);
+  if (shown === entry) {
+    painted = paintHeat(entry.heatmap, facts);
+    drawHeat(facts);
+  }
+}
+
+/** Show which corrections can be made, or which one was. */
+export function showMark(entry) {
+  if (shown !== entry) return;
+  for (const button of find("marks").querySelectorAll("button")) {
+    const isSame = button.dataset.label === (entry.marked || entry.label);
+    button.hidden = isSame;
+    button.textContent = `${entry.marked ? "No" : "Mark as wrong"}: it is ${button.dataset.label}`;
+  }
+  find("marked").textContent = entry.marked ? `Marked as ${entry.marked}, and stored in ${entry.stored}.` : "";
+}
+
+export const findShown = () => shown;
+
+/** Draw the heatmap as strongly as the slider says. */
+export function drawHeat(facts) {
+  const canvas = find("heat");
+  const image = find("shown");
+  const width = image.naturalWidth || 1;
+  const height = image.naturalHeight || 1;
+  const scale = Math.min(1, LARGEST_CANVAS_PX / Math.max(width, height));
+  canvas.width = Math.max(1, Math.round(width * scale));
+  canvas.height = Math.max(1, Math.round(height * scale));
+  if (!painted) return;
+  const percent = Number(find("opacity").value);
+  const box = findPhotograph(width, height, facts);
+  const context = canvas.getContext("2d");
+  context.globalAlpha = percent / 100;
+  context.imageSmoothingQuality = "high";
+  context.drawImage(
+    painted,
+    box.left * painted.width, box.top * painted.height, box.width * painted.width, box.height * painted.height,
+    0, 0, canvas.width, canvas.height,
+  );
+}
+
+/** Paint each step of a heatmap in its colour, the more suspicious the less transparent. */
+function paintHeat(heatmap, facts) {
+  if (!heatmap) return null;
+  const steps = Uint8Array.from(atob(heatmap.steps), (sign) => sign.charCodeAt(0));
+  const canvas = document.createElement("canvas");
+  canvas.width = heatmap.width;
+  canvas.height = heatmap.height;
+  const context = canvas.getContext("2d");
+  const pixels = context.createImageData(heatmap.width, heatmap.height);
+  steps.forEach((step, place) => pixels.data.set([...facts.colours[step], step], 4 * place));
+  context.putImageData(pixels, 0, 0);
+  return canvas;
+}
+
+/** Return where in a heatmap the photograph lies, as shares: the rest of a letterbox is padding. */
+function findPhotograph(width, height, facts) {
+  if (facts.resize === "stretch") return { left: 0, top: 0, width: 1, height: 1 };
+  const size = facts.image_size_px;
+  const scale = size / Math.max(width, height);
+  const fit = (length) => Math.max(1, Math.round(length * scale));
+  const [across, down] = [fit(width), fit(height)];
+  return {
+    left: Math.floor((size - across) / 2) / size,
+    top: Math.floor((size - down) / 2) / size,
+    width: across / size,
+    height: down / size,
+  };
+}

@@ -1,0 +1,103 @@
+"""Running a server: from an export to a socket, until a signal."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+
+from mvdefect.errors import ConfigError
+from mvdefect.progress import logger
+from mvdefect.serving.engines import open_engine
+from mvdefect.serving.server.app import make_app
+from mvdefect.serving.server.facts import read_manifest
+from mvdefect.serving.server.protocol import make_protocol
+from mvdefect.serving.server.settings import ServerSettings
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+BACKLOG = 512
+IDLE_SECONDS = 30
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server; a signal stops it, and that is all."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop at a signal; uvicorn would raise it again afterwards, so that a stop looks like a failure."""
+        before = {number: signal.signal(number, self.handle_exit) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def serve_export(place: Path, settings: ServerSettings) -> None:
+    """Serve an export until SIGTERM or Ctrl-C.
+
+    Args:
+        place: The folder of an export's version, or of all its versions (the last one is taken).
+        settings: How.
+
+    Raises:
+        ExportError: The place is no export, or it cannot be loaded.
+        ConfigError: The address cannot be had.
+    """
+    manifest = read_manifest(place)
+    with open_socket(settings.host, settings.port) as listener:
+        app = make_app(open_engine(place), manifest, settings)
+        if not settings.is_local and not settings.token:
+            logger.warning("anybody who reaches %s can ask this server; give it a token", settings.host)
+        run_app(app, listener, settings)
+
+
+@contextmanager
+def open_socket(host: str, port: int) -> Iterator[socket.socket]:
+    """Yield a socket that is bound to an address.
+
+    Raises:
+        ConfigError: It cannot be had.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            yield listener
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"the server cannot listen on {host}, port {port}: {error}") from error
+
+
+def make_server(app: Starlette, settings: ServerSettings) -> Server:
+    """Return uvicorn with what this project needs of it."""
+    config = uvicorn.Config(
+        app,
+        http=make_protocol(settings.limits),
+        ws="none",
+        loop="asyncio",
+        lifespan="on",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=IDLE_SECONDS,
+        timeout_graceful_shutdown=int(settings.limits.deadline_seconds) + 1,
+    )
+    return Server(config)
+
+
+def run_app(app: Starlette, listener: socket.socket, settings: ServerSettings) -> None:
+    """Run an application on a socket until a signal."""
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    logger.info("serving at http://%s:%d (Ctrl-C stops)", shown, port)
+    make_server(app, settings).run(sockets=[listener])
+    logger.info("stopped")
