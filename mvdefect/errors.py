@@ -50,6 +50,10 @@ class ExportError(MvdefectError, RuntimeError):
     """An export cannot be made or used, or does not say what its run says; nothing half-done is left."""
 
 
+class ServerError(MvdefectError, ConnectionError):
+    """A server that inspects photographs cannot be reached, refuses, or answers what no inspector says."""
+
+
 class RunExistsError(RunError, FileExistsError):
     """The run directory is taken; nothing was changed."""
 

@@ -13,13 +13,14 @@ from mvdefect.cli.work import PATH, show_messages
 from mvdefect.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mvdefect.serving.predict import Tally
+    from mvdefect.serving.predict import Seen, Tally
 
 MAX_BATCH = 1024
+LOCAL = "local"
 
 
 @click.command()
-@click.argument("inspector", type=PATH)
+@click.argument("inspector", metavar="RUN|EXPORT|URL")
 @click.argument("images", nargs=-1)
 @click.option(
     "--format", "kind", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True, help="Of rows."
@@ -34,61 +35,115 @@ MAX_BATCH = 1024
 @click.option(
     "--batch-size", type=click.IntRange(1, MAX_BATCH), default=32, show_default=True, help="Read at a time."
 )
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="With a URL: for a batch, all tries together.",
+)
+@click.option(
+    "--retries",
+    type=click.IntRange(0),
+    default=5,
+    show_default=True,
+    help="With a URL: how often a request is sent again.",
+)
+@click.option(
+    "--inspector-json",
+    type=PATH,
+    metavar="FILE",
+    help="With a URL and --overlays: inspector.json of the export that is served.",
+)
+@click.option(
+    "--runner",
+    default=LOCAL,
+    show_default=True,
+    help="local, or of Apache Beam: DirectRunner, FlinkRunner, SparkRunner, DataflowRunner.",
+)
+@click.option("--beam-option", "beam_options", multiple=True, metavar="KEY=VALUE", help="Repeatable.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 whatever was found.")
 @click.pass_obj
-def predict(debug: bool, /, inspector: Path, images: tuple[str, ...], out: Path | None, **flags: Any) -> None:
-    """Inspect photographs with a run or an export: a row each, as CSV or JSON lines.
+def predict(debug: bool, /, inspector: str, images: tuple[str, ...], out: Path | None, **flags: Any) -> None:
+    """Inspect photographs with a run, an export or a server: a row each, as CSV or JSON lines.
 
     IMAGES are files, folders, patterns, .zip archives, or - for a list of names on stdin. The exit code is 0
     where all are good, 1 where one is defective, 2 where one could not be read, needs a person, or something
     went wrong. With --out an interrupted call goes on where it was: every photograph has one row.
+
+    A URL is http://HOST:8501/v1/models/NAME or grpc://HOST:8500/NAME, of TensorFlow Serving or what speaks as
+    it does. The variable MVDEFECT_TOKEN may hold a token for it.
 
     \b
     Examples:
       mvdefect predict runs/first photographs --exit-zero
       mvdefect predict saved_models/first photographs --format jsonl --out verdicts.jsonl --exit-zero
       mvdefect predict runs/first photographs --overlays overlays --out verdicts.csv --exit-zero
+      mvdefect predict http://line:8501/v1/models/first photographs --exit-zero
+      mvdefect predict runs/first photographs --runner DirectRunner --out beam.csv --exit-zero
     """
-    if flags["watch"] is not None and (out is None or images):
-        raise ConfigError("--watch takes no images, and needs --out, by which it knows what it has seen")
-    if flags["watch"] is None and not images:
-        raise ConfigError("name photographs, folders, patterns or archives, - for names on stdin, or --watch")
+    _check(images, out, flags["watch"], flags["runner"], flags["beam_options"])
     show_messages()
-    from mvdefect.backend import load_tensorflow
-
-    load_tensorflow(verbose=debug)
-    tally = _inspect(
-        inspector, images, out, **{name: flags[name] for name in ("kind", "overlays", "watch", "batch_size")}
-    )
+    tally = _inspect(inspector, images, out, flags, debug)
     counted = ", ".join(f"{count} {label}" for label, count in sorted(tally.counts.items()))
     click.echo(counted or "no photograph is new", err=True)
     if not flags["exit_zero"]:
         sys.exit(tally.exit_code)
 
 
+def _check(
+    images: tuple[str, ...], out: Path | None, watch: Path | None, runner: str, beam_options: tuple[str, ...]
+) -> None:
+    if watch is not None and (out is None or images):
+        raise ConfigError("--watch takes no images, and needs --out, by which it knows what it has seen")
+    if watch is None and not images:
+        raise ConfigError("name photographs, folders, patterns or archives, - for names on stdin, or --watch")
+    if runner != LOCAL and (out is None or watch is not None):
+        raise ConfigError("--runner needs --out, beside which its workers write, and cannot --watch")
+    if runner == LOCAL and beam_options:
+        raise ConfigError("--beam-option needs a --runner of Apache Beam")
+
+
 def _inspect(
-    inspector: Path,
-    images: tuple[str, ...],
-    out: Path | None,
-    kind: str,
-    overlays: Path | None,
-    watch: Path | None,
-    batch_size: int,
+    inspector: str, images: tuple[str, ...], out: Path | None, flags: dict[str, Any], verbose: bool
 ) -> Tally:
-    from mvdefect.serving.engines import open_engine
-    from mvdefect.serving.overlays import read_view, write_overlay
+    from mvdefect.serving.inspectors import open_inspector
     from mvdefect.serving.photographs import list_photographs
     from mvdefect.serving.predict import inspect_photographs, write_to_file, write_to_stream
+    from mvdefect.serving.retries import Patience
     from mvdefect.serving.watch import watch_folder
 
-    seen = None if overlays is None else partial(write_overlay, overlays, read_view(inspector))
-    engine = open_engine(inspector)
+    seen = _choose_overlays(inspector, flags["overlays"], flags["inspector_json"])
+    patience = Patience(flags["timeout"], flags["retries"])
+    watch, size = flags["watch"], flags["batch_size"]
     photographs = list_photographs(images, sys.stdin) if watch is None else watch_folder(watch)
-    size = batch_size if watch is None else 1  # what has come should not wait for what has not
+    if flags["runner"] != LOCAL and out is not None:
+        from mvdefect.serving.beam import Work, inspect_with_beam, read_options
+
+        options = read_options(flags["beam_options"])
+        work = Work(inspector, flags["runner"], options, size, patience, seen)
+        return inspect_with_beam(work, photographs, out, flags["kind"])
+    engine = open_inspector(inspector, patience, verbose)
 
     def inspect(coming: Any) -> Any:
-        return inspect_photographs(engine, coming, size, seen)
+        # What has come should not wait for what has not.
+        return inspect_photographs(engine, coming, size if watch is None else 1, seen)
 
     if out is None:
-        return write_to_stream(inspect(photographs), kind)
-    return write_to_file(inspect, photographs, out, kind)
+        return write_to_stream(inspect(photographs), flags["kind"])
+    return write_to_file(inspect, photographs, out, flags["kind"])
+
+
+def _choose_overlays(inspector: str, folder: Path | None, manifest: Path | None) -> Seen | None:
+    """Return what writes overlays; None: none are wanted."""
+    if folder is None:
+        return None
+    from mvdefect.serving.addresses import is_url
+    from mvdefect.serving.overlays import read_view, write_overlay
+
+    if manifest is None and is_url(inspector):
+        raise ConfigError(
+            "with a URL --overlays needs --inspector-json of the export that is served: colours go by it"
+        )
+    return partial(write_overlay, folder.absolute(), read_view(manifest or Path(inspector)))

@@ -40,17 +40,28 @@ def write_shards_with_beam(specs: Sequence[ShardSpec], runner: str, options: Seq
         ConfigError: Apache Beam is not installed, the runner or an option is not known to it, or the
             engine could not finish.
     """
-    beam = _import_beam()
-    pipeline = _make_pipeline(beam, runner, options)
+    beam = import_beam()
+    pipeline = make_pipeline(beam, runner, options, "threads")
     files = [_store_spec(spec) for spec in specs]
     shards = pipeline | "Shards" >> beam.Create(files) | "Spread" >> beam.Reshuffle()
     _ = shards | "Shrink and write" >> beam.Map(write_stored_shard)
     logger.info("%d shards go to %s", len(files), runner)
+    run_pipeline(pipeline, runner)
+
+
+def run_pipeline(pipeline: Any, runner: str) -> Any:
+    """Run a pipeline until it ends, and return what Beam says of it.
+
+    Raises:
+        ConfigError: The engine could not finish.
+    """
     try:
-        pipeline.run().wait_until_finish()
+        result = pipeline.run()
+        result.wait_until_finish()
     except Exception as error:  # engines wrap what a worker raised in errors of their own
         fault = str(error).strip().splitlines() or [type(error).__name__]
         raise ConfigError(f"{runner} did not finish (what it finished is kept): {fault[-1]}") from error
+    return result
 
 
 def write_stored_shard(file: str) -> int:
@@ -74,7 +85,12 @@ def _to_path(name: str | None) -> Path | None:
     return None if name is None else Path(name)
 
 
-def _import_beam() -> Any:
+def import_beam() -> Any:
+    """Import Apache Beam, without its regrets.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)  # it regrets on the root logger that Google's libraries are missing
     try:
@@ -86,7 +102,18 @@ def _import_beam() -> Any:
     return apache_beam
 
 
-def _make_pipeline(beam: Any, runner: str, options: Sequence[str]) -> Any:
+def make_pipeline(beam: Any, runner: str, options: Sequence[str], otherwise: str) -> Any:
+    """Return an empty pipeline.
+
+    Args:
+        beam: The module.
+        runner: Name of Beam's runner.
+        options: Beam's pipeline options.
+        otherwise: What the runner is called where there is no engine, for the message.
+
+    Raises:
+        ConfigError: The runner or an option is not known to Beam.
+    """
     from apache_beam.options.pipeline_options import PipelineOptions
 
     usage = io.StringIO()
@@ -98,6 +125,6 @@ def _make_pipeline(beam: Any, runner: str, options: Sequence[str]) -> Any:
     except (ValueError, ImportError, AttributeError, SystemExit) as error:
         fault = usage.getvalue().strip() or str(error)
         raise ConfigError(
-            f"runner must be 'threads' or a runner of Apache Beam that is installed. Received: {runner}, "
+            f"runner must be '{otherwise}' or a runner of Apache Beam that is installed. Received: {runner}, "
             f"{list(options)}: {fault.splitlines()[-1]}"
         ) from error

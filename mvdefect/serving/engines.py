@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from mvdefect.errors import ExportError
-from mvdefect.runs import RunFolder, open_run
-
-SAVED_MODEL = "saved_model.pb"
-Ask = Callable[[Any], dict[str, Any]]
+from mvdefect.errors import ConfigError, ExportError
+from mvdefect.runs import RunFolder, open_run, read_json
+from mvdefect.serving.places import MANIFEST, SAVED_MODEL
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,9 @@ class Answer:
         return self.probability is not None
 
 
+UNREADABLE_ANSWER = Answer("unreadable", None, None)
+
+
 class Engine(Protocol):
     """What answers for photographs."""
 
@@ -47,70 +48,81 @@ class Engine(Protocol):
         """Inspect image files, as they are; with heatmaps it takes longer."""
 
 
-def open_engine(place: Path) -> Engine:
+def open_engine(place: Path, name: str | None = None, verbose: bool = False) -> Engine:
     """Return what inspects photographs, from a run or an export.
 
     Args:
         place: The folder of a finished run, of an export's version, or of all versions of an export (the
             last one is taken).
+        name: Which of an export's engines; None: the fastest that can run here.
+        verbose: Let the messages of TensorFlow's native code through, where it is needed.
 
     Raises:
-        ExportError: The export cannot be loaded.
+        ConfigError: There is no such engine.
+        ExportError: The export cannot be loaded, or nothing that could run it is installed.
         RunError: The folder is none of these.
     """
-    import tensorflow as tf
-
     export = find_export(place)
     if export is None:
-        from mvdefect.serving.graph import build_graph
+        folder = open_run(place)
+        _load_tensorflow(verbose)
+        from mvdefect.serving.tensorflow_engines import open_run_engine
 
-        graph = build_graph(open_run(place))
-        # A method of a tf.Module does not keep it alive, a function that names it does.
-        return _make_engine(
-            lambda files: graph.inspect_files(files), lambda files: graph.explain_files(files)
-        )
-    try:
-        model = tf.saved_model.load(str(export))
-        inspect, explain = model.signatures["serving_default"], model.signatures["explain"]
-    except (OSError, KeyError, ValueError) as error:
-        raise ExportError(f"the export {export} cannot be loaded: {error}") from error
-    keep = model  # its variables must live as long as its signatures
+        return open_run_engine(folder)
+    manifest = read_json(export / MANIFEST)
+    chosen = choose_engine(manifest, name)
+    if chosen["format"] == SAVED_MODEL:
+        _load_tensorflow(verbose)
+        from mvdefect.serving.tensorflow_engines import open_saved_model
 
-    def ask(signature: Any, files: Any) -> dict[str, Any]:
-        _ = keep
-        return dict(signature(image_bytes=files))
+        return open_saved_model(export)
+    from mvdefect.serving.network_engine import open_network_engine
 
-    return _make_engine(partial(ask, inspect), partial(ask, explain))
+    return open_network_engine(export, manifest, chosen)
 
 
 def find_export(place: Path) -> Path | None:
-    """Return the folder of a SavedModel: the place itself, or the last version in it; None: there is none."""
-    if (place / SAVED_MODEL).is_file():
+    """Return the folder of an export: the place itself, or the last version in it; None: there is none."""
+    if (place / MANIFEST).is_file():
         return place
     if RunFolder(place).is_finished or not place.is_dir():
         return None
-    versions = [path for path in place.iterdir() if path.name.isdigit() and (path / SAVED_MODEL).is_file()]
+    versions = [path for path in place.iterdir() if path.name.isdigit() and (path / MANIFEST).is_file()]
     return max(versions, key=lambda path: int(path.name), default=None)
 
 
-def _make_engine(ask: Ask, ask_with_heatmaps: Ask) -> Engine:
-    import tensorflow as tf
+def choose_engine(manifest: Mapping[str, Any], name: str | None = None) -> dict[str, Any]:
+    """Choose one of an export's engines.
 
-    def inspect(files: Sequence[bytes], with_heatmaps: bool = False) -> list[Answer]:
-        chosen = ask_with_heatmaps if with_heatmaps else ask
-        found = {name: value.numpy() for name, value in chosen(tf.constant(list(files))).items()}
-        return [_read_answer(found, number) for number in range(len(files))]
+    Args:
+        manifest: The content of its `inspector.json`.
+        name: The name of one; None: the fastest, as it was measured at export, of those that can run here.
 
-    return inspect
+    Raises:
+        ConfigError: None has this name.
+        ExportError: None can run here.
+    """
+    engines: list[dict[str, Any]] = manifest["engines"]
+    if name is not None:
+        for engine in engines:
+            if engine["name"] == name:
+                return engine
+        known = ", ".join(engine["name"] for engine in engines)
+        raise ConfigError(f"the export has the engines {known}. Received: {name}")
+    able = [engine for engine in engines if _can_run(engine["format"])]
+    if not able:
+        formats = ", ".join(engine["format"] for engine in engines)
+        raise ExportError(f"nothing that runs this export is installed; it holds: {formats}")
+    return max(able, key=lambda engine: engine.get("images_per_s") or 0.0)
 
 
-def _read_answer(found: dict[str, np.ndarray], number: int) -> Answer:
-    if found["status"][number] != b"ok":
-        return Answer("unreadable", None, None)
-    heatmap = found["heatmap"][number] if "heatmap" in found else None
-    return Answer(
-        found["label"][number].decode(),
-        float(found["probability"][number]),
-        float(found["novelty"][number]),
-        heatmap,
-    )
+def _can_run(name: str) -> bool:
+    from mvdefect.serving.formats.table import can_run
+
+    return find_spec("tensorflow") is not None if name == SAVED_MODEL else can_run(name)
+
+
+def _load_tensorflow(verbose: bool) -> None:
+    from mvdefect.backend import load_tensorflow
+
+    load_tensorflow(verbose)

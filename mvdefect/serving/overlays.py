@@ -24,14 +24,21 @@ NAME_CHARACTERS = 60
 def read_view(place: Path) -> View:
     """Return how a run or an export sees photographs.
 
+    Args:
+        place: Its folder, or the file `inspector.json` of an export.
+
     Raises:
         RunError: Its files are missing or damaged.
     """
     export = find_export(place)
-    if export is not None:
-        tree = read_json(export / MANIFEST)
+    if export is None and not place.is_file():
+        return view_run(RunFolder(place))
+    manifest = place if export is None else export / MANIFEST
+    tree = read_json(manifest)
+    try:
         return View(tree["image_size_px"], tree["resize"], tuple(tree["heat_range"]))
-    return view_run(RunFolder(place))
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{manifest} is not the {MANIFEST} of an export: {error} is missing") from error
 
 
 def view_run(folder: RunFolder) -> View:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from zipfile import BadZipFile
@@ -35,6 +35,21 @@ class Tally:
         return 1 if self.counts.get("defective") else 0
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Photographs that are asked about together.
+
+    Attributes:
+        photographs: In their order.
+        contents: The bytes of each, none where it cannot be read.
+        errors: Why not, "" otherwise.
+    """
+
+    photographs: tuple[Photograph, ...]
+    contents: tuple[bytes, ...]
+    errors: tuple[str, ...]
+
+
 def inspect_photographs(
     engine: Engine, photographs: Iterable[Photograph], batch_size: int, seen: Seen | None = None
 ) -> Iterator[VerdictRow]:
@@ -48,23 +63,38 @@ def inspect_photographs(
     """
     coming = iter(photographs)
     while batch := list(islice(coming, batch_size)):
-        contents, errors = zip(*map(_read, batch), strict=True)
-        whole = [number for number, content in enumerate(contents) if content]
-        answers = dict(
-            zip(whole, engine([contents[n] for n in whole], seen is not None) if whole else [], strict=True)
-        )
-        for number, photograph in enumerate(batch):
-            answer = answers.get(number, UNREADABLE)
-            if seen is not None and number in answers:
-                seen(photograph, contents[number], answer)
-            yield make_row(photograph.name, answer, errors[number])
+        yield from answer_batch(engine, read_batch(batch), seen)
 
 
-def _read(photograph: Photograph) -> tuple[bytes, str]:
+def read_batch(photographs: Sequence[Photograph], root: Path | None = None) -> Batch:
+    """Read photographs; what cannot be read is noted.
+
+    Args:
+        photographs: One at least.
+        root: What their paths are relative to; None: the working folder.
+    """
+    contents, errors = zip(*(_read(photograph, root) for photograph in photographs), strict=True)
+    return Batch(tuple(photographs), contents, errors)
+
+
+def answer_batch(engine: Engine, batch: Batch, seen: Seen | None = None) -> Iterator[VerdictRow]:
+    """Yield the rows of a batch, in its order; see `inspect_photographs`."""
+    whole = [number for number, content in enumerate(batch.contents) if content]
+    found = engine([batch.contents[number] for number in whole], seen is not None) if whole else []
+    answers = dict(zip(whole, found, strict=True))
+    for number, photograph in enumerate(batch.photographs):
+        answer = answers.get(number, UNREADABLE)
+        if seen is not None and number in answers:
+            seen(photograph, batch.contents[number], answer)
+        yield make_row(photograph.name, answer, batch.errors[number])
+
+
+def _read(photograph: Photograph, root: Path | None) -> tuple[bytes, str]:
+    placed = photograph if root is None else replace(photograph, path=root / photograph.path)
     try:
-        content = photograph.read()
+        content = placed.read()
     except (OSError, BadZipFile, KeyError) as error:
-        return b"", str(error)
+        return b"", str(error).replace(str(placed.path), str(photograph.path))
     return content, "" if content else "the file is empty"
 
 
@@ -99,15 +129,15 @@ def write_to_file(
     done, length = read_done(path, kind)
     tally = Tally()
     with append_rows(path, kind, length) as stream:
-        for row in inspect(_leave_out(photographs, done)):
+        for row in inspect(leave_out(photographs, done)):
             tally.add(row.label)
             stream.write(format_row(row, kind))
             stream.flush()
     return tally
 
 
-def _leave_out(photographs: Iterable[Photograph], done: set[str]) -> Iterator[Photograph]:
-    """Yield each photograph once that is not done."""
+def leave_out(photographs: Iterable[Photograph], done: set[str]) -> Iterator[Photograph]:
+    """Yield each photograph once that is not done, and note that it is."""
     for photograph in photographs:
         if photograph.name not in done:
             done.add(photograph.name)

@@ -42,7 +42,8 @@ class VerdictRow:
 
 def make_row(name: str, answer: Answer, error: str = "") -> VerdictRow:
     """Return the row of an answer."""
-    reason = error or ("" if answer.is_readable else "the file is no PNG, JPEG or BMP, or it is broken")
+    unknown = "" if answer.is_readable else "the file is no PNG, JPEG or BMP, or it is broken"
+    reason = error or answer.error or unknown
     return VerdictRow(
         name,
         answer.label,

@@ -231,7 +231,7 @@ from mvdefect.serving.predict import inspect_photographs, write_to_file
 from mvdefect.serving.watch import watch_folder
 from tests.serving.test_predict import answer_by_size
 
-def slowly(files):
+def slowly(files, _with_heatmaps):
     time.sleep(0.002)
     return answer_by_size(files)
 

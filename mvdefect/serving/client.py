@@ -1,0 +1,152 @@
+"""A server as an engine: batches become requests that are small enough, and their answers one list."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+
+from mvdefect.progress import logger
+from mvdefect.serving.addresses import Address, parse_address
+from mvdefect.serving.engines import Answer, Engine
+from mvdefect.serving.retries import Deadline, Patience, RefusedError, keep_asking
+
+TOKEN = "MVDEFECT_TOKEN"  # noqa: S105 (the name of a variable)
+DEFAULT, EXPLAIN, IMAGES = "serving_default", "explain", "image_bytes"
+LABELS = ("good", "defective", "review", "unreadable")
+TOO_LARGE = "the server takes no request as large as this photograph"
+
+
+class Send(Protocol):
+    """What carries one request.
+
+    Attributes:
+        largest_bytes: What the photographs of a request may have together.
+    """
+
+    largest_bytes: int
+
+    def __call__(self, files: Sequence[bytes], signature: str, timeout_s: float) -> list[Answer]:
+        """Return what the server says of files.
+
+        Raises:
+            RefusedError: It says nothing, or something that an inspector would not.
+        """
+
+
+def open_client(url: str, patience: Patience | None = None) -> Engine:
+    """Return an engine that asks a server; a token in the variable MVDEFECT_TOKEN is sent along.
+
+    Nothing is sent before the first photograph.
+
+    Args:
+        url: See `mvdefect.serving.addresses.parse_address`.
+        patience: How long a server is waited for.
+
+    Raises:
+        ConfigError: The address is none, or the packages of the extra `client` are missing.
+    """
+    address, token = parse_address(url), os.environ.get(TOKEN) or None
+    if token is not None and not address.is_private:
+        logger.warning("%s is not encrypted, and neither is the token of %s on its way there", address, TOKEN)
+    return partial(_inspect, _make_sender(address, token), str(address), patience or Patience())
+
+
+def _make_sender(address: Address, token: str | None) -> Send:
+    if address.is_rest:
+        from mvdefect.serving.client_rest import RestSender
+
+        return RestSender(address, token)
+    from mvdefect.serving.client_grpc import GrpcSender
+
+    return GrpcSender(address, token)
+
+
+def _inspect(
+    send: Send, who: str, patience: Patience, files: Sequence[bytes], with_heatmaps: bool = False
+) -> list[Answer]:
+    signature = EXPLAIN if with_heatmaps else DEFAULT
+    deadline = Deadline(time.monotonic() + patience.timeout_s)
+    answers: list[Answer] = []
+    for chosen in divide_files(files, send.largest_bytes):
+        answers += _ask(partial(send, signature=signature), chosen, deadline, patience, who)
+    return answers
+
+
+def _ask(
+    send: Callable[..., list[Answer]],
+    files: Sequence[bytes],
+    deadline: Deadline,
+    patience: Patience,
+    who: str,
+) -> list[Answer]:
+    """Ask about files together; by halves where the server finds them too many."""
+    try:
+        return keep_asking(lambda left_s: send(files, timeout_s=left_s), deadline, patience, who)
+    except RefusedError:
+        if len(files) == 1:
+            return [Answer("unreadable", None, None, error=TOO_LARGE)]
+    middle = len(files) // 2
+    first = _ask(send, files[:middle], deadline, patience, who)
+    return first + _ask(send, files[middle:], deadline, patience, who)
+
+
+def divide_files(files: Sequence[bytes], largest_bytes: int) -> Iterator[Sequence[bytes]]:
+    """Yield files in their order, as many at a time as have no more bytes together; one at least."""
+    start, total = 0, 0
+    for number, file in enumerate(files):
+        if number > start and total + len(file) > largest_bytes:
+            yield files[start:number]
+            start, total = number, 0
+        total += len(file)
+    if files:
+        yield files[start:]
+
+
+def read_answer(found: dict[str, Any], with_heatmap: bool) -> Answer:
+    """Read what a server says of one photograph.
+
+    Numbers are rounded to the float32 that the graph computed, so that rows are those of a local engine.
+
+    Args:
+        found: The outputs by name; strings, numbers, and a heatmap as nested lists or an array.
+        with_heatmap: Whether it was asked for.
+
+    Raises:
+        RefusedError: An inspector would not say so.
+    """
+    try:
+        label, status = found["label"], found["status"]
+        if label not in LABELS or (status == "ok") != (label != "unreadable"):
+            raise ValueError(f"label {label!r}, status {status!r}")
+        if status != "ok":
+            return Answer("unreadable", None, None)
+        probability, novelty = _round(found["probability"]), _round(found["novelty"])
+        if not 0 <= probability <= 1:
+            raise ValueError(f"probability {probability}")
+        heatmap = np.asarray(found["heatmap"], np.float32) if with_heatmap else None
+        if heatmap is not None and (heatmap.ndim != 2 or not heatmap.size):
+            raise ValueError(f"a heatmap of shape {heatmap.shape}")
+    except (KeyError, TypeError, ValueError) as error:
+        fault = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise RefusedError(f"its answer is not that of an inspector: {fault}") from error
+    return Answer(label, probability, novelty, heatmap)
+
+
+def _round(value: Any) -> float:
+    return float(np.float32(float(value)))
+
+
+def read_answers(found: Sequence[dict[str, Any]], count: int, with_heatmaps: bool) -> list[Answer]:
+    """Read what a server says of so many photographs.
+
+    Raises:
+        RefusedError: An inspector would not say so.
+    """
+    if len(found) != count:
+        raise RefusedError(f"its answer is not that of an inspector: {len(found)} for {count} photographs")
+    return [read_answer(one, with_heatmaps) for one in found]
