@@ -82,6 +82,7 @@ def _has_port(netloc: str, scheme: str) -> bool:
     """Whether a host is named, and a port where there is no usual one."""
     try:
         parts = urlsplit(f"//{netloc}")
-        return bool(parts.hostname) and (scheme in REST or parts.port is not None)
+        port = parts.port
+        return bool(parts.hostname) and (scheme in REST or port is not None)
     except ValueError:
         return False

@@ -18,7 +18,7 @@ from mvdefect.serving.retries import Deadline, Patience, RefusedError, keep_aski
 TOKEN = "MVDEFECT_TOKEN"  # noqa: S105 (the name of a variable)
 DEFAULT, EXPLAIN, IMAGES = "serving_default", "explain", "image_bytes"
 LABELS = ("good", "defective", "review", "unreadable")
-TOO_LARGE = "the server takes no request as large as this photograph"
+LARGEST_COUNT = 64  # photographs of a request; servers that batch have such a limit of their own
 
 
 class Send(Protocol):
@@ -87,19 +87,20 @@ def _ask(
     """Ask about files together; by halves where the server finds them too many."""
     try:
         return keep_asking(lambda left_s: send(files, timeout_s=left_s), deadline, patience, who)
-    except RefusedError:
+    except RefusedError as error:
         if len(files) == 1:
-            return [Answer("unreadable", None, None, error=TOO_LARGE)]
+            return [Answer("unreadable", None, None, error=f"too large for the server: {error}")]
     middle = len(files) // 2
     first = _ask(send, files[:middle], deadline, patience, who)
     return first + _ask(send, files[middle:], deadline, patience, who)
 
 
 def divide_files(files: Sequence[bytes], largest_bytes: int) -> Iterator[Sequence[bytes]]:
-    """Yield files in their order, as many at a time as have no more bytes together; one at least."""
+    """Yield files in their order, 64 at a time or as many as have no more bytes together; one at least."""
     start, total = 0, 0
     for number, file in enumerate(files):
-        if number > start and total + len(file) > largest_bytes:
+        is_full = number - start == LARGEST_COUNT or total + len(file) > largest_bytes
+        if number > start and is_full:
             yield files[start:number]
             start, total = number, 0
         total += len(file)

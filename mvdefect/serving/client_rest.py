@@ -46,9 +46,10 @@ class RestSender:
     def __init__(self, address: Address, token: str | None) -> None:
         try:
             import requests
+            from urllib3.exceptions import HTTPError
         except ImportError as error:
             raise ConfigError(f"requests is needed: pip install 'mvdefect[client]' ({error})") from error
-        self._requests = requests
+        self._requests, self._broken = requests, HTTPError
         self._url = f"{address}{PREDICT}"
         self._session = requests.Session()
         self._token = token
@@ -66,7 +67,7 @@ class RestSender:
             raise RefusedError(f"the address is no good: {error}") from error
         except self._requests.exceptions.SSLError as error:
             raise RefusedError(f"its certificate is not trusted: {_shorten(str(error))}") from error
-        except (self._requests.RequestException, TimeoutError) as error:
+        except (self._requests.RequestException, self._broken, TimeoutError) as error:
             raise RefusedError(f"it does not answer: {_name_fault(error)}", may_pass=True) from error
         if status != 200:
             raise RefusedError(
@@ -90,7 +91,7 @@ class RestSender:
             allow_redirects=False,
         ) as response:
             parts = []
-            for part in response.iter_content(PART_BYTES):
+            while part := response.raw.read1(PART_BYTES, decode_content=True):
                 parts.append(part)
                 if time.monotonic() > ends:
                     raise TimeoutError(f"its answer was not whole after {timeout_s:.0f} seconds")
