@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mvdefect.cli.work import PATH, show_messages
+
+if TYPE_CHECKING:
+    from mvdefect.serving.cost import Cost
 
 
 @click.command()
@@ -16,27 +20,58 @@ from mvdefect.cli.work import PATH, show_messages
 @click.option(
     "--version", type=click.IntRange(1), help="Number of the version. Default: one more than the last."
 )
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    default=("savedmodel",),
+    show_default=True,
+    help="savedmodel, openvino, onnx or litert; repeatable.",
+)
+@click.option(
+    "--quantize",
+    default="float32",
+    show_default=True,
+    metavar="PRECISION",
+    help="int8, or bfloat16 for openvino; a SavedModel stays float32.",
+)
+@click.option(
+    "--max-flips",
+    type=click.FloatRange(0, 1),
+    default=0.01,
+    show_default=True,
+    metavar="SHARE",
+    help="Share of the test photographs whose verdict may differ from the run's.",
+)
 @click.pass_obj
-def export(debug: bool, /, run: Path, out: Path, name: str | None, version: int | None) -> None:
-    """Write the inspector of a run as a SavedModel, which TF Serving loads as it is.
+def export(debug: bool, /, run: Path, out: Path, **flags: Any) -> None:
+    """Write the inspector of a run as a SavedModel, which TF Serving loads as it is, or for other runtimes.
 
     It takes the bytes of image files, or pixels of any size, and returns probability, verdict, novelty and,
-    on the signature `explain`, a heatmap. It is compared with the run on test photographs before it stands;
-    where a verdict differs, or a probability by more than 1e-4, there is no export.
+    on the signature `explain`, a heatmap. It is compared with the run on the test photographs before it
+    stands; where in float32 a verdict differs, or a probability by more than 1e-4, or where more verdicts
+    than --max-flips differ in another precision, there is no export.
 
     \b
     Examples:
       mvdefect export runs/first
       mvdefect export runs/first --name washers --version 3 --out saved_models
+      mvdefect export runs/first --format openvino --quantize int8 --max-flips 0.02 --name fast
     """
     show_messages()
     from mvdefect.backend import load_tensorflow
 
     load_tensorflow(verbose=debug)
-    from mvdefect.serving.export import export_run
+    from mvdefect.serving.export import ExportSettings, export_run
 
-    found = export_run(run, out, name, version)
-    click.echo(f"{found.path}: says what the run said of {found.comparison.photographs} test photographs")
-    click.echo(
-        f"  largest difference of a probability {found.comparison.largest_difference:.1e}, no verdict differs"
-    )
+    found = export_run(run, out, ExportSettings(**flags))
+    click.echo(f"{found.path}:")
+    for name, cost in found.costs.items():
+        click.echo(f"  {name}: {_describe(cost)}; {found.images_per_s[name]:.0f} photographs a second")
+
+
+def _describe(cost: Cost) -> str:
+    flips = f"{cost.flips} of {cost.photographs} test verdicts differ from the run's"
+    if cost.roc_auc is None:
+        return flips
+    return f"{flips}, ROC-AUC {cost.roc_auc:.4f} ({cost.run_roc_auc:.4f})"

@@ -1,109 +1,113 @@
-"""A fresh look at an export: it is loaded in a process of its own and has to say what the run said."""
+"""A fresh look at an export: a process of its own loads an engine of it and inspects photographs."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mvdefect.errors import ExportError
+from mvdefect.serving.engines import Answer, Engine, open_engine
+from mvdefect.serving.places import SAVED_MODEL
 
 BATCH_SIZES = (1, 7)
-LARGEST_DIFFERENCE = 1e-4
-FILES = 28  # test photographs that are compared
+TIMED_BATCH = 32
+TIMED_ROUNDS = 3
+
+Said = tuple[str, float | None]  # label, probability
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What came out.
+class Saying:
+    """What an engine said.
 
     Attributes:
-        photographs: How many were compared.
-        largest_difference: Of a probability, over all ways in and batch sizes.
-        flips: Verdicts that differ, over all ways in and batch sizes.
+        some: Of some photographs, by the way they came in: "1" and "7" at a time, and as "pixels" where the
+            engine takes them.
+        all: Of all photographs.
+        images_per_s: From bytes to verdicts, in batches of 32, on this machine.
     """
 
-    photographs: int
-    largest_difference: float
-    flips: int
-
-    @property
-    def holds(self) -> bool:
-        """Whether the export says what the run said."""
-        return self.flips == 0 and self.largest_difference <= LARGEST_DIFFERENCE
+    some: dict[str, list[Said]]
+    all: list[Said]
+    images_per_s: float
 
 
-def check_export(
-    export: Path, paths: Sequence[Path], probabilities: Sequence[float], labels: Sequence[str]
-) -> Comparison:
-    """Compare an export with what a run said of photographs, in a fresh process.
+def ask_afresh(export: Path, engine: str, some: Sequence[Path], paths: Sequence[Path]) -> Saying:
+    """Let a fresh process load an engine and inspect photographs.
 
     Args:
-        export: The SavedModel.
-        paths: The photographs.
-        probabilities: The run's, one a photograph.
-        labels: The run's verdicts.
+        export: The folder of the export.
+        engine: Name of the engine.
+        some: Photographs that come in every way there is.
+        paths: Photographs that come in once.
 
     Raises:
-        ExportError: The export cannot be loaded or run.
+        ExportError: It cannot be loaded or run.
     """
-    asked: dict[str, Any] = {"export": str(export), "paths": [str(path) for path in paths]}
-    asked |= {"probabilities": list(probabilities), "labels": list(labels)}
+    asked = {
+        "export": str(export),
+        "engine": engine,
+        "some": list(map(str, some)),
+        "all": list(map(str, paths)),
+    }
     command = [sys.executable, "-m", "mvdefect.serving.check"]
     done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise ExportError(f"the export cannot be loaded and run by a fresh process: {lines[-1]}")
-    return Comparison(**json.loads(done.stdout.splitlines()[-1]))
+    tree = json.loads(done.stdout.splitlines()[-1])
+    some_said = {way: [(said[0], said[1]) for said in found] for way, found in tree["some"].items()}
+    return Saying(some_said, [(said[0], said[1]) for said in tree["all"]], tree["images_per_s"])
 
 
-def compare(
-    export: Path, paths: Sequence[Path], probabilities: Sequence[float], labels: Sequence[str]
-) -> Comparison:
-    """Do so in this process; bytes and pixels, one at a time and by seven."""
-    import tensorflow as tf
-
-    model: Any = tf.saved_model.load(str(export))
-    gaps, flips = [0.0], 0
-    for found, numbers in _ask(model, paths):
-        expected = np.array([probabilities[number] for number in numbers])
-        gaps.append(float(np.abs(found["probability"].numpy() - expected).max()))
-        said = [label.decode() for label in found["label"].numpy()]
-        flips += sum(label != labels[number] for label, number in zip(said, numbers, strict=True))
-    return Comparison(len(paths), max(gaps), flips)
+def ask(export: Path, name: str, some: Sequence[Path], paths: Sequence[Path]) -> dict[str, Any]:
+    """Do so in this process; the result is a tree for JSON."""
+    engine = open_engine(export, name)
+    found = {str(size): list(_inspect(engine, some, size)) for size in BATCH_SIZES}
+    if name == SAVED_MODEL:
+        found["pixels"] = list(_inspect_pixels(export, some))
+    every = list(_inspect(engine, paths, TIMED_BATCH))
+    return {"some": found, "all": every, "images_per_s": _time(engine, paths[:TIMED_BATCH])}
 
 
-def _ask(model: Any, paths: Sequence[Path]) -> Iterator[tuple[dict[str, Any], list[int]]]:
+def _inspect(engine: Engine, paths: Sequence[Path], size: int) -> Iterator[Said]:
+    for start in range(0, len(paths), size):
+        files = [path.read_bytes() for path in paths[start : start + size]]
+        yield from map(_shorten, engine(files))
+
+
+def _inspect_pixels(export: Path, paths: Sequence[Path]) -> Iterator[Said]:
     import tensorflow as tf
 
     from mvdefect.data.images import decode_image
+    from mvdefect.serving.tensorflow_engines import read_answers
 
+    model: Any = tf.saved_model.load(str(export))
+    for path in paths:
+        pixels = tf.constant(decode_image(path.read_bytes())[None])
+        yield from map(_shorten, read_answers(model.signatures["pixels"](pixels=pixels)))
+
+
+def _shorten(answer: Answer) -> Said:
+    return answer.label, answer.probability
+
+
+def _time(engine: Engine, paths: Sequence[Path]) -> float:
     files = [path.read_bytes() for path in paths]
-    for size in BATCH_SIZES:
-        for start in range(0, len(files), size):
-            numbers = list(range(start, min(start + size, len(files))))
-            chosen = tf.constant([files[number] for number in numbers])
-            yield model.signatures["serving_default"](image_bytes=chosen), numbers
-    for number, encoded in enumerate(files):
-        pixels = tf.constant(decode_image(encoded)[np.newaxis])
-        yield model.signatures["pixels"](pixels=pixels), [number]
+    engine(files)
+    started = time.perf_counter()
+    for _ in range(TIMED_ROUNDS):
+        engine(files)
+    return round(TIMED_ROUNDS * len(files) / (time.perf_counter() - started), 1)
 
 
 if __name__ == "__main__":
-    from mvdefect.backend import load_tensorflow
-
-    load_tensorflow()
     given = json.load(sys.stdin)
-    outcome = compare(
-        Path(given["export"]),
-        [Path(path) for path in given["paths"]],
-        given["probabilities"],
-        given["labels"],
-    )
-    print(json.dumps(asdict(outcome)))
+    some_paths, all_paths = ([Path(name) for name in given[which]] for which in ("some", "all"))
+    print(json.dumps(ask(Path(given["export"]), given["engine"], some_paths, all_paths)))

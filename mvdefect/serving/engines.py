@@ -25,12 +25,14 @@ class Answer:
         novelty: How unlike good photographs it is; None where it is unreadable.
         heatmap: Where a defect is seen, float32 (height, width) over the photograph at working size with its
             padding; None unless it was asked for.
+        error: Why it is unreadable, where the engine knows.
     """
 
     label: str
     probability: float | None
     novelty: float | None
     heatmap: np.ndarray | None = None
+    error: str = ""
 
     @property
     def is_readable(self) -> bool:

@@ -1,4 +1,4 @@
-"""Export: a finished run becomes what TF Serving loads, the whole inspector with all that belongs to it."""
+"""Export: a finished run becomes what others load, the whole inspector with all that belongs to it."""
 
 from __future__ import annotations
 
@@ -7,36 +7,44 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mvdefect.config import FitConfig
-from mvdefect.data.records import GOOD
-from mvdefect.data.sources import open_source
-from mvdefect.data.splits import read_split_plan
-from mvdefect.environment import describe_environment
-from mvdefect.errors import ExportError, RunError, RunExistsError
-from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
+from mvdefect.errors import ConfigError, ExportError, RunExistsError
 from mvdefect.paths import write_text
 from mvdefect.progress import logger
-from mvdefect.runs import (
-    PredictionRow,
-    RunFolder,
-    open_run,
-    read_json,
-    read_predictions,
-    read_run_config,
-    write_json,
-)
-from mvdefect.serving.check import FILES, Comparison, check_export
-from mvdefect.serving.decision import UNREADABLE
-from mvdefect.serving.graph import BYTES, DEFAULT, EXPLAIN, PIXELS, build_graph, save_graph
+from mvdefect.runs import RunFolder, open_run, read_run_config, write_json
+from mvdefect.serving.check import ask_afresh
+from mvdefect.serving.cost import Cost, measure_cost
+from mvdefect.serving.formats.kinds import FLOAT32, INT8, PIXELS
+from mvdefect.serving.formats.table import FORMATS, require_packages
+from mvdefect.serving.graph import BYTES, DEFAULT, EXPLAIN, InspectorGraph, build_graph, save_graph
+from mvdefect.serving.manifest import describe_cost, describe_engine, describe_export, name_engine
 from mvdefect.serving.model_card import write_model_card
-from mvdefect.serving.overlays import view_run
-from mvdefect.serving.places import MANIFEST, MODEL_CARD
+from mvdefect.serving.network import freeze_network
+from mvdefect.serving.places import MANIFEST, MODEL_CARD, SAVED_MODEL, SAVED_MODEL_FILE
+from mvdefect.serving.samples import Samples
 from mvdefect.serving.warmup import write_warmup
 
 PARTIAL_SUFFIX = ".partial"
-FORMAT = "mvdefect inspector 1"
+MAX_FLIPS = 0.01
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What an export is to hold.
+
+    Attributes:
+        formats: "savedmodel", or names of `mvdefect.serving.formats`.
+        quantize: Precision of all formats but the SavedModel, which stays float32.
+        max_flips: Share of the test photographs that may get another verdict than in the run.
+        name: Of the model; None: that of the run.
+        version: Number of the version; None: one more than the last.
+    """
+
+    formats: tuple[str, ...] = (SAVED_MODEL,)
+    quantize: str = FLOAT32
+    max_flips: float = MAX_FLIPS
+    name: str | None = None
+    version: int | None = None
 
 
 @dataclass(frozen=True)
@@ -45,59 +53,72 @@ class Exported:
 
     Attributes:
         path: Its folder, `<root>/<name>/<version>`.
-        comparison: With the run, on test photographs.
+        costs: By the name of each engine, how far it is from the run.
+        images_per_s: By the name of each engine.
     """
 
     path: Path
-    comparison: Comparison
+    costs: dict[str, Cost]
+    images_per_s: dict[str, float]
 
 
-def export_run(run: Path, root: Path, name: str | None = None, version: int | None = None) -> Exported:
-    """Export the inspector of a finished run as a SavedModel, and make sure that it says what the run said.
+def export_run(run: Path, root: Path, settings: ExportSettings | None = None) -> Exported:
+    """Export the inspector of a finished run, and make sure that it says what the run said.
 
     Args:
         run: The run.
         root: Where exports go; TF Serving's `model_base_path` is `<root>/<name>`.
-        name: Of the model; None: that of the run.
-        version: Number of the version; None: one more than the last.
+        settings: What it is to hold.
 
     Raises:
+        ConfigError: A format or precision is not known, or they do not go together.
         ExportError: It says something else, cannot be loaded, or the run is of a baseline; nothing is left.
         RunError: `run` is no finished run.
         RunExistsError: There is such a version.
     """
+    settings = settings or ExportSettings()
+    check_settings(settings)
     folder = open_run(run)
     config = read_run_config(folder)
     if config.baseline is not None:
         raise ExportError(
             f"only an inspector can be exported. Received: {run}, a run of the baseline {config.baseline}"
         )
-    name = name or run.resolve().name
-    place = _choose_place(root / name, version)
-    samples = choose_samples(folder, config)
+    name = settings.name or run.resolve().name
+    place = _choose_place(root / name, settings.version)
     partial = place.with_name(f".{place.name}{PARTIAL_SUFFIX}")  # TF Serving looks for numbers alone
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
-        graph = build_graph(folder)
-        save_graph(graph, partial)
-        _write_warmup(partial, name, samples[0][0])
-        paths, rows = [path for path, _ in samples], [row for _, row in samples]
-        found = check_export(partial, paths, [row.probability for row in rows], [row.verdict for row in rows])
-        if not found.holds:
-            raise ExportError(
-                f"the export does not say what the run said: of {found.photographs} photographs of the test "
-                f"part {found.flips} verdicts differ, and a probability by {found.largest_difference:.1e} "
-                "(at most 1e-4 is allowed); it was removed"
-            )
-        manifest = describe_export(folder, config, name, int(place.name), found)
-        write_json(partial / MANIFEST, manifest)
-        write_text(partial / MODEL_CARD, write_model_card(manifest))
+        manifest = describe_export(folder, config, name, int(place.name))
+        exported = _fill(partial, folder, config, manifest, settings)
         partial.rename(place)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     logger.info("exported to %s", place)
-    return Exported(place, found)
+    return Exported(place, exported.costs, exported.images_per_s)
+
+
+def check_settings(settings: ExportSettings) -> None:
+    """Make sure that formats and precision are known and go together, before any work is done.
+
+    Raises:
+        ConfigError: They do not.
+        ExportError: A package is missing.
+    """
+    allowed = (SAVED_MODEL, *FORMATS)
+    for kind in settings.formats:
+        if kind not in allowed:
+            raise ConfigError(f"format must be one of {', '.join(allowed)}. Received: {kind}")
+    others = [kind for kind in settings.formats if kind != SAVED_MODEL]
+    if settings.quantize != FLOAT32 and not others:
+        raise ConfigError(f"a SavedModel stays float32; name one of {', '.join(FORMATS)} to quantize")
+    for kind in others:
+        if settings.quantize not in FORMATS[kind].precisions:
+            raise ConfigError(
+                f"{kind} can be {', '.join(FORMATS[kind].precisions)}. Received: {settings.quantize}"
+            )
+        require_packages(kind)
 
 
 def _choose_place(base: Path, version: int | None) -> Path:
@@ -108,28 +129,41 @@ def _choose_place(base: Path, version: int | None) -> Path:
     return place
 
 
-def choose_samples(folder: RunFolder, config: FitConfig) -> list[tuple[Path, PredictionRow]]:
-    """Choose test photographs evenly from the most harmless to the worst, each with what the run said.
+def _fill(
+    export: Path, folder: RunFolder, config: FitConfig, manifest: dict[str, Any], settings: ExportSettings
+) -> Exported:
+    """Write all that an export holds, and measure its engines."""
+    samples = Samples(folder, config)
+    _write_engines(export, build_graph(folder), samples, manifest, settings)
+    write_json(export / MANIFEST, manifest)
+    costs, rates = {}, {}
+    for engine in manifest["engines"]:
+        some = samples.some
+        said = ask_afresh(export, engine["name"], samples.find(some), samples.find(samples.test))
+        cost = measure_cost(said, some, samples.test)
+        check_cost(cost, engine, settings.max_flips)
+        engine |= describe_cost(cost, said.images_per_s)
+        costs[engine["name"]], rates[engine["name"]] = cost, said.images_per_s
+    write_json(export / MANIFEST, manifest)
+    write_text(export / MODEL_CARD, write_model_card(manifest))
+    return Exported(export, costs, rates)
 
-    Raises:
-        ExportError: The photographs are not where they were.
-    """
-    if config.data is None:
-        raise RunError(f"{folder.config} names no data")
-    try:
-        layout = open_source(config.data, config.categories, config.group_pattern)
-    except Exception as error:
-        raise ExportError(
-            f"an export is compared with the run on its test photographs, which are not there: {error}"
-        ) from error
-    paths = {record.id: record.path for record in layout.records}
-    rows = sorted((row for row in read_predictions(folder) if row.split == "test"), key=lambda row: row.score)
-    numbers = np.unique(np.linspace(0, len(rows) - 1, min(FILES, len(rows))).round().astype(int))
-    chosen = [rows[number] for number in numbers]
-    missing = [row.id for row in chosen if row.id not in paths]
-    if missing:
-        raise ExportError(f"the photograph {missing[0]} of the test part is no longer in {config.data}")
-    return [(paths[row.id], row) for row in chosen]
+
+def _write_engines(
+    export: Path, graph: InspectorGraph, samples: Samples, manifest: dict[str, Any], settings: ExportSettings
+) -> None:
+    others = [kind for kind in dict.fromkeys(settings.formats) if kind != SAVED_MODEL]
+    if SAVED_MODEL in settings.formats:
+        save_graph(graph, export)
+        _write_warmup(export, manifest["name"], samples.find(samples.some)[0])
+        manifest["engines"].append(describe_engine(SAVED_MODEL, FLOAT32, SAVED_MODEL_FILE))
+    network = freeze_network(graph) if others else None
+    calibration = samples.read_validation() if others and settings.quantize == INT8 else None
+    for kind in others:
+        file = f"{name_engine(kind, settings.quantize)}/{FORMATS[kind].file}"
+        (export / file).parent.mkdir()
+        FORMATS[kind].write(network, export / file, calibration)
+        manifest["engines"].append(describe_engine(kind, settings.quantize, file))
 
 
 def _write_warmup(export: Path, name: str, photograph: Path) -> None:
@@ -140,39 +174,21 @@ def _write_warmup(export: Path, name: str, photograph: Path) -> None:
     write_warmup(export, name, {DEFAULT: {BYTES: files}, PIXELS: {PIXELS: pixels}, EXPLAIN: {BYTES: files}})
 
 
-def describe_export(
-    folder: RunFolder, config: FitConfig, name: str, version: int, found: Comparison
-) -> dict[str, Any]:
-    """Return all that a user of an export has to know, as a tree for JSON."""
-    point, metrics = read_json(folder.operating_point), read_json(folder.metrics)
-    plan = read_split_plan(folder.split_plan)
-    return {
-        "format": FORMAT,
-        "name": name,
-        "version": version,
-        "labels": [GOOD, DEFECTIVE, REVIEW, UNREADABLE],
-        "image_size_px": config.image_size_px,
-        "resize": config.resize,
-        "heat_range": list(view_run(folder).heat_range),
-        "backbone": config.backbone,
-        "operating_point": point,
-        "figures": metrics,
-        "split_plan": {"protocol": plan.protocol, "digest": plan.digest},
-        "comparison": {
-            "photographs": found.photographs,
-            "largest_difference": found.largest_difference,
-            "flips": found.flips,
-        },
-        "licence": {"weights": _name_licence(config.weights), "photographs": "those of their owner"},
-        "settings": config.model_dump(mode="json"),
-        "environment": describe_environment(),
-    }
+def check_cost(cost: Cost, engine: dict[str, Any], max_flips: float) -> None:
+    """Refuse an engine that is too far from its run.
 
-
-def _name_licence(weights: str) -> str:
-    known = {
-        "imagenet": "of Keras Applications' ImageNet weights, whose photographs have non-commercial terms",
-        "texture": "Apache-2.0, learned from drawn images alone",
-        "none": "none: the network began with random weights",
-    }
-    return known.get(weights, f"of the file {Path(weights).name}; see its card")
+    Raises:
+        ExportError: In float32 it is not exact; or too many verdicts differ.
+    """
+    if engine["precision"] == FLOAT32 and not cost.is_exact:
+        raise ExportError(
+            f"the engine {engine['name']} does not say what the run said: of {cost.compared} photographs of "
+            f"the test part {cost.compared_flips} verdicts differ, and a probability by "
+            f"{cost.largest_difference:.1e} (at most 1e-4 is allowed); the export was removed"
+        )
+    if cost.flip_share > max_flips:
+        raise ExportError(
+            f"the engine {engine['name']} reaches another verdict on {cost.flips} of {cost.photographs} test "
+            f"photographs, {cost.flip_share:.1%}; {max_flips:.1%} are allowed (--max-flips); the export was "
+            "removed"
+        )

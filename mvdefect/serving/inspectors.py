@@ -29,8 +29,7 @@ def open_inspector(place: str, patience: Patience | None = None, verbose: bool =
         from mvdefect.serving.client import open_client
 
         return open_client(place, patience)
-    _load_tensorflow(verbose)
-    return open_engine(Path(place))
+    return open_engine(Path(place), verbose=verbose)
 
 
 def _load_tensorflow(verbose: bool) -> None:

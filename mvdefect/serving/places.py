@@ -8,6 +8,8 @@ from mvdefect.data.images import ResizeMethod
 
 MANIFEST = "inspector.json"
 MODEL_CARD = "model_card.md"
+SAVED_MODEL = "savedmodel"  # the format that TF Serving loads; it lies in the export's own folder
+SAVED_MODEL_FILE = "saved_model.pb"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,70 @@
+"""The formats of networks, by name."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from mvdefect.errors import ExportError
+from mvdefect.serving.formats.kinds import BFLOAT16, FLOAT32, INT8, Format, Look
+from mvdefect.serving.formats.litert_format import open_litert, write_litert
+from mvdefect.serving.formats.onnx_format import open_onnx, write_onnx
+from mvdefect.serving.formats.openvino_format import open_openvino, write_openvino
+
+FORMATS = {
+    "onnx": Format(
+        file="network.onnx",
+        precisions=(FLOAT32, INT8),
+        to_write=("tf2onnx", "onnx", "onnxruntime"),
+        to_run=("onnxruntime",),
+        write=write_onnx,
+        open=open_onnx,
+    ),
+    "openvino": Format(
+        file="network.xml",
+        precisions=(FLOAT32, BFLOAT16, INT8),
+        to_write=("openvino", "nncf"),
+        to_run=("openvino",),
+        write=write_openvino,
+        open=open_openvino,
+    ),
+    "litert": Format(
+        file="network.tflite",
+        precisions=(FLOAT32, INT8),
+        to_write=("ai_edge_litert",),
+        to_run=("ai_edge_litert",),
+        write=write_litert,
+        open=open_litert,
+    ),
+}
+
+
+def require_packages(name: str) -> None:
+    """Make sure that networks can be written in a format.
+
+    Raises:
+        ExportError: A package is missing; it names the extra that brings it.
+    """
+    missing = [package for package in FORMATS[name].to_write if find_spec(package) is None]
+    if missing:
+        raise ExportError(
+            f"the format {name} needs {', '.join(missing)}; pip install 'mvdefect[{name}]' brings it"
+        )
+
+
+def can_run(name: str) -> bool:
+    """Whether what runs a format is installed here."""
+    return all(find_spec(package) for package in FORMATS[name].to_run)
+
+
+def open_network(name: str, path: Path, precision: str) -> Look:
+    """Load a network.
+
+    Raises:
+        ExportError: It is damaged, or of another version of its runtime.
+    """
+    try:
+        return FORMATS[name].open(path, precision)
+    except (OSError, RuntimeError, ValueError) as error:
+        lines = str(error).strip().splitlines() or [repr(error)]
+        raise ExportError(f"the network {path} cannot be loaded: {lines[0]}") from error
