@@ -122,7 +122,7 @@ class Guard:
         if not self.token:
             return
         kind, _, shown = headers.get("authorization", "").partition(" ")
-        same = hmac.compare_digest(shown.strip().encode("utf-8", "surrogateescape"), self.token)
+        same = hmac.compare_digest(shown.strip().encode("latin-1"), self.token)
         if kind.lower() != "bearer" or not same:
             raise Refusal(401, "this server asks for a token: Authorization: Bearer <token>", "token")
 

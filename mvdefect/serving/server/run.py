@@ -25,7 +25,15 @@ IDLE_SECONDS = 30
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server; a signal stops it, and that is all."""
+    """uvicorn's server; it says when it listens, and a signal stops it without more."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        for one in sockets or ():
+            host, port = one.getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            logger.info("serving at http://%s:%d (Ctrl-C stops)", shown, port)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -96,8 +104,5 @@ def make_server(app: Starlette, settings: ServerSettings) -> Server:
 
 def run_app(app: Starlette, listener: socket.socket, settings: ServerSettings) -> None:
     """Run an application on a socket until a signal."""
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    logger.info("serving at http://%s:%d (Ctrl-C stops)", shown, port)
     make_server(app, settings).run(sockets=[listener])
     logger.info("stopped")

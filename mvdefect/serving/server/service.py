@@ -59,7 +59,7 @@ class Service:
         if not coming:
             return []
         gone = asyncio.create_task(_watch(request))
-        answers = asyncio.gather(*coming)
+        answers = asyncio.create_task(_collect(coming))
         try:
             seconds = self.limits.deadline_seconds
             first = asyncio.FIRST_COMPLETED
@@ -75,7 +75,12 @@ class Service:
             gone.cancel()
             answers.cancel()
             for one in coming:
-                one.cancel()
+                if not one.cancel() and not one.cancelled():
+                    one.exception()  # seen, so asyncio does not complain that nobody did
+
+
+async def _collect(coming: list[asyncio.Future[Answer]]) -> list[Answer]:
+    return [await one for one in coming]
 
 
 async def _watch(request: Request) -> None:

@@ -4,6 +4,8 @@ const WORDS = { good: "Good", defective: "Defective", review: "A person has to l
 const ICONS = { good: "✓", defective: "✕", review: "?" };
 const TONES = { good: "ship", defective: "stop", review: "care" };
 const LARGEST_CANVAS_PX = 1024;
+const ROOM_PX = { width: 480, height: 400 };
+const LARGEST_ENLARGEMENT = 4;
 
 const find = (id) => document.getElementById(id);
 let shown = null;
@@ -43,9 +45,18 @@ export async function showResult(entry, facts) {
   image.src = entry.url;
   await image.decode().catch(() => undefined);
   if (shown === entry) {
+    fitPhotograph(image);
     painted = paintHeat(entry.heatmap, facts);
     drawHeat(facts);
   }
+}
+
+/** Show a photograph as large as there is room, a small one enlarged. */
+function fitPhotograph(image) {
+  const { naturalWidth: width, naturalHeight: height } = image;
+  if (!width) return;
+  const scale = Math.min(ROOM_PX.width / width, ROOM_PX.height / height, LARGEST_ENLARGEMENT);
+  image.style.width = `${Math.round(width * scale)}px`;
 }
 
 /** Show which corrections can be made, or which one was. */

@@ -1,0 +1,206 @@
+"""TF Serving's dialect: the same questions get the same shape of answer."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+
+from mvdefect.backend import load_tensorflow
+from mvdefect.data.images import decode_image
+from mvdefect.runs import read_json
+from mvdefect.serving.engines import open_engine
+from mvdefect.serving.places import MANIFEST as MANIFEST_FILE
+from mvdefect.serving.server.app import make_app
+from mvdefect.serving.server.settings import ServerSettings
+from tests.serving.server.fakes import FakeEngine, draw_photograph, in_loop, open_client, read_metric
+
+PREDICT = "/v1/models/parts:predict"
+FIELDS = {"probability", "defective", "needs_review", "novelty", "label", "status"}
+
+
+def wrap(file: bytes) -> dict[str, str]:
+    return {"b64": base64.b64encode(file).decode()}
+
+
+async def predict(client: httpx.AsyncClient, **body: Any) -> Any:
+    answer = await client.post(PREDICT, json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+@in_loop
+async def test_status_and_metadata_are_those_of_tf_serving() -> None:
+    async with open_client() as client:
+        for path in ("/v1/models/parts", "/v1/models/parts/versions/3"):
+            (status,) = (await client.get(path)).json()["model_version_status"]
+            assert (status["version"], status["state"]) == ("3", "AVAILABLE")
+        tree = (await client.get("/v1/models/parts/metadata")).json()
+        assert tree["model_spec"] == {"name": "parts", "signature_name": "", "version": "3"}
+        signatures = tree["metadata"]["signature_def"]["signature_def"]
+        assert set(signatures) == {"serving_default", "pixels", "explain"}
+        assert set(signatures["serving_default"]["outputs"]) == FIELDS
+
+
+@in_loop
+async def test_rows_and_columns_say_the_same() -> None:
+    files = [draw_photograph(20), draw_photograph(200), b"no image", draw_photograph(122)]
+    async with open_client() as client:
+        bare = await predict(client, instances=[wrap(file) for file in files])
+        named = await predict(client, instances=[{"image_bytes": wrap(file)} for file in files])
+        columns = await predict(client, inputs={"image_bytes": [wrap(file) for file in files]})
+        short = await predict(client, inputs=[wrap(file) for file in files], signature_name="serving_default")
+        versioned = await client.post(
+            "/v1/models/parts/versions/3:predict", json={"instances": [wrap(file) for file in files]}
+        )
+    assert bare == named == versioned.json()
+    assert columns == short
+    rows = bare["predictions"]
+    assert all(set(row) == FIELDS for row in rows)
+    assert [row["label"] for row in rows] == ["good", "defective", "unreadable", "review"]
+    assert [row["defective"] for row in rows] == [False, True, False, False]
+    assert [row["needs_review"] for row in rows] == [False, False, True, True]
+    assert (rows[2]["probability"], rows[2]["novelty"], rows[2]["status"]) == (-1.0, 0.0, "unreadable")
+    assert columns["outputs"] == {name: [row[name] for row in rows] for name in rows[0]}
+
+
+@in_loop
+async def test_explain_gives_a_heatmap_to_each_photograph() -> None:
+    async with open_client() as client:
+        answer = await predict(
+            client, signature_name="explain", instances=[wrap(draw_photograph(200)), wrap(b"broken")]
+        )
+    heatmaps = [np.array(row["heatmap"]) for row in answer["predictions"]]
+    assert [heatmap.shape for heatmap in heatmaps] == [(8, 8), (8, 8)]
+    assert heatmaps[0].max() > 0.7
+    assert not heatmaps[1].any()
+
+
+@in_loop
+async def test_pixels_reach_the_engine_as_they_are() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 9, 13, 3)).astype(np.uint8)
+    engine = FakeEngine()
+    async with open_client(engine) as client:
+        for body in ({"instances": pixels.tolist()}, {"inputs": {"pixels": pixels.tolist()}}):
+            await predict(client, signature_name="pixels", **body)
+            seen = [decode_image(file) for batch in engine.batches[2:] for file in batch][-2:]
+            assert np.array_equal(np.stack(seen), pixels)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"{", "no JSON"),
+        (b"[" * 100_000, "no JSON"),
+        (b"\xff\xfe", "no JSON"),
+        (b"", "no JSON"),
+        (b"[]", "either instances or inputs"),
+        (b"{}", "either instances or inputs"),
+        (b'{"instances": [], "inputs": []}', "either instances or inputs"),
+        (b'{"instances": [], "x": 1}', "either instances or inputs"),
+        (b'{"instances": []}', "one photograph at least"),
+        (b'{"instances": {}}', "one photograph at least"),
+        (b'{"instances": [3]}', '{"b64"'),
+        (b'{"instances": [{"b64": 3}]}', '{"b64"'),
+        (b'{"instances": [{"b64": "%%%"}]}', "no base64"),
+        (b'{"instances": [{"image": {"b64": ""}}]}', "the input image_bytes"),
+        (b'{"instances": [1], "signature_name": "train"}', "Received: train"),
+        (b'{"instances": [1], "signature_name": ["a"]}', "Received: "),
+        (b'{"instances": [[[[1, 2]]]], "signature_name": "pixels"}', "whole numbers from 0 to 255"),
+        (b'{"instances": [[[[1, 2, 256]]]], "signature_name": "pixels"}', "whole numbers from 0 to 255"),
+        (b'{"instances": [[[[1, 2, 0.5]]]], "signature_name": "pixels"}', "whole numbers from 0 to 255"),
+        (b'{"instances": [[[[1, 2, 3]]], [[1]]], "signature_name": "pixels"}', "whole numbers from 0"),
+    ],
+)
+def test_what_is_malformed_is_told_why(body: bytes, reason: str) -> None:
+    @in_loop
+    async def ask() -> None:
+        async with open_client() as client:
+            answer = await client.post(PREDICT, content=body)
+            assert answer.status_code == 400
+            assert set(answer.json()) == {"error"}
+            assert reason in answer.json()["error"]
+
+    ask()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v1/models/other", 404),
+        ("GET", "/v1/models/parts/versions/4", 404),
+        ("POST", "/v1/models/other:predict", 404),
+        ("POST", "/v1/models/..%2F..%2Fetc%2Fpasswd:predict", 404),
+        ("POST", "/v1/models/parts:regress", 404),
+        ("GET", PREDICT, 405),
+        ("POST", "/v1/models/parts", 405),
+        ("DELETE", "/v1/models/parts", 405),
+        ("GET", "/nothing", 404),
+    ],
+)
+def test_other_models_and_paths_are_unknown(method: str, path: str, status: int) -> None:
+    @in_loop
+    async def ask() -> None:
+        async with open_client() as client:
+            answer = await client.request(method, path)
+            assert answer.status_code == status
+            assert "error" in answer.json()
+            assert "passwd" not in (await client.get("/metrics")).text
+
+    ask()
+
+
+@in_loop
+async def test_what_is_no_image_never_reaches_the_engine() -> None:
+    engine = FakeEngine()
+    async with open_client(engine) as client:
+        answer = await predict(client, instances=[wrap(b"GIF89a..."), wrap(b"%PDF"), wrap(b"")])
+        assert [row["status"] for row in answer["predictions"]] == ["unreadable"] * 3
+        assert len(engine.batches) == 2  # the two by which it warms up
+        assert await read_metric(client, 'mvdefect_photographs_total{label="unreadable"}') == 3
+
+
+@pytest.mark.slow
+def test_an_export_says_over_http_what_its_engine_says(exported: Path) -> None:
+    import tensorflow as tf
+
+    load_tensorflow()
+    engine = open_engine(exported)
+    manifest = read_json(exported / MANIFEST_FILE)
+    draw = np.random.default_rng(1)
+    images = [draw.integers(0, 256, (50 + n, 70, 3)).astype(np.uint8) for n in range(5)]
+    files = [cv2.imencode(".png", image)[1].tobytes() for image in images]
+    files += [cv2.imencode(".jpg", images[0])[1].tobytes(), files[0][:200], b"nothing"]
+    expected = engine(files, True)
+    app = make_app(engine, manifest, ServerSettings())
+
+    @in_loop
+    async def ask() -> None:
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client,
+        ):
+            body = {"signature_name": "explain", "instances": [wrap(file) for file in files]}
+            rows = (await client.post(PREDICT, json=body)).json()["predictions"]
+            tree = (await client.get("/v1/models/parts/metadata")).json()
+        for row, answer in zip(rows, expected, strict=True):
+            assert row["label"] == answer.label
+            if answer.is_readable:
+                assert row["probability"] == pytest.approx(answer.probability, abs=1e-6)
+                assert row["novelty"] == pytest.approx(answer.novelty, rel=1e-4)
+                assert np.allclose(row["heatmap"], answer.heatmap, atol=1e-4)
+        signatures = tree["metadata"]["signature_def"]["signature_def"]
+        for name, found in tf.saved_model.load(str(exported)).signatures.items():
+            for key, tensor in found.structured_outputs.items():
+                shown = signatures[name]["outputs"][key]
+                sizes = [int(dim["size"]) for dim in shown["tensor_shape"]["dim"]]
+                assert sizes == [-1 if size is None else size for size in tensor.shape]
+                assert shown["dtype"] == f"DT_{tensor.dtype.name.upper()}".replace("FLOAT32", "FLOAT")
+            assert set(signatures[name]["outputs"]) == set(found.structured_outputs)
+
+    ask()
