@@ -1,4 +1,4 @@
-"""Servers that tests ask: `mvdefect serve`, a small one by gRPC, and TensorFlow Serving where there is one."""
+"""Servers that tests ask: `mvdefect serve`, a small one by gRPC, and TensorFlow Serving where it is found."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from typing import Any
 
 MODEL_SERVER = shutil.which("tensorflow_model_server")
 START_S = 120
+ADDRESS = re.compile(r"(http://[\d.]+:\d+)\(Ctrl-C")
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,9 @@ def run_mvdefect_serve(export: Path, folder: Path) -> Iterator[str]:
             env={name: value for name, value in os.environ.items() if name != "MVDEFECT_TOKEN"},
         )
     try:
-        root = wait_for(
-            lambda: re.search(r"http://[\d.]+:\d+", "".join(log.read_text().split())), process, log
-        )
-        yield f"{root[0]}/v1/models/parts"
+        # The line may be broken where a terminal would break it.
+        found = wait_for(lambda: ADDRESS.search("".join(log.read_text().split())), process, log)
+        yield f"{found[1]}/v1/models/parts"
     finally:
         process.terminate()
         process.wait(30)

@@ -82,9 +82,9 @@ def test_a_deadline_holds() -> None:
             pass
         return answer_good(request, context)
 
-    with run_grpc_server(FakePredictionService(wait)) as root:
-        with pytest.raises(ServerError, match="DEADLINE_EXCEEDED"):
-            open_client(f"{root}/parts", Patience(0.3, 5))([b"x"])
+    server = run_grpc_server(FakePredictionService(wait))
+    with server as root, pytest.raises(ServerError, match="DEADLINE_EXCEEDED"):
+        open_client(f"{root}/parts", Patience(0.3, 5))([b"x"])
 
 
 def test_what_is_too_large_together_is_sent_by_halves() -> None:
