@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -13,9 +15,11 @@ import pytest
 
 from mvdefect import cli
 from mvdefect.config import FitConfig, StageConfig
+from mvdefect.data.beam import make_pipeline
 from mvdefect.data.pipeline import Source
 from mvdefect.data.synthetic.write import write_parts
 from mvdefect.serving.check import Comparison
+from mvdefect.serving.engines import Answer
 from tests.tuning.fakes import fit_instantly, score_trial
 from tuning.dimensions import TABLE
 from tuning.tune import TuneOptions
@@ -76,6 +80,16 @@ def predict_well(_model: object, source: Source, _batch_size: int) -> np.ndarray
     return 4.0 * source.labels - 2 + np.random.default_rng(0).normal(0, 1, source.count)
 
 
+def answer_good(files: Sequence[bytes], with_heatmaps: bool = False) -> list[Answer]:
+    """Answer as a server would that is not there."""
+    return [Answer("good", 0.1, 1.0, np.zeros((8, 8), np.float32) if with_heatmaps else None)] * len(files)
+
+
+def make_direct_pipeline(beam: Any, *_: object) -> Any:
+    """Return a pipeline of this process, whichever engine was asked for; nothing faster is downloaded."""
+    return make_pipeline(beam, "DirectRunner", ["--prism_location=/nonexistent/prism"], "local")
+
+
 @pytest.fixture
 def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with everything that the documentation speaks of; nothing is downloaded."""
@@ -91,6 +105,8 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setattr(f"mvdefect.{room}.find_weights", lambda *_: None)
     monkeypatch.setattr("tuning.tune.find_weights", lambda *_: None)
     monkeypatch.setattr("mvdefect.serving.export.check_export", lambda *_: Comparison(1, 0.0, 0))
+    monkeypatch.setattr("mvdefect.serving.client.open_client", lambda *_: answer_good)
+    monkeypatch.setattr("mvdefect.serving.beam.make_pipeline", make_direct_pipeline)
     monkeypatch.setattr("tuning.tune.TuneOptions", partial(TuneOptions, function=score_trial))
     monkeypatch.setattr("tuning.confirm.fit_run", fit_instantly)
     tiny = FitConfig(backbone="small_cnn", weights="none", image_size_px=64, stages=(StageConfig(epochs=1),))
