@@ -41,10 +41,8 @@ def measure_engine(export: Path, paths: Sequence[Path], seconds: float) -> float
 
 def run_engine(export: Path, paths: Sequence[Path], seconds: float) -> None:
     """Measure in this process, and print."""
-    from mvdefect.backend import load_tensorflow
     from mvdefect.serving.engines import open_engine
 
-    load_tensorflow()
     engine = open_engine(export)
     files = [path.read_bytes() for path in paths]
     batches = [(files * BATCH_SIZE)[start : start + BATCH_SIZE] for start in range(0, len(files), BATCH_SIZE)]

@@ -6,7 +6,7 @@ import functools
 import importlib.util
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -41,14 +41,14 @@ PHONE, DESK = (390, 844), (1200, 900)
 
 
 @contextmanager
-def open_browser(folder: Path) -> Iterator[Chrome]:
+def open_browser(folder: Path, flags: Sequence[str] = ()) -> Iterator[Chrome]:
     """Open Chromium without a window, with its profile in a folder."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
-    for flag in (*FLAGS, f"--user-data-dir={folder}"):
+    for flag in (*FLAGS, *flags, f"--user-data-dir={folder}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(executable_path=str(DRIVER)))
@@ -59,7 +59,7 @@ def open_browser(folder: Path) -> Iterator[Chrome]:
 
 
 def show(
-    browser: Any, page: Path, size: tuple[int, int] = DESK, theme: str = "light", media: str = ""
+    browser: Any, page: Path | str, size: tuple[int, int] = DESK, theme: str = "light", media: str = ""
 ) -> None:
     """Open a page on a screen of that size, for someone who prefers that theme."""
     metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size[0] < 500}
@@ -68,7 +68,7 @@ def show(
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
     browser.get_log("browser")
     browser.get_log("performance")
-    browser.get(page.as_uri())
+    browser.get(page if isinstance(page, str) else page.as_uri())
 
 
 def list_requests(browser: Any) -> list[str]:

@@ -31,6 +31,7 @@ POSITIVE = click.FloatRange(0, min_open=True)
 )
 @click.option("--token-file", type=PATH, help=f"File with the token that clients must show. Or set {TOKEN}.")
 @click.option("--allow-host", "hosts", multiple=True, help="Name of this server, beside its own; repeatable.")
+@click.option("--engine", help="Which of the export's engines. Default: the fastest that can run here.")
 @click.option("--max-upload-mb", type=POSITIVE, default=32, show_default=True, help="Of a request.")
 @click.option("--max-megapixels", type=POSITIVE, default=40, show_default=True, help="Of a photograph.")
 @click.option(
@@ -81,6 +82,7 @@ def serve(
     corrections: Path,
     token_file: Path | None,
     hosts: tuple[str, ...],
+    engine: str | None,
     **limits: Any,
 ) -> None:
     """Serve an export: TF Serving's REST, and a page to inspect photographs on.
@@ -98,14 +100,12 @@ def serve(
     if missing:
         raise ConfigError(f"serve needs {', '.join(missing)}: pip install 'mvdefect[serve]'")
     show_messages()
-    from mvdefect.backend import load_tensorflow
-
-    load_tensorflow(verbose=debug)
     from mvdefect.serving.server.run import serve_export
     from mvdefect.serving.server.settings import Limits, ServerSettings
 
     token = _read_token(token_file)
-    serve_export(export, ServerSettings(host, port, corrections, token, hosts, Limits(**limits)))
+    settings = ServerSettings(host, port, corrections, token, hosts, Limits(**limits))
+    serve_export(export, settings, engine, debug)
 
 
 def _read_token(path: Path | None) -> str:

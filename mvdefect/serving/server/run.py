@@ -46,20 +46,24 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def serve_export(place: Path, settings: ServerSettings) -> None:
+def serve_export(
+    place: Path, settings: ServerSettings, engine: str | None = None, verbose: bool = False
+) -> None:
     """Serve an export until SIGTERM or Ctrl-C.
 
     Args:
         place: The folder of an export's version, or of all its versions (the last one is taken).
         settings: How.
+        engine: Which of the export's engines; None: the fastest that can run here.
+        verbose: Let the messages of native code through.
 
     Raises:
         ExportError: The place is no export, or it cannot be loaded.
-        ConfigError: The address cannot be had.
+        ConfigError: There is no such engine, or the address cannot be had.
     """
     manifest = read_manifest(place)
     with open_socket(settings.host, settings.port) as listener:
-        app = make_app(open_engine(place), manifest, settings)
+        app = make_app(open_engine(place, engine, verbose), manifest, settings)
         if not settings.is_local and not settings.token:
             logger.warning("anybody who reaches %s can ask this server; give it a token", settings.host)
         run_app(app, listener, settings)

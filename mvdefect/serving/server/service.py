@@ -8,15 +8,13 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
-from mvdefect.serving.engines import Answer, Engine
+from mvdefect.serving.engines import UNREADABLE_ANSWER, Answer, Engine
 from mvdefect.serving.server.batching import Batcher
 from mvdefect.serving.server.headers import check_pixels, read_header
 from mvdefect.serving.server.intake import Intake
 from mvdefect.serving.server.metrics import Metrics
 from mvdefect.serving.server.refusals import Refusal
 from mvdefect.serving.server.settings import Limits
-
-UNREADABLE = Answer("unreadable", None, None)
 
 
 class Service:
@@ -52,7 +50,7 @@ class Service:
         self.metrics.photographs.labels("unreadable").inc(len(files) - len(known))
         coming = self.batcher.submit([files[number] for number in known], pixels, with_heatmaps)
         answers = dict(zip(known, await self._wait(request, coming), strict=True))
-        return [answers.get(number, UNREADABLE) for number in range(len(files))]
+        return [answers.get(number, UNREADABLE_ANSWER) for number in range(len(files))]
 
     async def _wait(self, request: Request, coming: list[asyncio.Future[Answer]]) -> list[Answer]:
         """Wait for answers as long as the client does, and no longer than is allowed."""

@@ -11,7 +11,6 @@ import httpx
 import numpy as np
 import pytest
 
-from mvdefect.backend import load_tensorflow
 from mvdefect.data.images import decode_image
 from mvdefect.runs import read_json
 from mvdefect.serving.engines import open_engine
@@ -167,9 +166,6 @@ async def test_what_is_no_image_never_reaches_the_engine() -> None:
 
 @pytest.mark.slow
 def test_an_export_says_over_http_what_its_engine_says(exported: Path) -> None:
-    import tensorflow as tf
-
-    load_tensorflow()
     engine = open_engine(exported)
     manifest = read_json(exported / MANIFEST_FILE)
     draw = np.random.default_rng(1)
@@ -195,6 +191,8 @@ def test_an_export_says_over_http_what_its_engine_says(exported: Path) -> None:
                 assert row["novelty"] == pytest.approx(answer.novelty, rel=1e-4)
                 assert np.allclose(row["heatmap"], answer.heatmap, atol=1e-4)
         signatures = tree["metadata"]["signature_def"]["signature_def"]
+        import tensorflow as tf  # the engine has set it up
+
         for name, found in tf.saved_model.load(str(exported)).signatures.items():
             for key, tensor in found.structured_outputs.items():
                 shown = signatures[name]["outputs"][key]
