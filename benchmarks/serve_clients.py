@@ -163,7 +163,9 @@ class Hostile:
                 make_request(self.draw.choice(PATHS), self.file, self.bytes_kind)
             ),
             "malformed JSON": lambda: self.send(make_request(self.predict, self.draw.choice(MALFORMED))),
-            "slow headers": lambda: self.trickle(self.good[:40] + b"\r\nX-Slow: " + b"a" * 4000),
+            "slow headers": lambda: self.trickle(
+                self.good.partition(b"\r\n")[0] + b"\r\nX-Slow: " + b"a" * 4000, fast=80
+            ),
             "slow body": lambda: self.trickle(make_request(self.predict, b" " * 4000), fast=160),
         }
 

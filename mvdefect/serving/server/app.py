@@ -25,7 +25,7 @@ from mvdefect.serving.server.guard import HEALTH, Guard
 from mvdefect.serving.server.inspection import InspectionRoutes
 from mvdefect.serving.server.metrics import CONTENT_TYPE, Metrics
 from mvdefect.serving.server.models import ModelRoutes
-from mvdefect.serving.server.refusals import make_json
+from mvdefect.serving.server.refusals import Refusal, make_json
 from mvdefect.serving.server.service import Service
 from mvdefect.serving.server.settings import ServerSettings
 
@@ -81,6 +81,8 @@ def list_routes(models: ModelRoutes, inspection: InspectionRoutes, metrics: Metr
     """Return every path and what answers it."""
 
     async def tell_health(_request: Request) -> Response:
+        if not models.service.batcher.is_working:
+            raise Refusal(503, "the engine does not work any longer", "fault")
         return make_json({"status": "ok", "model": models.name, "version": models.version})
 
     async def tell_metrics(_request: Request) -> Response:

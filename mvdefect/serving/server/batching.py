@@ -59,6 +59,11 @@ class Batcher:
         """Begin to work, in the loop that runs."""
         self._work = asyncio.create_task(self._answer_batches())
 
+    @property
+    def is_working(self) -> bool:
+        """Whether photographs are taken from the queue."""
+        return self._work is not None and not self._work.done()
+
     async def stop(self) -> None:
         """End when the batch that is being worked on is done; who still waits is refused."""
         if self._work is not None:

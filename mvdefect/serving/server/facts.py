@@ -64,9 +64,9 @@ def describe_contract(point: dict[str, Any]) -> str:
     achieved = point["achieved"]
     chosen = {
         "f1": f"for the best F1, which came to {achieved:.3f}",
-        "min-recall": f"to catch {format_percent(contract.value)} of the defective photographs at least; "
+        "min-recall": f"to catch {100 * contract.value:g}% of the defective photographs at least; "
         f"it caught {format_percent(achieved)}",
-        "max-fpr": f"to reject {format_percent(contract.value)} of the good photographs at most; "
+        "max-fpr": f"to reject {100 * contract.value:g}% of the good photographs at most; "
         f"it rejected {format_percent(achieved)}",
         "cost": f"for the least cost, where a false alarm costs {contract.price:g} and a missed defect "
         f"{contract.value:g}; that came to {achieved:.3g}",

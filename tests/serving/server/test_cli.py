@@ -1,0 +1,124 @@
+"""The command `serve`: what it is told reaches the server, and what is missing is named."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mvdefect import cli
+from mvdefect.errors import ConfigError
+from mvdefect.serving.server.facts import describe_contract, describe_guarantee, read_manifest
+from mvdefect.serving.server.run import open_socket
+from mvdefect.serving.server.settings import Limits, ServerSettings
+from tests.serving.server.fakes import MANIFEST, FakeEngine
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    """A folder that says of itself that it is an export."""
+    place = tmp_path / "saved_models" / "parts" / "3"
+    place.mkdir(parents=True)
+    (place / "inspector.json").write_text(json.dumps(MANIFEST))
+    return place.parent
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[ServerSettings]:
+    """What a server would be run with."""
+    found: list[ServerSettings] = []
+    monkeypatch.setattr("mvdefect.serving.server.run.open_engine", lambda *_: FakeEngine())
+    monkeypatch.setattr(
+        "mvdefect.serving.server.run.run_app", lambda _app, _socket, settings: found.append(settings)
+    )
+    monkeypatch.delenv("MVDEFECT_TOKEN", raising=False)
+    return found
+
+
+def run(*words: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["serve", *words])
+    return int(ended.value.code or 0)
+
+
+def test_by_default_this_machine_alone_reaches_it(export: Path, served: list[ServerSettings]) -> None:
+    assert run(str(export), "--port", "0") == 0
+    (settings,) = served
+    assert settings == ServerSettings(port=0)
+    assert settings.is_local
+    assert settings.limits == Limits()
+
+
+def test_every_limit_is_a_setting(export: Path, served: list[ServerSettings]) -> None:
+    sizes = ["--max-upload-mb", "1.5", "--max-megapixels", "2", "--rate", "3", "--queue", "4"]
+    times = ["--deadline", "5", "--receive-timeout", "6", "--batch-size", "7", "--batch-wait-ms", "8"]
+    run(str(export), "--port", "0", *sizes, *times)
+    assert served[0].limits == Limits(1.5, 2, 3, 4, 5, 6, 7, 8)
+
+
+def test_the_token_comes_from_a_file_or_the_environment(
+    export: Path, served: list[ServerSettings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    (tmp_path / "token.txt").write_text("from a file\n")
+    (tmp_path / "empty.txt").write_text("\n")
+    run(str(export), "--port", "0", "--host", "0.0.0.0")  # noqa: S104
+    assert "give it a token" in " ".join(capsys.readouterr().err.split())
+    run(str(export), "--port", "0", "--token-file", str(tmp_path / "token.txt"), "--host", "0.0.0.0")  # noqa: S104
+    assert "give it a token" not in capsys.readouterr().err
+    monkeypatch.setenv("MVDEFECT_TOKEN", "from the environment")
+    run(str(export), "--port", "0")
+    assert [settings.token for settings in served] == ["", "from a file", "from the environment"]
+    assert run(str(export), "--token-file", str(tmp_path / "empty.txt")) == 2
+    assert run(str(export), "--token-file", str(tmp_path / "none.txt")) == 2
+
+
+def test_a_missing_package_is_named(export: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "uvicorn" else find(name))
+    assert run(str(export)) == 2
+    assert "serve needs uvicorn: pip install 'mvdefect[serve]'" in capsys.readouterr().err
+
+
+def test_what_is_no_export_is_refused(tmp_path: Path, capsys: Any) -> None:
+    assert run(str(tmp_path)) == 2
+    assert "`mvdefect export RUN` makes" in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with (
+            pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1, port {port}"),
+            open_socket("127.0.0.1", port),
+        ):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("contract", "words"),
+    [
+        ("f1", "for the best F1, which came to 0.812"),
+        ("min-recall 0.99", "to catch 99% of the defective photographs at least"),
+        ("max-fpr 0.01", "to reject 1% of the good photographs at most"),
+        ("cost 1:20", "a false alarm costs 1 and a missed defect 20"),
+        ("0.4", "by hand"),
+    ],
+)
+def test_every_contract_is_said_in_words(contract: str, words: str) -> None:
+    point = {"contract": contract, "achieved": 0.8123, "part": "val", "guarantee": ""}
+    assert words in describe_contract(point)
+    assert "no promise for fresh ones" in describe_guarantee(point)
+
+
+def test_the_last_version_is_served(export: Path) -> None:
+    later = export / "12"
+    later.mkdir()
+    (later / "inspector.json").write_text(json.dumps({**MANIFEST, "version": 12}))
+    assert read_manifest(export)["version"] == 12
+    assert read_manifest(export / "3")["version"] == 3
