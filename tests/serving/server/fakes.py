@@ -14,7 +14,7 @@ import cv2
 import httpx
 import numpy as np
 
-from mvdefect.data.images import decode_image
+from mvdefect.data.images import decode_image, resize_image
 from mvdefect.errors import ImageError
 from mvdefect.serving.engines import Answer
 from mvdefect.serving.server.app import make_app
@@ -72,7 +72,8 @@ class FakeEngine:
             return Answer("unreadable", None, None)
         bright = float(image.mean()) / 255
         label = "review" if 0.45 <= bright < 0.5 else "defective" if bright >= 0.5 else "good"
-        heatmap = cv2.resize(image[..., 0], (8, 8), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+        seen = resize_image(image, MANIFEST["image_size_px"])[..., 0]
+        heatmap = cv2.resize(seen, (8, 8), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
         return Answer(label, bright, 10 * bright, heatmap if with_heatmap else None)
 
 
