@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from mvdefect.serving.export import export_run
+from mvdefect.serving.export import ExportSettings, export_run
 
 
 @pytest.fixture(scope="session")
 def exported(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The export of the finished run; tests read it and change nothing."""
-    return export_run(finished_run, tmp_path_factory.mktemp("saved_models"), "parts").path
+    root = tmp_path_factory.mktemp("saved_models")
+    return export_run(finished_run, root, ExportSettings(name="parts")).path
