@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from mvdefect.runs import RunFolder, open_run, read_run_config, write_json
 from mvdefect.serving.check import ask_afresh
 from mvdefect.serving.cost import Cost, measure_cost
 from mvdefect.serving.formats.kinds import FLOAT32, INT8, PIXELS
-from mvdefect.serving.formats.table import FORMATS, require_packages
+from mvdefect.serving.formats.table import FORMATS, open_network, require_packages, write_network
 from mvdefect.serving.graph import BYTES, DEFAULT, EXPLAIN, InspectorGraph, build_graph, save_graph
-from mvdefect.serving.manifest import describe_cost, describe_engine, describe_export, name_engine
+from mvdefect.serving.levels import find_levels
+from mvdefect.serving.manifest import describe_cost, describe_engine, describe_export
 from mvdefect.serving.model_card import write_model_card
-from mvdefect.serving.network import freeze_network
+from mvdefect.serving.network import freeze_network, run_network
 from mvdefect.serving.places import MANIFEST, MODEL_CARD, SAVED_MODEL, SAVED_MODEL_FILE
 from mvdefect.serving.samples import Samples
 from mvdefect.serving.warmup import write_warmup
@@ -86,15 +88,15 @@ def export_run(run: Path, root: Path, settings: ExportSettings | None = None) ->
         )
     name = settings.name or run.resolve().name
     place = _choose_place(root / name, settings.version)
-    partial = place.with_name(f".{place.name}{PARTIAL_SUFFIX}")  # TF Serving looks for numbers alone
-    shutil.rmtree(partial, ignore_errors=True)
+    unfinished = place.with_name(f".{place.name}{PARTIAL_SUFFIX}")  # TF Serving looks for numbers alone
+    shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        partial.mkdir(parents=True)
+        unfinished.mkdir(parents=True)
         manifest = describe_export(folder, config, name, int(place.name))
-        exported = _fill(partial, folder, config, manifest, settings)
-        partial.rename(place)
+        exported = _fill(unfinished, folder, config, manifest, settings)
+        unfinished.rename(place)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
     logger.info("exported to %s", place)
     return Exported(place, exported.costs, exported.images_per_s)
 
@@ -152,18 +154,27 @@ def _fill(
 def _write_engines(
     export: Path, graph: InspectorGraph, samples: Samples, manifest: dict[str, Any], settings: ExportSettings
 ) -> None:
-    others = [kind for kind in dict.fromkeys(settings.formats) if kind != SAVED_MODEL]
     if SAVED_MODEL in settings.formats:
         save_graph(graph, export)
         _write_warmup(export, manifest["name"], samples.find(samples.some)[0])
         manifest["engines"].append(describe_engine(SAVED_MODEL, FLOAT32, SAVED_MODEL_FILE))
-    network = freeze_network(graph) if others else None
-    calibration = samples.read_validation() if others and settings.quantize == INT8 else None
+    others = [kind for kind in dict.fromkeys(settings.formats) if kind != SAVED_MODEL]
+    if not others:
+        return
+    network, images = freeze_network(graph), None
+    if settings.quantize != FLOAT32:
+        images = samples.read_validation()
     for kind in others:
-        file = f"{name_engine(kind, settings.quantize)}/{FORMATS[kind].file}"
-        (export / file).parent.mkdir()
-        FORMATS[kind].write(network, export / file, calibration)
-        manifest["engines"].append(describe_engine(kind, settings.quantize, file))
+        engine = describe_engine(
+            kind, settings.quantize, f"{name_engine(kind, settings.quantize)}/{FORMATS[kind].file}"
+        )
+        path = export / engine["file"]
+        path.parent.mkdir()
+        write_network(kind, network, path, images if settings.quantize == INT8 else None)
+        if images is not None:
+            coarse = open_network(kind, path, settings.quantize)
+            engine["levels"] = find_levels(coarse, partial(run_network, network), images)
+        manifest["engines"].append(engine)
 
 
 def _write_warmup(export: Path, name: str, photograph: Path) -> None:

@@ -14,7 +14,9 @@ from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
 from mvdefect.runs import RunFolder, read_json
 from mvdefect.serving.cost import Cost
 from mvdefect.serving.decision import UNREADABLE
+from mvdefect.serving.formats.kinds import FLOAT32
 from mvdefect.serving.overlays import view_run
+from mvdefect.serving.places import SAVED_MODEL
 
 FORMAT = "mvdefect inspector 2"
 
@@ -42,14 +44,17 @@ def describe_export(folder: RunFolder, config: FitConfig, name: str, version: in
     }
 
 
-def name_engine(kind: str, precision: str) -> str:
-    """Return the name of an engine, as in "openvino-int8"."""
-    return kind if precision == "float32" else f"{kind}-{precision}"
-
-
 def describe_engine(kind: str, precision: str, file: str) -> dict[str, Any]:
-    """Return the entry of an engine that has not been measured."""
-    return {"name": name_engine(kind, precision), "format": kind, "precision": precision, "file": file}
+    """Return the entry of an engine that has not been measured.
+
+    Args:
+        kind: Its format; a SavedModel lies in the export's own folder, others in one of the engine's name.
+        precision: In which it computes.
+        file: Name of its main file.
+    """
+    name = kind if precision == FLOAT32 else f"{kind}-{precision}"
+    place = file if kind == SAVED_MODEL else f"{name}/{file}"
+    return {"name": name, "format": kind, "precision": precision, "file": place}
 
 
 def describe_cost(cost: Cost, images_per_s: float) -> dict[str, Any]:

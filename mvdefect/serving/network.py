@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from mvdefect.serving.formats.kinds import NOVELTY, OUTPUTS, PIXELS
+from mvdefect.serving.formats.kinds import NOVELTY, OUTPUTS, PIXELS, Pixels
 from mvdefect.serving.graph import InspectorGraph
 from mvdefect.serving.novelty import score_features
 
@@ -54,6 +55,11 @@ def freeze_network(graph: InspectorGraph) -> Any:
 
     wrapped = tf.compat.v1.wrap_function(look_alone, [signature])
     return wrapped.prune(wrapped.inputs, wrapped.outputs)  # without the placeholder that was replaced
+
+
+def run_network(network: Any, pixels: Pixels) -> tuple[np.ndarray, ...]:
+    """Run a frozen network as other runtimes do, on uint8 pixels (n, size, size, 3)."""
+    return tuple(value.numpy() for value in network(tf.constant(pixels)))
 
 
 def share_computations(graph: Any) -> tuple[Any, dict[str, str]]:

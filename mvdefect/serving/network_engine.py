@@ -17,6 +17,7 @@ from mvdefect.parallel import count_cores
 from mvdefect.serving.engines import UNREADABLE_ANSWER, Answer, Engine
 from mvdefect.serving.formats.kinds import Look
 from mvdefect.serving.formats.table import open_network
+from mvdefect.serving.levels import put_level
 from mvdefect.serving.places import View
 
 LARGEST_BATCH = 32  # more at a time cost memory and gain nothing
@@ -34,9 +35,15 @@ def open_network_engine(export: Path, manifest: Mapping[str, Any], chosen: Mappi
         ExportError: The network cannot be loaded.
         RunError: The operating point is damaged.
     """
-    look = open_network(chosen["format"], export / chosen["file"], chosen["precision"])
+    network = open_network(chosen["format"], export / chosen["file"], chosen["precision"])
+    levels = chosen.get("levels", {})
     point = parse_operating_point(manifest["operating_point"])
     view = View(manifest["image_size_px"], manifest["resize"], tuple(manifest["heat_range"]))
+
+    def look(pixels: Pixels) -> tuple[np.ndarray, ...]:
+        logits, novelty, heatmaps = network(pixels)
+        return (*put_level((logits.astype(np.float64), novelty.astype(np.float64)), levels), heatmaps)
+
     readers = ThreadPoolExecutor(count_cores(), thread_name_prefix="decode")
 
     def inspect(files: Sequence[bytes], with_heatmaps: bool = False) -> list[Answer]:
@@ -67,9 +74,9 @@ def _answer(
 
 def decide(found: tuple[np.ndarray, ...], point: OperatingPoint, with_heatmaps: bool) -> Iterator[Answer]:
     """Reach the verdicts of what a network gave."""
-    logits, novelty = (values.astype(np.float64) for values in found[:2])
+    logits, novelty, heatmaps = found
     labels = point.decide(logits, novelty)
     probabilities = expit(point.find_scores(logits, novelty))
     for number, label in enumerate(labels):
-        heatmap = found[2][number] if with_heatmaps else None
+        heatmap = heatmaps[number] if with_heatmaps else None
         yield Answer(str(label), float(probabilities[number]), float(novelty[number]), heatmap)

@@ -39,6 +39,7 @@ def open_litert(path: Path, _precision: str) -> Look:
     interpreter = Interpreter(str(path), num_threads=count_cores())
     source = interpreter.get_input_details()[0]["index"]
     outputs = {detail["name"]: detail["index"] for detail in interpreter.get_output_details()}
+    interpreter.allocate_tensors()
     lock = threading.Lock()  # an interpreter holds one batch at a time
 
     def look(pixels: Pixels) -> tuple[np.ndarray, ...]:

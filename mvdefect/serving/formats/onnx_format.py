@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mvdefect.serving.formats.kinds import OWN_PRECISION, PIXELS, TENSORS, Look, Pixels
+from mvdefect.serving.formats.kinds import FIRST_CONVOLUTIONS, OWN_PRECISION, PIXELS, TENSORS, Look, Pixels
 
 INPUT = f"{PIXELS}:0"
 OPSET = 18
@@ -21,7 +21,7 @@ def write_onnx(network: Any, path: Path, calibration: Pixels | None) -> None:
     """Convert a frozen network and write it; see `mvdefect.serving.formats.kinds.Format`.
 
     With calibration images, weights and activations become 8-bit integers where they are convolved or
-    multiplied, but for the head and the novelty.
+    multiplied, but for the head, the novelty, and the first convolutions.
     """
     import tf2onnx
 
@@ -51,13 +51,15 @@ def _quantize(full: Path, path: Path, calibration: Pixels) -> None:
             image = next(self.images, None)
             return None if image is None else {INPUT: image[np.newaxis]}
 
-    nodes = [node.name for node in onnx.load(str(full)).graph.node]
+    nodes = onnx.load(str(full)).graph.node
+    own = [node.name for node in nodes if re.fullmatch(OWN_PRECISION, node.name)]
+    first = [node.name for node in nodes if node.op_type == "Conv"][:FIRST_CONVOLUTIONS]
     quantize_static(
         str(full),
         str(path),
         Images(iter(calibration)),
-        op_types_to_quantize=["Conv", "MatMul", "Gemm", "Add", "Mul"],
-        nodes_to_exclude=[name for name in nodes if re.fullmatch(OWN_PRECISION, name)],
+        op_types_to_quantize=["Conv", "MatMul", "Gemm"],
+        nodes_to_exclude=[*own, *first],
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,

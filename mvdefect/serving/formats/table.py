@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+from contextlib import redirect_stdout
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
+from mvdefect.backend import muted_stderr
 from mvdefect.errors import ExportError
-from mvdefect.serving.formats.kinds import BFLOAT16, FLOAT32, INT8, Format, Look
+from mvdefect.serving.formats.kinds import BFLOAT16, FLOAT32, INT8, Format, Look, Pixels
 from mvdefect.serving.formats.litert_format import open_litert, write_litert
 from mvdefect.serving.formats.onnx_format import open_onnx, write_onnx
 from mvdefect.serving.formats.openvino_format import open_openvino, write_openvino
@@ -50,6 +55,13 @@ def require_packages(name: str) -> None:
         raise ExportError(
             f"the format {name} needs {', '.join(missing)}; pip install 'mvdefect[{name}]' brings it"
         )
+
+
+def write_network(name: str, network: Any, path: Path, calibration: Pixels | None) -> None:
+    """Write a network in a format, without the chatter of converters; see `Format.write`."""
+    with muted_stderr(), redirect_stdout(StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        FORMATS[name].write(network, path, calibration)
 
 
 def can_run(name: str) -> bool:

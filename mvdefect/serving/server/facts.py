@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from scipy.special import expit
 
 from mvdefect.errors import ExportError
 from mvdefect.evaluation.contracts import parse_contract
@@ -47,7 +48,8 @@ def describe_inspector(manifest: dict[str, Any], limits: Limits) -> dict[str, An
         "resize": manifest["resize"],
         "threshold": point["probability"],
         "threshold_words": format_probability(point["probability"]),
-        "novelty_threshold": point["thresholds"].get("novelty"),
+        "threshold_detail": describe_threshold(point),
+        "novelty_detail": describe_novelty(point),
         "contract": describe_contract(point),
         "guarantee": describe_guarantee(point),
         "measured": describe_figures(manifest["figures"]),
@@ -74,6 +76,25 @@ def describe_contract(point: dict[str, Any]) -> str:
     }[contract.kind]
     part = {"val": "validation"}.get(point["part"], point["part"])
     return f"The threshold was chosen {chosen}, on the {part} photographs."
+
+
+def describe_threshold(point: dict[str, Any]) -> str:
+    """Say what is called defective, and when a person decides."""
+    words = "defective from here on"
+    if point["verdict"] == "either":
+        words += ", or by its novelty"
+    if point["review"]:
+        low, high = (format_probability(float(expit(score))) for score in point["review"])
+        words += f"; between {low} and {high} a person decides"
+    return words
+
+
+def describe_novelty(point: dict[str, Any]) -> str:
+    """Say what the novelty is, and from where on it is unusual."""
+    words, limit = "how unlike good photographs it is", point["thresholds"].get("novelty")
+    if limit is None:
+        return words
+    return f"{words}; {'defective' if point['verdict'] == 'either' else 'unusual'} from {limit:.4g} on"
 
 
 def describe_guarantee(point: dict[str, Any]) -> str:

@@ -36,9 +36,8 @@ export async function showResult(entry, facts) {
   find("probability").textContent = formatProbability(entry.probability);
   find("threshold").textContent = facts.threshold_words;
   find("novelty").textContent = formatNovelty(entry.novelty);
-  const limit = facts.novelty_threshold;
-  const unusual = limit !== null && limit !== undefined ? `; unusual from ${formatNovelty(limit)} on` : "";
-  find("novelty-words").textContent = `how unlike good photographs it is${unusual}`;
+  find("threshold-words").textContent = facts.threshold_detail;
+  find("novelty-words").textContent = facts.novelty_detail;
   showMark(entry);
   const image = find("shown");
   image.alt = `The photograph ${entry.name}`;
