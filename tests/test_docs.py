@@ -107,6 +107,8 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("mvdefect.serving.export.check_export", lambda *_: Comparison(1, 0.0, 0))
     monkeypatch.setattr("mvdefect.serving.client.open_client", lambda *_: answer_good)
     monkeypatch.setattr("mvdefect.serving.beam.make_pipeline", make_direct_pipeline)
+    monkeypatch.setattr("mvdefect.serving.server.run.run_app", lambda *_: None)
+    (tmp_path / "token.txt").write_text("a secret")
     monkeypatch.setattr("tuning.tune.TuneOptions", partial(TuneOptions, function=score_trial))
     monkeypatch.setattr("tuning.confirm.fit_run", fit_instantly)
     tiny = FitConfig(backbone="small_cnn", weights="none", image_size_px=64, stages=(StageConfig(epochs=1),))
@@ -159,7 +161,7 @@ def test_the_commands_of_the_help(workshop: Path) -> None:
         (" tune ", " pretrain "),
         (" fit ", " baseline "),
         (" export ",),
-        (" predict ",),
+        (" predict ", " serve "),
         (" evaluate ", " report ", " benchmark ", " demo "),
     )
     for kinds in orders:  # plans, runs, what needs them

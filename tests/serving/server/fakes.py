@@ -36,6 +36,8 @@ MANIFEST: dict[str, Any] = {
         "guarantee": "recall of at least 0.97 on fresh images like these, with 90% confidence",
         "thresholds": {"classifier": 0.0, "novelty": 12.5},
         "probability": 0.5,
+        "verdict": "classifier",
+        "review": [-0.2, 0.0],
     },
     "figures": {
         "images": 80,

@@ -12,7 +12,13 @@ import pytest
 
 from mvdefect import cli
 from mvdefect.errors import ConfigError
-from mvdefect.serving.server.facts import describe_contract, describe_guarantee, read_manifest
+from mvdefect.serving.server.facts import (
+    describe_contract,
+    describe_guarantee,
+    describe_novelty,
+    describe_threshold,
+    read_manifest,
+)
 from mvdefect.serving.server.run import open_socket
 from mvdefect.serving.server.settings import Limits, ServerSettings
 from tests.serving.server.fakes import MANIFEST, FakeEngine
@@ -114,6 +120,16 @@ def test_every_contract_is_said_in_words(contract: str, words: str) -> None:
     point = {"contract": contract, "achieved": 0.8123, "part": "val", "guarantee": ""}
     assert words in describe_contract(point)
     assert "no promise for fresh ones" in describe_guarantee(point)
+
+
+def test_what_else_decides_is_said() -> None:
+    point = {"verdict": "classifier", "review": None, "thresholds": {"classifier": 0.0}}
+    assert describe_threshold(point) == "defective from here on"
+    assert describe_novelty(point) == "how unlike good photographs it is"
+    point |= {"verdict": "either", "review": (-1.0, 0.0), "thresholds": {"novelty": 12.3456}}
+    said = "defective from here on, or by its novelty; between 0.269 and 0.500 a person decides"
+    assert describe_threshold(point) == said
+    assert describe_novelty(point).endswith("defective from 12.35 on")
 
 
 def test_the_last_version_is_served(export: Path) -> None:

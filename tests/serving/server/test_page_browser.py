@@ -135,6 +135,8 @@ def test_a_photograph_is_dropped_and_its_verdict_is_seen(browser: Any, url: str)
         assert tone in browser.find_element("id", "result").get_attribute("class")
         assert float(read_text(browser, "probability")) == pytest.approx(grey / 255, abs=0.01)
         assert read_text(browser, "threshold") == "0.500"
+        assert "between 0.450 and 0.500 a person decides" in read_text(browser, "threshold-words")
+        assert "unusual from 12.5 on" in read_text(browser, "novelty-words")
         said = browser.execute_script("return document.getElementById('status').textContent")
         assert said.startswith(f"{grey}.png: {word}")
     assert browser.get_log("browser") == []
@@ -305,8 +307,8 @@ def test_the_token_is_asked_for_once(browser: Any, tmp_path: Path, photographs: 
         wait_for(field.is_displayed)
         assert list_violations(browser) == []
         field.send_keys("wrong\n")
-        wait_for(lambda: field.get_attribute("value") == "")
-        wait_for(field.is_displayed)
+        assert "not the right one" in read_errors(browser)
+        assert field.is_displayed()
         field.send_keys(f"{TOKEN}\n")
         wait_for(lambda: read_text(browser, "contract"))
         choose(browser, photographs["good"])

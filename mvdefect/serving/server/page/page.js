@@ -41,14 +41,17 @@ async function ask(path, options = {}) {
     const isSlow = error.name === "TimeoutError";
     throw new Error(isSlow ? "the server took too long" : "the server cannot be reached; is it still running?");
   }
-  if (response.status === 401) {
-    find("token-form").hidden = false;
-    if (token) sessionStorage.removeItem(TOKEN);
-    find("token").focus();
-  }
+  if (response.status === 401 && sessionStorage.getItem(TOKEN) === token) askForToken(token !== null);
   const tree = await response.json().catch(() => ({}));
   if (!response.ok) throw new Error(tree.error ?? `the server answered with status ${response.status}`);
   return tree;
+}
+
+function askForToken(wasWrong) {
+  if (wasWrong) showError("This token is not the right one.");
+  sessionStorage.removeItem(TOKEN);
+  find("token-form").hidden = false;
+  find("token").focus();
 }
 
 async function loadFacts() {
