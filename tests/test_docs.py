@@ -18,7 +18,8 @@ from mvdefect.config import FitConfig, StageConfig
 from mvdefect.data.beam import make_pipeline
 from mvdefect.data.pipeline import Source
 from mvdefect.data.synthetic.write import write_parts
-from mvdefect.serving.check import Comparison
+from mvdefect.serving.check import Saying
+from mvdefect.serving.cost import Cost
 from mvdefect.serving.engines import Answer
 from tests.tuning.fakes import fit_instantly, score_trial
 from tuning.dimensions import TABLE
@@ -46,6 +47,7 @@ SHRINK_PRETRAIN = ["--image-size", "64", "--workers", "1", "--set", "backbone=sm
 SHRINK_PRETRAIN += ["--set", "steps=2", "--set", "surfaces=2", "--set", "weights=none"]
 
 
+EXACT = Cost(1, 0, None, None, 1, 0.0, 0)
 SHRUNK = {"fit": SHRINK, "tune": SHRINK_TUNE, "baseline": SHRINK_BASELINE, "pretrain": SHRINK_PRETRAIN}
 
 
@@ -104,7 +106,8 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for room in ("workflow", "baselines.run", "baselines.networks"):
         monkeypatch.setattr(f"mvdefect.{room}.find_weights", lambda *_: None)
     monkeypatch.setattr("tuning.tune.find_weights", lambda *_: None)
-    monkeypatch.setattr("mvdefect.serving.export.check_export", lambda *_: Comparison(1, 0.0, 0))
+    monkeypatch.setattr("mvdefect.serving.export.ask_afresh", lambda *_: Saying({}, [], 1.0))
+    monkeypatch.setattr("mvdefect.serving.export.measure_cost", lambda *_: EXACT)
     monkeypatch.setattr("mvdefect.serving.client.open_client", lambda *_: answer_good)
     monkeypatch.setattr("mvdefect.serving.beam.make_pipeline", make_direct_pipeline)
     monkeypatch.setattr("mvdefect.serving.server.run.run_app", lambda *_: None)

@@ -165,9 +165,7 @@ def _write_engines(
     if settings.quantize != FLOAT32:
         images = samples.read_validation()
     for kind in others:
-        engine = describe_engine(
-            kind, settings.quantize, f"{name_engine(kind, settings.quantize)}/{FORMATS[kind].file}"
-        )
+        engine = describe_engine(kind, settings.quantize, FORMATS[kind].file)
         path = export / engine["file"]
         path.parent.mkdir()
         write_network(kind, network, path, images if settings.quantize == INT8 else None)

@@ -1,4 +1,4 @@
-"""Levels: what coarser numbers shift and stretch in logits and novelties put right by validation images."""
+"""Levels: what coarser numbers shift and stretch in logit and novelty, put right by validation images."""
 
 from __future__ import annotations
 

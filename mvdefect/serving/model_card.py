@@ -19,7 +19,7 @@ def write_model_card(manifest: Mapping[str, Any]) -> str:
     """Return the card as Markdown.
 
     Args:
-        manifest: What `mvdefect.serving.export.describe_export` returned.
+        manifest: What `mvdefect.serving.manifest` describes, its engines measured.
     """
     point, figures, plan = manifest["operating_point"], manifest["figures"], manifest["split_plan"]
     lines = [
@@ -48,6 +48,12 @@ def write_model_card(manifest: Mapping[str, Any]) -> str:
         "| --- | --- | --- |",
         *[_describe(words, figures["figures"].get(name)) for name, words in SHOWN.items()],
         "",
+        "## What runs it",
+        "",
+        "| engine | photographs a second | verdicts that differ from the run's | ROC-AUC (the run's) |",
+        "| --- | --- | --- | --- |",
+        *[_describe_engine(engine) for engine in manifest["engines"]],
+        "",
         "## What it does not know",
         "",
         "Another product, camera, lens or light than in the photographs that it learned from. Types of "
@@ -56,6 +62,13 @@ def write_model_card(manifest: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _describe_engine(engine: Mapping[str, Any]) -> str:
+    cost = engine["cost"]
+    auc = "" if cost["roc_auc"] is None else f"{cost['roc_auc']:.4f} ({cost['run_roc_auc']:.4f})"
+    flips = f"{cost['flips']} of {cost['photographs']}"
+    return f"| {engine['name']} | {engine['images_per_s']:.0f} | {flips} | {auc} |"
 
 
 def _describe(words: str, figure: Mapping[str, Any] | None) -> str:

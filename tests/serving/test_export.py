@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,15 @@ from mvdefect.evaluation.operating_point import OperatingPoint
 from mvdefect.models.normality import fit_normality
 from mvdefect.runs import RunFolder, read_run_config
 from mvdefect.serving import export as module
-from mvdefect.serving.check import Comparison, compare
+from mvdefect.serving.check import Saying, ask
+from mvdefect.serving.cost import measure_cost
 from mvdefect.serving.decision import decide
-from mvdefect.serving.export import choose_samples, export_run
+from mvdefect.serving.export import ExportSettings, export_run
 from mvdefect.serving.novelty import score_features
+from mvdefect.serving.samples import Samples
 from mvdefect.serving.warmup import FILE, PLACE, encode_request
 
+ENGINE = {"name": "savedmodel", "format": "savedmodel", "precision": "float32", "file": "saved_model.pb"}
 SERVING = ("probability", "defective", "needs_review", "novelty", "label", "status")
 
 
@@ -33,9 +37,14 @@ def loaded(exported: Path):
 
 
 @pytest.fixture(scope="module")
-def photographs(finished_run: Path) -> list[bytes]:
+def samples(finished_run: Path) -> Samples:
     folder = RunFolder(finished_run)
-    return [path.read_bytes() for path, _ in choose_samples(folder, read_run_config(folder))]
+    return Samples(folder, read_run_config(folder))
+
+
+@pytest.fixture(scope="module")
+def photographs(samples: Samples) -> list[bytes]:
+    return [path.read_bytes() for path in samples.find(samples.some)]
 
 
 def test_it_lies_as_tf_serving_wants_it(exported: Path) -> None:
@@ -50,7 +59,15 @@ def test_what_belongs_to_it_lies_beside_it(exported: Path, finished_run: Path) -
     folder = RunFolder(finished_run)
     assert manifest["operating_point"]["score"] == read_operating_point(folder).score
     assert manifest["figures"] == json.loads(folder.metrics.read_text())
-    assert manifest["comparison"]["flips"] == 0
+    (engine,) = manifest["engines"]
+    assert (engine["name"], engine["precision"], engine["file"]) == (
+        "savedmodel",
+        "float32",
+        "saved_model.pb",
+    )
+    assert engine["cost"]["flips"] == engine["cost"]["compared_flips"] == 0
+    assert engine["cost"]["roc_auc"] == pytest.approx(manifest["figures"]["figures"]["roc_auc"]["value"])
+    assert engine["images_per_s"] > 0
     assert manifest["licence"]["weights"].startswith("none")
     card = (exported / "model_card.md").read_text()
     assert "# parts, version 1" in card
@@ -89,28 +106,32 @@ def test_heatmaps_are_those_of_the_run(loaded, photographs: list[bytes], finishe
 
 def test_versions_count_up_and_none_is_replaced(finished_run: Path, exported: Path) -> None:
     with pytest.raises(RunExistsError, match="name another --version"):
-        export_run(finished_run, exported.parent.parent, "parts", 1)
+        export_run(finished_run, exported.parent.parent, ExportSettings(name="parts", version=1))
 
 
 def test_an_export_that_says_something_else_is_removed(
-    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, samples: Samples
 ) -> None:
-    monkeypatch.setattr(module, "save_graph", lambda *_: None)
-    monkeypatch.setattr(module, "build_graph", lambda *_: None)
-    monkeypatch.setattr(module, "check_export", lambda *_: Comparison(9, 0.3, 1))
-    with pytest.raises(ExportError, match="1 verdicts differ, and a probability by 3.0e-01"):
-        export_run(finished_run, tmp_path, "parts")
+    monkeypatch.setattr(module, "_write_engines", lambda *given: given[3]["engines"].append(ENGINE))
+    said = [(row.verdict, row.probability) for row in samples.test]
+    some = [("defective", row.probability + 0.3) for row in samples.some]
+    monkeypatch.setattr(module, "ask_afresh", lambda *_: Saying({"1": some}, said, 1.0))
+    with pytest.raises(ExportError, match="verdicts differ, and a probability by 3.0e-01"):
+        export_run(finished_run, tmp_path, ExportSettings(name="parts"))
     assert not any((tmp_path / "parts").iterdir())
 
 
-def test_the_comparison_sees_a_difference(exported: Path, finished_run: Path) -> None:
-    folder = RunFolder(finished_run)
-    samples = choose_samples(folder, read_run_config(folder))[:2]
-    paths, rows = [path for path, _ in samples], [row for _, row in samples]
-    probabilities, labels = [row.probability for row in rows], [row.verdict for row in rows]
-    assert compare(exported, paths, probabilities, labels).holds
-    assert not compare(exported, paths, [value + 1e-3 for value in probabilities], labels).holds
-    assert compare(exported, paths, probabilities, ["good", "nothing"]).flips >= 3
+def test_the_comparison_sees_a_difference(exported: Path, samples: Samples) -> None:
+    rows, few = samples.test[:9], samples.some[:2]
+    tree = ask(exported, "savedmodel", samples.find(few), samples.find(rows))
+    assert set(tree["some"]) == {"1", "7", "pixels"}
+    saying = Saying(tree["some"], tree["all"], 1.0)
+    assert measure_cost(saying, few, rows).is_exact
+    moved = [replace(row, probability=row.probability + 1e-3) for row in few]
+    assert not measure_cost(saying, moved, rows).is_exact
+    renamed = [replace(row, verdict="nothing") for row in few]
+    assert measure_cost(saying, renamed, rows).compared_flips == 6  # each in three ways
+    assert measure_cost(saying, few, [replace(rows[0], verdict="nothing"), *rows[1:]]).flips == 1
 
 
 def test_photographs_that_are_gone(finished_run: Path, tmp_path: Path) -> None:
@@ -179,5 +200,5 @@ def test_the_command(finished_run: Path, tmp_path: Path, capsys: pytest.CaptureF
     with pytest.raises(SystemExit) as ended:
         main(["export", str(finished_run), "--out", str(tmp_path), "--name", "parts", "--version", "7"])
     assert ended.value.code == 0
-    assert "no verdict differs" in capsys.readouterr().out
+    assert "savedmodel: 0 of" in capsys.readouterr().out
     assert (tmp_path / "parts" / "7" / "saved_model.pb").is_file()

@@ -1,0 +1,210 @@
+"""Engines without TensorFlow say what the run said; fewer bits cost what is told, or there is no export."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mvdefect.cli import main
+from mvdefect.errors import ConfigError, ExportError
+from mvdefect.runs import PredictionRow, RunFolder, read_run_config
+from mvdefect.serving import export as module
+from mvdefect.serving.cost import Cost
+from mvdefect.serving.engines import choose_engine, open_engine
+from mvdefect.serving.export import ExportSettings, check_cost, check_settings, export_run
+from mvdefect.serving.formats import table
+from mvdefect.serving.formats.kinds import Pixels
+from mvdefect.serving.levels import find_levels, put_level
+from mvdefect.serving.network import share_computations
+from mvdefect.serving.samples import Samples
+
+FORMATS = ("openvino", "onnx", "litert")
+EXACT = Cost(100, 0, 0.9, 0.9, 28, 1e-6, 0)
+
+
+@pytest.fixture(scope="module")
+def networks(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export without a SavedModel, for three runtimes."""
+    settings = ExportSettings(formats=FORMATS, name="networks")
+    return export_run(finished_run, tmp_path_factory.mktemp("exports"), settings).path
+
+
+@pytest.fixture(scope="module")
+def rows(finished_run: Path) -> list[tuple[bytes, PredictionRow]]:
+    folder = RunFolder(finished_run)
+    samples = Samples(folder, read_run_config(folder))
+    paths = samples.find(samples.some)
+    return [(path.read_bytes(), row) for path, row in zip(paths, samples.some, strict=True)]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_engine_says_what_the_run_said(
+    networks: Path, exported: Path, rows: list[tuple[bytes, PredictionRow]], name: str
+) -> None:
+    files = [file for file, _ in rows]
+    answers = open_engine(networks, name)(files, with_heatmaps=True)
+    assert [answer.label for answer in answers] == [row.verdict for _, row in rows]
+    for answer, (_, row) in zip(answers, rows, strict=True):
+        assert answer.probability == pytest.approx(row.probability, abs=1e-4)
+        assert answer.novelty == pytest.approx(row.novelty, rel=1e-3)
+    expected = open_engine(exported, "savedmodel")(files[:3], with_heatmaps=True)
+    for answer, wanted in zip(answers, expected, strict=False):
+        np.testing.assert_allclose(answer.heatmap, wanted.heatmap, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_broken_file_costs_the_others_nothing(
+    networks: Path, rows: list[tuple[bytes, PredictionRow]], name: str
+) -> None:
+    engine = open_engine(networks, name)
+    whole = engine([rows[0][0], rows[-1][0]])
+    mixed = engine([b"no image", rows[0][0], rows[0][0][:50], rows[-1][0]])
+    assert [answer.label for answer in mixed[::2]] == ["unreadable", "unreadable"]
+    assert [answer.label for answer in mixed[1::2]] == [answer.label for answer in whole]
+    assert engine([b"no image"])[0].probability is None
+    assert engine([]) == []
+
+
+def test_predicting_needs_no_tensorflow(networks: Path, rows: list[tuple[bytes, PredictionRow]]) -> None:
+    code = (
+        "import sys; from pathlib import Path; from mvdefect.serving.engines import open_engine;"
+        f"answers = open_engine(Path({str(networks)!r}), 'openvino')([sys.stdin.buffer.read()]);"
+        "print(answers[0].label, 'tensorflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], input=rows[0][0], capture_output=True, check=True)
+    assert done.stdout.decode().split() == [rows[0][1].verdict, "False"]
+
+
+def test_the_manifest_tells_what_each_engine_costs(networks: Path) -> None:
+    engines = json.loads((networks / "inspector.json").read_text())["engines"]
+    assert [engine["name"] for engine in engines] == list(FORMATS)
+    for engine in engines:
+        assert (networks / engine["file"]).is_file()
+        assert engine["cost"]["flips"] == 0
+        assert engine["cost"]["largest_difference"] < 1e-4
+    assert not (networks / "saved_model.pb").exists()
+    assert "openvino" in (networks / "model_card.md").read_text()
+
+
+def test_eight_bits_are_calibrated_levelled_and_measured(finished_run: Path, tmp_path: Path) -> None:
+    settings = ExportSettings(formats=("openvino",), quantize="int8", max_flips=1.0, name="small")
+    found = export_run(finished_run, tmp_path, settings)
+    (engine,) = json.loads((found.path / "inspector.json").read_text())["engines"]
+    assert engine["name"] == "openvino-int8"
+    assert set(engine["levels"]) == {"logit", "novelty"}
+    assert engine["cost"]["roc_auc"] == pytest.approx(engine["cost"]["run_roc_auc"], abs=0.1)
+    text = (found.path / engine["file"]).read_text()
+    assert "FakeQuantize" in text or 'element_type="i8"' in text
+
+
+@pytest.mark.parametrize(
+    ("cost", "precision", "said"),
+    [
+        (replace(EXACT, largest_difference=1e-3), "float32", "a probability by 1.0e-03"),
+        (replace(EXACT, compared_flips=2), "float32", "2 verdicts differ"),
+        (replace(EXACT, flips=2), "int8", r"2 of 100 test photographs, 2.0%; 1.0% are allowed"),
+    ],
+)
+def test_an_engine_too_far_from_its_run_is_refused(cost: Cost, precision: str, said: str) -> None:
+    with pytest.raises(ExportError, match=said):
+        check_cost(cost, {"name": "x", "precision": precision}, 0.01)
+
+
+def test_fewer_bits_may_move_probabilities() -> None:
+    check_cost(replace(EXACT, largest_difference=0.1, flips=1), {"name": "x", "precision": "int8"}, 0.01)
+
+
+def test_formats_and_precisions_that_do_not_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    for settings, said in (
+        (ExportSettings(formats=("coreml",)), "format must be one of savedmodel, onnx, openvino, litert"),
+        (ExportSettings(quantize="int8"), "a SavedModel stays float32"),
+        (ExportSettings(formats=("onnx",), quantize="bfloat16"), "onnx can be float32, int8"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            check_settings(settings)
+    monkeypatch.setattr(table, "find_spec", lambda name: None if name == "nncf" else object())
+    with pytest.raises(ExportError, match=r"needs nncf; pip install 'mvdefect\[openvino\]'"):
+        check_settings(ExportSettings(formats=("openvino",)))
+
+
+def test_the_fastest_engine_that_can_run_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = {"savedmodel": 10.0, "onnx": 30.0, "openvino": 50.0}
+    engines = [{"name": name, "format": name, "images_per_s": rate} for name, rate in rates.items()]
+    manifest = {"engines": engines}
+    assert choose_engine(manifest)["name"] == "openvino"
+    assert choose_engine(manifest, "onnx")["name"] == "onnx"
+    with pytest.raises(ConfigError, match=r"has the engines savedmodel, onnx, openvino\. Received: litert"):
+        choose_engine(manifest, "litert")
+    monkeypatch.setattr(table, "find_spec", lambda name: None if name == "openvino" else object())
+    assert choose_engine(manifest)["name"] == "onnx"
+    monkeypatch.setattr(table, "find_spec", lambda _: None)
+    with pytest.raises(ExportError, match="nothing that runs this export is installed; it holds: onnx"):
+        choose_engine({"engines": engines[1:2]})
+
+
+def test_what_two_networks_have_in_common_is_computed_once() -> None:
+    with tf.Graph().as_default() as graph:
+        pixels = tf.compat.v1.placeholder(tf.float32, (None, 3), "pixels")
+        one = tf.matmul(pixels, tf.constant(np.eye(3, dtype=np.float32)))
+        same = tf.matmul(pixels, tf.constant(np.eye(3, dtype=np.float32)))
+        other = tf.matmul(pixels, tf.constant(2 * np.eye(3, dtype=np.float32)))
+        total = tf.add_n([one, same, other], name="total")
+    smaller, renamed = share_computations(graph.as_graph_def())
+    assert sum(node.op == "MatMul" for node in smaller.node) == 2
+    assert renamed[same.op.name] == one.op.name
+    with tf.Graph().as_default() as again:
+        tf.graph_util.import_graph_def(smaller, name="")
+        with tf.compat.v1.Session(graph=again) as session:
+            found = session.run(total.name, {"pixels:0": np.ones((2, 3), np.float32)})
+    np.testing.assert_array_equal(found, np.full((2, 3), 4))
+
+
+def test_levels_put_right_what_is_shifted_and_stretched() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (70, 4, 4, 3), dtype=np.uint8)
+
+    def exact(pixels: Pixels) -> tuple[np.ndarray, ...]:
+        means = pixels.mean(axis=(1, 2, 3))
+        return means, means**2, np.zeros((len(pixels), 2, 2))
+
+    def coarse(pixels: Pixels) -> tuple[np.ndarray, ...]:
+        logit, novelty, heatmap = exact(pixels)
+        return 0.5 * logit + 3, np.full_like(novelty, 7.0), heatmap
+
+    levels = find_levels(coarse, exact, images)
+    assert levels["logit"] == pytest.approx([2.0, -6.0])
+    logit, novelty = put_level(coarse(images)[:2], levels)
+    np.testing.assert_allclose(logit, exact(images)[0])
+    assert novelty == pytest.approx(np.full(70, exact(images)[1].mean()))  # it tells nothing apart
+    np.testing.assert_array_equal(put_level((logit, novelty), {}), (logit, novelty))
+
+
+def test_an_order_is_never_turned_round() -> None:
+    images = np.arange(40, dtype=np.uint8)[:, np.newaxis, np.newaxis, np.newaxis].repeat(3, axis=3)
+
+    def rising(pixels: Pixels) -> tuple[np.ndarray, ...]:
+        return (pixels[:, 0, 0, 0].astype(float),) * 3
+
+    def falling(pixels: Pixels) -> tuple[np.ndarray, ...]:
+        return (-pixels[:, 0, 0, 0].astype(float),) * 3
+
+    assert find_levels(falling, rising, images)["logit"][0] > 0
+
+
+def test_the_command_refuses_with_one_line(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "measure_cost", lambda *_: replace(EXACT, flips=50))
+    command = ["export", str(finished_run), "--out", str(tmp_path), "--name", "few", "--format", "openvino"]
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert ended.value.code == 2
+    assert "50 of 100 test photographs, 50.0%" in capsys.readouterr().err
+    assert not any((tmp_path / "few").iterdir())
