@@ -1,0 +1,206 @@
+"""From the bytes of photographs to verdicts: every engine of an export against plain `model.predict`.
+
+    python benchmarks/inference.py --data ../shared/data/magnetic_tile --out inference
+    python benchmarks/inference.py --data ../shared/data/magnetic_tile --out inference --large
+
+For each backbone an inspector learns for a few epochs (the frozen part runs once), and is exported for every
+runtime. Then, in this process and one after the other, each engine inspects test photographs, from encoded
+bytes in memory to verdicts, one at a time and by 32. Two baselines get photographs that are decoded and
+resized already, which is not in their time: `predict` is `model.predict` of the classifier alone, `both` that
+of classifier and novelty, without which most verdicts cannot be reached. ROC-AUC and flips (verdicts that
+differ from the run's) come from the export, which measures the whole test part.
+
+With `--large` photographs are brought to 1024 x 1024 PNGs, and an engine's rate is compared with that at
+which the same cores decode them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+BACKBONES = ("mobilenetv2", "efficientnetb0", "resnet50", "densenet121")
+ENGINES = (
+    ("savedmodel", "float32"),
+    ("onnx", "float32"),
+    ("onnx", "int8"),
+    ("openvino", "float32"),
+    ("openvino", "bfloat16"),
+    ("openvino", "int8"),
+    ("litert", "float32"),
+    ("litert", "int8"),
+)
+ROUNDS = {1: 60, 32: 5}
+LARGE_PX = 1024
+
+
+def make_run(backbone: str, data: Path, out: Path, weights: str, size_px: int) -> Path:
+    """Fit an inspector whose backbone stays frozen but for its last block; one that is there is kept."""
+    from mvdefect.config import FitConfig, StageConfig
+    from mvdefect.runs import RunFolder
+    from mvdefect.workflow import fit_inspector
+
+    run = out / "runs" / backbone
+    if not RunFolder(run).is_finished:
+        stages = (StageConfig(epochs=10, depth_blocks=0), StageConfig(epochs=2, depth_blocks=1))
+        config = FitConfig(
+            data=data, backbone=backbone, weights=weights, image_size_px=size_px, stages=stages, views=1
+        )
+        fit_inspector(config, run)
+    return run
+
+
+def make_exports(run: Path, out: Path) -> dict[str, Path]:
+    """Export a run in every format and precision; return the export of each engine's name."""
+    from mvdefect.serving.export import ExportSettings, export_run
+
+    found: dict[str, Path] = {}
+    for kind, precision in ENGINES:
+        name = kind if precision == "float32" else f"{kind}-{precision}"
+        root = out / "exports" / name
+        done = sorted((root / run.name).glob("[0-9]*"))
+        settings = ExportSettings((kind,), precision, max_flips=1.0)
+        found[name] = done[-1] if done else export_run(run, root, settings).path
+    return found
+
+
+def read_files(run: Path, count: int, large: bool) -> list[bytes]:
+    """Return the bytes of test photographs, or of large PNGs made from them."""
+    from mvdefect.data.images import decode_image
+    from mvdefect.runs import open_run, read_run_config
+    from mvdefect.serving.samples import Samples
+
+    folder = open_run(run)
+    samples = Samples(folder, read_run_config(folder))
+    chosen = np.random.default_rng(0).permutation(len(samples.test))[:count]
+    paths = samples.find([samples.test[number] for number in chosen])
+    files = [path.read_bytes() for path in paths]
+    if not large:
+        return files
+    pictures = [cv2.resize(decode_image(file), (LARGE_PX, LARGE_PX)) for file in files]
+    return [cv2.imencode(".png", picture)[1].tobytes() for picture in pictures]
+
+
+def measure(work: Callable[[Sequence[Any]], object], items: Sequence[Any]) -> dict[str, float]:
+    """Time work on one item and on 32; milliseconds an item (p50), of a single one (p95), and items a second."""
+    found = {}
+    for size, rounds in ROUNDS.items():
+        batches = [[items[(start * size + k) % len(items)] for k in range(size)] for start in range(rounds)]
+        work(batches[0])
+        work(batches[-1])
+        times = [_time(work, batch) for batch in batches]
+        found[f"p50_{size}"] = 1000 * float(np.percentile(times, 50)) / size
+        found[f"p95_{size}"] = 1000 * float(np.percentile(times, 95)) / size
+        found[f"rate_{size}"] = size / float(np.median(times))
+    return found
+
+
+def _time(work: Callable[[Sequence[Any]], object], batch: Sequence[Any]) -> float:
+    started = time.perf_counter()
+    work(batch)
+    return time.perf_counter() - started
+
+
+def make_baselines(run: Path) -> dict[str, Callable[[Sequence[Any]], object]]:
+    """Return what a user would write: `model.predict` on pixels at working size."""
+    from mvdefect.models.classifier import load_classifier
+    from mvdefect.models.normality import load_normality
+    from mvdefect.runs import open_run
+
+    folder = open_run(run)
+    classifier, features = load_classifier(folder.model), load_classifier(folder.features)
+    normality = load_normality(folder.normality)
+
+    def predict(images: Sequence[np.ndarray]) -> object:
+        return classifier.predict(np.stack(images), batch_size=32, verbose=0)
+
+    def predict_both(images: Sequence[np.ndarray]) -> object:
+        return predict(images), normality.score_images(
+            features.predict(np.stack(images), batch_size=32, verbose=0)
+        )
+
+    return {"predict": predict, "both": predict_both}
+
+
+def measure_backbone(backbone: str, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return a row an engine, the baselines first."""
+    from mvdefect.data.images import decode_image, resize_image
+    from mvdefect.serving.engines import open_engine
+
+    run = make_run(backbone, options.data, options.out, options.weights.get(backbone, "none"), options.size)
+    exports = make_exports(run, options.out)
+    files = read_files(run, options.images, options.large)
+    images = [resize_image(decode_image(file), options.size, "letterbox") for file in files]
+    rows: list[dict[str, Any]] = []
+    for name, work in make_baselines(run).items():
+        rows.append({"backbone": backbone, "engine": name, **measure(work, images)})
+    for name, export in exports.items():
+        manifest = json.loads((export / "inspector.json").read_text())
+        (entry,) = manifest["engines"]
+        row = {"backbone": backbone, "engine": name, **measure(open_engine(export), files), **entry["cost"]}
+        rows.append(row)
+    if options.large:
+        with ThreadPoolExecutor() as readers:
+            decoded = measure(lambda batch: list(readers.map(decode_image, batch)), files)
+        rows.append({"backbone": backbone, "engine": "decoding alone", **decoded})
+    return rows
+
+
+def show(rows: Sequence[dict[str, Any]]) -> None:
+    """Print a table as Markdown; ratios are to `predict` of the same backbone."""
+    print(
+        "| backbone | engine | batch 1: p50 / p95 ms | ratio | batch 32: p50 / p95 ms | ratio | a second |",
+        end="",
+    )
+    print(" ROC-AUC (run) | flips |\n" + "| --- " * 9 + "|")
+    plain = {row["backbone"]: row for row in rows if row["engine"] == "predict"}
+    for row in rows:
+        base = plain[row["backbone"]]
+        cells = [row["backbone"], row["engine"]]
+        for size in ROUNDS:
+            cells.append(f"{row[f'p50_{size}']:.1f} / {row[f'p95_{size}']:.1f}")
+            cells.append(f"{base[f'p50_{size}'] / row[f'p50_{size}']:.1f}")
+        cells.append(f"{row['rate_32']:.0f}")
+        if "flips" in row:
+            cells += [
+                f"{row['roc_auc']:.4f} ({row['run_roc_auc']:.4f})",
+                f"{row['flips']} of {row['photographs']}",
+            ]
+        else:
+            cells += ["", ""]
+        print("| " + " | ".join(cells) + " |")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument(
+        "--out", type=Path, required=True, help="where runs and exports go; kept for another time"
+    )
+    parser.add_argument("--backbones", nargs="+", default=list(BACKBONES))
+    parser.add_argument("--weights", nargs="*", default=[], metavar="BACKBONE=WEIGHTS", help="default: none")
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--images", type=int, default=128)
+    parser.add_argument("--large", action="store_true")
+    options = parser.parse_args()
+    options.weights = dict(pair.split("=", 1) for pair in options.weights)
+    from mvdefect.backend import load_tensorflow
+
+    load_tensorflow()
+    rows = [row for backbone in options.backbones for row in measure_backbone(backbone, options)]
+    show(rows)
+
+
+if __name__ == "__main__":
+    main()
