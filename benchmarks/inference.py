@@ -28,16 +28,11 @@ import cv2
 import numpy as np
 
 BACKBONES = ("mobilenetv2", "efficientnetb0", "resnet50", "densenet121")
-ENGINES = (
-    ("savedmodel", "float32"),
-    ("onnx", "float32"),
-    ("onnx", "int8"),
-    ("openvino", "float32"),
-    ("openvino", "bfloat16"),
-    ("openvino", "int8"),
-    ("litert", "float32"),
-    ("litert", "int8"),
-)
+ENGINES = {
+    "float32": ("savedmodel", "onnx", "openvino", "litert"),
+    "bfloat16": ("openvino",),
+    "int8": ("onnx", "openvino", "litert"),
+}
 ROUNDS = {1: 60, 32: 5}
 LARGE_PX = 1024
 
@@ -58,17 +53,18 @@ def make_run(backbone: str, data: Path, out: Path, weights: str, size_px: int) -
     return run
 
 
-def make_exports(run: Path, out: Path) -> dict[str, Path]:
-    """Export a run in every format and precision; return the export of each engine's name."""
+def make_exports(run: Path, out: Path) -> list[tuple[Path, str, dict[str, Any]]]:
+    """Export a run for every runtime in every precision; return export, name and cost of each engine."""
     from mvdefect.serving.export import ExportSettings, export_run
 
-    found: dict[str, Path] = {}
-    for kind, precision in ENGINES:
-        name = kind if precision == "float32" else f"{kind}-{precision}"
-        root = out / "exports" / name
+    found = []
+    for precision, formats in ENGINES.items():
+        root = out / "exports" / precision
         done = sorted((root / run.name).glob("[0-9]*"))
-        settings = ExportSettings((kind,), precision, max_flips=1.0)
-        found[name] = done[-1] if done else export_run(run, root, settings).path
+        settings = ExportSettings(formats, precision, max_flips=1.0)
+        export = done[-1] if done else export_run(run, root, settings).path
+        engines = json.loads((export / "inspector.json").read_text())["engines"]
+        found += [(export, engine["name"], engine["cost"]) for engine in engines]
     return found
 
 
@@ -90,7 +86,7 @@ def read_files(run: Path, count: int, large: bool) -> list[bytes]:
 
 
 def measure(work: Callable[[Sequence[Any]], object], items: Sequence[Any]) -> dict[str, float]:
-    """Time work on one item and on 32; milliseconds an item (p50), of a single one (p95), and items a second."""
+    """Time work on one item and on 32: milliseconds an item at the median and 95%, and items a second."""
     found = {}
     for size, rounds in ROUNDS.items():
         batches = [[items[(start * size + k) % len(items)] for k in range(size)] for start in range(rounds)]
@@ -142,11 +138,10 @@ def measure_backbone(backbone: str, options: argparse.Namespace) -> list[dict[st
     rows: list[dict[str, Any]] = []
     for name, work in make_baselines(run).items():
         rows.append({"backbone": backbone, "engine": name, **measure(work, images)})
-    for name, export in exports.items():
-        manifest = json.loads((export / "inspector.json").read_text())
-        (entry,) = manifest["engines"]
-        row = {"backbone": backbone, "engine": name, **measure(open_engine(export), files), **entry["cost"]}
-        rows.append(row)
+    for export, name, cost in exports:
+        rows.append(
+            {"backbone": backbone, "engine": name, **measure(open_engine(export, name), files), **cost}
+        )
     if options.large:
         with ThreadPoolExecutor() as readers:
             decoded = measure(lambda batch: list(readers.map(decode_image, batch)), files)
