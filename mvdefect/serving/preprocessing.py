@@ -10,10 +10,9 @@ from __future__ import annotations
 import tensorflow as tf
 
 from mvdefect.data.images import ResizeMethod
+from mvdefect.serving.orientation import JPEG_START, read_orientation, starts_with
 
 FIXED_POINT_BITS = 11  # of a weight, in OpenCV's linear interpolation of 8-bit images
-EXIF_ORIENTATION = 0x0112
-JPEG_START = b"\xff\xd8\xff"
 TINY_SHARE = 1e-3  # of a pixel, which OpenCV leaves out of an average
 
 
@@ -29,65 +28,18 @@ def decode_photograph(encoded: tf.Tensor) -> tf.Tensor:
     Raises:
         tf.errors.InvalidArgumentError: It is none of these, or damaged.
     """
-    is_jpeg = tf.equal(tf.strings.substr(encoded, 0, len(JPEG_START)), JPEG_START)
-    return tf.cond(is_jpeg, lambda: _decode_jpeg(encoded), lambda: _decode_other(encoded))
+    is_jpeg = starts_with(encoded, JPEG_START)
+    pixels = tf.cond(is_jpeg, lambda: _decode_jpeg(encoded), lambda: _decode_other(encoded))
+    return turn_upright(pixels, read_orientation(encoded))
 
 
 def _decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
-    pixels = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
-    return turn_upright(pixels, read_orientation(encoded))
+    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
 
 
 def _decode_other(encoded: tf.Tensor) -> tf.Tensor:
     decoded = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     return tf.ensure_shape(decoded, (None, None, 3))
-
-
-def read_orientation(encoded: tf.Tensor) -> tf.Tensor:
-    """Return the EXIF orientation of a JPEG file, int32, 1 to 8; 1 where none is noted."""
-    head = tf.io.decode_raw(tf.strings.substr(encoded, 0, 65_536), tf.uint8)
-    head = tf.cast(head, tf.int32)
-    start, length = _find_exif(head)
-    return tf.cond(start >= 0, lambda: _read_tag(head, start, length), lambda: 1)
-
-
-def _find_exif(head: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Walk through the segments of a JPEG file; return where its TIFF header begins (-1: none) and ends."""
-    size = tf.size(head)
-
-    def is_segment(place: tf.Tensor, found: tf.Tensor) -> tf.Tensor:
-        inside = place + 10 < size
-        return tf.logical_and(found < 0, tf.cond(inside, lambda: head[place] == 0xFF, lambda: False))
-
-    def step(place: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        marker, length = head[place + 1], head[place + 2] * 256 + head[place + 3]
-        name = head[place + 4 : place + 10]
-        is_exif = tf.logical_and(marker == 0xE1, tf.reduce_all(name == [0x45, 0x78, 0x69, 0x66, 0, 0]))
-        ends = tf.logical_or(marker == 0xDA, length < 2)  # the picture itself, or nonsense
-        following = tf.where(ends, size, place + 2 + length)
-        return following, tf.where(is_exif, place + 10, found)
-
-    end, found = tf.while_loop(is_segment, step, (tf.constant(2), tf.constant(-1)))
-    return found, tf.minimum(end, size)
-
-
-def _read_tag(head: tf.Tensor, start: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
-    """Look the orientation up among the tags of the first directory of a TIFF header."""
-    block = tf.concat([head[start:end], tf.zeros(16, tf.int32)], axis=0)
-    last, is_little = tf.size(block) - 16, block[0] == 0x49
-
-    def read_16(place: tf.Tensor) -> tf.Tensor:
-        first, second = tf.gather(block, place), tf.gather(block, place + 1)
-        return tf.where(is_little, first + 256 * second, 256 * first + second)
-
-    first, second = read_16(tf.constant(4)), read_16(tf.constant(6))
-    offset = tf.where(is_little, first + 65_536 * second, 65_536 * first + second)
-    directory = tf.clip_by_value(offset, 0, last)
-    count = tf.clip_by_value(read_16(directory), 0, tf.maximum((last - directory) // 12, 0))
-    places = directory + 2 + 12 * tf.range(count)
-    values = read_16(tf.boolean_mask(places + 8, read_16(places) == EXIF_ORIENTATION))
-    value = tf.cond(tf.size(values) > 0, lambda: values[0], lambda: 1)
-    return tf.where(tf.logical_and(value >= 1, value <= 8), value, 1)
 
 
 def turn_upright(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:

@@ -40,13 +40,15 @@ def test_resizing_is_that_of_training(method: str) -> None:
         assert (differs > 0).mean() < 2e-3, (height, width)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_photographs_stand_upright(orientation: int) -> None:
+def test_photographs_stand_upright(orientation: int, kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     exif[0x010F] = "a camera"
-    encoded = encode(Image.fromarray(draw(24, 40)), "JPEG", quality=95, exif=exif)
+    encoded = encode(Image.fromarray(draw(24, 40)), kind, quality=95, exif=exif)
     found = tf.function(decode_photograph)(encoded).numpy()
+    assert found.shape == ((40, 24, 3) if orientation >= 5 else (24, 40, 3))
     np.testing.assert_array_equal(found, decode_image(encoded))
 
 
