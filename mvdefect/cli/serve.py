@@ -67,10 +67,10 @@ POSITIVE = click.FloatRange(0, min_open=True)
     help="Seconds in which a request must be here.",
 )
 @click.option(
-    "--batch-size", type=click.IntRange(1, 1024), default=16, show_default=True, help="Inspected at a time."
+    "--batch-size", type=click.IntRange(1, 1024), default=32, show_default=True, help="Inspected at a time."
 )
 @click.option(
-    "--batch-wait-ms", type=click.FloatRange(0), default=2, show_default=True, help="For a batch to fill."
+    "--batch-wait-ms", type=click.FloatRange(0), default=5, show_default=True, help="For a batch to fill."
 )
 @click.pass_obj
 def serve(

@@ -51,6 +51,7 @@ class Batcher:
         self.metrics = metrics
         self.waiting: deque[Waiting] = deque()
         self._arrived, self._full = asyncio.Event(), asyncio.Event()
+        self._expected = 1  # photographs, of the clients that were there a moment ago
         self._thread = ThreadPoolExecutor(1, "engine")
         self._work: asyncio.Task[None] | None = None
         metrics.watch("queue_length", "Photographs that wait for the engine.", lambda: len(self.waiting))
@@ -98,23 +99,28 @@ class Batcher:
         ]
         self.waiting.extend(coming)
         self._arrived.set()
-        if len(self.waiting) >= self.limits.batch_size:
+        if len(self.waiting) >= self._expected:
             self._full.set()
         return [one.answer for one in coming]
 
     async def _answer_batches(self) -> None:
+        """Answer batch after batch; who was just answered may ask again, and is waited for a moment."""
         while True:
             await self._arrived.wait()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.limits.batch_wait_ms / 1000):
                     await self._full.wait()
             batch = self._take_batch()
-            if not self.waiting:
-                self._arrived.clear()
-            if len(self.waiting) < self.limits.batch_size:
-                self._full.clear()
             if batch:
                 await self._answer(batch)
+            self._expect(len(batch))
+
+    def _expect(self, answered: int) -> None:
+        self._expected = max(1, min(self.limits.batch_size, answered + len(self.waiting)))
+        if not self.waiting:
+            self._arrived.clear()
+        if len(self.waiting) < self._expected:
+            self._full.clear()
 
     def _take_batch(self) -> list[Waiting]:
         """Take the first that want the same; together they have the pixels of one large photograph."""

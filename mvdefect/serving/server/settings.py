@@ -20,7 +20,7 @@ class Limits:
         deadline_seconds: From a request that is whole to its answer.
         receive_seconds: For a client to send the whole of its headers, and again of its body.
         batch_size: Photographs that the engine is asked about together.
-        batch_wait_ms: How long it waits for more of them.
+        batch_wait_ms: How long it waits at most for clients that were there a moment ago.
         max_connections: Open at a time.
     """
 
@@ -30,8 +30,8 @@ class Limits:
     queue_length: int = 256
     deadline_seconds: float = 10.0
     receive_seconds: float = 10.0
-    batch_size: int = 16
-    batch_wait_ms: float = 2.0
+    batch_size: int = 32
+    batch_wait_ms: float = 5.0
     max_connections: int = 512
 
     @property

@@ -184,6 +184,25 @@ async def test_photographs_of_many_clients_are_inspected_together() -> None:
 
 
 @in_loop
+async def test_one_client_alone_waits_for_nobody_and_many_are_waited_for() -> None:
+    engine = FakeEngine()
+    async with open_client(engine, batch_wait_ms=3000) as client:
+        started = asyncio.get_running_loop().time()
+        for _ in range(5):
+            assert (await inspect(client, draw_photograph())).status_code == 200
+        assert asyncio.get_running_loop().time() - started < 2.5
+        engine.seconds = 0.1
+        await asyncio.gather(*(inspect(client, draw_photograph()) for _ in range(6)))
+        engine.batches.clear()
+        again = [asyncio.create_task(inspect(client, draw_photograph()))]
+        await asyncio.sleep(0.3)  # the others are slower, and are waited for
+        assert engine.batches == []
+        again += [asyncio.create_task(inspect(client, draw_photograph())) for _ in range(5)]
+        await asyncio.gather(*again)
+        assert [len(batch) for batch in engine.batches] == [6]
+
+
+@in_loop
 async def test_large_photographs_are_not_decoded_together() -> None:
     engine = FakeEngine(seconds=0.05)
     large = draw_photograph(20, 100, 100)
