@@ -15,7 +15,7 @@ import pytest
 
 from mvdefect import cli
 from mvdefect.config import FitConfig, StageConfig
-from mvdefect.data.beam import make_pipeline
+from mvdefect.data.beam_runner import make_pipeline
 from mvdefect.data.pipeline import Source
 from mvdefect.data.synthetic.write import write_parts
 from mvdefect.serving.check import Saying

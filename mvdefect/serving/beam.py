@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mvdefect.data.beam import import_beam, make_pipeline, run_pipeline
+from mvdefect.data.beam_runner import import_beam, make_pipeline, run_pipeline
 from mvdefect.errors import ConfigError
 from mvdefect.paths import replace_file
 from mvdefect.progress import logger
