@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import io
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -16,6 +18,12 @@ SIZES = [
     (64, 64), (128, 128), (192, 64), (200, 300), (97, 331), (700, 256), (1024, 1024), (31, 50), (60, 40),
     (64, 20), (63, 64), (300, 65),
 ]  # fmt: skip
+
+
+@functools.cache
+def trace() -> Callable[[bytes], tf.Tensor]:
+    """Return the decoder as an export holds it, traced once for all tests."""
+    return tf.function(decode_photograph, input_signature=[tf.TensorSpec([], tf.string)])
 
 
 def draw(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -47,7 +55,7 @@ def test_photographs_stand_upright(orientation: int, kind: str) -> None:
     exif[0x0112] = orientation
     exif[0x010F] = "a camera"
     encoded = encode(Image.fromarray(draw(24, 40)), kind, quality=95, exif=exif)
-    found = tf.function(decode_photograph)(encoded).numpy()
+    found = trace()(encoded).numpy()
     assert found.shape == ((40, 24, 3) if orientation >= 5 else (24, 40, 3))
     np.testing.assert_array_equal(found, decode_image(encoded))
 
