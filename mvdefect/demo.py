@@ -10,8 +10,9 @@ from mvdefect.runs import RunFolder
 from mvdefect.workflow import fit_inspector
 
 WEIGHTS_NOTE = (
-    "The demo downloads nothing: its small CNN starts from random weights and learns from the drawn parts "
-    "alone. For photographs of your own, start from a pre-trained backbone: mvdefect fit --help."
+    "The demo downloads nothing: its backbone starts from the texture weights of this package, which learned "
+    "from drawn surfaces alone. For photographs of your own, ImageNet's weights are better where they can be "
+    "had and may be used: mvdefect fit --help."
 )
 
 
@@ -20,13 +21,12 @@ def make_demo_config(data: Path) -> FitConfig:
     return FitConfig(
         data=data,
         image_size_px=128,
-        backbone="small_cnn",
-        weights="none",
+        backbone="efficientnetb0",
+        weights="texture",
         head="patch",
         dropout=0.0,
-        stages=(StageConfig(depth_blocks=4, epochs=45, learning_rate=2e-3),),
-        patience=15,
-        batch_size=8,
+        stages=(StageConfig(depth_blocks=7, epochs=12, learning_rate=1e-3),),
+        batch_size=16,
         views=0,
         ema=None,
     )
