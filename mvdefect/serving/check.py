@@ -14,6 +14,7 @@ from typing import Any
 from mvdefect.errors import ExportError
 from mvdefect.serving.engines import Answer, Engine, open_engine
 from mvdefect.serving.places import SAVED_MODEL
+from mvdefect.serving.signatures import PIXELS
 
 BATCH_SIZES = (1, 7)
 TIMED_BATCH = 32
@@ -71,7 +72,7 @@ def ask(export: Path, name: str, some: Sequence[Path], paths: Sequence[Path]) ->
     engine = open_engine(export, name)
     found = {str(size): list(_inspect(engine, some, size)) for size in BATCH_SIZES}
     if name == SAVED_MODEL:
-        found["pixels"] = list(_inspect_pixels(export, some))
+        found[PIXELS] = list(_inspect_pixels(export, some))
     every = list(_inspect(engine, paths, TIMED_BATCH))
     return {"some": found, "all": every, "images_per_s": _time(engine, paths[:TIMED_BATCH])}
 
@@ -91,7 +92,7 @@ def _inspect_pixels(export: Path, paths: Sequence[Path]) -> Iterator[Said]:
     model: Any = tf.saved_model.load(str(export))
     for path in paths:
         pixels = tf.constant(decode_image(path.read_bytes())[None])
-        yield from map(_shorten, read_answers(model.signatures["pixels"](pixels=pixels)))
+        yield from map(_shorten, read_answers(model.signatures[PIXELS](pixels=pixels)))
 
 
 def _shorten(answer: Answer) -> Said:

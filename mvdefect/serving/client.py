@@ -12,12 +12,11 @@ import numpy as np
 
 from mvdefect.progress import logger
 from mvdefect.serving.addresses import Address, parse_address
-from mvdefect.serving.engines import Answer, Engine
+from mvdefect.serving.engines import UNREADABLE_ANSWER, Answer, Engine
 from mvdefect.serving.retries import Deadline, Patience, RefusedError, keep_asking
+from mvdefect.serving.signatures import DEFAULT, EXPLAIN, LABELS, OK, UNREADABLE
 
 TOKEN = "MVDEFECT_TOKEN"  # noqa: S105 (the name of a variable)
-DEFAULT, EXPLAIN, IMAGES = "serving_default", "explain", "image_bytes"
-LABELS = ("good", "defective", "review", "unreadable")
 LARGEST_COUNT = 64  # photographs of a request; servers that batch have such a limit of their own
 
 
@@ -89,7 +88,7 @@ def _ask(
         return keep_asking(lambda left_s: send(files, timeout_s=left_s), deadline, patience, who)
     except RefusedError as error:
         if len(files) == 1:
-            return [Answer("unreadable", None, None, error=f"too large for the server: {error}")]
+            return [Answer(UNREADABLE, None, None, error=f"too large for the server: {error}")]
     middle = len(files) // 2
     first = _ask(send, files[:middle], deadline, patience, who)
     return first + _ask(send, files[middle:], deadline, patience, who)
@@ -122,10 +121,10 @@ def read_answer(found: dict[str, Any], with_heatmap: bool) -> Answer:
     """
     try:
         label, status = found["label"], found["status"]
-        if label not in LABELS or (status == "ok") != (label != "unreadable"):
+        if label not in LABELS or (status == OK) != (label != UNREADABLE):
             raise ValueError(f"label {label!r}, status {status!r}")
         if status != "ok":
-            return Answer("unreadable", None, None)
+            return UNREADABLE_ANSWER
         probability, novelty = _round(found["probability"]), _round(found["novelty"])
         if not 0 <= probability <= 1:
             raise ValueError(f"probability {probability}")

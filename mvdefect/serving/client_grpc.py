@@ -7,9 +7,10 @@ from typing import Any
 
 from mvdefect.errors import ConfigError
 from mvdefect.serving.addresses import Address
-from mvdefect.serving.client import EXPLAIN, IMAGES, read_answers
+from mvdefect.serving.client import read_answers
 from mvdefect.serving.engines import Answer
 from mvdefect.serving.retries import RefusedError
+from mvdefect.serving.signatures import BYTES, EXPLAIN
 
 MESSAGE_BYTES = 64 << 20
 OUTPUTS = ("label", "status", "probability", "novelty")
@@ -78,7 +79,7 @@ class GrpcSender:
         request.model_spec.signature_name = signature
         if self._address.version is not None:
             request.model_spec.version.value = self._address.version
-        request.inputs[IMAGES].CopyFrom(tf.make_tensor_proto(list(files), shape=[len(files)]))
+        request.inputs[BYTES].CopyFrom(tf.make_tensor_proto(list(files), shape=[len(files)]))
         return request
 
 

@@ -15,9 +15,10 @@ from typing import Any
 
 from mvdefect.errors import ConfigError
 from mvdefect.serving.addresses import PREDICT, Address
-from mvdefect.serving.client import EXPLAIN, IMAGES, read_answers
+from mvdefect.serving.client import read_answers
 from mvdefect.serving.engines import Answer
 from mvdefect.serving.retries import RefusedError
+from mvdefect.serving.signatures import BYTES, EXPLAIN
 
 BODY_BYTES = 16 << 20
 PART_BYTES = 1 << 16
@@ -106,7 +107,7 @@ class RestSender:
 
 def write_request(files: Sequence[bytes], signature: str) -> bytes:
     """Return the body of a request."""
-    instances = [{IMAGES: {"b64": base64.b64encode(file).decode("ascii")}} for file in files]
+    instances = [{BYTES: {"b64": base64.b64encode(file).decode("ascii")}} for file in files]
     return json.dumps({"signature_name": signature, "instances": instances}).encode("ascii")
 
 

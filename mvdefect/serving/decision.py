@@ -7,8 +7,8 @@ import tensorflow as tf
 from mvdefect.data.records import GOOD
 from mvdefect.evaluation.calibration import SMALLEST_NOVELTY, Calibration
 from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW, OperatingPoint
+from mvdefect.serving.signatures import OK, UNREADABLE
 
-UNREADABLE = "unreadable"
 NO_PROBABILITY = -1.0  # JSON knows no NaN
 
 
@@ -45,7 +45,7 @@ def decide(
         "needs_review": review | ~readable,
         "novelty": tf.where(readable, novelty, 0.0),
         "label": tf.where(readable, label, UNREADABLE),
-        "status": tf.where(readable, "ok", UNREADABLE),
+        "status": tf.where(readable, OK, UNREADABLE),
     }
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from mvdefect.errors import ConfigError, ExportError
 from mvdefect.runs import RunFolder, open_run, read_json
 from mvdefect.serving.places import MANIFEST, SAVED_MODEL
+from mvdefect.serving.signatures import UNREADABLE
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Answer:
         return self.probability is not None
 
 
-UNREADABLE_ANSWER = Answer("unreadable", None, None)
+UNREADABLE_ANSWER = Answer(UNREADABLE, None, None)
 
 
 class Engine(Protocol):

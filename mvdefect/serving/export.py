@@ -15,15 +15,16 @@ from mvdefect.progress import logger
 from mvdefect.runs import RunFolder, open_run, read_run_config, write_json
 from mvdefect.serving.check import ask_afresh
 from mvdefect.serving.cost import Cost, measure_cost
-from mvdefect.serving.formats.kinds import FLOAT32, INT8, PIXELS
+from mvdefect.serving.formats.kinds import FLOAT32, INT8
 from mvdefect.serving.formats.table import FORMATS, open_network, require_packages, write_network
-from mvdefect.serving.graph import BYTES, DEFAULT, EXPLAIN, InspectorGraph, build_graph, save_graph
+from mvdefect.serving.graph import InspectorGraph, build_graph, save_graph
 from mvdefect.serving.levels import find_levels
 from mvdefect.serving.manifest import describe_cost, describe_engine, describe_export
 from mvdefect.serving.model_card import write_model_card
 from mvdefect.serving.network import freeze_network, run_network
 from mvdefect.serving.places import MANIFEST, MODEL_CARD, SAVED_MODEL, SAVED_MODEL_FILE
 from mvdefect.serving.samples import Samples
+from mvdefect.serving.signatures import BYTES, DEFAULT, EXPLAIN, PIXELS
 from mvdefect.serving.warmup import write_warmup
 
 PARTIAL_SUFFIX = ".partial"

@@ -15,12 +15,9 @@ from mvdefect.models.heatmaps import build_heatmaps
 from mvdefect.models.normality import Normality, load_normality
 from mvdefect.runs import RunFolder, read_run_config
 from mvdefect.serving.decision import decide
-from mvdefect.serving.formats.kinds import PIXELS
 from mvdefect.serving.novelty import score_features
 from mvdefect.serving.preprocessing import read_photographs, resize_photographs
-
-BYTES = "image_bytes"
-DEFAULT, EXPLAIN = "serving_default", "explain"
+from mvdefect.serving.signatures import BYTES, DEFAULT, EXPLAIN, PIXELS
 
 
 class InspectorGraph(tf.Module):  # type: ignore[misc]

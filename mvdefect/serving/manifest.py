@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from mvdefect.config import FitConfig
-from mvdefect.data.records import GOOD
 from mvdefect.data.splits import read_split_plan
 from mvdefect.environment import describe_environment
-from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
 from mvdefect.runs import RunFolder, read_json
 from mvdefect.serving.cost import Cost
-from mvdefect.serving.decision import UNREADABLE
 from mvdefect.serving.formats.kinds import FLOAT32
 from mvdefect.serving.overlays import view_run
 from mvdefect.serving.places import SAVED_MODEL
+from mvdefect.serving.signatures import LABELS
 
 FORMAT = "mvdefect inspector 2"
 
@@ -29,7 +27,7 @@ def describe_export(folder: RunFolder, config: FitConfig, name: str, version: in
         "format": FORMAT,
         "name": name,
         "version": version,
-        "labels": [GOOD, DEFECTIVE, REVIEW, UNREADABLE],
+        "labels": list(LABELS),
         "image_size_px": config.image_size_px,
         "resize": config.resize,
         "heat_range": list(view_run(folder).heat_range),

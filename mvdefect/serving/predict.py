@@ -9,11 +9,12 @@ from itertools import islice
 from pathlib import Path
 from zipfile import BadZipFile
 
-from mvdefect.serving.engines import Answer, Engine
+from mvdefect.evaluation.operating_point import REVIEW
+from mvdefect.serving.engines import UNREADABLE_ANSWER, Answer, Engine
 from mvdefect.serving.photographs import Photograph
 from mvdefect.serving.rows import VerdictRow, append_rows, format_heading, format_row, make_row, read_done
+from mvdefect.serving.signatures import UNREADABLE
 
-UNREADABLE = Answer("unreadable", None, None)
 Seen = Callable[[Photograph, bytes, Answer], None]
 
 
@@ -30,7 +31,7 @@ class Tally:
     @property
     def exit_code(self) -> int:
         """0: all good; 1: something is defective; 2: something needs a person or could not be read."""
-        if self.counts.get("unreadable") or self.counts.get("review"):
+        if self.counts.get(UNREADABLE) or self.counts.get(REVIEW):
             return 2
         return 1 if self.counts.get("defective") else 0
 
@@ -83,7 +84,7 @@ def answer_batch(engine: Engine, batch: Batch, seen: Seen | None = None) -> Iter
     found = engine([batch.contents[number] for number in whole], seen is not None) if whole else []
     answers = dict(zip(whole, found, strict=True))
     for number, photograph in enumerate(batch.photographs):
-        answer = answers.get(number, UNREADABLE)
+        answer = answers.get(number, UNREADABLE_ANSWER)
         if seen is not None and number in answers:
             seen(photograph, batch.contents[number], answer)
         yield make_row(photograph.name, answer, batch.errors[number])

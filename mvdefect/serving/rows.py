@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TextIO
 
 from mvdefect.errors import ConfigError
+from mvdefect.evaluation.operating_point import REVIEW
 from mvdefect.serving.engines import Answer
+from mvdefect.serving.signatures import UNREADABLE
 
 FORMATS = ("csv", "jsonl")
 
@@ -48,7 +50,7 @@ def make_row(name: str, answer: Answer, error: str = "") -> VerdictRow:
         name,
         answer.label,
         answer.label == "defective",
-        answer.label in ("review", "unreadable"),
+        answer.label in (REVIEW, UNREADABLE),
         answer.probability,
         answer.novelty,
         reason,

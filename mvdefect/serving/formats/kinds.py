@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]
 Look = Callable[[Pixels], tuple[np.ndarray, ...]]
 
-PIXELS = "pixels"  # what goes into a network
 OUTPUTS = (LOGIT, NOVELTY, HEATMAP) = ("logit", "novelty", "heatmap")  # what comes out, in this order
 FLOAT32, BFLOAT16, INT8 = "float32", "bfloat16", "int8"
 PRECISIONS = (FLOAT32, BFLOAT16, INT8)

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from mvdefect.serving.formats.kinds import FIRST_CONVOLUTIONS, OWN_PRECISION, PIXELS, TENSORS, Look, Pixels
+from mvdefect.serving.formats.kinds import FIRST_CONVOLUTIONS, OWN_PRECISION, TENSORS, Look, Pixels
+from mvdefect.serving.signatures import PIXELS
 
 INPUT = f"{PIXELS}:0"
 OPSET = 18

@@ -14,13 +14,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from mvdefect.evaluation.operating_point import REVIEW
 from mvdefect.serving.engines import Answer
 from mvdefect.serving.server.headers import check_pixels
 from mvdefect.serving.server.refusals import Refusal
 from mvdefect.serving.server.settings import Limits
+from mvdefect.serving.signatures import BYTES, DEFAULT, EXPLAIN, OK, PIXELS, UNREADABLE
 
-BYTES, PIXELS = "image_bytes", "pixels"
-DEFAULT, EXPLAIN = "serving_default", "explain"
 INPUTS = {DEFAULT: BYTES, PIXELS: PIXELS, EXPLAIN: BYTES}
 NO_PROBABILITY = -1.0  # JSON knows no NaN
 KEYS = frozenset({"signature_name", "instances", "inputs"})
@@ -155,10 +155,10 @@ def _format_row(answer: Answer, with_heatmap: bool, heatmap_shape: tuple[int, in
     row: dict[str, Any] = {
         "probability": NO_PROBABILITY if answer.probability is None else answer.probability,
         "defective": answer.label == "defective",
-        "needs_review": answer.label in ("review", "unreadable"),
+        "needs_review": answer.label in (REVIEW, UNREADABLE),
         "novelty": 0.0 if answer.novelty is None else answer.novelty,
         "label": answer.label,
-        "status": "ok" if answer.is_readable else "unreadable",
+        "status": OK if answer.is_readable else UNREADABLE,
     }
     if with_heatmap:
         heatmap = np.zeros(heatmap_shape) if answer.heatmap is None else answer.heatmap
