@@ -4,8 +4,8 @@
     python benchmarks/inference.py --data ../shared/data/magnetic_tile --out inference --large
 
 For each backbone an inspector learns for a few epochs (the frozen part runs once), and is exported for every
-runtime. Then, in this process and one after the other, each engine inspects test photographs, from encoded
-bytes in memory to verdicts, one at a time and by 32. Two baselines get photographs that are decoded and
+runtime. Then, in this process and in turn, each engine inspects test photographs, from encoded bytes in
+memory to verdicts, one at a time and by 32. Two baselines get photographs that are decoded and
 resized already, which is not in their time: `predict` is `model.predict` of the classifier alone, `both` that
 of classifier and novelty, without which most verdicts cannot be reached. ROC-AUC and flips (verdicts that
 differ from the run's) come from the export, which measures the whole test part.
@@ -33,8 +33,10 @@ ENGINES = {
     "bfloat16": ("openvino",),
     "int8": ("onnx", "openvino", "litert"),
 }
-ROUNDS = {1: 60, 32: 5}
+ROUNDS = {1: 40, 32: 7}
 LARGE_PX = 1024
+
+Work = Callable[[Sequence[Any]], object]
 
 
 def make_run(backbone: str, data: Path, out: Path, weights: str, size_px: int) -> Path:
@@ -85,27 +87,28 @@ def read_files(run: Path, count: int, large: bool) -> list[bytes]:
     return [cv2.imencode(".png", picture)[1].tobytes() for picture in pictures]
 
 
-def measure(work: Callable[[Sequence[Any]], object], items: Sequence[Any]) -> dict[str, float]:
-    """Time work on one item and on 32: milliseconds an item at the median and 95%, and items a second."""
-    found = {}
+def measure(works: dict[str, tuple[Work, Sequence[Any]]]) -> dict[str, dict[str, float]]:
+    """Time works in turn, on one item and on 32: milliseconds an item (median, 95%), and items a second."""
+    found: dict[str, dict[str, float]] = {name: {} for name in works}
     for size, rounds in ROUNDS.items():
-        batches = [[items[(start * size + k) % len(items)] for k in range(size)] for start in range(rounds)]
-        work(batches[0])
-        work(batches[-1])
-        times = [_time(work, batch) for batch in batches]
-        found[f"p50_{size}"] = 1000 * float(np.percentile(times, 50)) / size
-        found[f"p95_{size}"] = 1000 * float(np.percentile(times, 95)) / size
-        found[f"rate_{size}"] = size / float(np.median(times))
+        times: dict[str, list[float]] = {name: [] for name in works}
+        for turn in range(-1, rounds):  # the first is to warm up
+            for name, (work, items) in works.items():
+                batch = [items[(turn * size + number) % len(items)] for number in range(size)]
+                times[name].append(_time(work, batch) if turn >= 0 else _time(work, batch) * np.nan)
+        for name, row in found.items():
+            row[f"p50_{size}"], row[f"p95_{size}"] = 1000 * np.nanpercentile(times[name], (50, 95)) / size
+            row[f"rate_{size}"] = 1000 / row[f"p50_{size}"]
     return found
 
 
-def _time(work: Callable[[Sequence[Any]], object], batch: Sequence[Any]) -> float:
+def _time(work: Work, batch: Sequence[Any]) -> float:
     started = time.perf_counter()
     work(batch)
     return time.perf_counter() - started
 
 
-def make_baselines(run: Path) -> dict[str, Callable[[Sequence[Any]], object]]:
+def make_baselines(run: Path) -> dict[str, Work]:
     """Return what a user would write: `model.predict` on pixels at working size."""
     from mvdefect.models.classifier import load_classifier
     from mvdefect.models.normality import load_normality
@@ -129,24 +132,26 @@ def make_baselines(run: Path) -> dict[str, Callable[[Sequence[Any]], object]]:
 def measure_backbone(backbone: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Return a row an engine, the baselines first."""
     from mvdefect.data.images import decode_image, resize_image
+    from mvdefect.parallel import count_cores
     from mvdefect.serving.engines import open_engine
 
     run = make_run(backbone, options.data, options.out, options.weights.get(backbone, "none"), options.size)
     exports = make_exports(run, options.out)
     files = read_files(run, options.images, options.large)
     images = [resize_image(decode_image(file), options.size, "letterbox") for file in files]
-    rows: list[dict[str, Any]] = []
-    for name, work in make_baselines(run).items():
-        rows.append({"backbone": backbone, "engine": name, **measure(work, images)})
-    for export, name, cost in exports:
-        rows.append(
-            {"backbone": backbone, "engine": name, **measure(open_engine(export, name), files), **cost}
-        )
+    works: dict[str, tuple[Work, Sequence[Any]]] = {
+        name: (work, images) for name, work in make_baselines(run).items()
+    }
+    for export, name, _ in exports:
+        works[name] = (open_engine(export, name), files)
     if options.large:
-        with ThreadPoolExecutor() as readers:
-            decoded = measure(lambda batch: list(readers.map(decode_image, batch)), files)
-        rows.append({"backbone": backbone, "engine": "decoding alone", **decoded})
-    return rows
+        readers = ThreadPoolExecutor(count_cores())
+        works["decoding alone"] = (lambda batch: list(readers.map(decode_image, batch)), files)
+    costs = {name: cost for _, name, cost in exports}
+    return [
+        {"backbone": backbone, "engine": name, **row, **costs.get(name, {})}
+        for name, row in measure(works).items()
+    ]
 
 
 def show(rows: Sequence[dict[str, Any]]) -> None:

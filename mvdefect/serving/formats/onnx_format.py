@@ -73,6 +73,7 @@ def open_onnx(path: Path, _precision: str) -> Look:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # decoding needs the cores too
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def look(pixels: Pixels) -> tuple[np.ndarray, ...]:
