@@ -14,6 +14,7 @@ from mvdefect.cli.benchmark import benchmark
 from mvdefect.cli.data import data
 from mvdefect.cli.export import export
 from mvdefect.cli.inspector import demo, evaluate, fit
+from mvdefect.cli.interrupts import insist_on_interrupts
 from mvdefect.cli.predict import predict
 from mvdefect.cli.pretrain import pretrain
 from mvdefect.cli.report import report
@@ -33,7 +34,8 @@ def main(args: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if args is None else args)
     debug = DEBUG in given
     try:
-        code = commands.main([arg for arg in given if arg != DEBUG], standalone_mode=False, obj=debug)
+        with insist_on_interrupts():
+            code = commands.main([arg for arg in given if arg != DEBUG], standalone_mode=False, obj=debug)
         sys.exit(code or 0)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
