@@ -154,11 +154,23 @@ def test_the_commands_of_a_page(page: Path, workshop: Path) -> None:
     run_commands(list_commands(page.read_text()))
 
 
+def leave_out_documented(commands: list[str]) -> list[str]:
+    """Leave out what a page has run already, unless it makes a folder or file that another one takes."""
+    known = {command for page in PAGES for command in list_commands(page.read_text())}
+    new = [command for command in commands if command not in known]
+
+    def is_needed(command: str) -> bool:
+        made = re.findall(r"--(?:run|out) (\S+)", command)
+        return any(name in other for name in made for other in new)
+
+    return [command for command in commands if command not in known or is_needed(command)]
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("untrained")
 def test_the_commands_of_the_help(workshop: Path) -> None:
-    commands = list_help_commands()
-    assert len(commands) >= 8
+    commands = leave_out_documented(list(dict.fromkeys(list_help_commands())))
+    assert len(commands) >= 30
     orders = (
         (" data ",),
         (" tune ", " pretrain "),
@@ -168,7 +180,7 @@ def test_the_commands_of_the_help(workshop: Path) -> None:
         (" evaluate ", " report ", " benchmark ", " demo "),
     )
     for kinds in orders:  # plans, runs, what needs them
-        run_commands([c for c in dict.fromkeys(commands) if any(kind in c for kind in kinds)])
+        run_commands([command for command in commands if any(kind in command for kind in kinds)])
 
 
 def test_the_commands_in_the_headers_of_the_configurations_name_their_file() -> None:
