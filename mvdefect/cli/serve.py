@@ -11,8 +11,8 @@ import click
 
 from mvdefect.cli.work import PATH, show_messages
 from mvdefect.errors import ConfigError
+from mvdefect.serving.addresses import TOKEN
 
-TOKEN = "MVDEFECT_TOKEN"  # noqa: S105 (the name of a variable)
 PACKAGES = ("prometheus_client", "starlette", "uvicorn")
 POSITIVE = click.FloatRange(0, min_open=True)
 

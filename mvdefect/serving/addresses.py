@@ -10,6 +10,7 @@ from mvdefect.errors import ConfigError
 
 REST, GRPC = ("http", "https"), ("grpc", "grpcs")
 PREDICT = ":predict"
+TOKEN = "MVDEFECT_TOKEN"  # noqa: S105 (the name of a variable)
 URL = re.compile(r"^([A-Za-z][A-Za-z0-9+.]*)://")
 REST_PATH = re.compile(r"/v1/models/(?P<name>[^/:]+)(/(versions/(?P<version>\d+)|labels/[^/:]+))?$")
 GRPC_PATH = re.compile(r"^/(?P<name>[^/:]+)(/(?P<version>\d+))?$")
@@ -69,7 +70,7 @@ def parse_address(url: str) -> Address:
     parts = urlsplit(url.rstrip("/").removesuffix(PREDICT))
     scheme = parts.scheme.lower()
     if "@" in parts.netloc:
-        raise ConfigError(f"{ALLOWED}; a token belongs in the variable MVDEFECT_TOKEN, not in the address")
+        raise ConfigError(f"{ALLOWED}; a token belongs in the variable {TOKEN}, not in the address")
     path = {**dict.fromkeys(REST, REST_PATH), **dict.fromkeys(GRPC, GRPC_PATH)}.get(scheme)
     found = path.search(parts.path) if path is not None else None
     if found is None or not _has_port(parts.netloc, scheme) or parts.query or parts.fragment:

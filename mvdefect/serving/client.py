@@ -11,12 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from mvdefect.progress import logger
-from mvdefect.serving.addresses import Address, parse_address
+from mvdefect.serving.addresses import TOKEN, Address, parse_address
 from mvdefect.serving.engines import UNREADABLE_ANSWER, Answer, Engine
 from mvdefect.serving.retries import Deadline, Patience, RefusedError, keep_asking
 from mvdefect.serving.signatures import DEFAULT, EXPLAIN, LABELS, OK, UNREADABLE
 
-TOKEN = "MVDEFECT_TOKEN"  # noqa: S105 (the name of a variable)
 LARGEST_COUNT = 64  # photographs of a request; servers that batch have such a limit of their own
 
 
@@ -123,7 +122,7 @@ def read_answer(found: dict[str, Any], with_heatmap: bool) -> Answer:
         label, status = found["label"], found["status"]
         if label not in LABELS or (status == OK) != (label != UNREADABLE):
             raise ValueError(f"label {label!r}, status {status!r}")
-        if status != "ok":
+        if status != OK:
             return UNREADABLE_ANSWER
         probability, novelty = _round(found["probability"]), _round(found["novelty"])
         if not 0 <= probability <= 1:

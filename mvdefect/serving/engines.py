@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from mvdefect.backend import load_tensorflow
 from mvdefect.errors import ConfigError, ExportError
 from mvdefect.runs import RunFolder, open_run, read_json
 from mvdefect.serving.places import MANIFEST, SAVED_MODEL
@@ -68,14 +69,14 @@ def open_engine(place: Path, name: str | None = None, verbose: bool = False) -> 
     export = find_export(place)
     if export is None:
         folder = open_run(place)
-        _load_tensorflow(verbose)
+        load_tensorflow(verbose)
         from mvdefect.serving.tensorflow_engines import open_run_engine
 
         return open_run_engine(folder)
     manifest = read_json(export / MANIFEST)
     chosen = choose_engine(manifest, name)
     if chosen["format"] == SAVED_MODEL:
-        _load_tensorflow(verbose)
+        load_tensorflow(verbose)
         from mvdefect.serving.tensorflow_engines import open_saved_model
 
         return open_saved_model(export)
@@ -123,9 +124,3 @@ def _can_run(name: str) -> bool:
     from mvdefect.serving.formats.table import can_run
 
     return find_spec("tensorflow") is not None if name == SAVED_MODEL else can_run(name)
-
-
-def _load_tensorflow(verbose: bool) -> None:
-    from mvdefect.backend import load_tensorflow
-
-    load_tensorflow(verbose)

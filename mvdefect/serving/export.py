@@ -140,8 +140,8 @@ def _fill(
     _write_engines(export, build_graph(folder), samples, manifest, settings)
     write_json(export / MANIFEST, manifest)
     costs, rates = {}, {}
+    some = samples.some
     for engine in manifest["engines"]:
-        some = samples.some
         said = ask_afresh(export, engine["name"], samples.find(some), samples.find(samples.test))
         cost = measure_cost(said, some, samples.test)
         check_cost(cost, engine, settings.max_flips)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mvdefect.backend import load_tensorflow
 from mvdefect.runs import open_run
 from mvdefect.serving.addresses import is_url, parse_address
 from mvdefect.serving.engines import Engine, find_export, open_engine
@@ -25,17 +26,11 @@ def open_inspector(place: str, patience: Patience | None = None, verbose: bool =
     """
     if is_url(place):
         if not parse_address(place).is_rest:
-            _load_tensorflow(verbose)  # tensorflow-serving-api would, with all that it has to say
+            load_tensorflow(verbose)  # tensorflow-serving-api would, with all that it has to say
         from mvdefect.serving.client import open_client
 
         return open_client(place, patience)
     return open_engine(Path(place), verbose=verbose)
-
-
-def _load_tensorflow(verbose: bool) -> None:
-    from mvdefect.backend import load_tensorflow
-
-    load_tensorflow(verbose=verbose)
 
 
 def check_inspector(place: str) -> None:

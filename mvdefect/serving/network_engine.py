@@ -18,7 +18,7 @@ from mvdefect.serving.engines import UNREADABLE_ANSWER, Answer, Engine
 from mvdefect.serving.formats.kinds import Look
 from mvdefect.serving.formats.table import open_network
 from mvdefect.serving.levels import put_level
-from mvdefect.serving.places import View
+from mvdefect.serving.places import MANIFEST, View, parse_view
 
 LARGEST_BATCH = 32  # more at a time cost memory and gain nothing
 
@@ -38,7 +38,7 @@ def open_network_engine(export: Path, manifest: Mapping[str, Any], chosen: Mappi
     network = open_network(chosen["format"], export / chosen["file"], chosen["precision"])
     levels = chosen.get("levels", {})
     point = parse_operating_point(manifest["operating_point"])
-    view = View(manifest["image_size_px"], manifest["resize"], tuple(manifest["heat_range"]))
+    view = parse_view(manifest, export / MANIFEST)
 
     def look(pixels: Pixels) -> tuple[np.ndarray, ...]:
         logits, novelty, heatmaps = network(pixels)

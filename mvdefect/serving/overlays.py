@@ -16,7 +16,7 @@ from mvdefect.report.overlays import choose_heat_range, overlay_heatmap
 from mvdefect.runs import RunFolder, read_json, read_predictions, read_run_config
 from mvdefect.serving.engines import Answer, find_export
 from mvdefect.serving.photographs import Photograph
-from mvdefect.serving.places import MANIFEST, View
+from mvdefect.serving.places import MANIFEST, View, parse_view
 
 NAME_CHARACTERS = 60
 
@@ -34,11 +34,7 @@ def read_view(place: Path) -> View:
     if export is None and not place.is_file():
         return view_run(RunFolder(place))
     manifest = place if export is None else export / MANIFEST
-    tree = read_json(manifest)
-    try:
-        return View(tree["image_size_px"], tree["resize"], tuple(tree["heat_range"]))
-    except (KeyError, TypeError) as error:
-        raise RunError(f"{manifest} is not the {MANIFEST} of an export: {error} is missing") from error
+    return parse_view(read_json(manifest), manifest)
 
 
 def view_run(folder: RunFolder) -> View:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from mvdefect.data.images import ResizeMethod
+from mvdefect.errors import RunError
 
 MANIFEST = "inspector.json"
 MODEL_CARD = "model_card.md"
@@ -25,3 +29,15 @@ class View:
     size_px: int
     resize: ResizeMethod
     heat_range: tuple[float, float]
+
+
+def parse_view(manifest: Mapping[str, Any], path: Path) -> View:
+    """Return how an export sees photographs, from the content of its `inspector.json` at a path.
+
+    Raises:
+        RunError: It is none of an export's.
+    """
+    try:
+        return View(manifest["image_size_px"], manifest["resize"], tuple(manifest["heat_range"]))
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{path} is not the {MANIFEST} of an export: {error} is missing") from error

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from zipfile import BadZipFile
 
-from mvdefect.evaluation.operating_point import REVIEW
+from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
 from mvdefect.serving.engines import UNREADABLE_ANSWER, Answer, Engine
 from mvdefect.serving.photographs import Photograph
 from mvdefect.serving.rows import VerdictRow, append_rows, format_heading, format_row, make_row, read_done
@@ -33,7 +33,7 @@ class Tally:
         """0: all good; 1: something is defective; 2: something needs a person or could not be read."""
         if self.counts.get(UNREADABLE) or self.counts.get(REVIEW):
             return 2
-        return 1 if self.counts.get("defective") else 0
+        return 1 if self.counts.get(DEFECTIVE) else 0
 
 
 @dataclass(frozen=True)

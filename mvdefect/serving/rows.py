@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from mvdefect.errors import ConfigError
-from mvdefect.evaluation.operating_point import REVIEW
+from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
 from mvdefect.serving.engines import Answer
 from mvdefect.serving.signatures import UNREADABLE
 
@@ -49,7 +49,7 @@ def make_row(name: str, answer: Answer, error: str = "") -> VerdictRow:
     return VerdictRow(
         name,
         answer.label,
-        answer.label == "defective",
+        answer.label == DEFECTIVE,
         answer.label in (REVIEW, UNREADABLE),
         answer.probability,
         answer.novelty,

@@ -7,5 +7,6 @@ from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
 
 DEFAULT, EXPLAIN = "serving_default", "explain"  # besides `pixels`, which is called as what it takes
 BYTES, PIXELS = "image_bytes", "pixels"
+NO_PROBABILITY = -1.0  # JSON knows no NaN
 OK, UNREADABLE = "ok", "unreadable"
 LABELS = (GOOD, DEFECTIVE, REVIEW, UNREADABLE)

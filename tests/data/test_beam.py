@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import builtins
-import logging
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,26 +13,11 @@ from mvdefect.data.layouts import read_records
 from mvdefect.data.prepare import prepare_images
 from mvdefect.data.records import Record
 from mvdefect.errors import ConfigError, ImageError
+from tests.beam_engines import DIRECT, MARKS, PORTABLE, quiet_beam  # noqa: F401 (a fixture for all)
 from tests.conftest import make_texture, write_class_folders, write_image
 
 pytest.importorskip("apache_beam")
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:apache_beam.*"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Beam leaves sockets to the garbage collector
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
-# DirectRunner first looks for a faster engine, which it would download; nothing is there to be found.
-DIRECT = ("DirectRunner", ("--prism_location=/nonexistent/prism",))
-# The way to Flink and Spark: the pipeline goes to a job server, and workers ask back for their work.
-PORTABLE = ("PortableRunner", ("--job_endpoint=embed", "--environment_type=LOOPBACK"))
-
-
-@pytest.fixture(autouse=True)
-def _quiet_beam() -> Iterator[None]:
-    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
-    yield
-    logging.getLogger("apache_beam").setLevel(logging.NOTSET)
+pytestmark = MARKS
 
 
 @pytest.fixture

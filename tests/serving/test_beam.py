@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-import logging
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,27 +16,13 @@ from mvdefect.serving.beam import Work, inspect_with_beam, read_options
 from mvdefect.serving.beam_plan import open_plan
 from mvdefect.serving.photographs import Photograph, list_photographs
 from mvdefect.serving.predict import inspect_photographs, write_to_file
+from tests.beam_engines import DIRECT, MARKS, PORTABLE, quiet_beam  # noqa: F401 (a fixture for all)
 from tests.serving.test_predict import answer_by_size
 
 pytest.importorskip("apache_beam")
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:apache_beam.*"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Beam leaves sockets to the garbage collector
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = MARKS
 
-# DirectRunner first looks for a faster engine, which it would download; nothing is there to be found.
-DIRECT = ("DirectRunner", ("--prism_location=/nonexistent/prism",))
-# The way to Flink and Spark: the pipeline goes to a job server, and workers ask back for their work.
-PORTABLE = ("PortableRunner", ("--job_endpoint=embed", "--environment_type=LOOPBACK"))
 FAILING = "photographs/013.png"
-
-
-@pytest.fixture(autouse=True)
-def _quiet_beam() -> Iterator[None]:
-    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
-    yield
-    logging.getLogger("apache_beam").setLevel(logging.NOTSET)
 
 
 @pytest.fixture

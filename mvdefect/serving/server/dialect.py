@@ -14,15 +14,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mvdefect.evaluation.operating_point import REVIEW
+from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
 from mvdefect.serving.engines import Answer
 from mvdefect.serving.server.headers import check_pixels
 from mvdefect.serving.server.refusals import Refusal
 from mvdefect.serving.server.settings import Limits
-from mvdefect.serving.signatures import BYTES, DEFAULT, EXPLAIN, OK, PIXELS, UNREADABLE
+from mvdefect.serving.signatures import BYTES, DEFAULT, EXPLAIN, NO_PROBABILITY, OK, PIXELS, UNREADABLE
 
 INPUTS = {DEFAULT: BYTES, PIXELS: PIXELS, EXPLAIN: BYTES}
-NO_PROBABILITY = -1.0  # JSON knows no NaN
 KEYS = frozenset({"signature_name", "instances", "inputs"})
 
 
@@ -154,7 +153,7 @@ def format_answers(
 def _format_row(answer: Answer, with_heatmap: bool, heatmap_shape: tuple[int, int]) -> dict[str, Any]:
     row: dict[str, Any] = {
         "probability": NO_PROBABILITY if answer.probability is None else answer.probability,
-        "defective": answer.label == "defective",
+        "defective": answer.label == DEFECTIVE,
         "needs_review": answer.label in (REVIEW, UNREADABLE),
         "novelty": 0.0 if answer.novelty is None else answer.novelty,
         "label": answer.label,
