@@ -79,17 +79,39 @@ def decode_with_header(encoded: bytes | memoryview) -> tuple[Pixels, Header]:
     Raises:
         ImageError: As for `decode_image`.
     """
+    pixels, header = _decode(encoded)
+    return _expand_grey(pixels), header
+
+
+def decode_at_size(encoded: bytes | memoryview, size_px: int, method: ResizeMethod = "letterbox") -> Pixels:
+    """Decode an image file and bring it to the working size: `resize_image(decode_image(encoded), ...)`.
+
+    A grey photograph stays one channel until it is small, to the same result in half the time.
+
+    Raises:
+        ImageError: As for `decode_image`.
+    """
+    return _expand_grey(resize_image(_decode(encoded)[0], size_px, method))
+
+
+def _decode(encoded: bytes | memoryview) -> tuple[Pixels, Header]:
+    """Decode an image file to uint8 (height, width, 3), or (height, width) where it is grey."""
     plain = decode_plain_png(encoded)
     if plain is not None:
         return plain[0], Header("PNG", plain[1], bits=8, orientation=1, exif_tags=0, jpeg_quality=0)
     image, header = _open_image(encoded)
-    return _to_rgb(image), header
+    return _to_pixels(image), header
 
 
-def _to_rgb(image: Image.Image) -> Pixels:
+def _expand_grey(pixels: Pixels) -> Pixels:
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB), np.uint8) if pixels.ndim == 2 else pixels
+
+
+def _to_pixels(image: Image.Image) -> Pixels:
     if image.mode in SIXTEEN_BIT_MODES:
-        upper = (np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8)
-        return np.ascontiguousarray(np.repeat(upper[:, :, np.newaxis], 3, axis=2))
+        return (np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8)
+    if image.mode == "L":
+        return np.array(image)
     if image.mode == "F":
         raise ImageError("floating-point images have no defined range; save it with 8 or 16 bits")
     if image.mode != "RGB":
@@ -157,25 +179,38 @@ def resize_image(image: Pixels, size_px: int, method: ResizeMethod = "letterbox"
     """Bring an image to the working size.
 
     Args:
-        image: uint8 of shape (height, width, 3), or (height, width) for a mask of 0 and 255.
+        image: uint8 RGB of shape (height, width, 3), or grey of shape (height, width).
         size_px: Height and width of the result.
         method: "letterbox" keeps the aspect ratio and pads with black, centred; "stretch" does not.
 
     Returns:
-        uint8 of shape (size_px, size_px, 3) or (size_px, size_px). Images are averaged over the area
-        of a pixel when they shrink, and interpolated linearly when they grow. A mask stays defective
-        wherever any part of a pixel was, so that a hairline scratch does not vanish from it.
+        uint8 of shape (size_px, size_px, 3) or (size_px, size_px), averaged over the area of a pixel where
+        the image shrinks, and interpolated linearly where it grows.
     """
     height, width = image.shape[:2]
     new_height, new_width = _fit_size(height, width, size_px, method)
     shrinks = new_height * new_width < height * width
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     resized = cv2.resize(image, (new_width, new_height), interpolation=interpolation)
-    if image.ndim == 2:
-        resized = np.where(resized > 0, 255, 0)
     canvas = np.zeros((size_px, size_px, *image.shape[2:]), np.uint8)
     canvas[_centre(new_height, size_px), _centre(new_width, size_px)] = resized
     return canvas
+
+
+def resize_mask(mask: NDArray[np.bool_], size_px: int, method: ResizeMethod = "letterbox") -> Pixels:
+    """Bring a mask to the working size.
+
+    Args:
+        mask: bool of shape (height, width).
+        size_px: Height and width of the result.
+        method: As for `resize_image`.
+
+    Returns:
+        uint8 of shape (size_px, size_px), 255 wherever any part of a pixel was defective, so that a
+        hairline scratch does not vanish, and 0 elsewhere.
+    """
+    grey = resize_image(mask.astype(np.uint8) * np.uint8(255), size_px, method)
+    return np.where(grey > 0, 255, 0).astype(np.uint8)
 
 
 def mark_photograph(

@@ -28,8 +28,8 @@ def decode_plain_png(encoded: bytes | memoryview) -> tuple[NDArray[np.uint8], st
         encoded: The bytes of any file.
 
     Returns:
-        uint8 RGB pixels of shape (height, width, 3), and Pillow's name of the mode, "L" or "RGB"; or
-        None where the file is no plain PNG or is broken.
+        uint8 pixels and Pillow's name of the mode: (height, width) and "L", or (height, width, 3) and "RGB";
+        or None where the file is no plain PNG or is broken.
     """
     if encoded[:8] != SIGNATURE or encoded[12:16] != b"IHDR" or not _has_plain_chunks(encoded):
         return None
@@ -38,10 +38,11 @@ def decode_plain_png(encoded: bytes | memoryview) -> tuple[NDArray[np.uint8], st
         return None
     if width * height > (Image.MAX_IMAGE_PIXELS or math.inf):  # Pillow says what it thinks of that
         return None
-    pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
+    flag, mode = (cv2.IMREAD_GRAYSCALE, "L") if colour_type == GREY else (cv2.IMREAD_COLOR_RGB, "RGB")
+    pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), flag)
     if pixels is None:  # a checksum is wrong
         return None
-    return np.asarray(pixels, np.uint8), "L" if colour_type == GREY else "RGB"
+    return np.asarray(pixels, np.uint8), mode
 
 
 def _has_plain_chunks(encoded: bytes | memoryview) -> bool:

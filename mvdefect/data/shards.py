@@ -22,7 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mvdefect.data.images import ResizeMethod, decode_image, decode_mask, resize_image
+from mvdefect.data.images import ResizeMethod, decode_image, decode_mask, resize_image, resize_mask
 from mvdefect.data.records import Record
 from mvdefect.errors import ImageError
 
@@ -212,7 +212,7 @@ def _encode_mask(record: Record, image_shape: tuple[int, ...], size_px: int, met
             f"its mask must have the image's size, {image_shape[1]}x{image_shape[0]} pixels. "
             f"Received: {mask.shape[1]}x{mask.shape[0]} in {record.mask_path}"
         )
-    return _encode_png(resize_image(mask.astype(np.uint8) * np.uint8(255), size_px, method), MASK_PARAMETERS)
+    return _encode_png(resize_mask(mask, size_px, method), MASK_PARAMETERS)
 
 
 @lru_cache

@@ -16,6 +16,7 @@ from mvdefect.data.images import (
     decode_mask,
     mark_photograph,
     resize_image,
+    resize_mask,
 )
 from mvdefect.data.records import GOOD, Record
 from mvdefect.errors import ImageError
@@ -156,12 +157,12 @@ def _read(record: Record, method: ResizeMethod) -> tuple[Pixels, Pixels, NDArray
     """Return the photograph, its mask, and where the photograph is, all square, as the inspector saw it."""
     try:
         image = decode_image(record.path.read_bytes())
-        mask = np.zeros(image.shape[:2], np.uint8)
+        mask = np.zeros(image.shape[:2], bool)
         if record.mask_path is not None:
-            mask = np.where(decode_mask(record.mask_path.read_bytes()), 255, 0).astype(np.uint8)
+            mask = decode_mask(record.mask_path.read_bytes())
     except (ImageError, OSError):
         return None
-    shown = resize_image(image, PICTURE_SIZE_PX, method), resize_image(mask, PICTURE_SIZE_PX, method)
+    shown = resize_image(image, PICTURE_SIZE_PX, method), resize_mask(mask, PICTURE_SIZE_PX, method)
     return *shown, mark_photograph(image.shape[0], image.shape[1], PICTURE_SIZE_PX, method)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from mvdefect.data.images import Pixels, decode_image, resize_image
+from mvdefect.data.images import Pixels, decode_at_size
 from mvdefect.errors import ImageError
 from mvdefect.evaluation.operating_point import OperatingPoint, parse_operating_point
 from mvdefect.parallel import count_cores
@@ -56,7 +56,7 @@ def open_network_engine(export: Path, manifest: Mapping[str, Any], chosen: Mappi
 def read_photograph(encoded: bytes, view: View) -> Pixels | None:
     """Decode an image file and bring it to the working size, as training does; None: it cannot be read."""
     try:
-        return resize_image(decode_image(encoded), view.size_px, view.resize)
+        return decode_at_size(encoded, view.size_px, view.resize)
     except ImageError:
         return None
 

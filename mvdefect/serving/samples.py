@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mvdefect.config import FitConfig
-from mvdefect.data.images import decode_image, resize_image
+from mvdefect.data.images import decode_at_size
 from mvdefect.data.sources import open_source
 from mvdefect.errors import ExportError, RunError
 from mvdefect.runs import PredictionRow, RunFolder, read_predictions
@@ -70,8 +70,7 @@ class Samples:
         if not rows:
             raise ExportError("8-bit numbers are calibrated on validation photographs, and the run has none")
         size, resize = self._config.image_size_px, self._config.resize
-        images = (decode_image(path.read_bytes()) for path in self.find(rows))
-        return np.stack([resize_image(image, size, resize) for image in images])
+        return np.stack([decode_at_size(path.read_bytes(), size, resize) for path in self.find(rows)])
 
 
 def _spread(rows: Sequence[PredictionRow], count: int) -> list[PredictionRow]:

@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mvdefect.data.images import decode_image, decode_mask, make_thumbnail, mark_photograph, resize_image
+from mvdefect.data.images import (
+    ResizeMethod,
+    decode_at_size,
+    decode_image,
+    decode_mask,
+    make_thumbnail,
+    mark_photograph,
+    resize_image,
+    resize_mask,
+)
 from mvdefect.errors import ImageError
 from tests.conftest import make_texture
 
@@ -161,10 +170,32 @@ def test_any_shape_fits(height: int, width: int) -> None:
         assert resize_image(image, 32, method).shape == (32, 32, 3)
 
 
+@given(
+    height=st.integers(1, 300),
+    width=st.integers(1, 300),
+    size_px=st.integers(1, 200),
+    mode=st.sampled_from(["L", "RGB", "I;16"]),
+    kind=st.sampled_from(["PNG", "JPEG", "TIFF"]),
+    method=st.sampled_from(["letterbox", "stretch"]),
+    seed=st.integers(0, 1000),
+)
+def test_decoding_at_size_is_decoding_and_resizing(
+    height: int, width: int, size_px: int, mode: str, kind: str, method: ResizeMethod, seed: int
+) -> None:
+    shape = (height, width, 3) if mode == "RGB" else (height, width)
+    noise = np.random.default_rng(seed).integers(0, 256, shape)
+    picture = noise.astype(np.uint16) * 257 if mode == "I;16" else noise.astype(np.uint8)
+    encoded = encode(Image.fromarray(picture), "TIFF" if mode == "I;16" else kind)
+    expected = resize_image(decode_image(encoded), size_px, method)
+    found = decode_at_size(encoded, size_px, method)
+    assert found.shape == (size_px, size_px, 3)
+    assert np.array_equal(found, expected)
+
+
 def test_a_hairline_stays_in_the_mask() -> None:
-    mask = np.zeros((1024, 1024), np.uint8)
-    mask[:, 500] = 255
-    shrunk = resize_image(mask, 64)
+    mask = np.zeros((1024, 1024), bool)
+    mask[:, 500] = True
+    shrunk = resize_mask(mask, 64)
     assert shrunk.any(axis=1).all()
     assert set(np.unique(shrunk)) == {0, 255}
 
