@@ -35,6 +35,7 @@ LOCAL = "local"
 @click.option(
     "--batch-size", type=click.IntRange(1, MAX_BATCH), default=32, show_default=True, help="Read at a time."
 )
+@click.option("--engine", help="Which of an export's engines. Default: the fastest that can run here.")
 @click.option(
     "--timeout",
     type=click.FloatRange(0, min_open=True),
@@ -106,25 +107,25 @@ def _check(
 
 
 def _inspect(
-    inspector: str, images: tuple[str, ...], out: Path | None, flags: dict[str, Any], verbose: bool
+    place: str, images: tuple[str, ...], out: Path | None, flags: dict[str, Any], verbose: bool
 ) -> Tally:
-    from mvdefect.serving.inspectors import open_inspector
+    from mvdefect.serving.inspectors import Inspector, open_inspector
     from mvdefect.serving.photographs import list_photographs
     from mvdefect.serving.predict import inspect_photographs, write_to_file, write_to_stream
     from mvdefect.serving.retries import Patience
     from mvdefect.serving.watch import watch_folder
 
-    seen = _choose_overlays(inspector, flags["overlays"], flags["inspector_json"])
-    patience = Patience(flags["timeout"], flags["retries"])
+    seen = _choose_overlays(place, flags["overlays"], flags["inspector_json"])
+    inspector = Inspector(place, flags["engine"], Patience(flags["timeout"], flags["retries"]))
     watch, size = flags["watch"], flags["batch_size"]
     photographs = list_photographs(images, sys.stdin) if watch is None else watch_folder(watch)
     if flags["runner"] != LOCAL and out is not None:
         from mvdefect.serving.beam import Work, inspect_with_beam, read_options
 
         options = read_options(flags["beam_options"])
-        work = Work(inspector, flags["runner"], options, size, patience, seen)
+        work = Work(inspector, flags["runner"], options, size, seen)
         return inspect_with_beam(work, photographs, out, flags["kind"])
-    engine = open_inspector(inspector, patience, verbose)
+    engine = open_inspector(inspector, verbose)
 
     def inspect(coming: Any) -> Any:
         # What has come should not wait for what has not.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,10 @@ from mvdefect.data.beam_runner import import_beam, make_pipeline, run_pipeline
 from mvdefect.errors import ConfigError
 from mvdefect.paths import replace_file
 from mvdefect.progress import logger
-from mvdefect.serving.addresses import is_url
 from mvdefect.serving.beam_plan import DoneRow, Plan, divide, load_rows, open_plan, write_lists
-from mvdefect.serving.inspectors import check_inspector
+from mvdefect.serving.inspectors import Inspector, check_inspector
 from mvdefect.serving.photographs import Photograph
 from mvdefect.serving.predict import Seen, Tally, leave_out
-from mvdefect.serving.retries import Patience
 from mvdefect.serving.rows import append_rows, read_done
 
 LOCAL = "local"
@@ -32,19 +30,17 @@ class Work:
     """How photographs are inspected on an engine.
 
     Attributes:
-        place: The run, the export or the address.
+        inspector: What inspects them.
         runner: Name of Beam's runner, as in "FlinkRunner".
         options: Beam's pipeline options, as in `("--flink_master=host:8081",)`.
         batch_size: How many photographs are asked about together.
-        patience: How long a server is waited for.
         seen: Called by a worker with each photograph, its bytes and what was said of it; it travels there.
     """
 
-    place: str
+    inspector: Inspector
     runner: str
     options: tuple[str, ...] = ()
     batch_size: int = 32
-    patience: Patience = field(default_factory=Patience)
     seen: Seen | None = None
 
 
@@ -74,10 +70,10 @@ def inspect_with_beam(work: Work, photographs: Iterable[Photograph], out: Path, 
 
     Raises:
         RunError: The folder is neither a run nor an export.
-        ConfigError: Beam is not installed, the runner or an option is not known to it, the engine could not
-            finish, or its workers see another folder.
+        ConfigError: There is no such engine, Beam is not installed, the runner or an option is not known to
+            it, the engine could not finish, or its workers see another folder.
     """
-    check_inspector(work.place)
+    check_inspector(work.inspector)
     beam = import_beam()
     pipeline = make_pipeline(beam, work.runner, work.options, LOCAL)
     from mvdefect.serving.beam_steps import InspectorHandler, inspect_plan
@@ -85,8 +81,7 @@ def inspect_with_beam(work: Work, photographs: Iterable[Photograph], out: Path, 
     plan, tally = open_plan(out, kind), Tally()
     _plan_batches(plan, list(photographs), out, work.batch_size, tally)
     if todo := _count_missing(plan):
-        place = work.place if is_url(work.place) else str(Path(work.place).absolute())
-        inspect_plan(pipeline, plan, InspectorHandler(place, work.patience, work.seen))
+        inspect_plan(pipeline, plan, InspectorHandler(work.inspector.from_anywhere(), work.seen))
         logger.info("%d batches go to %s", todo, work.runner)
         _log_counts(run_pipeline(pipeline, work.runner))
     if missing := _count_missing(plan):

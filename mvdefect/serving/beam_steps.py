@@ -12,9 +12,8 @@ from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunIn
 
 from mvdefect.serving.beam_plan import Plan, Task, read_list, store_rows
 from mvdefect.serving.engines import Engine
-from mvdefect.serving.inspectors import open_inspector
+from mvdefect.serving.inspectors import Inspector, open_inspector
 from mvdefect.serving.predict import Batch, Seen, answer_batch, read_batch
-from mvdefect.serving.retries import Patience
 from mvdefect.serving.rows import VerdictRow
 
 NAMESPACE = "mvdefect"
@@ -27,20 +26,18 @@ class InspectorHandler(ModelHandler):  # type: ignore[misc]
     a photograph depends in its last digits on what is in the batch beside it.
 
     Args:
-        place: The run, the export or the address.
-        patience: How long a server is waited for.
+        inspector: What is opened.
         seen: See `mvdefect.serving.predict.inspect_photographs`.
     """
 
-    def __init__(self, place: str, patience: Patience, seen: Seen | None) -> None:
+    def __init__(self, inspector: Inspector, seen: Seen | None) -> None:
         super().__init__(min_batch_size=1, max_batch_size=1)
-        self._place = place
-        self._patience = patience
+        self._inspector = inspector
         self._seen = seen
 
     def load_model(self) -> Engine:
         """Open the inspector."""
-        return open_inspector(self._place, self._patience)
+        return open_inspector(self._inspector)
 
     def run_inference(
         self, batch: Sequence[Batch], model: Engine, inference_args: dict[str, Any] | None = None

@@ -2,45 +2,75 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mvdefect.backend import load_tensorflow
-from mvdefect.runs import open_run
+from mvdefect.errors import ConfigError
+from mvdefect.runs import open_run, read_json
 from mvdefect.serving.addresses import is_url, parse_address
-from mvdefect.serving.engines import Engine, find_export, open_engine
+from mvdefect.serving.engines import Engine, choose_engine, find_export, open_engine
+from mvdefect.serving.places import MANIFEST
 from mvdefect.serving.retries import Patience
 
 
-def open_inspector(place: str, patience: Patience | None = None, verbose: bool = False) -> Engine:
+@dataclass(frozen=True)
+class Inspector:
+    """What is to inspect photographs.
+
+    Attributes:
+        place: The folder of a run or an export, or an address.
+        engine: Which of an export's engines; None: the fastest that can run here.
+        patience: How long a server is waited for.
+    """
+
+    place: str
+    engine: str | None = None
+    patience: Patience = field(default_factory=Patience)
+
+    def from_anywhere(self) -> Inspector:
+        """Return the same with an absolute path, for a process in another folder."""
+        return self if is_url(self.place) else replace(self, place=str(Path(self.place).absolute()))
+
+
+def open_inspector(inspector: Inspector, verbose: bool = False) -> Engine:
     """Return what inspects photographs; TensorFlow is loaded only where it is needed.
 
     Args:
-        place: The folder of a run or an export, or an address.
-        patience: How long a server is waited for.
+        inspector: What is wanted.
         verbose: Let the messages of TensorFlow's native code through.
 
     Raises:
-        ConfigError: The address is none, or a package is missing.
+        ConfigError: The address is none, there is no such engine, or a package is missing.
         ExportError: The export cannot be loaded.
         RunError: The folder is neither a run nor an export.
     """
-    if is_url(place):
-        if not parse_address(place).is_rest:
-            load_tensorflow(verbose)  # tensorflow-serving-api would, with all that it has to say
-        from mvdefect.serving.client import open_client
+    check_inspector(inspector)
+    if not is_url(inspector.place):
+        return open_engine(Path(inspector.place), inspector.engine, verbose)
+    if not parse_address(inspector.place).is_rest:
+        load_tensorflow(verbose)  # tensorflow-serving-api would, with all that it has to say
+    from mvdefect.serving.client import open_client
 
-        return open_client(place, patience)
-    return open_engine(Path(place), verbose=verbose)
+    return open_client(inspector.place, inspector.patience)
 
 
-def check_inspector(place: str) -> None:
-    """See whether a place can be an inspector, without opening it.
+def check_inspector(inspector: Inspector) -> None:
+    """See whether this can be an inspector, without opening it.
 
     Raises:
-        ConfigError: The address is none.
+        ConfigError: The address is none, or there is no such engine.
+        ExportError: Nothing that runs the export is installed.
         RunError: The folder is neither a run nor an export.
     """
+    place, name = inspector.place, inspector.engine
+    export = None if is_url(place) else find_export(Path(place))
+    if export is not None:
+        choose_engine(read_json(export / MANIFEST), name)
+        return
     if is_url(place):
         parse_address(place)
-    elif find_export(Path(place)) is None:
+    else:
         open_run(Path(place))
+    if name is not None:
+        raise ConfigError(f"only an export has engines to choose from. Received: {name} of {place}")

@@ -14,6 +14,7 @@ from mvdefect.errors import ConfigError
 from mvdefect.serving import beam, beam_plan
 from mvdefect.serving.beam import Work, inspect_with_beam, read_options
 from mvdefect.serving.beam_plan import open_plan
+from mvdefect.serving.inspectors import Inspector
 from mvdefect.serving.photographs import Photograph, list_photographs
 from mvdefect.serving.predict import inspect_photographs, write_to_file
 from tests.beam_engines import DIRECT, MARKS, PORTABLE, quiet_beam  # noqa: F401 (a fixture for all)
@@ -22,6 +23,7 @@ from tests.serving.test_predict import answer_by_size
 pytest.importorskip("apache_beam")
 pytestmark = MARKS
 
+WORK = Work(Inspector("runs/x"), *DIRECT, batch_size=4)
 FAILING = "photographs/013.png"
 
 
@@ -76,7 +78,7 @@ def count_asked(monkeypatch: pytest.MonkeyPatch, fails: bool = False) -> list[in
 @pytest.mark.usefixtures("_by_size")
 def test_rows_are_those_of_a_local_call_byte_for_byte(line: Path, kind: str) -> None:
     local = inspect_locally(Path("local"), kind)
-    tally = inspect_with_beam(Work("runs/x", *DIRECT, batch_size=4), list_line(), Path("out/beam"), kind)
+    tally = inspect_with_beam(WORK, list_line(), Path("out/beam"), kind)
     assert Path("out/beam").read_bytes() == local
     assert local.count(b"No such file or directory: 'photographs/009.png'") == 1
     assert tally.counts == {"defective": 21, "good": 18, "unreadable": 2}
@@ -90,11 +92,11 @@ def test_an_interrupted_call_goes_on(line: Path, monkeypatch: pytest.MonkeyPatch
     with monkeypatch.context() as patch:
         first = count_asked(patch, fails=True)
         with pytest.raises(ConfigError, match=r"DirectRunner did not finish .*the cable fell out") as caught:
-            inspect_with_beam(Work("runs/x", *DIRECT, batch_size=4), list_line(), out, "csv")
+            inspect_with_beam(WORK, list_line(), out, "csv")
     assert "\n" not in str(caught.value)
     assert not out.exists()
     second = count_asked(monkeypatch)
-    inspect_with_beam(Work("runs/x", *DIRECT, batch_size=4), list_line(), out, "csv")
+    inspect_with_beam(WORK, list_line(), out, "csv")
     assert out.read_bytes() == local
     assert sum(first) + sum(second) == 39
     assert 0 < len(second) < 11
@@ -109,11 +111,11 @@ def test_rows_that_are_there_are_neither_repeated_nor_lost(
     with monkeypatch.context() as patch:
         patch.setattr(beam, "run_pipeline", lambda *_: None)  # workers that see another folder
         with pytest.raises(ConfigError, match="batches have no rows in .*each worker must see"):
-            inspect_with_beam(Work("runs/x", *DIRECT, batch_size=4), list_line(), out, "csv")
-    inspect_with_beam(Work("runs/x", *DIRECT, batch_size=4), list_line()[:30], out, "csv")
-    inspect_with_beam(Work("runs/x", *DIRECT, batch_size=4), list_line(), out, "csv")
+            inspect_with_beam(WORK, list_line(), out, "csv")
+    inspect_with_beam(WORK, list_line()[:30], out, "csv")
+    inspect_with_beam(WORK, list_line(), out, "csv")
     assert out.read_bytes() == whole
-    tally = inspect_with_beam(Work("runs/x", *DIRECT, batch_size=4), list_line(), out, "csv")
+    tally = inspect_with_beam(WORK, list_line(), out, "csv")
     assert not tally.counts
     assert out.read_bytes() == whole
 
@@ -126,8 +128,8 @@ def test_rows_of_an_interrupted_call_are_kept_where_photographs_came(
     with monkeypatch.context() as patch:
         count_asked(patch, fails=True)
         with pytest.raises(ConfigError, match="the cable fell out"):
-            inspect_with_beam(Work("runs/x", *DIRECT, batch_size=4), list_line()[:-1], out, "csv")
-    inspect_with_beam(Work("runs/x", *DIRECT, batch_size=4), list_line(), out, "csv")
+            inspect_with_beam(WORK, list_line()[:-1], out, "csv")
+    inspect_with_beam(WORK, list_line(), out, "csv")
     local = inspect_locally(Path("local"), "csv")
     assert sorted(out.read_bytes().splitlines()) == sorted(local.splitlines())
 

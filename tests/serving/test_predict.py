@@ -22,6 +22,7 @@ from mvdefect.cli import main
 from mvdefect.errors import ConfigError, LayoutError, RunError
 from mvdefect.runs import RunFolder, read_predictions
 from mvdefect.serving.engines import Answer, open_engine
+from mvdefect.serving.inspectors import Inspector, check_inspector, open_inspector
 from mvdefect.serving.photographs import Photograph, list_photographs
 from mvdefect.serving.predict import Tally, inspect_photographs, write_to_file
 from mvdefect.serving.rows import format_row, make_row, read_done
@@ -187,6 +188,18 @@ def test_the_last_version_is_taken_and_nothing_else(exported: Path, tmp_path: Pa
     assert find_export(exported.parent) == exported
     with pytest.raises(RunError, match="a run is a folder"):
         open_engine(tmp_path)
+
+
+def test_the_engine_is_chosen(exported: Path, finished_run: Path, tmp_path: Path) -> None:
+    chosen = Inspector(str(exported), "savedmodel")
+    assert len(open_inspector(chosen)([b"no photograph"])) == 1
+    with pytest.raises(ConfigError, match="the export has the engines savedmodel. Received: onnx"):
+        open_inspector(Inspector(str(exported), "onnx"))
+    for place in (str(finished_run), "http://line:8501/v1/models/parts"):
+        with pytest.raises(ConfigError, match="only an export has engines to choose from. Received: onnx"):
+            check_inspector(Inspector(place, "onnx"))
+    with pytest.raises(RunError):
+        check_inspector(Inspector(str(tmp_path)))
 
 
 def test_the_command(
