@@ -37,11 +37,16 @@ def test_the_header_gives_command_seeds_and_result(path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [path for path in CONFIGS if path.stem != "demo"], ids=lambda path: path.stem
+)
 def test_a_fit_runs(path: Path, parts_root: Path, tmp_path: Path) -> None:
+    """That of the demo is run as it is elsewhere."""
     shrunk = ["weights=none", "image_size_px=64", "batch_size=16"]
     config = load_config(path, {"data": str(parts_root), "categories": ["washer"]}, shrunk)
-    stages = tuple(stage.model_copy(update={"epochs": 1}) for stage in config.stages[-1:])
+    # The last stage, which trains blocks, where that is cheap to build; the first elsewhere.
+    chosen = config.stages[-1:] if path.stem == "mobilenetv2" else config.stages[:1]
+    stages = tuple(stage.model_copy(update={"epochs": 1}) for stage in chosen)
     folder = fit_inspector(config.model_copy(update={"stages": stages}), tmp_path / "run")
     assert folder.is_finished
 

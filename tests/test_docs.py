@@ -143,12 +143,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_readme(workshop: Path) -> None:
-    run_commands(list_commands(PAGES[0].read_text()))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 @pytest.mark.usefixtures("untrained")
 def test_the_commands_of_a_page(page: Path, workshop: Path) -> None:
     run_commands(list_commands(page.read_text()))

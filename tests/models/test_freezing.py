@@ -51,7 +51,7 @@ def test_batch_normalisation_does_not_move_in_a_fit(classifier) -> None:
     before = [[weight.copy() for weight in layer.get_weights()] for layer in normalisations]
     learning = model.trainable_variables[0].numpy().copy()
     # Adam, because gradients are tiny at the bottom of a network of random weights.
-    model.compile("adam", keras.losses.BinaryCrossentropy(from_logits=True))
+    model.compile("adam", keras.losses.BinaryCrossentropy(from_logits=True), run_eagerly=True)
     pixels = np.random.default_rng(0).integers(0, 256, (4, SIZE_PX, SIZE_PX, 3)).astype(np.uint8)
     model.fit(pixels, np.array([[0.0], [1.0], [0.0], [1.0]]), batch_size=2, verbose=0)
     assert not np.array_equal(model.trainable_variables[0].numpy(), learning)
@@ -78,7 +78,7 @@ def test_batch_normalisation_adapts_where_it_may_and_only_in_blocks_that_learn()
     names = [layer.name for layer in layers]
     boundary = names.index(spec.boundaries[-3])
     before = {layer.name: [w.copy() for w in layer.get_weights()] for layer in layers}
-    model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
+    model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True), run_eagerly=True)
     pixels = np.random.default_rng(0).integers(0, 256, (4, SIZE_PX, SIZE_PX, 3)).astype(np.uint8)
     model.fit(pixels, np.array([[0.0], [1.0], [0.0], [1.0]]), batch_size=2, verbose=0)
     for index, layer in enumerate(layers):
