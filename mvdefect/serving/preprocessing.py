@@ -1,8 +1,8 @@
 """From the bytes of an image file to pixels at working size, in TensorFlow alone, so an export can hold it.
 
 It does what `mvdefect.data.images` does with Pillow and OpenCV, in the same order and with the same rounding:
-upright by EXIF, RGB, shrunk by averaging over areas, enlarged linearly in OpenCV's fixed-point numbers. A
-pixel may differ by one grey level where an average falls between two of them.
+upright by EXIF, RGB, shrunk by averaging over areas, enlarged linearly in OpenCV's fixed-point numbers; each
+pixel is the same.
 """
 
 from __future__ import annotations
@@ -89,23 +89,49 @@ def _scale(length: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
 def _average_areas(pixels: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
     """Shrink by averaging over the area that becomes a pixel, as OpenCV's INTER_AREA."""
     shape = tf.shape(pixels)
-    floats = tf.cast(pixels, tf.float32)
-    across = tf.einsum("xw,nhwc->nhxc", _weigh_areas(shape[2], width), floats)
-    both = tf.einsum("yh,nhxc->nyxc", _weigh_areas(shape[1], height), across)
+    is_whole = tf.logical_and(shape[1] % height == 0, shape[2] % width == 0)
+    averages = tf.cond(
+        is_whole,
+        lambda: _average_blocks(pixels, height, width),
+        lambda: _average_shares(_average_shares(tf.cast(pixels, tf.float32), width, axis=2), height, axis=1),
+    )
     is_halved = tf.logical_and(shape[1] == 2 * height, shape[2] == 2 * width)
-    rounded = tf.where(is_halved, tf.floor(both + 0.5), tf.round(both))  # OpenCV rounds up when it halves
+    rounded = tf.where(is_halved, tf.floor(averages + 0.5), tf.round(averages))  # OpenCV rounds halves up there
     return tf.cast(tf.clip_by_value(rounded, 0, 255), tf.uint8)
 
 
-def _weigh_areas(length: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
-    """Return the share of each of `length` pixels in each of `wanted` averages, float32 (wanted, length)."""
-    scale = tf.cast(length, tf.float64) / tf.cast(wanted, tf.float64)
-    starts = tf.cast(tf.range(wanted), tf.float64)[:, tf.newaxis] * scale
-    ends = tf.minimum(starts + scale, tf.cast(length, tf.float64))
-    places = tf.cast(tf.range(length), tf.float64)[tf.newaxis, :]
-    covered = tf.clip_by_value(tf.minimum(ends, places + 1) - tf.maximum(starts, places), 0, 1)
-    covered = tf.where(covered > TINY_SHARE, covered, 0)
-    return tf.cast(covered / (ends - starts), tf.float32)
+def _average_blocks(pixels: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    """Average blocks of whole pixels, float32 (n, height, width, 3)."""
+    shape = tf.shape(pixels)
+    rows, columns = shape[1] // height, shape[2] // width
+    blocks = tf.reshape(tf.cast(pixels, tf.int32), (shape[0], height, rows, width, columns, 3))
+    sums = tf.cast(tf.reduce_sum(blocks, axis=(2, 4)), tf.float32)
+    return sums * (1 / tf.cast(rows * columns, tf.float32))
+
+
+def _average_shares(values: tf.Tensor, wanted: tf.Tensor, axis: int) -> tf.Tensor:
+    """Average along one axis over what each of `wanted` pixels covers, borders by their share.
+
+    Summands are added one after the other from the first on, as OpenCV does: another order would round
+    otherwise.
+    """
+    length = tf.shape(values)[axis]
+    scale = 1 / (tf.cast(wanted, tf.float64) / tf.cast(length, tf.float64))
+    starts = tf.cast(tf.range(wanted), tf.float64) * scale
+    covers = tf.minimum(scale, tf.cast(length, tf.float64) - starts)
+    summands = tf.cast(tf.math.ceil(scale), tf.int32) + 1
+    along = [1, -1, 1, 1] if axis == 1 else [1, 1, -1, 1]
+
+    def add(number: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        place = tf.floor(starts) + tf.cast(number, tf.float64)
+        share = tf.minimum(starts + scale, place + 1) - tf.maximum(starts, place)
+        is_counted = tf.logical_and(share > TINY_SHARE, place < tf.cast(length, tf.float64))
+        weight = tf.cast(tf.where(is_counted, tf.minimum(share, covers) / covers, 0), tf.float32)
+        chosen = tf.gather(values, tf.minimum(tf.cast(place, tf.int32), length - 1), axis=axis)
+        return number + 1, total + chosen * tf.reshape(weight, along)
+
+    nothing = tf.zeros_like(tf.gather(values, tf.zeros(wanted, tf.int32), axis=axis))
+    return tf.while_loop(lambda number, _: number < summands, add, (tf.constant(0), nothing))[1]
 
 
 def _interpolate(pixels: tf.Tensor, height: tf.Tensor, width: tf.Tensor, by_area: tf.Tensor) -> tf.Tensor:
@@ -142,11 +168,12 @@ def _weigh_neighbours(
     length: tf.Tensor, wanted: tf.Tensor, by_area: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Return, for each of `wanted` pixels, the first of two neighbours and the weight of the second."""
-    scale = tf.cast(length, tf.float64) / tf.cast(wanted, tf.float64)
+    growth = tf.cast(wanted, tf.float64) / tf.cast(length, tf.float64)
+    scale = 1 / growth  # which is not always length / wanted to the last bit
     places = tf.cast(tf.range(wanted), tf.float64)
     centred = tf.cast((places + 0.5) * scale - 0.5, tf.float32)
     first = tf.where(by_area, tf.floor(places * scale), tf.cast(tf.floor(centred), tf.float64))
-    reach = tf.cast((places + 1) - (first + 1) / scale, tf.float32)
+    reach = tf.cast((places + 1) - (first + 1) * growth, tf.float32)
     share = tf.where(by_area, tf.where(reach <= 0, 0.0, reach - tf.floor(reach)), centred - tf.floor(centred))
     weight = tf.cast(tf.round(share * (1 << FIXED_POINT_BITS)), tf.int32)
     return tf.cast(first, tf.int32), weight

@@ -18,7 +18,6 @@ FLOAT32, BFLOAT16, INT8 = "float32", "bfloat16", "int8"
 PRECISIONS = (FLOAT32, BFLOAT16, INT8)
 TENSORS = tuple(f"{name}:0" for name in OUTPUTS)
 OWN_PRECISION = r".*/(head|novelty)(_\d+)?/.*"  # operations that stay as they are where others become 8-bit
-FIRST_CONVOLUTIONS = 3  # and so many of the first
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from mvdefect.serving.formats.kinds import FIRST_CONVOLUTIONS, OWN_PRECISION, TENSORS, Look, Pixels
+from mvdefect.serving.formats.kinds import OWN_PRECISION, TENSORS, Look, Pixels
 from mvdefect.serving.signatures import PIXELS
 
 INPUT = f"{PIXELS}:0"
 OPSET = 18
 FULL_SUFFIX = ".float32"
+FIRST_CONVOLUTIONS = 4  # that stay as they are where others become 8-bit
 
 
 def write_onnx(network: Any, path: Path, calibration: Pixels | None) -> None:

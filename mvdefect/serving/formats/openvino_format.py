@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from mvdefect.parallel import count_cores
-from mvdefect.serving.formats.kinds import BFLOAT16, FIRST_CONVOLUTIONS, OWN_PRECISION, TENSORS, Look, Pixels
+from mvdefect.serving.formats.kinds import BFLOAT16, OWN_PRECISION, TENSORS, Look, Pixels
 
 CONVOLUTIONS = ("Convolution", "GroupConvolution")
 HINTS = {BFLOAT16: "bf16"}
 LARGEST_PART = 8  # photographs; what a layer gives for more of them leaves the caches
+FIRST_CONVOLUTIONS = 3  # that stay as they are where others become 8-bit
 
 
 def write_openvino(network: Any, path: Path, calibration: Pixels | None) -> None:
