@@ -42,7 +42,7 @@ def main(args: Sequence[str] | None = None) -> None:
     except click.ClickException as error:
         click.echo(f"Error: {error.format_message()}", err=True)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted. The same command goes on where a fit stopped.", err=True)
+        click.echo("Interrupted. The same command goes on where it stopped.", err=True)
     except Exception as error:
         if debug:
             traceback.print_exc()

@@ -70,8 +70,9 @@ def predict(debug: bool, /, inspector: str, images: tuple[str, ...], out: Path |
     """Inspect photographs with a run, an export or a server: a row each, as CSV or JSON lines.
 
     IMAGES are files, folders, patterns, .zip archives, or - for a list of names on stdin. The exit code is 0
-    where all are good, 1 where one is defective, 2 where one could not be read, needs a person, or something
-    went wrong. With --out an interrupted call goes on where it was: every photograph has one row.
+    where all are good, 1 where one is defective, 2 where one could not be read, needs a person, something
+    went wrong, or there was none. With --out an interrupted call goes on where it was: every photograph has
+    one row, and the exit code is that of all of them.
 
     A URL is http://HOST:8501/v1/models/NAME or grpc://HOST:8500/NAME, of TensorFlow Serving or what speaks as
     it does. The variable MVDEFECT_TOKEN may hold a token for it.
@@ -88,7 +89,8 @@ def predict(debug: bool, /, inspector: str, images: tuple[str, ...], out: Path |
     show_messages()
     tally = _inspect(inspector, images, out, flags, debug)
     counted = ", ".join(f"{count} {label}" for label, count in sorted(tally.counts.items()))
-    click.echo(counted or "no photograph is new", err=True)
+    known = f"; {tally.known} of them had their row already" if tally.known else ""
+    click.echo(f"{counted}{known}" if counted else "there was no photograph to inspect", err=True)
     if not flags["exit_zero"]:
         sys.exit(tally.exit_code)
 

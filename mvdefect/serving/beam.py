@@ -7,7 +7,7 @@ the same paths as the process that starts the pipeline.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,12 +103,12 @@ def _plan_batches(
     """
     root = Path.cwd()
     done, _ = read_done(out, plan.kind)
-    batches = divide(leave_out(photographs, done), batch_size)
+    batches = divide(leave_out(photographs, done, tally), batch_size)
     if not plan.has(batches, root):
         if any(task.place.is_file() for task in plan.list_tasks()):
             _merge(plan, out, tally)
             done, _ = read_done(out, plan.kind)
-            batches = divide(leave_out(photographs, done), batch_size)
+            batches = divide(leave_out(photographs, done, Tally()), batch_size)
         write_lists(plan, batches, root)
 
 
@@ -129,7 +129,7 @@ def _merge(plan: Plan, out: Path, tally: Tally) -> None:
                 tally.add(row.label)
 
 
-def _list_new(plan: Plan, done: set[str]) -> Iterator[DoneRow]:
+def _list_new(plan: Plan, done: Mapping[str, str]) -> Iterator[DoneRow]:
     for task in plan.list_tasks():
         yield from (row for row in load_rows(task) or () if row.name not in done)
 

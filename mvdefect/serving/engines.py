@@ -104,12 +104,13 @@ def choose_engine(manifest: Mapping[str, Any], name: str | None = None) -> dict[
 
     Raises:
         ConfigError: None has this name.
-        ExportError: None can run here.
+        ExportError: It cannot run here, or none can.
     """
     engines: list[dict[str, Any]] = manifest["engines"]
     if name is not None:
         for engine in engines:
             if engine["name"] == name:
+                _require(engine)
                 return engine
         known = ", ".join(engine["name"] for engine in engines)
         raise ConfigError(f"the export has the engines {known}. Received: {name}")
@@ -118,6 +119,12 @@ def choose_engine(manifest: Mapping[str, Any], name: str | None = None) -> dict[
         formats = ", ".join(engine["format"] for engine in engines)
         raise ExportError(f"nothing that runs this export is installed; it holds: {formats}")
     return max(able, key=lambda engine: engine.get("images_per_s") or 0.0)
+
+
+def _require(engine: Mapping[str, Any]) -> None:
+    if not _can_run(engine["format"]):
+        extra = "tensorflow" if engine["format"] == SAVED_MODEL else f"mvdefect[{engine['format']}]"
+        raise ExportError(f"what runs {engine['name']} is not installed; pip install '{extra}' brings it")
 
 
 def _can_run(name: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -20,9 +20,15 @@ Seen = Callable[[Photograph, bytes, Answer], None]
 
 @dataclass
 class Tally:
-    """How many photographs got which label in this call."""
+    """How many photographs of a call got which label.
+
+    Attributes:
+        counts: By label, those with a row from an earlier call included.
+        known: How many had one.
+    """
 
     counts: dict[str, int] = field(default_factory=dict)
+    known: int = 0
 
     def add(self, label: str) -> None:
         """Count one."""
@@ -30,8 +36,8 @@ class Tally:
 
     @property
     def exit_code(self) -> int:
-        """0: all good; 1: something is defective; 2: something needs a person or could not be read."""
-        if self.counts.get(UNREADABLE) or self.counts.get(REVIEW):
+        """0: all good; 1: one is defective; 2: one needs a person or was not read, or none came."""
+        if not self.counts or self.counts.get(UNREADABLE) or self.counts.get(REVIEW):
             return 2
         return 1 if self.counts.get(DEFECTIVE) else 0
 
@@ -130,16 +136,24 @@ def write_to_file(
     done, length = read_done(path, kind)
     tally = Tally()
     with append_rows(path, kind, length) as stream:
-        for row in inspect(leave_out(photographs, done)):
+        for row in inspect(leave_out(photographs, done, tally)):
             tally.add(row.label)
             stream.write(format_row(row, kind))
             stream.flush()
     return tally
 
 
-def leave_out(photographs: Iterable[Photograph], done: set[str]) -> Iterator[Photograph]:
-    """Yield each photograph once that is not done, and note that it is."""
+def leave_out(
+    photographs: Iterable[Photograph], done: Mapping[str, str], tally: Tally
+) -> Iterator[Photograph]:
+    """Yield each photograph once that has no row yet, and count the labels of those that have one."""
+    met: set[str] = set()
     for photograph in photographs:
-        if photograph.name not in done:
-            done.add(photograph.name)
+        if photograph.name in met:
+            continue
+        met.add(photograph.name)
+        if photograph.name in done:
+            tally.add(done[photograph.name])
+            tally.known += 1
+        else:
             yield photograph

@@ -78,8 +78,8 @@ def _format_csv(values: list[object]) -> str:
     return stream.getvalue()
 
 
-def read_done(path: Path, kind: str) -> tuple[set[str], int]:
-    """Return the names of photographs that have a row in a file, and the length in bytes of its whole rows.
+def read_done(path: Path, kind: str) -> tuple[dict[str, str], int]:
+    """Return the labels in a file by the names of photographs, and the length in bytes of its whole rows.
 
     A line that a kill cut in two is not among them.
 
@@ -87,16 +87,18 @@ def read_done(path: Path, kind: str) -> tuple[set[str], int]:
         ConfigError: The file holds something else.
     """
     if not path.is_file():
-        return set(), 0
+        return {}, 0
     content = path.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     try:
         lines = whole.decode("utf-8")
         if kind == "jsonl":
-            return {json.loads(line)["file"] for line in lines.splitlines()}, len(whole)
+            trees = map(json.loads, lines.splitlines())
+            return {tree["file"]: tree["label"] for tree in trees}, len(whole)
         if lines and not lines.startswith(format_heading(kind)):
             raise ValueError("its heading is another one")
-        return {row["file"] for row in csv.DictReader(io.StringIO(lines, newline=""))}, len(whole)
+        rows = csv.DictReader(io.StringIO(lines, newline=""))
+        return {row["file"]: row["label"] for row in rows}, len(whole)
     except (ValueError, KeyError, TypeError, csv.Error) as error:
         raise ConfigError(
             f"{path} holds no rows of verdicts as {kind}, so nothing is added to it: {error}"

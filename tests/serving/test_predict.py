@@ -34,6 +34,11 @@ def answer_by_size(files: Sequence[bytes], _with_heatmaps: bool = False) -> list
     return [Answer("defective" if len(file) % 2 else "good", len(file) % 2 * 0.9, 1.0) for file in files]
 
 
+def encode_png(size_px: int) -> bytes:
+    image = np.full((size_px, size_px), size_px, np.uint8)
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
 def names(sources: Sequence[str], lines: Sequence[str] = ()) -> list[str]:
     return [found.name for found in list_photographs(sources, lines)]
 
@@ -98,7 +103,7 @@ def test_memory_holds_a_batch_at_a_time(folder: Path) -> None:
         (["good", "defective"], 1),
         (["defective", "unreadable"], 2),
         (["review"], 2),
-        ([], 0),
+        ([], 2),
     ],
 )
 def test_the_exit_code_tells_a_line_controller(labels: list[str], code: int) -> None:
@@ -122,8 +127,10 @@ def test_a_row_that_a_kill_cut_in_two_is_written_again(folder: Path, kind: str) 
         out.write_bytes(whole[:length])
         tally = write_to_file(inspect, photographs, out, kind)
         assert out.read_bytes() == whole
-        assert sum(tally.counts.values()) <= 9
-    assert not write_to_file(inspect, photographs, out, kind).counts
+        assert sum(tally.counts.values()) == 9  # of all, whoever inspected them
+        assert tally.exit_code == 1
+    tally = write_to_file(inspect, photographs, out, kind)
+    assert (tally.known, tally.exit_code) == (9, 1)
 
 
 def test_a_file_of_something_else_is_left_alone(folder: Path) -> None:
@@ -143,27 +150,38 @@ def test_rows_are_what_csv_and_json_readers_expect() -> None:
 
 
 def test_a_watched_folder_gives_each_file_once_and_none_half_written(tmp_path: Path) -> None:
-    (tmp_path / "first.png").write_bytes(b"1")
+    whole = encode_png(40)
+    (tmp_path / "first.png").write_bytes(whole)
+    (tmp_path / "old.png").write_bytes(b"broken")
+    os.utime(tmp_path / "old.png", (0, 0))
     looks = []
 
     def pass_time(_: float) -> None:
         looks.append(len(looks))
-        if len(looks) < 4:
-            (tmp_path / "second.png").write_bytes(b"x" * len(looks))
-        if len(looks) > 8:
+        if len(looks) == 2:
+            (tmp_path / "broken.png").write_bytes(whole[: len(whole) // 2])
+            (tmp_path / "slow.png").write_bytes(whole[: len(whole) // 2])
+        if len(looks) == 7:  # a camera that was slow: in between nothing was written in several looks
+            (tmp_path / "slow.png").write_bytes(whole)
+        if len(looks) > 40:
             raise KeyboardInterrupt
 
     found = []
 
     def take_all() -> None:
-        for photograph in watch_folder(tmp_path, sleep=pass_time):
-            found.append((photograph.path.name, len(photograph.read())))
+        started = time.time()
+        clock = lambda: started + len(looks) / 2  # noqa: E731
+        for photograph in watch_folder(tmp_path, sleep=pass_time, clock=clock):
+            found.append((photograph.path.name, len(photograph.read()), len(looks)))
 
     with pytest.raises(KeyboardInterrupt):
         take_all()
-    assert found == [("first.png", 1), ("second.png", 3)]
+    assert found[:3] == [("first.png", len(whole), 1), ("old.png", 6, 1), ("slow.png", len(whole), 8)]
+    ((name, length, look),) = found[3:]
+    assert (name, length) == ("broken.png", len(whole) // 2)
+    assert 20 <= look <= 24
     with pytest.raises(LayoutError, match="must be a folder"):
-        next(watch_folder(tmp_path / "nowhere"))
+        watch_folder(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("place", ["finished_run", "exported"])
@@ -260,7 +278,7 @@ def test_after_kills_every_file_has_exactly_one_row(tmp_path: Path, how: str) ->
     photographs = tmp_path / "photographs"
     photographs.mkdir()
     for number in range(1000):
-        (photographs / f"{number:04}.png").write_bytes(b"x" * (number % 5 + 1))
+        (photographs / f"{number:04}.png").write_bytes(encode_png(number % 5 + 1))
     out, root = tmp_path / "rows.csv", Path(__file__).parents[2]
     for attempt in range(40):
         command = [sys.executable, "-c", KILLED, str(photographs), str(out), how]
