@@ -111,7 +111,7 @@ def _check(
 def _inspect(
     place: str, images: tuple[str, ...], out: Path | None, flags: dict[str, Any], verbose: bool
 ) -> Tally:
-    from mvdefect.serving.inspectors import Inspector, open_inspector
+    from mvdefect.serving.inspectors import Inspector, name_inspector, open_inspector
     from mvdefect.serving.photographs import list_photographs
     from mvdefect.serving.predict import inspect_photographs, write_to_file, write_to_stream
     from mvdefect.serving.retries import Patience
@@ -127,15 +127,15 @@ def _inspect(
         options = read_options(flags["beam_options"])
         work = Work(inspector, flags["runner"], options, size, seen)
         return inspect_with_beam(work, photographs, out, flags["kind"])
-    engine = open_inspector(inspector, verbose)
+    engine, name = open_inspector(inspector, verbose), name_inspector(inspector)
 
     def inspect(coming: Any) -> Any:
         # What has come should not wait for what has not.
-        return inspect_photographs(engine, coming, size if watch is None else 1, seen)
+        return inspect_photographs(engine, coming, size if watch is None else 1, seen, name)
 
     if out is None:
         return write_to_stream(inspect(photographs), flags["kind"])
-    return write_to_file(inspect, photographs, out, flags["kind"])
+    return write_to_file(inspect, photographs, out, flags["kind"], name)
 
 
 def _choose_overlays(inspector: str, folder: Path | None, manifest: Path | None) -> Seen | None:

@@ -17,7 +17,7 @@ from mvdefect.errors import ConfigError
 from mvdefect.paths import replace_file
 from mvdefect.progress import logger
 from mvdefect.serving.beam_plan import DoneRow, Plan, divide, load_rows, open_plan, write_lists
-from mvdefect.serving.inspectors import Inspector, check_inspector
+from mvdefect.serving.inspectors import Inspector, check_inspector, name_inspector
 from mvdefect.serving.photographs import Photograph
 from mvdefect.serving.predict import Seen, Tally, leave_out
 from mvdefect.serving.rows import append_rows, read_done
@@ -78,10 +78,12 @@ def inspect_with_beam(work: Work, photographs: Iterable[Photograph], out: Path, 
     pipeline = make_pipeline(beam, work.runner, work.options, LOCAL)
     from mvdefect.serving.beam_steps import InspectorHandler, inspect_plan
 
-    plan, tally = open_plan(out, kind), Tally()
+    plan, tally = open_plan(out, kind, name_inspector(work.inspector)), Tally()
     _plan_batches(plan, list(photographs), out, work.batch_size, tally)
     if todo := _count_missing(plan):
-        inspect_plan(pipeline, plan, InspectorHandler(work.inspector.from_anywhere(), work.seen))
+        inspect_plan(
+            pipeline, plan, InspectorHandler(work.inspector.from_anywhere(), plan.inspector, work.seen)
+        )
         logger.info("%d batches go to %s", todo, work.runner)
         _log_counts(run_pipeline(pipeline, work.runner))
     if missing := _count_missing(plan):
@@ -102,12 +104,12 @@ def _plan_batches(
     Where an interrupted call had other photographs, the rows that it has come first.
     """
     root = Path.cwd()
-    done, _ = read_done(out, plan.kind)
+    done, _ = read_done(out, plan.kind, plan.inspector)
     batches = divide(leave_out(photographs, done, tally), batch_size)
     if not plan.has(batches, root):
         if any(task.place.is_file() for task in plan.list_tasks()):
             _merge(plan, out, tally)
-            done, _ = read_done(out, plan.kind)
+            done, _ = read_done(out, plan.kind, plan.inspector)
             batches = divide(leave_out(photographs, done, Tally()), batch_size)
         write_lists(plan, batches, root)
 
@@ -118,7 +120,7 @@ def _count_missing(plan: Plan) -> int:
 
 def _merge(plan: Plan, out: Path, tally: Tally) -> None:
     """Add the rows of a plan to the file, all of them or none, each photograph once."""
-    done, length = read_done(out, plan.kind)
+    done, length = read_done(out, plan.kind, plan.inspector)
     out.parent.mkdir(parents=True, exist_ok=True)
     with replace_file(out) as partial:
         if out.is_file():

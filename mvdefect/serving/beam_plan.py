@@ -61,10 +61,12 @@ class Plan:
     Attributes:
         folder: It, absolute.
         kind: Of the rows, "csv" or "jsonl".
+        inspector: What it is called in the rows.
     """
 
     folder: Path
     kind: str
+    inspector: str = ""
 
     @property
     def lists(self) -> list[Path]:
@@ -92,15 +94,15 @@ class Plan:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def open_plan(out: Path, kind: str) -> Plan:
+def open_plan(out: Path, kind: str, inspector: str = "") -> Plan:
     """Open the plan beside a file of rows, or begin one.
 
     Raises:
-        ConfigError: The folder is something else's, or holds rows of the other kind.
+        ConfigError: The folder is something else's, or holds rows of another kind or inspector.
     """
     folder = out.absolute().with_name(out.name + SUFFIX)
     note = folder / PLAN
-    expected = {"format": FORMAT, "kind": kind}
+    expected = {"format": FORMAT, "kind": kind, "inspector": inspector}
     if folder.exists() and any(folder.iterdir()):
         try:
             held = json.loads(note.read_text(encoding="utf-8"))
@@ -108,12 +110,12 @@ def open_plan(out: Path, kind: str) -> Plan:
             held = None
         if held != expected:
             raise ConfigError(
-                f"{folder} must be new, or of an interrupted call that wrote {kind}; remove it or "
-                "name another --out"
+                f"{folder} must be new, or of an interrupted call that wrote {kind} by the same inspector; "
+                "remove it or name another --out"
             )
     folder.mkdir(parents=True, exist_ok=True)
     write_text(note, json.dumps(expected))
-    return Plan(folder, kind)
+    return Plan(folder, kind, inspector)
 
 
 def write_lists(plan: Plan, batches: Sequence[Sequence[Photograph]], root: Path) -> None:

@@ -27,12 +27,14 @@ class InspectorHandler(ModelHandler):  # type: ignore[misc]
 
     Args:
         inspector: What is opened.
+        name: What it is called in the rows.
         seen: See `mvdefect.serving.predict.inspect_photographs`.
     """
 
-    def __init__(self, inspector: Inspector, seen: Seen | None) -> None:
+    def __init__(self, inspector: Inspector, name: str, seen: Seen | None) -> None:
         super().__init__(min_batch_size=1, max_batch_size=1)
         self._inspector = inspector
+        self._name = name
         self._seen = seen
 
     def load_model(self) -> Engine:
@@ -44,7 +46,7 @@ class InspectorHandler(ModelHandler):  # type: ignore[misc]
     ) -> Iterator[list[VerdictRow]]:
         """Yield the rows of each batch of photographs."""
         del inference_args  # there are none
-        return (list(answer_batch(model, photographs, self._seen)) for photographs in batch)
+        return (list(answer_batch(model, photographs, self._seen, self._name)) for photographs in batch)
 
     def get_num_bytes(self, batch: Sequence[Batch]) -> int:
         """Return how many bytes the photographs have; Beam would pickle them to find out."""

@@ -55,6 +55,24 @@ def open_inspector(inspector: Inspector, verbose: bool = False) -> Engine:
     return open_client(inspector.place, inspector.patience)
 
 
+def name_inspector(inspector: Inspector) -> str:
+    """Return what an inspector is called in rows: the name of a run or model, and its version if it has one.
+
+    The same export has the same name here and behind an address that names its version.
+
+    Raises:
+        ConfigError: The address is none.
+    """
+    if is_url(inspector.place):
+        address = parse_address(inspector.place)
+        return address.name if address.version is None else f"{address.name}/{address.version}"
+    export = find_export(Path(inspector.place))
+    if export is None:
+        return Path(inspector.place).resolve().name
+    manifest = read_json(export / MANIFEST)
+    return f"{manifest['name']}/{manifest['version']}"
+
+
 def check_inspector(inspector: Inspector) -> None:
     """See whether this can be an inspector, without opening it.
 

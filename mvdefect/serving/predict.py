@@ -58,7 +58,11 @@ class Batch:
 
 
 def inspect_photographs(
-    engine: Engine, photographs: Iterable[Photograph], batch_size: int, seen: Seen | None = None
+    engine: Engine,
+    photographs: Iterable[Photograph],
+    batch_size: int,
+    seen: Seen | None = None,
+    inspector: str = "",
 ) -> Iterator[VerdictRow]:
     """Yield one row a photograph, in their order; what cannot be read costs the others nothing.
 
@@ -67,10 +71,11 @@ def inspect_photographs(
         photographs: They may be endless.
         batch_size: How many are read and asked about together.
         seen: Called with each photograph that was read, its bytes and what was said of it, with a heatmap.
+        inspector: What the engine is called in the rows.
     """
     coming = iter(photographs)
     while batch := list(islice(coming, batch_size)):
-        yield from answer_batch(engine, read_batch(batch), seen)
+        yield from answer_batch(engine, read_batch(batch), seen, inspector)
 
 
 def read_batch(photographs: Sequence[Photograph], root: Path | None = None) -> Batch:
@@ -84,7 +89,9 @@ def read_batch(photographs: Sequence[Photograph], root: Path | None = None) -> B
     return Batch(tuple(photographs), contents, errors)
 
 
-def answer_batch(engine: Engine, batch: Batch, seen: Seen | None = None) -> Iterator[VerdictRow]:
+def answer_batch(
+    engine: Engine, batch: Batch, seen: Seen | None = None, inspector: str = ""
+) -> Iterator[VerdictRow]:
     """Yield the rows of a batch, in its order; see `inspect_photographs`."""
     whole = [number for number, content in enumerate(batch.contents) if content]
     found = engine([batch.contents[number] for number in whole], seen is not None) if whole else []
@@ -93,7 +100,7 @@ def answer_batch(engine: Engine, batch: Batch, seen: Seen | None = None) -> Iter
         answer = answers.get(number, UNREADABLE_ANSWER)
         if seen is not None and number in answers:
             seen(photograph, batch.contents[number], answer)
-        yield make_row(photograph.name, answer, batch.errors[number])
+        yield make_row(photograph.name, answer, batch.errors[number], inspector)
 
 
 def _read(photograph: Photograph, root: Path | None) -> tuple[bytes, str]:
@@ -121,6 +128,7 @@ def write_to_file(
     photographs: Iterable[Photograph],
     path: Path,
     kind: str,
+    inspector: str = "",
 ) -> Tally:
     """Append rows to a file; photographs that have a row in it are left out, so a restart repeats nothing.
 
@@ -129,11 +137,12 @@ def write_to_file(
         photographs: They may be endless.
         path: The file; a row that a kill cut in two is removed first.
         kind: "csv" or "jsonl".
+        inspector: What the engine is called in the rows.
 
     Raises:
-        ConfigError: The file holds something else.
+        ConfigError: The file holds something else, or rows of another inspector.
     """
-    done, length = read_done(path, kind)
+    done, length = read_done(path, kind, inspector)
     tally = Tally()
     with append_rows(path, kind, length) as stream:
         for row in inspect(leave_out(photographs, done, tally)):

@@ -31,6 +31,7 @@ class VerdictRow:
         probability: That it is defective; None where it is unreadable.
         novelty: How unlike good photographs it is; None where it is unreadable.
         error: Why it is unreadable, "" otherwise.
+        inspector: Which inspector looked; see `mvdefect.serving.inspectors.name_inspector`.
     """
 
     file: str
@@ -40,9 +41,10 @@ class VerdictRow:
     probability: float | None
     novelty: float | None
     error: str = ""
+    inspector: str = ""
 
 
-def make_row(name: str, answer: Answer, error: str = "") -> VerdictRow:
+def make_row(name: str, answer: Answer, error: str = "", inspector: str = "") -> VerdictRow:
     """Return the row of an answer."""
     unknown = "" if answer.is_readable else "the file is no PNG, JPEG or BMP, or it is broken"
     reason = error or answer.error or unknown
@@ -54,6 +56,7 @@ def make_row(name: str, answer: Answer, error: str = "") -> VerdictRow:
         answer.probability,
         answer.novelty,
         reason,
+        inspector,
     )
 
 
@@ -78,13 +81,13 @@ def _format_csv(values: list[object]) -> str:
     return stream.getvalue()
 
 
-def read_done(path: Path, kind: str) -> tuple[dict[str, str], int]:
+def read_done(path: Path, kind: str, inspector: str = "") -> tuple[dict[str, str], int]:
     """Return the labels in a file by the names of photographs, and the length in bytes of its whole rows.
 
     A line that a kill cut in two is not among them.
 
     Raises:
-        ConfigError: The file holds something else.
+        ConfigError: The file holds something else, or rows of another inspector.
     """
     if not path.is_file():
         return {}, 0
@@ -93,16 +96,21 @@ def read_done(path: Path, kind: str) -> tuple[dict[str, str], int]:
     try:
         lines = whole.decode("utf-8")
         if kind == "jsonl":
-            trees = map(json.loads, lines.splitlines())
-            return {tree["file"]: tree["label"] for tree in trees}, len(whole)
-        if lines and not lines.startswith(format_heading(kind)):
+            rows = [json.loads(line) for line in lines.splitlines()]
+        elif lines and not lines.startswith(format_heading(kind)):
             raise ValueError("its heading is another one")
-        rows = csv.DictReader(io.StringIO(lines, newline=""))
-        return {row["file"]: row["label"] for row in rows}, len(whole)
+        else:
+            rows = list(csv.DictReader(io.StringIO(lines, newline="")))
+        labels, looked = {row["file"]: row["label"] for row in rows}, {row["inspector"] for row in rows}
     except (ValueError, KeyError, TypeError, csv.Error) as error:
         raise ConfigError(
             f"{path} holds no rows of verdicts as {kind}, so nothing is added to it: {error}"
         ) from error
+    if others := sorted(looked - {inspector}):
+        raise ConfigError(
+            f"{path} holds rows of the inspector {others[0]}, not of {inspector}; name another --out"
+        )
+    return labels, len(whole)
 
 
 @contextmanager

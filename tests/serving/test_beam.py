@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from mvdefect.serving.beam_plan import open_plan
 from mvdefect.serving.inspectors import Inspector
 from mvdefect.serving.photographs import Photograph, list_photographs
 from mvdefect.serving.predict import inspect_photographs, write_to_file
+from mvdefect.serving.rows import VerdictRow
 from tests.beam_engines import DIRECT, MARKS, PORTABLE, quiet_beam  # noqa: F401 (a fixture for all)
 from tests.serving.test_predict import answer_by_size
 
@@ -56,7 +57,10 @@ def list_line() -> list[Photograph]:
 
 
 def inspect_locally(out: Path, kind: str, size: int = 4) -> bytes:
-    write_to_file(lambda coming: inspect_photographs(answer_by_size, coming, size), list_line(), out, kind)
+    def inspect(coming: Iterable[Photograph]) -> Iterator[VerdictRow]:
+        return inspect_photographs(answer_by_size, coming, size, inspector="x")
+
+    write_to_file(inspect, list_line(), out, kind, "x")
     return out.read_bytes()
 
 

@@ -22,10 +22,10 @@ from mvdefect.cli import main
 from mvdefect.errors import ConfigError, LayoutError, RunError
 from mvdefect.runs import RunFolder, read_predictions
 from mvdefect.serving.engines import Answer, open_engine
-from mvdefect.serving.inspectors import Inspector, check_inspector, open_inspector
+from mvdefect.serving.inspectors import Inspector, check_inspector, name_inspector, open_inspector
 from mvdefect.serving.photographs import Photograph, list_photographs
 from mvdefect.serving.predict import Tally, inspect_photographs, write_to_file
-from mvdefect.serving.rows import format_row, make_row, read_done
+from mvdefect.serving.rows import format_heading, format_row, make_row, read_done
 from mvdefect.serving.watch import watch_folder
 
 
@@ -142,11 +142,32 @@ def test_a_file_of_something_else_is_left_alone(folder: Path) -> None:
     assert path.read_text() == "dear diary\n"
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_rows_of_two_inspectors_do_not_mix(folder: Path, kind: str) -> None:
+    out = folder / "rows"
+    row = make_row("a.png", Answer("good", 0.25, 1.5), inspector="parts/1")
+    out.write_text(format_heading(kind) + format_row(row, kind))
+    assert read_done(out, kind, "parts/1")[0] == {"a.png": "good"}
+    with pytest.raises(ConfigError, match="holds rows of the inspector parts/1, not of parts/2"):
+        read_done(out, kind, "parts/2")
+
+
+def test_an_inspector_has_a_name(exported: Path, finished_run: Path) -> None:
+    places = {
+        str(exported): "parts/1",
+        str(exported.parent): "parts/1",
+        str(finished_run): finished_run.name,
+        "http://line:8501/v1/models/parts/versions/1": "parts/1",
+        "grpc://line:8500/parts": "parts",
+    }
+    assert {place: name_inspector(Inspector(place)) for place in places} == places
+
+
 def test_rows_are_what_csv_and_json_readers_expect() -> None:
     row = make_row('a "b", c.png', Answer("good", 0.25, 1.5))
     assert json.loads(format_row(row, "jsonl"))["probability"] == 0.25
     (fields,) = csv.reader(io.StringIO(format_row(row, "csv")))
-    assert fields == ['a "b", c.png', "good", "false", "false", "0.25", "1.5", ""]
+    assert fields == ['a "b", c.png', "good", "false", "false", "0.25", "1.5", "", ""]
 
 
 def test_a_watched_folder_gives_each_file_once_and_none_half_written(tmp_path: Path) -> None:
@@ -237,8 +258,14 @@ def test_the_command(
     assert shown.shape == (64, 64, 3)
     with pytest.raises(SystemExit) as ended:
         main(["predict", str(finished_run), str(photographs), "--format", "jsonl", "--out", str(out)])
-    assert ended.value.code == 0
-    assert "no photograph is new" in capsys.readouterr().err
+    said = [row["label"] for row in rows]
+    assert ended.value.code == (2 if "review" in said else int("defective" in said))
+    assert f"{len(files)} of them had their row already" in capsys.readouterr().err
+    assert {row["inspector"] for row in rows} == {finished_run.name}
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", str(finished_run), str(tmp_path / "empty")])
+    assert ended.value.code == 2
 
 
 @pytest.mark.parametrize(
