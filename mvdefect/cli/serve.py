@@ -110,7 +110,10 @@ def serve(
 
 def _read_token(path: Path | None) -> str:
     """Return the token; never from a flag, which other users of the machine could read."""
-    token = os.environ.get(TOKEN, "") if path is None else path.read_text(encoding="utf-8").strip()
+    try:
+        token = os.environ.get(TOKEN, "") if path is None else path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--token-file cannot be read: {error}") from error
     if path is not None and not token:
         raise ConfigError(f"the file {path} holds no token")
     return token.strip()

@@ -19,6 +19,7 @@ from mvdefect.report.contents import RunContents
 from mvdefect.report.wording import format_percent, format_probability, format_signed
 
 CHANCE = 0.5
+DEFAULT_CONTRACT = "f1"
 
 
 class Advice(StrEnum):
@@ -64,8 +65,9 @@ class Verdict:
 def reach_verdict(run: RunContents, differences: Sequence[Difference], audit: AuditSummary | None) -> Verdict:
     """Decide what a quality engineer can be told.
 
-    A stop: the scores cannot be told from chance, another run is better, or no simple baseline is shown to be
-    worse. Care: the audit, the split plan, the contract or the number of defects leaves a doubt.
+    A stop: the scores cannot be told from chance, as many verdicts are wrong as if all were the same, another
+    run is better, or no simple baseline is shown to be worse. Care: the audit, the split plan, the contract or
+    the number of defects leaves a doubt.
     """
     evaluation = run.evaluation
     threshold = format_probability(evaluation.operating_point.probability)
@@ -89,6 +91,13 @@ def _list_stops(run: RunContents, differences: Sequence[Difference]) -> Iterator
     auc = run.evaluation.figures["roc_auc"]
     if not auc.low > CHANCE:
         yield f"its scores cannot be told from chance (ROC-AUC {auc.value:.3f}, where {CHANCE} is chance)"
+    counts = {name: int(figure.value) for name, figure in run.evaluation.confusion.items()}
+    wrong = counts["false_negative"] + counts["false_positive"]
+    defective, good = run.evaluation.defective, run.evaluation.images - run.evaluation.defective
+    # A contract that weighs one kind of error more may have more errors in all.
+    if run.evaluation.operating_point.contract == DEFAULT_CONTRACT and 0 < min(defective, good) <= wrong:
+        kind = "good" if good >= defective else "defective"
+        yield f"{wrong} of its verdicts are wrong, and {min(defective, good)} if all are called {kind}"
     for found in differences:
         difference = found.figures["roc_auc"]
         signed = [format_signed(end) for end in (difference.value, difference.low, difference.high)]

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mvdefect.backend import load_tensorflow
-from mvdefect.errors import ConfigError
-from mvdefect.runs import open_run, read_json
+from mvdefect.errors import ConfigError, RunError, list_some
+from mvdefect.runs import PARTIAL_SUFFIX, RunFolder, open_run, read_json
 from mvdefect.serving.addresses import is_url, parse_address
 from mvdefect.serving.engines import Engine, choose_engine, find_export, open_engine
 from mvdefect.serving.places import MANIFEST
@@ -89,6 +89,16 @@ def check_inspector(inspector: Inspector) -> None:
     if is_url(place):
         parse_address(place)
     else:
-        open_run(Path(place))
+        _check_run(Path(place))
     if name is not None:
         raise ConfigError(f"only an export has engines to choose from. Received: {name} of {place}")
+
+
+def _check_run(place: Path) -> None:
+    """Make sure that a folder is a finished run, and say what may be meant where it is none."""
+    if not place.is_dir() and not place.with_name(f"{place.name}{PARTIAL_SUFFIX}").is_dir():
+        raise RunError(f"there is no run and no export {place}")
+    held = [path.name for path in sorted(place.glob("*")) if find_export(path) is not None]
+    if held and not RunFolder(place).is_finished:
+        raise RunError(f"{place} holds the exports {list_some(held, 5)}; name one: {place / held[0]}")
+    open_run(place)

@@ -75,6 +75,20 @@ def test_nothing_speaks_against_it() -> None:
     )
 
 
+@pytest.mark.parametrize(("contract", "advice"), [("f1", Advice.STOP), ("min-recall 0.9", Advice.SHIP)])
+def test_verdicts_that_are_no_better_than_one_for_all_stop_it(contract: str, advice: Advice) -> None:
+    run = make_contents()
+    counts = {"true_positive": 20, "false_negative": 10, "false_positive": 20, "true_negative": 10}
+    confusion = {name: Figure(count, count, count) for name, count in counts.items()}
+    point = replace(run.evaluation.operating_point, contract=contract)
+    found = reach(
+        replace(run, evaluation=replace(run.evaluation, confusion=confusion, operating_point=point))
+    )
+    assert found.advice == advice
+    words = "30 of its verdicts are wrong, and 30 if all are called good"
+    assert (words in found.sentences[1]) == (advice == Advice.STOP)
+
+
 def test_two_sentences_are_two_sentences() -> None:
     for run in (make_contents(), make_contents(notes=("a note",))):
         found = reach(run, differ(0.2, 0.1, 0.3))

@@ -152,6 +152,13 @@ def test_rows_of_two_inspectors_do_not_mix(folder: Path, kind: str) -> None:
         read_done(out, kind, "parts/2")
 
 
+def test_what_is_no_inspector_is_told(exported: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="there is no run and no export"):
+        check_inspector(Inspector(str(tmp_path / "frist")))
+    with pytest.raises(RunError, match="holds the exports parts; name one: .*parts"):
+        check_inspector(Inspector(str(exported.parent.parent)))
+
+
 def test_an_inspector_has_a_name(exported: Path, finished_run: Path) -> None:
     places = {
         str(exported): "parts/1",

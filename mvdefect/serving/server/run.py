@@ -83,7 +83,9 @@ def open_socket(host: str, port: int) -> Iterator[socket.socket]:
             listener.bind(address)
             yield listener
     except (OSError, OverflowError) as error:
-        raise ConfigError(f"the server cannot listen on {host}, port {port}: {error}") from error
+        raise ConfigError(
+            f"the server cannot listen on {host}, port {port}: {error}; --port names another"
+        ) from error
 
 
 def make_server(app: Starlette, settings: ServerSettings) -> Server:
