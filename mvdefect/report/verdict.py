@@ -66,8 +66,8 @@ def reach_verdict(run: RunContents, differences: Sequence[Difference], audit: Au
     """Decide what a quality engineer can be told.
 
     A stop: the scores cannot be told from chance, as many verdicts are wrong as if all were the same, another
-    run is better, or no simple baseline is shown to be worse. Care: the audit, the split plan, the contract or
-    the number of defects leaves a doubt.
+    run is better, or no simple baseline is shown to be worse. Care: the audit, the split plan, the contract
+    or the number of defects leaves a doubt.
     """
     evaluation = run.evaluation
     threshold = format_probability(evaluation.operating_point.probability)
