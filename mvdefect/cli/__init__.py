@@ -68,6 +68,10 @@ def commands() -> None:
       mvdefect baseline handcrafted --data photographs --run runs/handcrafted
     Write the report that a quality engineer signs:
       mvdefect report runs/first --out report.html
+    Take it to the line: as a file for TF Serving, in a folder, or on a page:
+      mvdefect export runs/first
+      mvdefect predict saved_models/first photographs --out verdicts.csv --exit-zero
+      mvdefect serve saved_models/first
     Find out before what the photographs are worth:
       mvdefect data check photographs
     """

@@ -11,6 +11,7 @@ import click
 
 from mvdefect.cli.work import PATH, show_messages
 from mvdefect.errors import ConfigError
+from mvdefect.progress import logger
 
 if TYPE_CHECKING:
     from mvdefect.serving.predict import Seen, Tally
@@ -127,6 +128,8 @@ def _inspect(
         options = read_options(flags["beam_options"])
         work = Work(inspector, flags["runner"], options, size, seen)
         return inspect_with_beam(work, photographs, out, flags["kind"])
+    if watch is not None:
+        logger.info("watching %s; Ctrl-C ends it", watch)
     engine, name = open_inspector(inspector, verbose), name_inspector(inspector)
 
     def inspect(coming: Any) -> Any:

@@ -148,6 +148,10 @@ def _describe_inspector(evaluation: Evaluation) -> str:
     )
 
 
+def _format_rate(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+
+
 def _span(figure: Figure) -> str:
     return f"{format_percent(figure.low)} to {format_percent(figure.high)}".replace("%", "", 1)
 
@@ -194,8 +198,8 @@ def _choose_key_figures(evaluation: Evaluation) -> tuple[KeyFigure, ...]:
         share = f"at {format_percent(line.prevalence)} defective" + (
             "" if line.is_given else " (as photographed)"
         )
-        escapes = f"{line.escape_ppt.value:.2g} per 1000"
-        interval = f"{line.escape_ppt.low:.2g} to {line.escape_ppt.high:.2g}"
+        escapes = f"{_format_rate(line.escape_ppt.value)} per 1000"
+        interval = f"{_format_rate(line.escape_ppt.low)} to {_format_rate(line.escape_ppt.high)}"
         chosen.append(KeyFigure("escapes", escapes, f"{share}, 95% interval {interval}"))
     auc = figures["roc_auc"]
     chosen.append(KeyFigure("ROC-AUC", f"{auc.value:.3f}", f"95% interval {auc.low:.3f} to {auc.high:.3f}"))

@@ -57,10 +57,11 @@ class ModelRoutes:
         found = PATH.fullmatch(request.path_params["rest"])
         wanted = "POST" if found and found["verb"] == ":predict" else "GET"
         method = "GET" if request.method == "HEAD" else request.method
-        if found is None or method != wanted:
-            raise Refusal(
-                404 if found is None else 405, f"Malformed request: {request.method} a path below /v1/models"
-            )
+        malformed = f"Malformed request: {request.method} a path below /v1/models"
+        if found is None:
+            raise Refusal(404, malformed)
+        if method != wanted:
+            raise Refusal(405, f"{malformed}; this one takes {wanted}")
         if found["name"] != self.name:
             raise Refusal(
                 404, f"Servable not found for request: this server has the model {self.name}", "unknown"
