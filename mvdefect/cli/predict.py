@@ -82,7 +82,7 @@ def predict(debug: bool, /, inspector: str, images: tuple[str, ...], out: Path |
     Examples:
       mvdefect predict runs/first photographs --exit-zero
       mvdefect predict saved_models/first photographs --format jsonl --out verdicts.jsonl --exit-zero
-      mvdefect predict runs/first photographs --overlays overlays --out verdicts.csv --exit-zero
+      mvdefect predict runs/first photographs --overlays overlays --out shown.csv --exit-zero
       mvdefect predict http://line:8501/v1/models/first photographs --exit-zero
       mvdefect predict runs/first photographs --runner DirectRunner --out beam.csv --exit-zero
     """
