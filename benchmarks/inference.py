@@ -131,14 +131,14 @@ def make_baselines(run: Path) -> dict[str, Work]:
 
 def measure_backbone(backbone: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Return a row an engine, the baselines first."""
-    from mvdefect.data.images import decode_image, resize_image
+    from mvdefect.data.images import decode_at_size, decode_image
     from mvdefect.parallel import count_cores
     from mvdefect.serving.engines import open_engine
 
     run = make_run(backbone, options.data, options.out, options.weights.get(backbone, "none"), options.size)
     exports = make_exports(run, options.out)
     files = read_files(run, options.images, options.large)
-    images = [resize_image(decode_image(file), options.size, "letterbox") for file in files]
+    images = [decode_at_size(file, options.size) for file in files]
     works: dict[str, tuple[Work, Sequence[Any]]] = {
         name: (work, images) for name, work in make_baselines(run).items()
     }

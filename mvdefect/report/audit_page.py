@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from mvdefect.audit.findings import Audit, Finding, Pair
-from mvdefect.data.images import decode_image, resize_image
+from mvdefect.data.images import decode_at_size
 from mvdefect.data.records import Record
 from mvdefect.errors import ImageError
 from mvdefect.paths import write_text
@@ -58,7 +58,7 @@ def _draw_singles(finding: Finding, records: Mapping[str, Record]) -> list[tuple
 def _draw(record: Record) -> str:
     """Return a small picture; one that cannot be read any more is drawn grey."""
     try:
-        image = resize_image(decode_image(record.path.read_bytes()), PICTURE_SIZE_PX)
+        image = decode_at_size(record.path.read_bytes(), PICTURE_SIZE_PX)
     except (ImageError, OSError):
         image = np.full((PICTURE_SIZE_PX, PICTURE_SIZE_PX, 3), 128, np.uint8)
     encoded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1]

@@ -95,8 +95,9 @@ def _average_areas(pixels: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf
         lambda: _average_blocks(pixels, height, width),
         lambda: _average_shares(_average_shares(tf.cast(pixels, tf.float32), width, axis=2), height, axis=1),
     )
+    # OpenCV rounds up what lies between two levels when it halves, and to the even one otherwise.
     is_halved = tf.logical_and(shape[1] == 2 * height, shape[2] == 2 * width)
-    rounded = tf.where(is_halved, tf.floor(averages + 0.5), tf.round(averages))  # as OpenCV does
+    rounded = tf.where(is_halved, tf.floor(averages + 0.5), tf.round(averages))
     return tf.cast(tf.clip_by_value(rounded, 0, 255), tf.uint8)
 
 
