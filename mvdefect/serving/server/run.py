@@ -77,8 +77,10 @@ def open_socket(host: str, port: int) -> Iterator[socket.socket]:
         ConfigError: It cannot be had.
     """
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, socket.SOCK_STREAM) as listener:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # asyncio sends at once (TCP_NODELAY) only where the protocol is named, not 0; without it an answer's
+        # body waits for the client's acknowledgement of its head, up to 40 ms
+        with socket.socket(family, kind, protocol) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
             yield listener

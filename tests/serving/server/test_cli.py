@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import socket
@@ -104,6 +105,24 @@ def test_a_port_that_is_taken_is_named() -> None:
             open_socket("127.0.0.1", port),
         ):
             pass
+
+
+def test_answers_are_sent_at_once() -> None:
+    """Else an answer's body waits up to 40 ms, until the client has acknowledged its head."""
+
+    async def find_delay(listener: socket.socket) -> int:
+        accepted: asyncio.Future[asyncio.StreamWriter] = asyncio.get_running_loop().create_future()
+        server = await asyncio.start_server(lambda _, writer: accepted.set_result(writer), sock=listener)
+        _, client = await asyncio.open_connection(*listener.getsockname())
+        ours = await accepted
+        no_delay = ours.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        client.close()
+        ours.close()
+        server.close()
+        return int(no_delay)
+
+    with open_socket("127.0.0.1", 0) as listener:
+        assert asyncio.run(find_delay(listener))
 
 
 @pytest.mark.parametrize(
