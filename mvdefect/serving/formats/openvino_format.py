@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,47 +9,24 @@ from typing import Any
 import numpy as np
 
 from mvdefect.parallel import count_cores
-from mvdefect.serving.formats.kinds import BFLOAT16, OWN_PRECISION, TENSORS, Look, Pixels
+from mvdefect.serving.formats.kinds import BFLOAT16, TENSORS, Look, Pixels
+from mvdefect.serving.formats.openvino_int8 import quantize
 
-CONVOLUTIONS = ("Convolution", "GroupConvolution")
 HINTS = {BFLOAT16: "bf16"}
 LARGEST_PART = 8  # photographs; what a layer gives for more of them leaves the caches
-FIRST_CONVOLUTIONS = 3  # that stay as they are where others become 8-bit
 
 
 def write_openvino(network: Any, path: Path, calibration: Pixels | None) -> None:
     """Convert a frozen network and write it; see `mvdefect.serving.formats.kinds.Format`.
 
-    With calibration images, weights and activations become 8-bit integers (NNCF, post-training), but for
-    the head and the novelty, which are small and on which verdicts hang, and the first convolutions, whose
-    errors would go through everything.
+    With calibration images, it becomes one of 8-bit integers; see `mvdefect.serving.formats.openvino_int8`.
     """
     import openvino
 
     model = openvino.convert_model(network.graph.as_graph_def())
     if calibration is not None:
-        model = _quantize(model, calibration)
+        model = quantize(model, calibration)
     openvino.save_model(model, str(path), compress_to_fp16=False)
-
-
-def _quantize(model: Any, calibration: Pixels) -> Any:
-    import nncf
-
-    nncf.set_log_level(logging.ERROR)
-    convolutions = [one for one in model.get_ordered_ops() if one.get_type_name() in CONVOLUTIONS]
-    first = [one.get_friendly_name() for one in convolutions[:FIRST_CONVOLUTIONS]]
-    return nncf.quantize(
-        model,
-        nncf.Dataset(list(_split(calibration))),
-        preset=nncf.QuantizationPreset.MIXED,
-        subset_size=len(calibration),
-        model_type=nncf.ModelType.TRANSFORMER,  # which leaves sums and products of activations alone
-        ignored_scope=nncf.IgnoredScope(names=first, patterns=[OWN_PRECISION], validate=False),
-    )
-
-
-def _split(images: Pixels) -> Iterator[Pixels]:
-    return (image[np.newaxis] for image in images)
 
 
 def open_openvino(path: Path, precision: str) -> Look:
