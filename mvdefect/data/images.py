@@ -139,7 +139,8 @@ def _open_image(encoded: bytes | memoryview) -> tuple[Image.Image, Header]:
         if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
             raise ImageError(f"the file holds {image.n_frames} frames; one is allowed")  # type: ignore[attr-defined]
         image.load()
-        return ImageOps.exif_transpose(image), _read_header(image, encoded)
+        header = _read_header(image, encoded)
+        return (image if header.orientation == 1 else ImageOps.exif_transpose(image)), header  # else a copy
     except ImageError:
         raise
     except UnidentifiedImageError:

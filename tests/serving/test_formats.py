@@ -21,6 +21,7 @@ from mvdefect.serving.engines import choose_engine, open_engine
 from mvdefect.serving.export import ExportSettings, check_cost, check_settings, export_run
 from mvdefect.serving.formats import table
 from mvdefect.serving.formats.kinds import Pixels
+from mvdefect.serving.formats.openvino_format import deal_out
 from mvdefect.serving.levels import find_levels, put_level
 from mvdefect.serving.network import share_computations
 from mvdefect.serving.samples import Samples
@@ -164,6 +165,29 @@ def test_what_two_networks_have_in_common_is_computed_once() -> None:
         with tf.compat.v1.Session(graph=again) as session:
             found = session.run(total.name, {"pixels:0": np.ones((2, 3), np.float32)})
     np.testing.assert_array_equal(found, np.full((2, 3), 4))
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3, 8])
+def test_photographs_are_dealt_out_evenly(cores: int) -> None:
+    for count in range(1, 40):
+        parts = list(deal_out(count, cores))
+        assert [place for part in parts for place in range(count)[part]] == list(range(count))
+        sizes = [part.stop - part.start for part in parts]
+        assert set(sizes) <= {8, 4, 1}
+        shares = [sum(sizes[core::cores]) for core in range(cores)]
+        assert max(shares) - min(shares) <= 1
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_what_is_found_does_not_depend_on_company(networks: Path, precision: str) -> None:
+    look = table.open_network("openvino", networks / "openvino" / "network.xml", precision)
+    manifest = json.loads((networks / "inspector.json").read_text())
+    size_px = manifest["image_size_px"]
+    images = np.random.default_rng(0).integers(0, 256, (21, size_px, size_px, 3), dtype=np.uint8)
+    alone = [look(image[np.newaxis]) for image in images]
+    for count in (2, 5, 8, 16, 21):
+        for found, each in zip(look(images[:count]), zip(*alone[:count], strict=True), strict=True):
+            np.testing.assert_allclose(found, np.concatenate(each), rtol=1e-5, atol=1e-5)
 
 
 def test_levels_put_right_what_is_shifted_and_stretched() -> None:
