@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -89,6 +90,7 @@ def export_run(run: Path, root: Path, settings: ExportSettings | None = None) ->
         )
     name = settings.name or run.resolve().name
     place = _choose_place(root / name, settings.version)
+    is_first = not place.parent.exists()
     unfinished = place.with_name(f".{place.name}{PARTIAL_SUFFIX}")  # TF Serving looks for numbers alone
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
@@ -98,6 +100,9 @@ def export_run(run: Path, root: Path, settings: ExportSettings | None = None) ->
         unfinished.rename(place)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+        if is_first:
+            with suppress(OSError):  # it holds the export
+                place.parent.rmdir()
     logger.info("exported to %s", place)
     return Exported(place, exported.costs, exported.images_per_s)
 
@@ -142,6 +147,7 @@ def _fill(
     costs, rates = {}, {}
     some = samples.some
     for engine in manifest["engines"]:
+        logger.info("asking %s about the test part", engine["name"])
         said = ask_afresh(export, engine["name"], samples.find(some), samples.find(samples.test))
         cost = measure_cost(said, some, samples.test)
         check_cost(cost, engine, settings.max_flips)
@@ -156,6 +162,7 @@ def _write_engines(
     export: Path, graph: InspectorGraph, samples: Samples, manifest: dict[str, Any], settings: ExportSettings
 ) -> None:
     if SAVED_MODEL in settings.formats:
+        logger.info("writing %s", SAVED_MODEL)
         save_graph(graph, export)
         _write_warmup(export, manifest["name"], samples.find(samples.some)[0])
         manifest["engines"].append(describe_engine(SAVED_MODEL, FLOAT32, SAVED_MODEL_FILE))
@@ -168,6 +175,7 @@ def _write_engines(
     for kind in others:
         engine = describe_engine(kind, settings.quantize, FORMATS[kind].file)
         path = export / engine["file"]
+        logger.info("writing %s", engine["name"])
         path.parent.mkdir()
         write_network(kind, network, path, images if settings.quantize == INT8 else None)
         if images is not None:

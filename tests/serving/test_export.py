@@ -118,7 +118,11 @@ def test_an_export_that_says_something_else_is_removed(
     monkeypatch.setattr(module, "ask_afresh", lambda *_: Saying({"1": some}, said, 1.0))
     with pytest.raises(ExportError, match="verdicts differ, and a probability by 3.0e-01"):
         export_run(finished_run, tmp_path, ExportSettings(name="parts"))
-    assert not any((tmp_path / "parts").iterdir())
+    assert not any(tmp_path.iterdir())
+    (tmp_path / "parts").mkdir()
+    with pytest.raises(ExportError, match="verdicts differ"):
+        export_run(finished_run, tmp_path, ExportSettings(name="parts"))
+    assert (tmp_path / "parts").is_dir()  # a folder that was there stays
 
 
 def test_the_comparison_sees_a_difference(exported: Path, samples: Samples) -> None:
