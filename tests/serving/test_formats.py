@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -188,6 +189,24 @@ def test_what_is_found_does_not_depend_on_company(networks: Path, precision: str
     for count in (2, 5, 8, 16, 21):
         for found, each in zip(look(images[:count]), zip(*alone[:count], strict=True), strict=True):
             np.testing.assert_allclose(found, np.concatenate(each), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_threads_may_share_an_engine(
+    networks: Path, rows: list[tuple[bytes, PredictionRow]], name: str
+) -> None:
+    """As those of a Beam worker do."""
+    engine = open_engine(networks, name)
+    files = [file for file, _ in rows]
+    expected = [answer.probability for answer in engine(files)]
+
+    def ask(start: int) -> None:
+        end = start + 1 + start % 3 * 5
+        found = [answer.probability for answer in engine(files[start:end])]
+        assert found == pytest.approx(expected[start:end], abs=1e-5)
+
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(ask, [start % len(files) for start in range(90)]))
 
 
 def test_levels_put_right_what_is_shifted_and_stretched() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -60,7 +61,13 @@ def open_openvino(path: Path, precision: str) -> Look:
         queue.set_callback(_keep)
         return queue
 
+    lock = threading.Lock()  # requests are used again, and a call has all cores
+
     def look(pixels: Pixels) -> tuple[np.ndarray, ...]:
+        with lock:
+            return look_alone(pixels)
+
+    def look_alone(pixels: Pixels) -> tuple[np.ndarray, ...]:
         if len(pixels) == 1:
             found = open_for_one()(pixels)
             return tuple(np.array(found[name]) for name in TENSORS)
