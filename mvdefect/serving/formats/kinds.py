@@ -32,7 +32,7 @@ class Format:
         write: Converts a frozen network of `mvdefect.serving.network` and writes it to a path; with
             calibration images, uint8 (n, size, size, 3), it becomes one of 8-bit integers.
         open: Loads one, to be run in a precision; returns a function from uint8 pixels (n, size, size, 3) to
-            float32 logit (n,), novelty (n,) and heatmap (n, height, width).
+            float32 logit (n,), novelty (n,) and heatmap (n, height, width), which threads may share.
     """
 
     file: str
