@@ -140,7 +140,8 @@ def _open_image(encoded: bytes | memoryview) -> tuple[Image.Image, Header]:
             raise ImageError(f"the file holds {image.n_frames} frames; one is allowed")  # type: ignore[attr-defined]
         image.load()
         header = _read_header(image, encoded)
-        return (image if header.orientation == 1 else ImageOps.exif_transpose(image)), header  # else a copy
+        upright = image if header.orientation == 1 else ImageOps.exif_transpose(image)  # which always copies
+        return upright, header
     except ImageError:
         raise
     except UnidentifiedImageError:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mvdefect.serving.formats.openvino_int8 import CONVOLUTIONS, find_pixel_range, quantize
+from mvdefect.serving.formats.openvino_int8 import find_first_convolution, find_pixel_range, quantize
 
 openvino = pytest.importorskip("openvino")
 pytest.importorskip("nncf")
@@ -29,13 +29,9 @@ def make_model(scales: Sequence[float], shifts: Sequence[float]) -> Any:
     return openvino.Model([node], [pixels], "small")
 
 
-def find_first(model: Any) -> Any:
-    return next(one for one in model.get_ordered_ops() if one.get_type_name() in CONVOLUTIONS)
-
-
 def look_before_second(model: Any, pixels: np.ndarray) -> np.ndarray:
     """What the first convolution gives, without its border."""
-    inner = openvino.Model([find_first(model).output(0)], model.get_parameters(), "inner")
+    inner = openvino.Model([find_first_convolution(model).output(0)], model.get_parameters(), "inner")
     look = openvino.compile_model(inner, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return np.asarray(look(pixels)[0])[:, :, 1:-1, 1:-1]
 
@@ -49,22 +45,22 @@ def dark() -> np.ndarray:
 @pytest.mark.parametrize(("scale", "shift"), [(1 / 127.5, -1.0), (1 / 255, 0.0), (1.0, -100.5)])
 def test_no_pixel_is_rounded(dark: np.ndarray, scale: float, shift: float) -> None:
     model = make_model([scale] * 3, [shift] * 3)
-    assert find_pixel_range(model, find_first(model)) == pytest.approx((shift, 255 * scale + shift), abs=1e-5)
+    assert find_pixel_range(model, find_first_convolution(model)) == pytest.approx(
+        (shift, 255 * scale + shift), abs=1e-5
+    )
     small = quantize(model.clone(), dark)
     levels = np.arange(256, dtype=np.uint8)
     grey = np.broadcast_to(levels[:, np.newaxis, np.newaxis, np.newaxis], (256, SIZE_PX, SIZE_PX, 3))
     found = look_before_second(small, np.ascontiguousarray(grey))[:, :, 0, 0].astype(np.float64)
     slopes, offsets = np.polyfit(levels, found, 1)
     assert (slopes > 0).all()
-    rounded = (found - offsets) / slopes - levels[
-        :, np.newaxis
-    ]  # in levels; weights are rounded, alike for all
+    rounded = (found - offsets) / slopes - levels[:, np.newaxis]  # in levels; of weights all see the same
     assert np.abs(rounded).max() < 0.02
 
 
 def test_where_colours_are_scaled_apart_the_first_convolution_stays(dark: np.ndarray) -> None:
     model = make_model([1 / 58.4, 1 / 57.1, 1 / 57.4], [-2.12, -2.04, -1.8])
-    assert find_pixel_range(model, find_first(model)) is None
+    assert find_pixel_range(model, find_first_convolution(model)) is None
     small = quantize(model.clone(), dark)
     np.testing.assert_allclose(look_before_second(small, dark), look_before_second(model, dark), atol=1e-4)
     assert any(one.get_type_name() == "FakeQuantize" for one in small.get_ordered_ops())

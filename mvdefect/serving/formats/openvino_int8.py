@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -30,12 +29,12 @@ def quantize(model: Any, calibration: Pixels) -> Any:
     import nncf
 
     nncf.set_log_level(logging.ERROR)
-    first = _find_convolution(model)
+    first = find_first_convolution(model)
     levels = find_pixel_range(model, first)
     overflow = nncf.OverflowFix  # 7 bits for the weights of the first layer, where pixels reach it
     quantized = nncf.quantize(
         model,
-        nncf.Dataset(list(_split(calibration))),
+        nncf.Dataset(list(calibration[:, np.newaxis])),
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(calibration),
         model_type=nncf.ModelType.TRANSFORMER,  # which leaves sums and products of activations alone
@@ -47,15 +46,12 @@ def quantize(model: Any, calibration: Pixels) -> Any:
         ),
     )
     if levels:
-        _set_levels(_find_quantizer(_find_convolution(quantized)), *levels)
+        _set_levels(_find_quantizer(find_first_convolution(quantized)), *levels)
     return quantized
 
 
-def _split(images: Pixels) -> Iterator[Pixels]:
-    return (image[np.newaxis] for image in images)
-
-
-def _find_convolution(model: Any) -> Any:
+def find_first_convolution(model: Any) -> Any:
+    """Return the operation of a model that gets preprocessed pixels."""
     return next(one for one in model.get_ordered_ops() if one.get_type_name() in CONVOLUTIONS)
 
 
