@@ -87,7 +87,7 @@ def _draw(cell: Cell, config: FitConfig, out: Path) -> list[tuple[Path, SplitPla
     """Draw the plans of a cell; those of another method on the same data are the same files."""
     layout = open_source(cell.data, config.categories, config.group_pattern)
     scan = scan_images(layout.records, config.skip_broken)
-    groups = group_records(scan, config.near_duplicate_correlation)
+    groups = group_records(scan, config.near_duplicates)
     plans = draw_plans(scan, groups, cell.protocol.name, cell.seed, k=cell.protocol.k, n=cell.protocol.n)
     folder = out / "plans" / cell.name.replace(f"+{cell.method}+", "+")
     return list(zip(save_plans(plans, folder), plans, strict=True))

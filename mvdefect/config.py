@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from mvdefect.assignments import assign, merge_trees, parse_assignment
 from mvdefect.errors import ConfigError, describe_unknown_name
 
+OLD_CORRELATION = "near_duplicate_correlation"
+
 
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,7 +66,11 @@ class FitConfig(_Settings):
     )
     categories: tuple[str, ...] = Field(default=(), description="products to use; empty: all")
     skip_broken: bool = Field(default=False, description="leave unreadable files out instead of stopping")
-    near_duplicate_correlation: float = Field(default=0.98, gt=0, le=1)
+    near_duplicates: Literal["part", "image", "none"] = Field(
+        default="part",
+        description="what is kept in one part of a split: all images of one part, an image and its changed "
+        "copies, or neither",
+    )
     image_size_px: int = Field(default=224, description="working size; a multiple of 32, at least 64")
     resize: Literal["letterbox", "stretch"] = "letterbox"
     augment: AugmentConfig = AugmentConfig()
@@ -157,6 +163,11 @@ class FitConfig(_Settings):
         default=None, description="the baseline that made a run; null: transfer learning"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _replace_old_settings(cls, tree: Any) -> Any:
+        return replace_old_settings(tree) if isinstance(tree, dict) else tree
+
     @field_validator("threshold", mode="before")
     @classmethod
     def _name_threshold(cls, value: Any) -> Any:
@@ -184,6 +195,17 @@ class FitConfig(_Settings):
         return value
 
 
+def replace_old_settings(tree: dict[str, Any]) -> dict[str, Any]:
+    """Replace what an earlier version called otherwise; its runs and files stay readable.
+
+    A correlation of 1 switched near-duplicates off; any other one gives way to the comparison in detail.
+    """
+    if OLD_CORRELATION not in tree:
+        return tree
+    kept = {key: value for key, value in tree.items() if key != OLD_CORRELATION}
+    return {"near_duplicates": "none" if tree[OLD_CORRELATION] == 1 else "part", **kept}
+
+
 def load_config(
     path: Path | None, overrides: Mapping[str, Any], assignments: Sequence[str] = ()
 ) -> FitConfig:
@@ -200,7 +222,7 @@ def load_config(
     """
     tree = FitConfig().model_dump(mode="json")
     if path is not None:
-        tree = merge_trees(tree, _read_yaml(path))
+        tree = merge_trees(tree, replace_old_settings(_read_yaml(path)))
     given = {key: value for key, value in overrides.items() if value is not None}
     for key, value in [*given.items(), *map(parse_assignment, assignments)]:
         assign(tree, key, value)

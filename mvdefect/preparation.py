@@ -151,7 +151,7 @@ def suit_plan(plan: SplitPlan, needs: Needs, seed: int) -> SplitPlan:
 
 def _draw_plan(scan: Scan, config: FitConfig, needs: Needs) -> SplitPlan:
     """Draw a closed-set plan, or take the parts that a manifest names."""
-    groups = group_records(scan, config.near_duplicate_correlation)
+    groups = group_records(scan, config.near_duplicates)
     if is_manifest(str(config.data)) and all(record.part for record in scan.records):
         return suit_plan(assign_given(scan, groups), needs, config.seed)
     return assign_closed_set(scan, groups, config.seed)

@@ -16,6 +16,7 @@ from typing import Any
 from mvdefect.config import FitConfig, dump_config, load_config
 from mvdefect.errors import RunError, RunExistsError
 from mvdefect.paths import write_text
+from mvdefect.progress import logger
 from mvdefect.tables import read_rows
 
 PARTIAL_SUFFIX = ".partial"
@@ -197,6 +198,10 @@ def start_run(path: Path, config: FitConfig, split_digest: str) -> RunFolder:
         if header.is_file() and read_json(header)["digest"] == split_digest:
             return folder
     if folder.path.exists():
+        logger.warning(
+            "what an interrupt left in %s had other settings or another split plan, so the fit begins anew",
+            folder.path,
+        )
         shutil.rmtree(folder.path)
     folder.path.mkdir(parents=True)
     write_text(folder.config, text)

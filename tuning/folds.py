@@ -61,6 +61,7 @@ def draw_folds(plan: SplitPlan, count: int, seed: int) -> tuple[SplitPlan, ...]:
                 replace(row, part="val" if mine == fold else "train")
                 for row, mine in zip(rows, fold_of, strict=True)
             ),
+            rule=plan.rule,
         )
         for fold in range(count)
     )

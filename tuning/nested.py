@@ -46,7 +46,7 @@ def tune_nested(
     if base.split is not None or is_worker():
         raise SearchError("a nested search draws its own plans, on one machine: leave --split out")
     scan = scan_images(find_records(base), base.skip_broken)
-    groups = group_records(scan, base.near_duplicate_correlation)
+    groups = group_records(scan, base.near_duplicates)
     plans = assign_kfold(scan, groups, base.seed, folds)
     paths = save_plans(plans, out / PLANS, overwrite=options.overwrite)
     seeds = [base.seed + number for number in range(max(1, options.confirm))]

@@ -1,49 +1,69 @@
-"""Photographs that are there more than once, as they are or changed, and under which labels."""
+"""Images that are there more than once, or show one part more than once, and under which labels."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from mvdefect.audit.findings import Finding, Pair, Severity
-from mvdefect.data.duplicates import POSES, Indices, Links, connect, lay_in_pose, link_equal_names
-from mvdefect.data.images import decode_image
+from mvdefect.data.candidates import Indices
+from mvdefect.data.duplicates import Links, connect, link_equal_names
+from mvdefect.data.group_names import suggest_pattern
+from mvdefect.data.groups import describe_named_groups, list_separated
+from mvdefect.data.poses import POSES
 from mvdefect.data.records import Record
-from mvdefect.data.scan import FirstLook
+from mvdefect.data.scan import FirstLook, Scan
 
 MAX_PAIRS = 60
-COMPARED_SIZE_PX = 128
-BLOCK_PX = 4
-MAX_BLOCK_DIFFERENCE = 8.0  # grey values: above the noise of a strong JPEG, below a faint scratch
+MANY_UNDECIDED = 0.05  # share of the images, above which it is a warning
 
 
-def find_copies(look: FirstLook, links: Links) -> Iterator[Finding]:
-    """Find identical files and near-duplicates, as groups, and copies whose labels contradict each other.
+def find_copies(look: FirstLook, scan: Scan, links: Links) -> Iterator[Finding]:
+    """Find identical files, images of one part, labels that contradict each other, and what is undecided.
 
     Args:
         look: The readable files.
+        scan: The same, as a split sees them.
         links: Their near-duplicates.
     """
-    hashes = np.array([facts.sha256 for facts in look.facts], dtype=str)
     labels = np.array([record.stratum for record in look.records], dtype=str)
-    same_first, same_second = link_equal_names(hashes.tolist())
-    near = np.flatnonzero(hashes[links.first] != hashes[links.second]) if len(links.first) else links.first
-    conflicting = [index for index in near if labels[links.first[index]] != labels[links.second[index]]]
-    proven = [index for index in conflicting if _show_one_photograph(look.records, links, index)]
-    doubtful = sorted(set(conflicting) - set(proven))
-
+    same_first, same_second = link_equal_names(scan.sha256)
+    conflicting = np.flatnonzero(labels[links.first] != labels[links.second])
+    proven = conflicting[links.is_same_image[conflicting]]
     against = labels[same_first] != labels[same_second]
     pairs = [
         _make_pair(look.records, first, second, "identical files")
         for first, second in zip(same_first[against], same_second[against], strict=True)
-    ] + [_describe_link(look.records, links, index) for index in proven]
+    ] + [_describe_link(look.records, links, index) for index in proven.tolist()]
     yield from _report_contradictions(pairs)
     yield from _report_identical(look, same_first, same_second)
-    yield from _report_near(look, links, near, (same_first, same_second))
-    yield from _report_similar_under_two_labels([_describe_link(look.records, links, i) for i in doubtful])
+    yield from _report_separated(look.records, links, list_separated(scan, links))
+    yield from _report_parts_under_two_labels(
+        [
+            _describe_link(look.records, links, index)
+            for index in conflicting.tolist()
+            if not links.is_same_image[index]
+        ]
+    )
+    yield from _report_near(look, links, (same_first, same_second))
+    yield from _report_undecided(look.records, links)
+    yield from _report_look_alikes(links)
+
+
+def report_group_names(scan: Scan, codes: Indices) -> Iterator[Finding]:
+    """Report the groups that the user named, or those that the names of the files suggest."""
+    for note in describe_named_groups(scan, codes):
+        yield Finding("grouping", Severity.NOTE, f"{note}.", "Nothing.")
+    suggestion = None if any(record.group for record in scan.records) else suggest_pattern(scan.records)
+    if suggestion:
+        yield Finding(
+            "group-names",
+            Severity.NOTE,
+            f"Names suggest {suggestion.groups} groups of {suggestion.images} images, as in "
+            f"{suggestion.example!r}.",
+            f"If each is one part, keep them together with --group-pattern {suggestion.pattern!r}.",
+        )
 
 
 def _report_contradictions(pairs: Sequence[Pair]) -> Iterator[Finding]:
@@ -51,7 +71,7 @@ def _report_contradictions(pairs: Sequence[Pair]) -> Iterator[Finding]:
         yield Finding(
             "contradicting-labels",
             Severity.ERROR,
-            f"{len(pairs)} photograph(s) are there twice under different labels.",
+            f"{len(pairs)} image(s) are there twice under different labels.",
             "Decide which label is right, and remove the other copy.",
             files=tuple((pair.first, f"also {pair.second} ({pair.relation})") for pair in pairs),
             pairs=tuple(pairs[:MAX_PAIRS]),
@@ -71,42 +91,79 @@ def _report_identical(look: FirstLook, first: Indices, second: Indices) -> Itera
         )
 
 
-def _report_near(
-    look: FirstLook, links: Links, near: Indices, identical: tuple[Indices, Indices]
-) -> Iterator[Finding]:
-    if not len(near):
+def _report_near(look: FirstLook, links: Links, identical: tuple[Indices, Indices]) -> Iterator[Finding]:
+    if not len(links.first):
         return
     count = len(look.records)
-    first = np.concatenate([links.first[near], identical[0]])
-    second = np.concatenate([links.second[near], identical[1]])
+    first = np.concatenate([links.first, identical[0]])
+    second = np.concatenate([links.second, identical[1]])
     codes = connect(first, second, count)
-    touched = set(codes[links.first[near]])
-    groups = _list_groups(look.records, np.where(np.isin(codes, list(touched)), codes, -1))
+    touched = list(set(codes[links.first]))
+    groups = _list_groups(look.records, np.where(np.isin(codes, touched), codes, -1))
     members = sum(map(len, groups))
-    in_all = int(codes.max()) + 1
-    most_doubtful = _pick_one_a_group(codes, links, near)
+    copies = int(links.is_same_image.sum())
     yield Finding(
         "near-duplicates",
         Severity.WARNING,
-        f"{members} of {count} photographs ({members / count:.0%}) have a near-duplicate: {len(groups)} "
-        f"groups, the largest of {len(groups[0])}; {in_all} groups in all, single ones included.",
-        "Nothing, if mvdefect splits them: it keeps groups whole. A random split would put copies of one "
-        "photograph into training and test, and its figures would be too good.",
+        f"{members} of {count} images ({members / count:.0%}) show the same part as another one: "
+        f"{len(groups)} groups, the largest of {len(groups[0])}; {int(codes.max()) + 1} groups in all, "
+        "single ones included. "
+        f"Of the {len(links.first)} pairs, {copies} are the same image, changed.",
+        "Keep each group in one part of a split, as mvdefect does: a random split would put images of one "
+        "part into training and test, and its figures would be too good.",
         files=tuple((name, f"group of {len(group)}") for group in groups for name in group),
         groups=groups,
-        pairs=tuple(_describe_link(look.records, links, index) for index in most_doubtful),
+        pairs=tuple(_describe_link(look.records, links, index) for index in _pick_one_a_group(codes, links)),
     )
 
 
-def _report_similar_under_two_labels(pairs: Sequence[Pair]) -> Iterator[Finding]:
+def _report_parts_under_two_labels(pairs: Sequence[Pair]) -> Iterator[Finding]:
     if pairs:
         yield Finding(
-            "near-duplicates-under-two-labels",
+            "same-part-under-two-labels",
             Severity.WARNING,
-            f"{len(pairs)} pair(s) of near-duplicates have different labels.",
-            "Look at them: the same part before and after damage is fine, a wrong label is not.",
-            files=tuple((pair.first, f"like {pair.second} ({pair.relation})") for pair in pairs),
+            f"{len(pairs)} pair(s) of images show the same part under different labels.",
+            "Look at them: a part before and after damage is fine, a wrong label is not.",
+            files=tuple((pair.first, f"same part as {pair.second}") for pair in pairs),
             pairs=tuple(pairs[:MAX_PAIRS]),
+        )
+
+
+def _report_separated(records: Sequence[Record], links: Links, separated: Indices) -> Iterator[Finding]:
+    pairs = [_describe_link(records, links, index) for index in separated.tolist()]
+    if pairs:
+        yield Finding(
+            "groups-separate-one-part",
+            Severity.WARNING,
+            f"Your groups separate {len(pairs)} pair(s) that look like the same part.",
+            "Look at them. They are kept together in a split all the same; if they are two parts, "
+            "`--near-duplicates none` goes by your groups alone.",
+            files=tuple((pair.first, f"like {pair.second}") for pair in pairs),
+            pairs=tuple(pairs[:MAX_PAIRS]),
+        )
+
+
+def _report_undecided(records: Sequence[Record], links: Links) -> Iterator[Finding]:
+    count = len(links.undecided)
+    if count:
+        yield Finding(
+            "undecided-images",
+            Severity.WARNING if count > MANY_UNDECIDED * len(records) else Severity.NOTE,
+            f"{count} of {len(records)} images show too little detail, or are too few, to tell whether they "
+            "show the same part.",
+            "If some of them do, say so: --group-pattern, or a column `group` in a manifest.",
+            files=tuple((records[index].id, "") for index in links.undecided),
+        )
+
+
+def _report_look_alikes(links: Links) -> Iterator[Finding]:
+    if links.alike:
+        yield Finding(
+            "look-alikes",
+            Severity.NOTE,
+            f"{links.alike} pair(s) of images agree in detail, but no more than others of the product do: "
+            "they count as two parts that look alike.",
+            "Nothing.",
         )
 
 
@@ -120,40 +177,20 @@ def _list_groups(records: Sequence[Record], codes: Indices) -> tuple[tuple[str, 
     return tuple(sorted(several, key=lambda group: (-len(group), group)))
 
 
-def _pick_one_a_group(codes: Indices, links: Links, near: Indices) -> list[int]:
-    """Pick the least alike pair of each group, the most doubtful first."""
+def _pick_one_a_group(codes: Indices, links: Links) -> list[int]:
+    """Pick the pair of each group with the least evidence, the most doubtful first."""
     chosen: dict[int, int] = {}
-    for index in near[np.argsort(links.correlation[near], kind="stable")].tolist():
+    for index in np.argsort(links.evidence, kind="stable").tolist():
         chosen.setdefault(int(codes[links.first[index]]), index)
     return list(chosen.values())[:MAX_PAIRS]
 
 
 def _describe_link(records: Sequence[Record], links: Links, index: int) -> Pair:
-    relation = f"correlation {links.correlation[index]:.4f}"
-    if links.pose[index]:
-        relation = f"{POSES[links.pose[index]]}, {relation}"
+    kind = "the same image" if links.is_same_image[index] else "the same part"
+    posed = f", {POSES[links.pose[index]]}" if links.pose[index] else ""
+    relation = f"{kind}{posed}, evidence {links.evidence[index]:.2f}"
     return _make_pair(records, links.first[index], links.second[index], relation)
 
 
 def _make_pair(records: Sequence[Record], first: int, second: int, relation: str) -> Pair:
     return Pair(records[first].id, records[second].id, relation)
-
-
-def _show_one_photograph(records: Sequence[Record], links: Links, index: int) -> bool:
-    """Whether two near-duplicates are one photograph, changed at most in pose, size, light and encoding.
-
-    A thumbnail would not show a scratch; so both are compared at 128 pixels, after the light of one has
-    been fitted to that of the other, block by block.
-    """
-    first, second = (_read_grey(records[side[index]]) for side in (links.first, links.second))
-    first = lay_in_pose(first[np.newaxis], int(links.pose[index]))[0]
-    gain, offset = np.polyfit(first.ravel().astype(float), second.ravel().astype(float), 1)
-    difference = (gain * first + offset - second).astype(np.float32)
-    blocks = cv2.blur(difference, (BLOCK_PX, BLOCK_PX))
-    return bool(np.abs(blocks).max() <= MAX_BLOCK_DIFFERENCE)
-
-
-def _read_grey(record: Record) -> NDArray[np.uint8]:
-    grey = cv2.cvtColor(decode_image(record.path.read_bytes()), cv2.COLOR_RGB2GRAY)
-    size = (COMPARED_SIZE_PX, COMPARED_SIZE_PX)
-    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)

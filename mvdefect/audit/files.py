@@ -10,9 +10,12 @@ from PIL import Image
 
 from mvdefect.audit.findings import Finding, Severity
 from mvdefect.data.facts import FileFacts
+from mvdefect.data.images import ResizeMethod
 from mvdefect.data.records import Record
 from mvdefect.data.scan import FirstLook
 
+MAX_SHRINKING = 8
+MIN_FILLED = 0.5  # share of the network's input
 SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP"}
 
 
@@ -25,6 +28,41 @@ def find_file_faults(look: FirstLook) -> Iterator[Finding]:
     yield from _find_turned(usable)
     for code, what, describe, advice in DIFFERENCES:
         yield from _find_mixture(usable, code, what, describe, advice)
+
+
+def find_lost_detail(look: FirstLook, image_size_px: int, resize: ResizeMethod) -> Iterator[Finding]:
+    """Find images that lose their detail on the way to the network, or hardly fill its input.
+
+    Args:
+        look: The readable files.
+        image_size_px: Height and width that the network sees.
+        resize: How images are brought to it.
+    """
+    shrunk, padded = [], []
+    for record, facts in _rows(look):
+        short, long = sorted(facts.size_px)
+        scale = long / image_size_px
+        if scale > MAX_SHRINKING:
+            shrunk.append((record.id, f"{_describe_size(facts)}: by {scale:.0f}"))
+        if resize == "letterbox" and short < MIN_FILLED * long:
+            padded.append((record.id, f"{_describe_size(facts)}: {1 - short / long:.0%} padding"))
+    if shrunk:
+        yield Finding(
+            "much-shrunk-images",
+            Severity.WARNING,
+            f"{len(shrunk)} image(s) are shrunk by more than {MAX_SHRINKING} to {image_size_px} pixels: a "
+            "small defect is gone before the network sees it.",
+            "Crop the images to what counts or cut them into pieces, or choose a larger --image-size.",
+            tuple(shrunk),
+        )
+    if padded:
+        yield Finding(
+            "mostly-padding",
+            Severity.WARNING,
+            f"{len(padded)} image(s) are so long that more than half of the network's input is padding.",
+            "Crop them or cut them into pieces nearer to a square, or use `--set resize=stretch`.",
+            tuple(padded),
+        )
 
 
 def _find_unreadable(look: FirstLook) -> Iterator[Finding]:
@@ -135,7 +173,8 @@ DIFFERENCES = (
         "mixed-sizes",
         "size",
         _describe_size,
-        "All are brought to the working size. If good and defective ones differ in it, see the shortcuts.",
+        "Nothing: all are brought to the working size. If good and defective ones differ in it, see the "
+        "shortcuts.",
     ),
     (
         "mixed-modes",

@@ -9,6 +9,8 @@ from typing import Any
 
 from mvdefect.evaluation.metrics import Figure
 
+NOTHING = "Nothing"  # how the advice begins where there is nothing to do
+
 
 class Severity(StrEnum):
     """How bad a finding is."""
@@ -54,6 +56,11 @@ class Finding:
     files: tuple[tuple[str, str], ...] = ()
     groups: tuple[tuple[str, ...], ...] = ()
     pairs: tuple[Pair, ...] = ()
+
+    @property
+    def needs_action(self) -> bool:
+        """Whether there is anything to do about it."""
+        return not self.advice.startswith(NOTHING)
 
 
 @dataclass(frozen=True)

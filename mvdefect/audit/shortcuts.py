@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvdefect.audit.findings import Finding, Probe, Severity
-from mvdefect.data.duplicates import Indices
+from mvdefect.data.candidates import Indices
 from mvdefect.data.facts import FileFacts
 from mvdefect.data.records import Record
 from mvdefect.data.scan import FirstLook
@@ -36,16 +36,18 @@ class Property:
     Attributes:
         name: What the small model sees.
         columns: Name of each column, with its unit.
+        causes: For each column, what such a difference between the classes can come from.
         read: One row of columns; text stands for a category.
-        cause: What such a difference between the classes usually comes from.
         advice: What to do about it.
+        severity: How bad it is if it tells good from defective.
     """
 
     name: str
     columns: tuple[str, ...]
+    causes: tuple[str, ...]
     read: Callable[[Record, FileFacts], Row]
-    cause: str
     advice: str
+    severity: Severity = Severity.WARNING
 
 
 def probe_shortcuts(look: FirstLook, groups: Indices) -> tuple[Probe, ...]:
@@ -70,10 +72,12 @@ def report_shortcuts(probes: Sequence[Probe]) -> Iterator[Finding]:
         if auc.value > WARN_ABOVE and auc.low > CHANCE:
             yield Finding(
                 f"shortcut-{seen.name.replace(' ', '-')}",
-                Severity.WARNING,
+                seen.severity,
                 f"The {seen.name} alone tells good from defective: ROC-AUC {auc.value:.2f} ({auc.low:.2f} to "
-                f"{auc.high:.2f}) where 0.50 is chance. {probe.remark} {seen.cause}",
-                f"{seen.advice} Compare every score with this one.",
+                f"{auc.high:.2f}) where 0.50 is chance. {probe.remark}",
+                seen.advice
+                if seen.severity == Severity.NOTE
+                else f"{seen.advice} Compare every score with this one.",
             )
 
 
@@ -90,7 +94,7 @@ def _probe(
     look: FirstLook, chosen: Indices, labels: NDArray[np.bool_], groups: Indices, seen: Property
 ) -> Probe:
     rows = [seen.read(look.records[index], look.facts[index]) for index in chosen]
-    table = _encode(rows)
+    table, origin = _encode(rows)
     for name, members in (("good", groups[~labels]), ("defective", groups[labels])):
         held = len(np.unique(members))
         if held < MIN_GROUPS_PER_CLASS:
@@ -103,18 +107,21 @@ def _probe(
         return Probe(seen.name, Figure(CHANCE, CHANCE, CHANCE, "constant"), "the same for all photographs")
     scores = _predict_held_out(table, labels, groups)
     auc = measure(Sample(labels, scores, scores > CHANCE, groups), roc_auc)
-    return Probe(seen.name, auc, _describe_difference(seen, rows, table, labels))
+    return Probe(seen.name, auc, _describe_difference(seen, rows, (table, origin), labels))
 
 
-def _encode(rows: Sequence[Row]) -> NDArray[np.float64]:
-    """Return the rows as numbers, text as one column for each of its values."""
+def _encode(rows: Sequence[Row]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return rows as numbers, text as one column for each of its values; and where each is from."""
     columns: list[NDArray[np.float64]] = []
-    for column in zip(*rows, strict=True):
+    origin: list[int] = []
+    for number, column in enumerate(zip(*rows, strict=True)):
         if isinstance(column[0], str):
-            columns += [np.array(column) == value for value in sorted(set(column))]
+            found = [(np.array(column) == value).astype(float) for value in sorted(set(column))]
         else:
-            columns.append(np.array(column, float))
-    return np.stack(columns, axis=1).astype(np.float64)
+            found = [np.array(column, float)]
+        columns += found
+        origin += [number] * len(found)
+    return np.stack(columns, axis=1).astype(np.float64), np.array(origin, np.int64)
 
 
 def _predict_held_out(
@@ -134,23 +141,33 @@ def _predict_held_out(
 
 
 def _describe_difference(
-    seen: Property, rows: Sequence[Row], table: NDArray[np.float64], labels: NDArray[np.bool_]
+    seen: Property,
+    rows: Sequence[Row],
+    encoded: tuple[NDArray[np.float64], NDArray[np.int64]],
+    labels: NDArray[np.bool_],
 ) -> str:
-    """Say by which column the classes differ most, and how."""
-    if isinstance(rows[0][0], str):
-        names = np.array([row[0] for row in rows])
-        shares = {name: float(labels[names == name].mean()) for name in sorted(set(names.tolist()))}
-        least, most = min(shares, key=lambda name: shares[name]), max(shares, key=lambda name: shares[name])
-        return f"Of {most}, {shares[most]:.0%} are defective; of {least}, {shares[least]:.0%}."
-    everyone = Sample(labels, np.zeros(len(labels)), labels, np.arange(len(labels)))
+    """Say by which column the classes differ most, how, and what that can come from."""
+    table, origin = encoded
+    verdicts, groups = labels, np.arange(len(labels))
     ones = np.ones((1, len(labels)))
-    separation = []
-    for column in range(len(seen.columns)):
-        sample = Sample(labels, table[:, column], everyone.verdicts, everyone.groups)
-        separation.append(abs(float(roc_auc(sample, ones)[0]) - CHANCE))
+    separation = [
+        abs(float(roc_auc(Sample(labels, column, verdicts, groups), ones)[0]) - CHANCE) for column in table.T
+    ]
     best = int(np.argmax(separation))
-    good, bad = np.median(table[~labels, best]), np.median(table[labels, best])
-    return f"Median {seen.columns[best]}: good {good:.4g}, defective {bad:.4g}."
+    number = int(origin[best])
+    values = [row[number] for row in rows]
+    if isinstance(values[0], str):
+        difference = _compare_shares(np.array(values, dtype=str), labels)
+    else:
+        good, bad = np.median(table[~labels, best]), np.median(table[labels, best])
+        difference = f"Median {seen.columns[number]}: good {good:.4g}, defective {bad:.4g}."
+    return f"{difference} {seen.causes[number]}"
+
+
+def _compare_shares(names: NDArray[np.str_], labels: NDArray[np.bool_]) -> str:
+    shares = {name: float(labels[names == name].mean()) for name in sorted(set(names.tolist()))}
+    least, most = min(shares, key=lambda name: shares[name]), max(shares, key=lambda name: shares[name])
+    return f"Of {most}, {shares[most]:.0%} are defective; of {least}, {shares[least]:.0%}."
 
 
 def _read_size(_: Record, facts: FileFacts) -> Row:
@@ -159,10 +176,15 @@ def _read_size(_: Record, facts: FileFacts) -> Row:
 
 
 def _read_encoding(_: Record, facts: FileFacts) -> Row:
-    height, width = facts.size_px
     header = facts.header
-    quality, tags = (header.jpeg_quality, header.exif_tags) if header else (0, 0)
-    return facts.size_bytes / max(height * width, 1), float(quality), float(tags)
+    if header is None:
+        return "", "", 0.0, 0.0
+    return header.format, header.mode, float(header.jpeg_quality), float(header.exif_tags)
+
+
+def _read_file_size(_: Record, facts: FileFacts) -> Row:
+    height, width = facts.size_px
+    return (facts.size_bytes / max(height * width, 1),)
 
 
 def _read_tones(_: Record, facts: FileFacts) -> Row:
@@ -174,35 +196,52 @@ def _read_category(record: Record, _: FileFacts) -> Row:
     return (record.category,)
 
 
+SAVED_OTHERWISE = "Good and defective images were saved with other settings or by other programs."
+TAKEN_OTHERWISE = "Good and defective images were cropped or taken differently."
+OTHER_LIGHT = (
+    "This can come from other light or exposure, or from defects that change the whole picture, as a large "
+    "stain."
+)
+OTHER_BORDER = (
+    "This can come from another background or crop, or from parts and defects that reach the edge of the "
+    "image."
+)
 PROPERTIES = (
     Property(
         "image size",
         ("width in pixels", "height in pixels", "aspect ratio"),
+        (TAKEN_OTHERWISE,) * 3,
         _read_size,
-        "Good and defective photographs were cropped or taken differently.",
         "Crop all in one way before training; `--set resize=stretch` hides the shape from the model, not the "
         "difference in scale.",
     ),
     Property(
         "file encoding",
-        ("bytes per pixel", "JPEG quality", "number of EXIF tags"),
+        ("format", "colour mode", "JPEG quality", "number of EXIF tags"),
+        (SAVED_OTHERWISE,) * 4,
         _read_encoding,
-        "Good and defective photographs were saved with other settings or by other programs.",
-        "Save all photographs in one way, from the camera's own files.",
+        "Save all images in one way, from the camera's own files.",
+    ),
+    Property(
+        "file size",
+        ("bytes per pixel",),
+        ("A defect makes a file larger or smaller by itself; so does another compression.",),
+        _read_file_size,
+        "Nothing, if all files were saved in one way: format, quality and tags are judged apart from this.",
+        Severity.NOTE,
     ),
     Property(
         "light and border",
         ("mean grey value", "spread of grey values", "border red", "border green", "border blue"),
+        (OTHER_LIGHT, OTHER_LIGHT, OTHER_BORDER, OTHER_BORDER, OTHER_BORDER),
         _read_tones,
-        "Good and defective photographs were taken in other light or before another background, unless the "
-        "defects themselves change the brightness of the whole picture.",
-        "Take both kinds in the same place and light.",
+        "If it is the light or the background, take both kinds in the same place and light.",
     ),
     Property(
         "category",
         ("category",),
+        ("Some products have far more defective images than others.",),
         _read_category,
-        "Some products have far more defective photographs than others.",
         "Balance the products, or train one inspector for each.",
     ),
 )

@@ -26,12 +26,25 @@ group_option = click.option(
     metavar="REGEX",
     help="What in an id names photographs that belong together, as in 'SN[0-9]+'.",
 )
-correlation_option = click.option(
-    "--correlation",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=0.98,
+
+
+def _refuse_correlation(_context: click.Context, _option: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        raise click.UsageError(
+            "--correlation is of an earlier version: images are compared in detail now. Use "
+            "--near-duplicates part, image or none; `none` is what --correlation 1 was"
+        )
+
+
+near_duplicates_option = click.option(
+    "--near-duplicates",
+    type=click.Choice(["part", "image", "none"]),
+    default="part",
     show_default=True,
-    help="Above it, thumbnails are near-duplicates.",
+    help="What a split keeps together: all images of one part, an image and its changed copies, or neither.",
+)
+correlation_option = click.option(
+    "--correlation", hidden=True, expose_value=False, callback=_refuse_correlation
 )
 skip_option = click.option("--skip-broken", is_flag=True, help="Leave unreadable files out.")
 
@@ -52,14 +65,19 @@ data.add_command(synth)
 @click.argument("source")
 @category_option
 @group_option
+@near_duplicates_option
 @correlation_option
+@click.option(
+    "--image-size", type=int, default=224, show_default=True, help="Working size of the fit in pixels."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @click.option("--html", type=PATH, help="Also write a page with pictures of what was found.")
 def check(
     source: str,
     categories: tuple[str, ...],
     group_pattern: str,
-    correlation: float,
+    near_duplicates: Any,
+    image_size: int,
     as_json: bool,
     html: Path | None,
 ) -> None:
@@ -76,14 +94,14 @@ def check(
     show_messages()
     from rich.console import Console
 
-    from mvdefect.audit.check import audit_data
+    from mvdefect.audit.check import AuditSettings, audit_data
     from mvdefect.audit.findings import Severity, audit_to_json
     from mvdefect.data.sources import open_source
     from mvdefect.report.audit_page import write_audit_page
     from mvdefect.report.audit_text import print_audit
 
     layout = open_source(source, categories, group_pattern)
-    audit = audit_data(layout, correlation)
+    audit = audit_data(layout, AuditSettings(near_duplicates, image_size))
     if as_json:
         click.echo(json.dumps(audit_to_json(audit), indent=2))
     else:
@@ -108,6 +126,7 @@ def check(
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another draw.")
 @category_option
 @group_option
+@near_duplicates_option
 @correlation_option
 @skip_option
 @click.option("--out", type=PATH, default=Path("plans"), show_default=True, help="Folder for the plans.")
@@ -120,7 +139,7 @@ def split(
     seed: int,
     categories: tuple[str, ...],
     group_pattern: str,
-    correlation: float,
+    near_duplicates: Any,
     skip_broken: bool,
     out: Path,
     overwrite: bool,
@@ -153,7 +172,7 @@ def split(
 
     layout = open_source(source, categories, group_pattern)
     scan = scan_images(layout.records, skip_broken)
-    plans = draw_plans(scan, group_records(scan, correlation), protocol, seed, k=k, n=n)
+    plans = draw_plans(scan, group_records(scan, near_duplicates), protocol, seed, k=k, n=n)
     for path, plan in zip(save_plans(plans, out, overwrite), plans, strict=True):
         _show_plan(plan, path)
 

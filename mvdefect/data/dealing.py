@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mvdefect.data.duplicates import Indices
+from mvdefect.data.candidates import Indices
 from mvdefect.data.splits import PARTS, PlanRow
 from mvdefect.errors import SplitError
 

@@ -1,131 +1,130 @@
-"""Near-duplicate photographs: copies of one photograph, and the same part taken twice.
+"""Near-duplicates: images of one part, told from images that only look alike.
 
-Thumbnails are compared in eight poses (as they are, mirrored, and turned by quarter turns). The search
-goes over a few principal components, which can only bring two thumbnails nearer to each other, never
-push them apart; whatever is near there is then compared in full.
+Candidates (`candidates.py`) are compared in detail (`details.py`): does each block of one image agree with
+the other image better than with those of the product that look most like it, and better than with other
+places of itself? Where three quarters of the blocks do, clearly, both show the same individual surface:
+the same part, or the same image again. What a product's images share (edges, print, background, a weave)
+agrees with all of them, and so proves nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-Indices = NDArray[np.int64]
-Vectors = NDArray[np.float32]
-
-POSES = (
-    "as it is",
-    "turned by 90 degrees",
-    "turned by 180 degrees",
-    "turned by 270 degrees",
-    "mirrored",
-    "mirrored and turned by 90 degrees",
-    "mirrored and turned by 180 degrees",
-    "mirrored and turned by 270 degrees",
+from mvdefect.data.candidates import Indices, Pairs, Vectors, find_candidates, rank_look_alikes
+from mvdefect.data.detail_store import DetailReader, DetailStore
+from mvdefect.data.details import (
+    TURNS,
+    Detail,
+    Floats,
+    compare_details,
+    measure_repetition,
+    turn_structure,
 )
-USUAL_CORRELATION = 0.6  # of two photographs of a category that are no near-duplicates
-MIN_IMAGES_FOR_USUAL = 10
-SAMPLED_PAIRS = 2000
-COMPONENTS = 96
-FITTED_IMAGES = 4096
-EXACT_SEARCH_IMAGES = 10_000
-NEIGHBOURS = 16
-MAX_NEIGHBOURS = 256
-BLOCK_ROWS = 4096
-GRAPH_LINKS, GRAPH_BUILD_BREADTH, GRAPH_SEARCH_BREADTH = 24, 80, 64  # of HNSW
+from mvdefect.data.images import Pixels, is_strip, view_thumbnail
+from mvdefect.data.poses import MIRRORED, POSES, add_quarter_turns, invert_pose, lay_in_pose
+from mvdefect.parallel import map_in_processes
+from mvdefect.progress import track
+
+RULE = 2  # of what belongs together; 1 went by thumbnails alone
+MIN_EVIDENCE = 0.75  # Fisher's z
+CERTAINTY = 0.3  # of Fisher's z: this far from `MIN_EVIDENCE`, no more look-alikes are asked
+SHORT_OF = 0.25  # share of blocks that may agree less: a defect, a reflection, an edge that is cut off
+MIN_AGREEMENT = 0.6  # correlation, below which no comparison with others can help
+MIN_BLOCKS = 6
+PAIRS_AT_ONCE = 16
+LOOK_ALIKES, ASKED_AT_ONCE, MIN_LOOK_ALIKES = 40, 10, 6
+HIGHEST_CORRELATION = 0.9995  # Fisher's z grows without bound
+AVERAGED_PX = 4
+MAX_LIGHT_DIFFERENCE = 8.0  # grey values: above the noise of a strong JPEG, below a faint scratch
+
+ReadGrey = Callable[[int], Pixels]
 
 
 @dataclass(frozen=True)
 class Links:
-    """Pairs of near-duplicates, each named once, sorted.
+    """Pairs of images that show the same part, each named once, sorted.
 
     Attributes:
         first: int64 of shape (m,): index of one image.
         second: int64 of shape (m,): index of the other; always larger.
         pose: int64 of shape (m,): how `first` must be laid to look like `second`; index into `POSES`.
-        correlation: float32 of shape (m,).
-        notes: What a reader of the result should know about how it was found.
+        evidence: float32 of shape (m,): how much better they agree than images of two parts, in Fisher's z.
+        is_same_image: bool of shape (m,): one image, changed at most in pose, size, light and encoding.
+        undecided: int64, sorted: images with too little detail, or too few others, for a comparison.
+        alike: How many pairs agree in detail, but no more than other images of the product do.
     """
 
     first: Indices
     second: Indices
     pose: Indices
-    correlation: Vectors
-    notes: tuple[str, ...] = ()
+    evidence: Vectors
+    is_same_image: NDArray[np.bool_]
+    undecided: Indices
+    alike: int = 0
+
+    def select(self, kept: NDArray[np.bool_]) -> Links:
+        """Return some of the pairs."""
+        return Links(
+            self.first[kept],
+            self.second[kept],
+            self.pose[kept],
+            self.evidence[kept],
+            self.is_same_image[kept],
+            self.undecided,
+            self.alike,
+        )
 
 
 def find_near_duplicates(
-    thumbnails: NDArray[np.uint8], categories: Sequence[str], min_correlation: float = 0.98
+    thumbnails: NDArray[np.uint8],
+    sizes_px: NDArray[np.int64],
+    categories: Sequence[str],
+    read_grey: ReadGrey,
 ) -> Links:
-    """Find pairs of images of one category whose thumbnails nearly agree, in any of eight poses.
+    """Find pairs of images of one category that show the same part.
 
-    Two images are linked when the correlation of their mean-removed thumbnails exceeds
-    `min_correlation`. Parts that a fixture always holds in one place all look alike at this size; where
-    two images of a category usually correlate above 0.6, the limit moves towards 1 in proportion.
-
-    Up to 10,000 images a category are searched exactly; above that, approximate nearest neighbours by
-    HNSW (Malkov and Yashunin, 2018) keep the time near n log n. Memory is linear in n.
+    Time grows with n log n: an image has a bounded number of candidates, and is compared in detail with a
+    bounded number of others. Memory grows with n, by less than 1 kB an image.
 
     Args:
-        thumbnails: uint8 of shape (n, size, size).
+        thumbnails: uint8 of shape (n, 24, 24), as `make_thumbnail` makes them.
+        sizes_px: int64 of shape (n, 2): height and width of each image.
         categories: Category of each image.
-        min_correlation: In (0, 1].
+        read_grey: Returns an image by index, uint8 of shape (height, width); several threads call it.
     """
     names = np.asarray(categories, dtype=str)
-    found, notes = [], []
+    strips = np.array([is_strip(height, width) for height, width in sizes_px.tolist()], bool)
+    found = [_empty_links()]
     for name in np.unique(names):
-        members = np.flatnonzero(names == name)
-        vectors = normalise_thumbnails(thumbnails[members])
-        usual = _estimate_usual_correlation(thumbnails[members], vectors)
-        limit = 1 - (1 - min_correlation) * min(1.0, (1 - usual) / (1 - USUAL_CORRELATION))
-        if limit > min_correlation:
-            notes.append(
-                f"{name}: its photographs look much alike (usual correlation {usual:.3f}), so near-"
-                f"duplicates are those above {limit:.4f} instead of {min_correlation:g}"
-            )
-        first, second, pose, correlation = _search(thumbnails[members], vectors, limit)
-        found.append((members[first], members[second], pose, correlation))
-    if not found:
-        empty = np.zeros(0, np.int64)
-        return Links(empty, empty, empty, np.zeros(0, np.float32))
-    first, second, pose, correlation = (np.concatenate(column) for column in zip(*found, strict=True))
+        for kind in (False, True):
+            members = np.flatnonzero((names == name) & (strips == kind))
+            if len(members):
+                found.append(_find_links(thumbnails[members], sizes_px[members], members, read_grey))
+    columns = ("first", "second", "pose", "evidence", "is_same_image")
+    first, second, pose, evidence, same = (
+        np.concatenate([getattr(part, name) for part in found]) for name in columns
+    )
     order = np.lexsort([second, first])
-    return Links(first[order], second[order], pose[order], correlation[order], tuple(notes))
-
-
-def normalise_thumbnails(thumbnails: NDArray[np.uint8]) -> Vectors:
-    """Flatten thumbnails to vectors of mean 0 and length 1, whose dot product is their correlation.
-
-    A thumbnail of one even grey has no correlation with anything; its vector is all zeros.
-
-    Args:
-        thumbnails: uint8 of shape (n, size, size).
-
-    Returns:
-        float32 of shape (n, size * size).
-    """
-    vectors = thumbnails.reshape(len(thumbnails), -1).astype(np.float32)
-    vectors -= vectors.mean(axis=1, keepdims=True)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    np.divide(vectors, lengths, out=vectors, where=lengths > 0)
-    return vectors
-
-
-def lay_in_pose(thumbnails: NDArray[np.uint8], pose: int) -> NDArray[np.uint8]:
-    """Mirror and turn thumbnails.
-
-    Args:
-        thumbnails: uint8 of shape (n, size, size).
-        pose: Index into `POSES`.
-    """
-    mirrored = thumbnails[:, :, ::-1] if pose >= 4 else thumbnails
-    return np.rot90(mirrored, pose % 4, axes=(1, 2))
+    undecided = np.sort(np.concatenate([part.undecided for part in found]))
+    return Links(
+        first[order],
+        second[order],
+        pose[order],
+        evidence[order],
+        same[order],
+        undecided,
+        sum(part.alike for part in found),
+    )
 
 
 def link_equal_names(names: Sequence[str]) -> tuple[Indices, Indices]:
@@ -149,96 +148,159 @@ def connect(first: Indices, second: Indices, count: int) -> Indices:
     return rank[inverse]
 
 
-def _estimate_usual_correlation(thumbnails: NDArray[np.uint8], vectors: Vectors) -> float:
-    """Return the median, over random pairs, of the correlation in their best pose."""
-    count = len(vectors)
-    if count < MIN_IMAGES_FOR_USUAL:
-        return 0.0
-    rng = np.random.default_rng(0)
-    first = rng.integers(0, count, SAMPLED_PAIRS)
-    second = (first + rng.integers(1, count, SAMPLED_PAIRS)) % count
-    correlations = [
-        (normalise_thumbnails(lay_in_pose(thumbnails[first], pose)) * vectors[second]).sum(axis=1)
-        for pose in range(len(POSES))
-    ]
-    return float(np.clip(np.median(np.max(correlations, axis=0)), 0, 1))
+def _empty_links() -> Links:
+    nothing = np.zeros(0, np.int64)
+    return Links(nothing, nothing, nothing, np.zeros(0, np.float32), np.zeros(0, bool), nothing)
 
 
-def _search(
-    thumbnails: NDArray[np.uint8], vectors: Vectors, min_correlation: float
-) -> tuple[Indices, Indices, Indices, Vectors]:
-    """Return (first, second, pose, correlation) of the pairs above `min_correlation`, each pair once."""
-    projection = _fit_projection(vectors)
-    index = _build_index(vectors @ projection)
-    firsts, seconds, poses, correlations = [], [], [], []
-    for pose, start in ((p, s) for p in range(len(POSES)) for s in range(0, len(vectors), BLOCK_ROWS)):
-        queries = normalise_thumbnails(lay_in_pose(thumbnails[start : start + BLOCK_ROWS], pose))
-        for rows, others in _find_candidates(index, queries @ projection, 2 * (1 - min_correlation)):
-            kept = rows + start != others
-            rows, others = rows[kept], others[kept]
-            found = np.minimum(np.einsum("ij,ij->i", queries[rows], vectors[others]), 1)
-            near = found > min_correlation
-            firsts.append(rows[near] + start)
-            seconds.append(others[near])
-            poses.append(np.full(near.sum(), pose))
-            correlations.append(found[near])
-    return _name_once(
-        np.concatenate(firsts), np.concatenate(seconds), np.concatenate(poses), np.concatenate(correlations)
+def _find_links(
+    thumbnails: NDArray[np.uint8], sizes_px: NDArray[np.int64], members: Indices, read_grey: ReadGrey
+) -> Links:
+    """Find the links among images of one product and one kind of shape; strips are laid flat before."""
+    flat = is_strip(*sizes_px[0].tolist())
+    quarters = ((sizes_px[:, 0] > sizes_px[:, 1]) & flat).astype(np.int64)
+
+    def read_laid(number: int) -> Pixels:
+        return np.ascontiguousarray(np.rot90(read_grey(int(members[number])), quarters[number]))
+
+    views = [view_thumbnail(one, *size) for one, size in zip(thumbnails, sizes_px.tolist(), strict=True)]
+    laid = np.array([np.rot90(view, turns) for view, turns in zip(views, quarters, strict=True)], np.uint8)
+    aspects = np.log(sizes_px[:, 0] / sizes_px[:, 1]).astype(np.float32)
+    aspects = np.where(quarters == 1, -aspects, aspects)
+    poses = range(0, len(POSES), 2) if flat else range(len(POSES))
+    with DetailStore(read_laid) as store:
+        pairs, undecided = _keep_agreeing(store, find_candidates(laid, aspects, poses), len(members))
+        evidence = _measure_evidence(store, laid, aspects, pairs)
+        kept = evidence >= MIN_EVIDENCE
+        linked = pairs.select(kept)
+        get = store.reader.get
+        same = [show_one_image(get(first).grey, get(second).grey, pose) for first, second, pose in linked]
+    pose = add_quarter_turns(linked.pose, quarters[linked.first], quarters[linked.second])
+    return Links(
+        members[linked.first],
+        members[linked.second],
+        pose,
+        evidence[kept],
+        np.array(same, bool),
+        members[undecided],
+        int((~kept).sum()),
     )
 
 
-def _fit_projection(vectors: Vectors) -> Vectors:
-    """Return the leading principal axes, float32 of shape (dimensions, components)."""
-    sample = vectors[np.linspace(0, len(vectors) - 1, min(len(vectors), FITTED_IMAGES)).astype(np.int64)]
-    _, axes = np.linalg.eigh(sample.T @ sample)
-    return np.ascontiguousarray(axes[:, ::-1][:, :COMPONENTS], np.float32)
+def _keep_agreeing(store: DetailStore, pairs: Pairs, count: int) -> tuple[Pairs, Indices]:
+    """Return the pairs that agree in detail at all, and the images that cannot be judged by it."""
+    if count <= MIN_LOOK_ALIKES:
+        return pairs.select(np.zeros(len(pairs.first), bool)), np.arange(count if count > 1 else 0)
+    store.fill(np.unique(np.concatenate([pairs.first, pairs.second])).tolist())
+    listed = list(pairs)
+    parts = [listed[start : start + PAIRS_AT_ONCE] for start in range(0, len(listed), PAIRS_AT_ONCE)]
+    work = map_in_processes(partial(_measure_agreement, store.reader), parts)
+    agreements = [value for part in track(work, "Comparing images", len(parts)) for value in part]
+    found = np.array(agreements, np.float32)
+    return pairs.select(found >= MIN_AGREEMENT), np.unique(pairs.first[np.isnan(found)])
 
 
-def _build_index(points: Vectors) -> Any:
-    import faiss
+def _measure_evidence(
+    store: DetailStore, thumbnails: NDArray[np.uint8], aspects: Vectors, pairs: Pairs
+) -> Vectors:
+    """Say for each pair how much better its images agree than either does with its look-alikes."""
+    partners: dict[int, list[tuple[int, int]]] = {}
+    numbers: dict[int, list[int]] = {}
+    backwards = invert_pose(pairs.pose)
+    for number, (first, second, pose) in enumerate(pairs):
+        for image, other, way in ((first, second, pose), (second, first, int(backwards[number]))):
+            partners.setdefault(image, []).append((other, _undo_pose(way)))
+            numbers.setdefault(image, []).append(number)
+    images = np.array(sorted(partners), np.int64)
+    others, turns = rank_look_alikes(thumbnails, aspects, images, LOOK_ALIKES)
+    store.fill(np.unique(others).tolist())
+    undoing = np.where(turns < TURNS, -turns % TURNS, turns)
+    work = [
+        (image, partners[image], list(zip(row, way, strict=True)))
+        for image, row, way in zip(images.tolist(), others.tolist(), undoing.tolist(), strict=True)
+    ]
+    evidence = np.full(len(pairs.first), np.inf, np.float32)
+    found = map_in_processes(partial(_judge, store.reader), work)
+    for image, values in zip(images.tolist(), track(found, "Comparing in detail", len(work)), strict=True):
+        evidence[numbers[image]] = np.minimum(evidence[numbers[image]], values)
+    return evidence
 
-    if len(points) <= EXACT_SEARCH_IMAGES:
-        exact = faiss.IndexFlatL2(points.shape[1])
-        exact.add(points)
-        return exact
-    index = faiss.IndexHNSWFlat(points.shape[1], GRAPH_LINKS)
-    index.hnsw.efConstruction = GRAPH_BUILD_BREADTH
-    index.hnsw.efSearch = GRAPH_SEARCH_BREADTH
-    threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)  # several would link the graph in an order of chance
-    try:
-        index.add(points)
-    finally:
-        faiss.omp_set_num_threads(threads)
-    return index
+
+def _measure_agreement(reader: DetailReader, pairs: Sequence[tuple[int, int, int]]) -> list[float]:
+    found = []
+    for first, second, pose in pairs:
+        detail = reader.get(first)
+        found.append(_summarise(_compare(reader, detail, second, _undo_pose(pose)), detail))
+    return found
 
 
-def _find_candidates(index: Any, queries: Vectors, radius: float) -> Iterator[tuple[Indices, Indices]]:
-    """Yield (query, neighbour) pairs within a squared distance.
+def _compare(reader: DetailReader, detail: Detail, other: int, turn: int) -> Floats:
+    return compare_details(detail, turn_structure(reader.get(other).structure, turn))
 
-    A query whose neighbours are all within it may have more: it is asked again for four times as many.
+
+def _judge(reader: DetailReader, item: tuple[int, list[tuple[int, int]], list[tuple[int, int]]]) -> Floats:
+    """Return the evidence for each partner of an image, seen from this image; minus infinity for none."""
+    image, partners, look_alikes = item
+    detail = reader.get(image)
+    agreements = [_compare(reader, detail, *partner) for partner in partners]
+    asked: list[Floats] = []
+    found = np.full(len(partners), -np.inf, np.float32)
+    rounds = -(-len(look_alikes) // ASKED_AT_ONCE)
+    for start in range(rounds):  # each round holds near and far ones
+        asked += [_compare(reader, detail, *look_alike) for look_alike in look_alikes[start::rounds]]
+        found = _weigh(agreements, _take_median(np.array(asked)), detail)
+        if (np.abs(found - MIN_EVIDENCE) > CERTAINTY).all():
+            break
+    if (found < MIN_EVIDENCE).all():
+        return found
+    return _weigh(agreements, np.fmax(_take_median(np.array(asked)), measure_repetition(detail)), detail)
+
+
+def show_one_image(first: Pixels, second: Pixels, pose: int) -> bool:
+    """Whether two images of one part are one image, changed at most in pose, size, light and encoding.
+
+    The light of one is fitted to that of the other; what is left must be small in every block.
+
+    Args:
+        first: uint8 of shape (height, width), at the common area.
+        second: The same of the other image.
+        pose: How `first` must be laid to look like `second`; index into `POSES`.
     """
-    asked, wanted = np.arange(len(queries)), NEIGHBOURS
-    while len(asked):
-        wanted = min(wanted, index.ntotal)
-        distances, neighbours = index.search(np.ascontiguousarray(queries[asked]), wanted)
-        within = (distances <= radius + 1e-5) & (neighbours >= 0)
-        more = within.all(axis=1) & (wanted < min(MAX_NEIGHBOURS, index.ntotal))
-        rows, columns = np.nonzero(within & ~more[:, np.newaxis])
-        yield asked[rows], neighbours[rows, columns]
-        asked, wanted = asked[more], min(4 * wanted, MAX_NEIGHBOURS)
+    laid = np.ascontiguousarray(lay_in_pose(first[np.newaxis], pose)[0])
+    laid = cv2.resize(laid, (second.shape[1], second.shape[0]), interpolation=cv2.INTER_LINEAR)
+    gain, offset = np.polyfit(laid.ravel().astype(float), second.ravel().astype(float), 1)
+    difference = (gain * laid + offset - second).astype(np.float32)
+    return bool(np.abs(cv2.blur(difference, (AVERAGED_PX, AVERAGED_PX))).max() <= MAX_LIGHT_DIFFERENCE)
 
 
-def _name_once(
-    first: Indices, second: Indices, pose: Indices, correlation: Vectors
-) -> tuple[Indices, Indices, Indices, Vectors]:
-    """Keep each pair once, in its best pose, the smaller index first."""
-    swapped = first > second
-    backwards = np.where((pose == 1) | (pose == 3), 4 - pose, pose)  # the other poses undo themselves
-    pose = np.where(swapped, backwards, pose)
-    first, second = np.minimum(first, second), np.maximum(first, second)
-    order = np.lexsort((pose, -correlation, second, first))
-    first, second = first[order], second[order]
-    fresh = np.ones(len(first), bool)
-    fresh[1:] = (np.diff(first) != 0) | (np.diff(second) != 0)
-    return first[fresh], second[fresh], pose[order][fresh], correlation[order][fresh]
+def _undo_pose(pose: int) -> int:
+    """Return the turn, as `turn_structure` counts, that undoes a pose."""
+    is_mirrored, quarters = divmod(pose, MIRRORED)
+    turn = quarters * TURNS // 4
+    return TURNS + turn if is_mirrored else -turn % TURNS
+
+
+def _take_median(asked: Floats) -> Floats:
+    """Return what is usual for each block, float32 of shape (blocks,); NaN where too few have it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a block that no look-alike has
+        median = np.nanmedian(asked, axis=0).astype(np.float32)
+    median[(~np.isnan(asked)).sum(axis=0) < MIN_LOOK_ALIKES] = np.nan
+    return median
+
+
+def _weigh(agreements: Sequence[Floats], expected: Floats, detail: Detail) -> Floats:
+    """Say by how much each agreement exceeds what is expected of a block, in three quarters of the blocks."""
+    usual = _to_fisher_z(expected)
+    found = [_summarise(_to_fisher_z(agreement) - usual, detail) for agreement in agreements]
+    return np.nan_to_num(np.array(found, np.float32), nan=-np.inf)
+
+
+def _to_fisher_z(correlation: Floats) -> Floats:
+    return np.arctanh(np.clip(correlation, -0.2, HIGHEST_CORRELATION))
+
+
+def _summarise(values: Floats, detail: Detail) -> float:
+    """Return what three quarters of the informative blocks reach; NaN where there are too few blocks."""
+    counted = values[detail.is_informative & ~np.isnan(values)]
+    return float(np.quantile(counted, SHORT_OF)) if len(counted) >= MIN_BLOCKS else float("nan")

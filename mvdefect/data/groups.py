@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-import re
+import hashlib
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
+import cv2
 import numpy as np
 
-from mvdefect.data.duplicates import Indices, Links, connect, find_near_duplicates, link_equal_names
-from mvdefect.data.records import Record
+from mvdefect.data.candidates import Indices
+from mvdefect.data.duplicates import (
+    RULE,
+    Links,
+    connect,
+    find_near_duplicates,
+    link_equal_names,
+)
+from mvdefect.data.group_names import suggest_pattern
+from mvdefect.data.images import Pixels, decode_image
 from mvdefect.data.scan import Scan
-from mvdefect.errors import SplitError
+from mvdefect.paths import UNREADABLE_NPZ, cache_dir, replace_file
 
-NAMED_GROUP = "group"
+NearDuplicates = Literal["part", "image", "none"]
 
 
 @dataclass(frozen=True)
@@ -30,99 +40,135 @@ class Groups:
     notes: tuple[str, ...] = ()
 
 
-def group_records(scan: Scan, min_correlation: float = 0.98) -> Groups:
-    """Put into one group what looks nearly alike and what the user keeps together.
+def group_records(scan: Scan, near_duplicates: NearDuplicates = "part") -> Groups:
+    """Put into one group the images of one part and what the user keeps together.
 
-    Images are linked as in `find_near_duplicates`, when their files are identical, and when their
-    `Record.group` is the same (and not empty), in whatever category; groups are the connected components
-    of all links.
+    Images are linked as `find_links` says, when their files are identical, and when their `Record.group`
+    is the same (and not empty), in whatever category; groups are the connected components of all links.
 
     Args:
-        scan: The photographs.
-        min_correlation: In (0, 1]; above it two thumbnails are near-duplicates.
+        scan: The images.
+        near_duplicates: "part" links all images of one part, "image" an image and its changed copies
+            alone, "none" neither.
 
     Returns:
-        The groups, numbered from 0 by first appearance. A note tells of the user's, where there are any.
+        The groups, numbered from 0 by first appearance, and notes on how they were found.
     """
-    categories = [record.category for record in scan.records]
-    return join_links(scan, find_near_duplicates(scan.thumbnails, categories, min_correlation))
+    return join_links(scan, find_links(scan, near_duplicates))
+
+
+def find_links(scan: Scan, near_duplicates: NearDuplicates = "part") -> Links:
+    """Find near-duplicates, or take what was found before among the same files.
+
+    Args:
+        scan: The images.
+        near_duplicates: As for `group_records`.
+    """
+    if near_duplicates == "none":
+        nothing = np.zeros(0, np.int64)
+        return Links(nothing, nothing, nothing, nothing.astype(np.float32), nothing.astype(bool), nothing)
+    cached = _cache_file(scan)
+    links = _load_links(cached)
+    if links is None:
+        links = _search(scan)
+        with replace_file(cached) as partial, partial.open("wb") as stream:
+            np.savez(stream, **vars(links))
+    return links if near_duplicates == "part" else links.select(links.is_same_image)
 
 
 def join_links(scan: Scan, links: Links) -> Groups:
     """Join near-duplicates that were found already, identical files, and what the user keeps together.
 
     Args:
-        scan: The photographs.
+        scan: The images.
         links: Their near-duplicates.
     """
-    records = scan.records
-    named = [record.group for record in records]
+    named = [record.group for record in scan.records]
     pairs = [(links.first, links.second), link_equal_names(scan.sha256), link_equal_names(named)]
     first, second = (np.concatenate(side) for side in zip(*pairs, strict=True))
-    codes = connect(first, second, len(records))
-    names = Counter(filter(None, named))
+    codes = connect(first, second, len(scan.records))
+    suggestion = None if any(named) else suggest_pattern(scan.records)
+    notes = [
+        *describe_named_groups(scan, codes),
+        *([suggestion.describe()] if suggestion else []),
+        *_describe_separated(scan, links),
+        *_describe_undecided(links),
+    ]
+    return Groups(codes, tuple(notes))
+
+
+def describe_named_groups(scan: Scan, codes: Indices) -> tuple[str, ...]:
+    """Say what the user's groups came to, where there are any."""
+    names = Counter(record.group for record in scan.records if record.group)
     if not names:
-        return Groups(codes, links.notes)
-    note = (
-        f"{len(names)} groups that the user named ({names.total()} of {len(records)} images) are kept "
-        f"whole, as near-duplicates are; all images together form {codes.max() + 1} groups"
+        return ()
+    return (
+        f"{len(names)} groups that the user named ({names.total()} of {len(scan.records)} images) are kept "
+        f"whole, as near-duplicates are; all images together form {codes.max() + 1} groups",
     )
-    return Groups(codes, (*links.notes, note))
 
 
-def name_groups(records: Iterable[Record], pattern: str) -> tuple[Record, ...]:
-    r"""Name each record's group by a regular expression on its id, as in `r"_(?P<group>SN\d+)_"`.
+def list_separated(scan: Scan, links: Links) -> Indices:
+    """Return which links join images that the user keeps apart: both have a group, not the same one."""
+    named = np.array([record.group for record in scan.records], dtype=str)
+    first, second = named[links.first], named[links.second]
+    return np.flatnonzero((first != "") & (second != "") & (first != second))
 
-    The name is what the group `(?P<group>...)` of the expression matches, or else its first group, or
-    else the whole match. Where nothing matches, the record keeps the group that it had. A record with a
-    group of its own (from a manifest) belongs to both: all that hangs together by either name gets one
-    name, the first in alphabetical order.
 
-    Args:
-        records: The records.
-        pattern: Python's syntax; it is searched anywhere in the id.
+def _describe_separated(scan: Scan, links: Links) -> tuple[str, ...]:
+    separated = list_separated(scan, links)
+    if not len(separated):
+        return ()
+    pair = " and ".join(scan.records[side[separated[0]]].id for side in (links.first, links.second))
+    return (
+        f"your groups separate {len(separated)} pairs that look like the same part, as {pair}; they are kept "
+        "together all the same",
+    )
 
-    Raises:
-        SplitError: The expression is not valid, or finds no group in any id.
-    """
-    records = tuple(records)
+
+def _describe_undecided(links: Links) -> tuple[str, ...]:
+    if not len(links.undecided):
+        return ()
+    return (
+        f"{len(links.undecided)} images show too little detail, or are too few, to tell whether they show "
+        "the same part; they are kept together only if you name their group",
+    )
+
+
+def _search(scan: Scan) -> Links:
+    """Search among different files; identical ones would pass for what is usual."""
+    names = [f"{record.category}\0{sha256}" for record, sha256 in zip(scan.records, scan.sha256, strict=True)]
+    _, chosen = np.unique(np.asarray(names, dtype=str), return_index=True)
+    chosen = np.sort(chosen)
+
+    def read_grey(number: int) -> Pixels:
+        image = decode_image(scan.records[chosen[number]].path.read_bytes())
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
+
+    categories = [scan.records[index].category for index in chosen]
+    links = find_near_duplicates(scan.thumbnails[chosen], scan.sizes_px[chosen], categories, read_grey)
+    return Links(
+        chosen[links.first],
+        chosen[links.second],
+        links.pose,
+        links.evidence,
+        links.is_same_image,
+        chosen[links.undecided],
+        links.alike,
+    )
+
+
+def _cache_file(scan: Scan) -> Path:
+    key = hashlib.sha256(f"{RULE}\n".encode())
+    for record, sha256 in zip(scan.records, scan.sha256, strict=True):
+        key.update(f"{record.category}\0{sha256}\n".encode())
+    return cache_dir("links") / f"{key.hexdigest()[:32]}.npz"
+
+
+def _load_links(path: Path) -> Links | None:
     try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise SplitError(
-            f"the group pattern is no regular expression: {error}. Received: {pattern!r}"
-        ) from error
-    found = [_find_name(compiled, record.id) for record in records]
-    if not any(found):
-        example = repr(records[0].id) if records else "none"
-        raise SplitError(f"the group pattern {pattern!r} finds nothing in any id, as in {example}")
-    joined = _join_names((record.group, name) for record, name in zip(records, found, strict=True))
-    return tuple(
-        replace(record, group=joined[record.group or name]) if record.group or name else record
-        for record, name in zip(records, found, strict=True)
-    )
-
-
-def _find_name(compiled: re.Pattern[str], id_: str) -> str:
-    match = compiled.search(id_)
-    if not match:
-        return ""
-    if NAMED_GROUP in compiled.groupindex:
-        return match[NAMED_GROUP] or ""
-    return match[1 if compiled.groups else 0] or ""
-
-
-def _join_names(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Map every name to the first of those that hang together with it."""
-    leader: dict[str, str] = {}
-
-    def find(name: str) -> str:
-        while leader.setdefault(name, name) != name:
-            leader[name] = name = leader[leader[name]]
-        return name
-
-    for pair in pairs:
-        first, *others = sorted(find(name) for name in pair if name) or [""]
-        for other in others:
-            leader[other] = first
-    return {name: find(name) for name in list(leader)}
+        with np.load(path) as stored:
+            columns = {name: stored[name] for name in stored.files}
+        return Links(**{**columns, "alike": int(columns["alike"])})
+    except UNREADABLE_NPZ:
+        return None  # absent or damaged

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mvdefect.data.candidates import Indices
 from mvdefect.data.dealing import (
     CLASSES,
     EVERY_PART,
@@ -21,7 +22,6 @@ from mvdefect.data.dealing import (
     find_gaps,
     pool_rare_strata,
 )
-from mvdefect.data.duplicates import Indices
 from mvdefect.data.groups import Groups
 from mvdefect.data.label_budget import assign_label_budget
 from mvdefect.data.scan import Scan
@@ -270,7 +270,7 @@ def hold_out_val(plan: SplitPlan, seed: int) -> SplitPlan:
     moved = {row.id for row, part in zip(train, dealt, strict=True) if part == 1}
     rows = tuple(replace(row, part="val") if row.id in moved else row for row in plan.rows)
     note = f"{len(moved)} of {len(train)} images of train were moved to val, as the plan has none there"
-    return SplitPlan(plan.protocol, plan.seed, rows, (*plan.notes, note))
+    return SplitPlan(plan.protocol, plan.seed, rows, (*plan.notes, note), plan.rule)
 
 
 def _find_straddlers(rows: Sequence[PlanRow]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from mvdefect.parallel import map_in_threads
 from mvdefect.paths import cache_dir, replace_file
 from mvdefect.progress import logger, track
 
-FACTS_VERSION = 2  # of the cache
+FACTS_VERSION = 3  # of the cache
 FACTS = TypeAdapter(tuple[FileFacts, ...])
 
 
@@ -31,7 +31,8 @@ class FirstLook:
     Attributes:
         records: Sorted by id.
         facts: One a record.
-        thumbnails: uint8 of shape (n, 24, 24), grey; black for a file that cannot be read.
+        thumbnails: uint8 of shape (n, 24, 24), grey, as `make_thumbnail` makes them; black for a file
+            that cannot be read.
     """
 
     records: tuple[Record, ...]
@@ -58,7 +59,7 @@ class Scan:
     Attributes:
         records: The readable records, sorted by id.
         sha256: Hash of each file, in hexadecimal.
-        thumbnails: uint8 of shape (n, 24, 24), grey.
+        thumbnails: uint8 of shape (n, 24, 24), grey, as `make_thumbnail` makes them.
         sizes_px: int64 of shape (n, 2): height and width.
         defect_shares: Defective share of the pixels by id, 0 to 1, of the records with a mask.
     """

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from mvdefect.data.groups import name_groups
+from mvdefect.data.group_names import name_groups
 from mvdefect.data.layouts import Layout, read_layout
 from mvdefect.data.manifest import read_manifest
 from mvdefect.data.mvtec_ad_archive import unpack_archive

@@ -12,7 +12,8 @@ from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
 
-from mvdefect.data.duplicates import Indices
+from mvdefect.data.candidates import Indices
+from mvdefect.data.duplicates import RULE
 from mvdefect.data.records import GOOD, count_by_stratum
 from mvdefect.data.scan import Scan
 from mvdefect.errors import SplitError, list_some
@@ -21,6 +22,10 @@ from mvdefect.paths import write_text
 PARTS = ("train", "val", "test")
 LEFT_OUT = ""
 MAX_NAMED_FILES = 5
+OUTDATED = (
+    "the groups of this plan were found by an earlier rule, by thumbnails alone; "
+    "`mvdefect data split` draws it anew"
+)
 
 
 @dataclass(frozen=True)
@@ -54,12 +59,14 @@ class SplitPlan:
         seed: What the plan was drawn from; 0 where nothing is drawn.
         rows: One row an image, sorted by id. Images that the protocol leaves out have no row.
         notes: Compromises and warnings that a reader of any figure should know.
+        rule: The version of the rule by which images belong to one group.
     """
 
     protocol: str
     seed: int
     rows: tuple[PlanRow, ...]
     notes: tuple[str, ...] = ()
+    rule: int = RULE
 
     @property
     def digest(self) -> str:
@@ -142,6 +149,7 @@ def write_split_plan(plan: SplitPlan, csv_path: Path) -> None:
         "protocol": plan.protocol,
         "seed": plan.seed,
         "digest": plan.digest,
+        "group_rule": plan.rule,
         "groups": len({row.group for row in plan.rows}),
         "counts": {part: count_by_stratum(plan.select(part)) for part in PARTS},
         "notes": list(plan.notes),
@@ -182,7 +190,7 @@ def _name_files(plans: Sequence[SplitPlan]) -> list[str]:
 
 
 def read_split_plan(csv_path: Path) -> SplitPlan:
-    """Read a plan back.
+    """Read a plan back; a note tells of groups that an earlier rule found.
 
     Raises:
         SplitError: A file is missing or damaged, or the rows are not those that were written.
@@ -194,7 +202,11 @@ def read_split_plan(csv_path: Path) -> SplitPlan:
                 PlanRow(**{**row, "group": int(row["group"])})  # type: ignore[arg-type]
                 for row in csv.DictReader(stream)
             )
-        plan = SplitPlan(header["protocol"], header["seed"], rows, tuple(header["notes"]))
+        rule = int(header.get("group_rule", 1))
+        notes = tuple(header["notes"])
+        if rule < RULE and OUTDATED not in notes:
+            notes = (*notes, OUTDATED)
+        plan = SplitPlan(header["protocol"], header["seed"], rows, notes, rule)
         written = header["digest"]
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise SplitError(f"the split plan {csv_path} cannot be read: {error}") from error

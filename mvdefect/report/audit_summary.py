@@ -10,9 +10,10 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from mvdefect import __version__
-from mvdefect.audit.check import audit_data
+from mvdefect.audit.check import AuditSettings, audit_data
 from mvdefect.audit.findings import Finding, Probe
 from mvdefect.config import FitConfig
+from mvdefect.data.duplicates import RULE
 from mvdefect.data.layouts import Layout
 from mvdefect.data.sources import open_source
 from mvdefect.errors import MvdefectError
@@ -52,7 +53,7 @@ def summarise_audit(layout: Layout, config: FitConfig) -> AuditSummary | None:
 
     Args:
         layout: The photographs.
-        config: The settings of the run, which say above which correlation two are near-duplicates.
+        config: The settings of the run, which say what counts as near-duplicates and how images are resized.
 
     Returns:
         What was found, or None where the photographs cannot be audited any more.
@@ -61,7 +62,7 @@ def summarise_audit(layout: Layout, config: FitConfig) -> AuditSummary | None:
         path = cache_dir("audits") / f"{_make_key(layout, config)}.json"
         if (kept := _read(path)) is not None:
             return kept
-        audit = audit_data(layout, config.near_duplicate_correlation)
+        audit = audit_data(layout, AuditSettings(config.near_duplicates, config.image_size_px, config.resize))
     except (MvdefectError, OSError) as error:
         logger.warning("the photographs cannot be checked, so the report goes without: %s", error)
         return None
@@ -82,7 +83,8 @@ def _read(path: Path) -> AuditSummary | None:
 
 def _make_key(layout: Layout, config: FitConfig) -> str:
     """Hash all that decides what an audit finds; files by path, size and modification time."""
-    head = f"{__version__}\n{config.near_duplicate_correlation}\n{layout.orphan_masks}\n"
+    settings = (config.near_duplicates, config.image_size_px, config.resize)
+    head = f"{__version__}\n{RULE}\n{settings}\n{layout.orphan_masks}\n"
     key = hashlib.sha256(head.encode())
     for record in layout.records:
         key.update(f"{record.id}\0{record.stratum}\0{record.group}\0{record.part}\n".encode())

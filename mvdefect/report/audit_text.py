@@ -21,15 +21,32 @@ def print_audit(audit: Audit, console: Console) -> None:
 
     console.print(_make_count_table(audit))
     for finding in audit.findings:
+        if finding.severity == Severity.NOTE and not finding.needs_action:
+            continue
         heading = Text.assemble((finding.severity.upper(), COLOURS[finding.severity]), f" {finding.message}")
         console.print(heading)
         for line in _list_files(finding):
             console.print(Text(f"    {line}", style="dim"), overflow="ignore", no_wrap=True, crop=False)
-        if finding.advice != "Nothing.":
+        if finding.needs_action:
             console.print(Text(f"  {finding.advice}"))
+    _print_folded(audit, console)
     console.print(_make_probe_table(audit))
     console.print(_make_protocol_table(audit))
     console.print(describe_audit(audit), markup=False)
+
+
+def _print_folded(audit: Audit, console: Console) -> None:
+    """Count in one line the notes that ask for nothing."""
+    from rich.text import Text
+
+    folded = [
+        finding.code
+        for finding in audit.findings
+        if finding.severity == Severity.NOTE and not finding.needs_action
+    ]
+    if folded:
+        line = f" {len(folded)} more, nothing to do (--html and --json show them): {', '.join(folded)}"
+        console.print(Text.assemble((Severity.NOTE.upper(), COLOURS[Severity.NOTE]), line))
 
 
 def _list_files(finding: Finding) -> list[str]:

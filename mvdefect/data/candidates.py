@@ -1,0 +1,235 @@
+"""Candidates for near-duplicates: pairs of images whose thumbnails agree in what tells images apart.
+
+What all images of a product share fills the leading principal components of their thumbnails. So the
+components are brought to a common scale (whitened) before thumbnails are compared: two photographs of one
+part then stand out from two parts that only lie alike. Thumbnails are compared in every pose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mvdefect.data.details import TURNS
+from mvdefect.data.poses import invert_pose, lay_in_pose
+
+Indices = NDArray[np.int64]
+Vectors = NDArray[np.float32]
+
+MIN_SIMILARITY = 0.5  # cosine of whitened thumbnails
+NEIGHBOURS = 16
+ALL_PAIRS_IMAGES = 40  # up to here every pair is a candidate: too few for principal components
+COMPONENTS = 96
+WHITENING_FLOOR = 0.02  # of the leading variance
+FITTED_IMAGES = 4096
+EXACT_SEARCH_IMAGES = 10_000
+BLOCK_ROWS = 4096
+GRAPH_LINKS, GRAPH_BUILD_BREADTH, GRAPH_SEARCH_BREADTH = 24, 80, 64  # of HNSW
+MAX_LOG_ASPECT = 0.25  # between two images that may show the same
+SQUARE_LOG_ASPECT = 0.15  # up to here an image can be turned by any angle
+LIKENESS_POOL = 2048  # images among which look-alikes are sought
+POOL_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of images, each named once, sorted.
+
+    Attributes:
+        first: int64 of shape (m,): index of one image.
+        second: int64 of shape (m,): index of the other; always larger.
+        pose: int64 of shape (m,): how `first` must be laid to look like `second`; index into `POSES`.
+    """
+
+    first: Indices
+    second: Indices
+    pose: Indices
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        """Yield (first, second, pose)."""
+        return zip(self.first.tolist(), self.second.tolist(), self.pose.tolist(), strict=True)
+
+    def select(self, kept: NDArray[Any]) -> Pairs:
+        """Return some of the pairs."""
+        return Pairs(self.first[kept], self.second[kept], self.pose[kept])
+
+
+def find_candidates(thumbnails: NDArray[np.uint8], aspects: Vectors, poses: Sequence[int]) -> Pairs:
+    """Find pairs of images that may show the same.
+
+    Up to 10,000 images are searched exactly; above that, approximate nearest neighbours by HNSW (Malkov
+    and Yashunin, 2018) keep the time near n log n. Memory is linear in n.
+
+    Args:
+        thumbnails: uint8 of shape (n, height, width).
+        aspects: float32 of shape (n,): logarithm of height by width of the images themselves.
+        poses: Indices into `POSES`: those that thumbnails of this shape can be laid in.
+    """
+    count = len(thumbnails)
+    is_small = count <= ALL_PAIRS_IMAGES
+    embed = _normalise if is_small else _fit_whitening(thumbnails)
+    least, wanted = (-np.inf, count) if is_small else (MIN_SIMILARITY, min(NEIGHBOURS + 1, count))
+    index = _build_index(embed(thumbnails))
+    found = []
+    for pose in poses:
+        for start in range(0, count, BLOCK_ROWS):
+            queries = embed(lay_in_pose(thumbnails[start : start + BLOCK_ROWS], pose))
+            similarity, neighbour = index.search(queries, wanted)
+            rows, columns = np.nonzero((similarity >= least) & (neighbour >= 0))
+            first, second = rows + start, neighbour[rows, columns]
+            kept = (first != second) & _have_one_aspect(aspects, first, second, pose)
+            found.append((first[kept], second[kept], similarity[rows, columns][kept], pose))
+    return _name_once(found, wanted)
+
+
+def rank_look_alikes(
+    thumbnails: NDArray[np.uint8], aspects: Vectors, queries: Indices, wanted: int
+) -> tuple[Indices, Indices]:
+    """Find, for some images, the others that look most like them as a whole, turned by any angle.
+
+    Where there are more than 2,048 images, look-alikes are sought among as many of them, evenly spaced.
+
+    Args:
+        thumbnails: uint8 of shape (n, height, width).
+        aspects: float32 of shape (n,): logarithm of height by width of the images themselves.
+        queries: int64 of shape (m,): the images.
+        wanted: How many others.
+
+    Returns:
+        int64 of shape (m, k): indices of the others, the most alike first; and how each query must be
+        turned to look like them, as `turn_structure` counts.
+    """
+    count = len(thumbnails)
+    pool = np.linspace(0, count - 1, min(count, LIKENESS_POOL)).astype(np.int64)
+    is_square = thumbnails.shape[1] == thumbnails.shape[2]
+    seen = _mark_disc(thumbnails.shape[1]) if is_square else np.ones(thumbnails.shape[1:], bool)
+    targets = _normalise(thumbnails[pool][:, seen])
+    wanted = min(wanted, len(pool) - 1)
+    others, turns = [], []
+    for start in range(0, len(queries), POOL_ROWS):
+        part = queries[start : start + POOL_ROWS]
+        best = np.full((len(part), len(pool)), -2, np.float32)
+        turn_of = np.zeros(best.shape, np.int64)
+        for turn in range(2 * TURNS):
+            allowed = _allow_turn(aspects[part], aspects[pool], turn)
+            if not allowed.any():
+                continue
+            likeness = _normalise(_turn_thumbnails(thumbnails[part], turn)[:, seen]) @ targets.T
+            better = allowed & (likeness > best + 1e-6)
+            best[better], turn_of[better] = likeness[better], turn
+        best[part[:, np.newaxis] == pool] = -3
+        order = np.argsort(-best, axis=1, kind="stable")[:, :wanted]
+        others.append(pool[order])
+        turns.append(np.take_along_axis(turn_of, order, axis=1))
+    empty = np.zeros((0, wanted), np.int64)
+    return np.concatenate([empty, *others]), np.concatenate([empty, *turns])
+
+
+def _normalise(values: NDArray[Any]) -> Vectors:
+    """Flatten to vectors of mean 0 and length 1, whose dot product is their correlation; even ones are 0."""
+    vectors = values.reshape(len(values), -1).astype(np.float32)
+    vectors -= vectors.mean(axis=1, keepdims=True)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.divide(vectors, lengths, out=vectors, where=lengths > 0)
+    return vectors
+
+
+def _fit_whitening(thumbnails: NDArray[np.uint8]) -> Any:
+    """Return a function that embeds thumbnails as whitened vectors of length 1; even ones are 0."""
+    chosen = np.linspace(0, len(thumbnails) - 1, min(len(thumbnails), FITTED_IMAGES)).astype(np.int64)
+    sample = _normalise(thumbnails[chosen])
+    mean = sample.mean(axis=0)
+    variances, axes = np.linalg.eigh(np.cov(sample - mean, rowvar=False))
+    variances, axes = np.maximum(variances[::-1][:COMPONENTS], 0), axes[:, ::-1][:, :COMPONENTS]
+    scaled = (axes / np.sqrt(variances + WHITENING_FLOOR * variances[0] + 1e-9)).astype(np.float32)
+
+    def embed(images: NDArray[np.uint8]) -> Vectors:
+        plain = _normalise(images)
+        white = (plain - mean) @ scaled
+        lengths = np.linalg.norm(white, axis=1, keepdims=True)
+        white[~plain.any(axis=1)] = 0
+        return np.ascontiguousarray(np.divide(white, lengths, out=white, where=lengths > 0), np.float32)
+
+    return embed
+
+
+def _build_index(points: Vectors) -> Any:
+    import faiss
+
+    if len(points) <= EXACT_SEARCH_IMAGES:
+        exact = faiss.IndexFlatIP(points.shape[1])
+        exact.add(points)
+        return exact
+    index = faiss.IndexHNSWFlat(points.shape[1], GRAPH_LINKS, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction = GRAPH_BUILD_BREADTH
+    index.hnsw.efSearch = GRAPH_SEARCH_BREADTH
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)  # several would link the graph in an order of chance
+    try:
+        index.add(points)
+    finally:
+        faiss.omp_set_num_threads(threads)
+    return index
+
+
+def _have_one_aspect(aspects: Vectors, first: Indices, second: Indices, pose: int) -> NDArray[np.bool_]:
+    turned = -aspects[first] if pose % 2 else aspects[first]
+    return np.asarray(np.abs(turned - aspects[second]) < MAX_LOG_ASPECT)
+
+
+def _name_once(found: Sequence[tuple[Indices, Indices, Vectors, int]], wanted: int) -> Pairs:
+    """Keep the nearest of each image, then each pair once, in its best pose, the smaller index first."""
+    first = np.concatenate([part[0] for part in found]).astype(np.int64)
+    second = np.concatenate([part[1] for part in found]).astype(np.int64)
+    similarity = np.concatenate([part[2] for part in found])
+    pose = np.concatenate([np.full(len(part[0]), part[3], np.int64) for part in found])
+    kept = _pick_best(first, second, similarity, pose)
+    kept = kept[np.lexsort((second[kept], -similarity[kept], first[kept]))]
+    kept = kept[np.arange(len(kept)) - np.searchsorted(first[kept], first[kept]) < wanted]
+    first, second, pose, similarity = first[kept], second[kept], pose[kept], similarity[kept]
+    pose = np.where(first > second, invert_pose(pose), pose)
+    first, second = np.minimum(first, second), np.maximum(first, second)
+    kept = _pick_best(first, second, similarity, pose)
+    return Pairs(first[kept], second[kept], pose[kept])
+
+
+def _pick_best(first: Indices, second: Indices, similarity: Vectors, pose: Indices) -> Indices:
+    """Return where each pair is most alike, in the order of the pairs."""
+    order = np.lexsort((pose, -similarity, second, first))
+    fresh = np.ones(len(order), bool)
+    fresh[1:] = (np.diff(first[order]) != 0) | (np.diff(second[order]) != 0)
+    return order[fresh]
+
+
+def _mark_disc(size: int) -> NDArray[np.bool_]:
+    """Mark the pixels that stay in the picture however it is turned."""
+    places = np.linspace(-1, 1, size)
+    return np.asarray(places[:, np.newaxis] ** 2 + places**2 <= 1)
+
+
+def _allow_turn(own: Vectors, others: Vectors, turn: int) -> NDArray[np.bool_]:
+    """Tell by aspect which images can be turned to lie like which others, bool of shape (own, others)."""
+    quarters, rest = divmod(turn % TURNS, TURNS // 4)
+    column = own[:, np.newaxis]
+    if rest:
+        return np.asarray((np.abs(column) < SQUARE_LOG_ASPECT) & (np.abs(others) < SQUARE_LOG_ASPECT))
+    return np.asarray(np.abs((-column if quarters % 2 else column) - others) < MAX_LOG_ASPECT)
+
+
+def _turn_thumbnails(thumbnails: NDArray[np.uint8], turn: int) -> NDArray[Any]:
+    """Mirror and turn thumbnails as `turn_structure` does; at the edge they are continued."""
+    quarters, rest = divmod(turn % TURNS, TURNS // 4)
+    mirrored = turn // TURNS * 4
+    if rest == 0:
+        return lay_in_pose(thumbnails, mirrored + quarters)
+    size = thumbnails.shape[1]
+    matrix = cv2.getRotationMatrix2D(((size - 1) / 2, (size - 1) / 2), 360 * (turn % TURNS) / TURNS, 1)
+    upright = np.ascontiguousarray(lay_in_pose(thumbnails, mirrored))
+    return np.array(
+        [cv2.warpAffine(one, matrix, (size, size), borderMode=cv2.BORDER_REPLICATE) for one in upright]
+    )
