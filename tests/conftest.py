@@ -115,6 +115,15 @@ def make_texture(seed: int, height: int = 40, width: int = 48) -> Pixels:
     return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
+def make_surface(seed: int, height: int = 96, width: int = 96) -> Pixels:
+    """Return a random RGB surface with fine structure, unlike that of any other seed."""
+    rng = np.random.default_rng(seed)
+    grain = cv2.GaussianBlur(rng.normal(size=(height, width)).astype(np.float32), (0, 0), 1.2)
+    patches = cv2.resize(rng.normal(size=(6, 6)).astype(np.float32), (width, height))
+    grey = np.clip(120 + 60 * grain + 25 * patches, 0, 255).astype(np.uint8)
+    return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8)
+
+
 def write_class_folders(root: Path, good: int = 12, defective: int = 12) -> Path:
     """Write a product as class folders, with one defect type."""
     for number in range(good):

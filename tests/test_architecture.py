@@ -90,4 +90,4 @@ def test_evaluation_needs_no_tensorflow() -> None:
 
 def test_files_keep_to_a_size_that_can_be_read() -> None:
     for path in [*PACKAGE.rglob("*.py"), *TUNING.rglob("*.py")]:
-        assert len(path.read_text().splitlines()) <= 300, path
+        assert len(path.read_text().splitlines()) <= 400, path

@@ -9,7 +9,6 @@ import numpy as np
 
 from mvdefect.audit.findings import Finding, ProtocolCheck, Severity
 from mvdefect.data.groups import Groups
-from mvdefect.data.images import Pixels, view_thumbnail
 from mvdefect.data.protocols import draw_plans
 from mvdefect.data.records import GOOD, Record, count_by_stratum
 from mvdefect.data.scan import FirstLook, Scan
@@ -106,7 +105,7 @@ def find_outliers(look: FirstLook) -> Iterator[Finding]:
         size = (COARSE_SIZE_PX, COARSE_SIZE_PX)
         coarse = np.array(
             [
-                cv2.resize(_view(look, int(index)), size, interpolation=cv2.INTER_AREA).ravel()
+                cv2.resize(look.thumbnails[index], size, interpolation=cv2.INTER_AREA).ravel()
                 for index in members
             ],
             np.float64,
@@ -125,7 +124,3 @@ def find_outliers(look: FirstLook) -> Iterator[Finding]:
             "Look at them: a wrong product, a wrong label, or a failed exposure?",
             tuple(files),
         )
-
-
-def _view(look: FirstLook, index: int) -> Pixels:
-    return view_thumbnail(look.thumbnails[index], *look.facts[index].size_px)

@@ -71,11 +71,13 @@ class Probe:
         name: What the small model saw, as in "image size".
         roc_auc: Grouped, cross-validated, with its interval; NaN where it cannot be measured.
         remark: Why it could not be measured, or by what the classes differ; "" for nothing.
+        cause: What such a difference can come from; "" where nothing was measured.
     """
 
     name: str
     roc_auc: Figure
     remark: str
+    cause: str = ""
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def report_shortcuts(probes: Sequence[Probe]) -> Iterator[Finding]:
                 f"shortcut-{seen.name.replace(' ', '-')}",
                 seen.severity,
                 f"The {seen.name} alone tells good from defective: ROC-AUC {auc.value:.2f} ({auc.low:.2f} to "
-                f"{auc.high:.2f}) where 0.50 is chance. {probe.remark}",
+                f"{auc.high:.2f}) where 0.50 is chance. {probe.remark} {probe.cause}",
                 seen.advice
                 if seen.severity == Severity.NOTE
                 else f"{seen.advice} Compare every score with this one.",
@@ -107,7 +107,7 @@ def _probe(
         return Probe(seen.name, Figure(CHANCE, CHANCE, CHANCE, "constant"), "the same for all photographs")
     scores = _predict_held_out(table, labels, groups)
     auc = measure(Sample(labels, scores, scores > CHANCE, groups), roc_auc)
-    return Probe(seen.name, auc, _describe_difference(seen, rows, (table, origin), labels))
+    return Probe(seen.name, auc, *_describe_difference(seen, rows, (table, origin), labels))
 
 
 def _encode(rows: Sequence[Row]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -145,8 +145,8 @@ def _describe_difference(
     rows: Sequence[Row],
     encoded: tuple[NDArray[np.float64], NDArray[np.int64]],
     labels: NDArray[np.bool_],
-) -> str:
-    """Say by which column the classes differ most, how, and what that can come from."""
+) -> tuple[str, str]:
+    """Say by which column the classes differ most, and what that can come from."""
     table, origin = encoded
     verdicts, groups = labels, np.arange(len(labels))
     ones = np.ones((1, len(labels)))
@@ -161,7 +161,7 @@ def _describe_difference(
     else:
         good, bad = np.median(table[~labels, best]), np.median(table[labels, best])
         difference = f"Median {seen.columns[number]}: good {good:.4g}, defective {bad:.4g}."
-    return f"{difference} {seen.causes[number]}"
+    return difference, seen.causes[number]
 
 
 def _compare_shares(names: NDArray[np.str_], labels: NDArray[np.bool_]) -> str:

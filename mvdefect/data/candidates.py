@@ -1,8 +1,8 @@
-"""Candidates for near-duplicates: pairs of images whose thumbnails agree in what tells images apart.
+"""Candidates for near-duplicates: pairs of images whose fingerprints agree in what tells images apart.
 
-What all images of a product share fills the leading principal components of their thumbnails. So the
-components are brought to a common scale (whitened) before thumbnails are compared: two photographs of one
-part then stand out from two parts that only lie alike. Thumbnails are compared in every pose.
+What all images of a product share fills the leading principal components of their fingerprints
+(`take_fingerprint`). So the components are brought to a common scale (whitened) before fingerprints are
+compared: two photographs of one part then stand out from two parts that only lie alike.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mvdefect.data.details import TURNS
-from mvdefect.data.poses import invert_pose, lay_in_pose
+from mvdefect.data.details import TURNS, pose_fingerprints
+from mvdefect.data.poses import MIRRORED, invert_pose, lay_in_pose, turn_by_half
 
 Indices = NDArray[np.int64]
 Vectors = NDArray[np.float32]
 
-MIN_SIMILARITY = 0.5  # cosine of whitened thumbnails
-NEIGHBOURS = 16
+MIN_SIMILARITY = 0.28  # cosine of whitened fingerprints; those of two surfaces scatter by 0.07 about 0
+NEIGHBOURS = 10
+OPEN_LIKENESS = 0.2  # between the correlations of thumbnails, below which both poses are tried
 ALL_PAIRS_IMAGES = 40  # up to here every pair is a candidate: too few for principal components
-COMPONENTS = 96
+COMPONENTS = 192
+FINGERPRINT_POSES = (0, 1, MIRRORED, MIRRORED + 1)
 WHITENING_FLOOR = 0.02  # of the leading variance
 FITTED_IMAGES = 4096
 EXACT_SEARCH_IMAGES = 10_000
@@ -59,32 +61,52 @@ class Pairs:
         return Pairs(self.first[kept], self.second[kept], self.pose[kept])
 
 
-def find_candidates(thumbnails: NDArray[np.uint8], aspects: Vectors, poses: Sequence[int]) -> Pairs:
-    """Find pairs of images that may show the same.
+def find_candidates(fingerprints: NDArray[np.float16], aspects: Vectors) -> Pairs:
+    """Find pairs of images that may show the same, in any pose.
 
     Up to 10,000 images are searched exactly; above that, approximate nearest neighbours by HNSW (Malkov
     and Yashunin, 2018) keep the time near n log n. Memory is linear in n.
 
     Args:
-        thumbnails: uint8 of shape (n, height, width).
+        fingerprints: float16 of shape (n, `FINGERPRINT_LENGTH`).
         aspects: float32 of shape (n,): logarithm of height by width of the images themselves.
-        poses: Indices into `POSES`: those that thumbnails of this shape can be laid in.
+
+    Returns:
+        Pairs, whose pose may be short of half a turn: a fingerprint does not tell.
     """
-    count = len(thumbnails)
+    count = len(fingerprints)
     is_small = count <= ALL_PAIRS_IMAGES
-    embed = _normalise if is_small else _fit_whitening(thumbnails)
+    embed = _normalise if is_small else _fit_whitening(fingerprints)
     least, wanted = (-np.inf, count) if is_small else (MIN_SIMILARITY, min(NEIGHBOURS + 1, count))
-    index = _build_index(embed(thumbnails))
+    index = _build_index(embed(fingerprints))
     found = []
-    for pose in poses:
+    for pose in FINGERPRINT_POSES:
         for start in range(0, count, BLOCK_ROWS):
-            queries = embed(lay_in_pose(thumbnails[start : start + BLOCK_ROWS], pose))
+            queries = embed(pose_fingerprints(fingerprints[start : start + BLOCK_ROWS], pose))
             similarity, neighbour = index.search(queries, wanted)
             rows, columns = np.nonzero((similarity >= least) & (neighbour >= 0))
             first, second = rows + start, neighbour[rows, columns]
             kept = (first != second) & _have_one_aspect(aspects, first, second, pose)
             found.append((first[kept], second[kept], similarity[rows, columns][kept], pose))
     return _name_once(found, wanted)
+
+
+def settle_half_turns(thumbnails: NDArray[np.uint8], pairs: Pairs) -> tuple[Pairs, Indices]:
+    """Pose pairs as their thumbnails say, or both ways where these leave it open.
+
+    Args:
+        thumbnails: uint8 of shape (n, height, width).
+        pairs: What `find_candidates` found.
+
+    Returns:
+        The pairs, some of them twice; and int64 of shape (m,): which pair each of them is.
+    """
+    turned = Pairs(pairs.first, pairs.second, turn_by_half(pairs.pose))
+    likeness = [_measure_likeness(thumbnails, posed) for posed in (pairs, turned)]
+    kept = [likeness[0] > likeness[1] - OPEN_LIKENESS, likeness[1] > likeness[0] - OPEN_LIKENESS]
+    owner = np.concatenate([np.flatnonzero(mask) for mask in kept])
+    pose = np.concatenate([posed.pose[mask] for posed, mask in zip((pairs, turned), kept, strict=True)])
+    return Pairs(pairs.first[owner], pairs.second[owner], pose), owner
 
 
 def rank_look_alikes(
@@ -106,8 +128,7 @@ def rank_look_alikes(
     """
     count = len(thumbnails)
     pool = np.linspace(0, count - 1, min(count, LIKENESS_POOL)).astype(np.int64)
-    is_square = thumbnails.shape[1] == thumbnails.shape[2]
-    seen = _mark_disc(thumbnails.shape[1]) if is_square else np.ones(thumbnails.shape[1:], bool)
+    seen = _mark_disc(thumbnails.shape[1])
     targets = _normalise(thumbnails[pool][:, seen])
     wanted = min(wanted, len(pool) - 1)
     others, turns = [], []
@@ -139,20 +160,21 @@ def _normalise(values: NDArray[Any]) -> Vectors:
     return vectors
 
 
-def _fit_whitening(thumbnails: NDArray[np.uint8]) -> Any:
-    """Return a function that embeds thumbnails as whitened vectors of length 1; even ones are 0."""
-    chosen = np.linspace(0, len(thumbnails) - 1, min(len(thumbnails), FITTED_IMAGES)).astype(np.int64)
-    sample = _normalise(thumbnails[chosen])
-    mean = sample.mean(axis=0)
-    variances, axes = np.linalg.eigh(np.cov(sample - mean, rowvar=False))
+def _fit_whitening(fingerprints: NDArray[np.float16]) -> Any:
+    """Return a function that embeds fingerprints as whitened vectors of length 1; even ones are 0."""
+    chosen = np.linspace(0, len(fingerprints) - 1, min(len(fingerprints), FITTED_IMAGES)).astype(np.int64)
+    sample = fingerprints[chosen].astype(np.float32)
+    mean, spread = sample.mean(axis=0), sample.std(axis=0) + 1e-6
+    sample = (sample - mean) / spread
+    variances, axes = np.linalg.eigh(sample.T @ sample / len(sample))
     variances, axes = np.maximum(variances[::-1][:COMPONENTS], 0), axes[:, ::-1][:, :COMPONENTS]
     scaled = (axes / np.sqrt(variances + WHITENING_FLOOR * variances[0] + 1e-9)).astype(np.float32)
 
-    def embed(images: NDArray[np.uint8]) -> Vectors:
-        plain = _normalise(images)
-        white = (plain - mean) @ scaled
-        lengths = np.linalg.norm(white, axis=1, keepdims=True)
+    def embed(posed: NDArray[np.float16]) -> Vectors:
+        plain = posed.astype(np.float32)
+        white = ((plain - mean) / spread) @ scaled
         white[~plain.any(axis=1)] = 0
+        lengths = np.linalg.norm(white, axis=1, keepdims=True)
         return np.ascontiguousarray(np.divide(white, lengths, out=white, where=lengths > 0), np.float32)
 
     return embed
@@ -175,6 +197,16 @@ def _build_index(points: Vectors) -> Any:
     finally:
         faiss.omp_set_num_threads(threads)
     return index
+
+
+def _measure_likeness(thumbnails: NDArray[np.uint8], pairs: Pairs) -> Vectors:
+    """Return the correlation of the thumbnails of each pair."""
+    likeness = np.zeros(len(pairs.first), np.float32)
+    for pose in np.unique(pairs.pose).tolist():
+        places = np.flatnonzero(pairs.pose == pose)
+        laid = _normalise(lay_in_pose(thumbnails[pairs.first[places]], pose))
+        likeness[places] = np.einsum("ij,ij->i", laid, _normalise(thumbnails[pairs.second[places]]))
+    return likeness
 
 
 def _have_one_aspect(aspects: Vectors, first: Indices, second: Indices, pose: int) -> NDArray[np.bool_]:

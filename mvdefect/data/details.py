@@ -9,12 +9,14 @@ how well the two agree.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mvdefect.data.images import Pixels
+from mvdefect.data.poses import MIRRORED
 
 Floats = NDArray[np.float32]
 
@@ -37,6 +39,19 @@ RANSAC_TOLERANCE_PX = 1.0
 MIN_COVERED = 0.75  # of a block
 REPETITION_PX = 32  # how far apart a pattern that repeats itself is sought
 TURNS = 24  # steps of a whole turn
+WAVES_PX = 128  # waves are counted over this length
+
+
+def _list_waves() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """List the waves of a fingerprint by how many there are downwards and across, opposite ones once."""
+    down, across = np.mgrid[-20:21, 0:21]
+    length = np.hypot(down, across)
+    kept = (length >= 4) & (length <= 20) & ((across > 0) | (down > 0))
+    return down[kept], across[kept]
+
+
+WAVES = _list_waves()
+FINGERPRINT_LENGTH = len(WAVES[0])
 
 
 @dataclass(frozen=True)
@@ -82,6 +97,34 @@ def describe_picture(small: Pixels) -> Detail:
     deviations = np.sqrt(np.maximum(_average_blocks(band * band) - _average_blocks(band) ** 2, 0))
     needed = max(MIN_CONTRAST, MIN_RELATIVE_CONTRAST * float(np.quantile(deviations, 0.75)))
     return Detail(small, structure, deviations >= needed)
+
+
+def take_fingerprint(detail: Detail) -> NDArray[np.float16]:
+    """Take what is left of a picture's structure when its place is forgotten: how strong each wave is.
+
+    The magnitudes of a Fourier transform do not change when a picture is shifted, and little when it is
+    turned or scaled a little; those of two surfaces have nothing in common but what all share.
+
+    Returns:
+        float16 of shape (`FINGERPRINT_LENGTH`,): logarithms, of waves from 6 to 32 pixels long.
+    """
+    values = detail.structure.astype(np.float32)
+    values *= np.outer(*(np.hanning(length + 2)[1:-1] for length in values.shape)).astype(np.float32)
+    down, across = (-length % WAVES_PX for length in values.shape)
+    tiles = np.pad(values, ((0, down), (0, across))) if down or across else values
+    shape = (tiles.shape[0] // WAVES_PX, WAVES_PX, tiles.shape[1] // WAVES_PX, WAVES_PX)
+    spectrum = np.abs(np.fft.rfft2(tiles.reshape(shape).sum(axis=(0, 2))))
+    return np.log1p(spectrum[WAVES[0] % WAVES_PX, WAVES[1]]).astype(np.float16)
+
+
+def pose_fingerprints(fingerprints: NDArray[np.float16], pose: int) -> NDArray[np.float16]:
+    """Return what fingerprints become when their images are laid in a pose.
+
+    Args:
+        fingerprints: float16 of shape (n, `FINGERPRINT_LENGTH`).
+        pose: Index into `POSES`; one that is turned by half a turn more has the same.
+    """
+    return fingerprints[:, _order_waves(pose % 2 == 1, pose >= MIRRORED)]
 
 
 def compare_details(first: Detail, structure: NDArray[np.int8]) -> Floats:
@@ -153,6 +196,20 @@ def turn_structure(structure: NDArray[np.int8], turn: int) -> NDArray[np.int8]:
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), 360 * (turn % TURNS) / TURNS, 1)
     turned = cv2.warpAffine(np.ascontiguousarray(mirrored).astype(np.float32), matrix, (width, height))
     return np.asarray(turned).astype(np.int8)
+
+
+@cache
+def _order_waves(is_turned: bool, is_mirrored: bool) -> NDArray[np.int64]:
+    """Return for each wave of a posed picture where it stands in the fingerprint of the picture itself."""
+    down, across = WAVES
+    if is_turned:  # by a quarter turn anticlockwise
+        down, across = across, -down
+    if is_mirrored:  # before it was turned
+        across = -across
+    flipped = (across < 0) | ((across == 0) & (down < 0))
+    down, across = np.where(flipped, -down, down), np.where(flipped, -across, across)
+    places = {wave: place for place, wave in enumerate(zip(*(axis.tolist() for axis in WAVES), strict=True))}
+    return np.array([places[wave] for wave in zip(down.tolist(), across.tolist(), strict=True)], np.int64)
 
 
 def _blur(values: Floats, sigma: float) -> Floats:

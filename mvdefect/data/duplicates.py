@@ -20,7 +20,14 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from mvdefect.data.candidates import Indices, Pairs, Vectors, find_candidates, rank_look_alikes
+from mvdefect.data.candidates import (
+    Indices,
+    Pairs,
+    Vectors,
+    find_candidates,
+    rank_look_alikes,
+    settle_half_turns,
+)
 from mvdefect.data.detail_store import DetailReader, DetailStore
 from mvdefect.data.details import (
     TURNS,
@@ -30,19 +37,21 @@ from mvdefect.data.details import (
     measure_repetition,
     turn_structure,
 )
-from mvdefect.data.images import Pixels, is_strip, view_thumbnail
-from mvdefect.data.poses import MIRRORED, POSES, add_quarter_turns, invert_pose, lay_in_pose
+from mvdefect.data.images import Pixels
+from mvdefect.data.poses import MIRRORED, invert_pose, lay_in_pose
 from mvdefect.parallel import map_in_processes
 from mvdefect.progress import track
 
 RULE = 2  # of what belongs together; 1 went by thumbnails alone
 MIN_EVIDENCE = 0.75  # Fisher's z
-CERTAINTY = 0.3  # of Fisher's z: this far from `MIN_EVIDENCE`, no more look-alikes are asked
+CERTAINTY = 0.4  # of Fisher's z: this far from `MIN_EVIDENCE`, no more look-alikes are asked
 SHORT_OF = 0.25  # share of blocks that may agree less: a defect, a reflection, an edge that is cut off
 MIN_AGREEMENT = 0.6  # correlation, below which no comparison with others can help
+MIN_AGREEMENT_OF_ONE_IMAGE = 0.97  # correlation, above that of two photographs of one part
 MIN_BLOCKS = 6
 PAIRS_AT_ONCE = 16
-LOOK_ALIKES, ASKED_AT_ONCE, MIN_LOOK_ALIKES = 40, 10, 6
+LOOK_ALIKES, MIN_LOOK_ALIKES = 40, 5
+ROUNDS = ((0, 8), (4, 8), (2, 4), (1, 2))  # of look-alikes by rank: near and far ones in each
 HIGHEST_CORRELATION = 0.9995  # Fisher's z grows without bound
 AVERAGED_PX = 4
 MAX_LIGHT_DIFFERENCE = 8.0  # grey values: above the noise of a strong JPEG, below a faint scratch
@@ -86,6 +95,7 @@ class Links:
 
 
 def find_near_duplicates(
+    fingerprints: NDArray[np.float16],
     thumbnails: NDArray[np.uint8],
     sizes_px: NDArray[np.int64],
     categories: Sequence[str],
@@ -97,19 +107,18 @@ def find_near_duplicates(
     bounded number of others. Memory grows with n, by less than 1 kB an image.
 
     Args:
-        thumbnails: uint8 of shape (n, 24, 24), as `make_thumbnail` makes them.
+        fingerprints: float16 of shape (n, `FINGERPRINT_LENGTH`), as `take_fingerprint` takes them.
+        thumbnails: uint8 of shape (n, 24, 24).
         sizes_px: int64 of shape (n, 2): height and width of each image.
         categories: Category of each image.
         read_grey: Returns an image by index, uint8 of shape (height, width); several threads call it.
     """
     names = np.asarray(categories, dtype=str)
-    strips = np.array([is_strip(height, width) for height, width in sizes_px.tolist()], bool)
     found = [_empty_links()]
     for name in np.unique(names):
-        for kind in (False, True):
-            members = np.flatnonzero((names == name) & (strips == kind))
-            if len(members):
-                found.append(_find_links(thumbnails[members], sizes_px[members], members, read_grey))
+        members = np.flatnonzero(names == name)
+        looks = (fingerprints[members], thumbnails[members], sizes_px[members])
+        found.append(_find_links(*looks, members, read_grey))
     columns = ("first", "second", "pose", "evidence", "is_same_image")
     first, second, pose, evidence, same = (
         np.concatenate([getattr(part, name) for part in found]) for name in columns
@@ -154,50 +163,50 @@ def _empty_links() -> Links:
 
 
 def _find_links(
-    thumbnails: NDArray[np.uint8], sizes_px: NDArray[np.int64], members: Indices, read_grey: ReadGrey
+    fingerprints: NDArray[np.float16],
+    thumbnails: NDArray[np.uint8],
+    sizes_px: NDArray[np.int64],
+    members: Indices,
+    read_grey: ReadGrey,
 ) -> Links:
-    """Find the links among images of one product and one kind of shape; strips are laid flat before."""
-    flat = is_strip(*sizes_px[0].tolist())
-    quarters = ((sizes_px[:, 0] > sizes_px[:, 1]) & flat).astype(np.int64)
-
-    def read_laid(number: int) -> Pixels:
-        return np.ascontiguousarray(np.rot90(read_grey(int(members[number])), quarters[number]))
-
-    views = [view_thumbnail(one, *size) for one, size in zip(thumbnails, sizes_px.tolist(), strict=True)]
-    laid = np.array([np.rot90(view, turns) for view, turns in zip(views, quarters, strict=True)], np.uint8)
+    """Find the links among images of one product, which are numbered from 0 here."""
     aspects = np.log(sizes_px[:, 0] / sizes_px[:, 1]).astype(np.float32)
-    aspects = np.where(quarters == 1, -aspects, aspects)
-    poses = range(0, len(POSES), 2) if flat else range(len(POSES))
-    with DetailStore(read_laid) as store:
-        pairs, undecided = _keep_agreeing(store, find_candidates(laid, aspects, poses), len(members))
-        evidence = _measure_evidence(store, laid, aspects, pairs)
+    with DetailStore(lambda number: read_grey(int(members[number]))) as store:
+        pairs, undecided = _keep_agreeing(store, thumbnails, find_candidates(fingerprints, aspects))
+        evidence = _measure_evidence(store, thumbnails, aspects, pairs)
         kept = evidence >= MIN_EVIDENCE
         linked = pairs.select(kept)
-        get = store.reader.get
-        same = [show_one_image(get(first).grey, get(second).grey, pose) for first, second, pose in linked]
-    pose = add_quarter_turns(linked.pose, quarters[linked.first], quarters[linked.second])
+        same = [_show_one_image(store.reader, *pair) for pair in linked]
+    featureless = np.flatnonzero(~fingerprints.any(axis=1))
     return Links(
         members[linked.first],
         members[linked.second],
-        pose,
+        linked.pose,
         evidence[kept],
         np.array(same, bool),
-        members[undecided],
+        members[np.union1d(undecided, featureless)],
         int((~kept).sum()),
     )
 
 
-def _keep_agreeing(store: DetailStore, pairs: Pairs, count: int) -> tuple[Pairs, Indices]:
+def _keep_agreeing(store: DetailStore, thumbnails: NDArray[np.uint8], pairs: Pairs) -> tuple[Pairs, Indices]:
     """Return the pairs that agree in detail at all, and the images that cannot be judged by it."""
+    count = len(thumbnails)
     if count <= MIN_LOOK_ALIKES:
         return pairs.select(np.zeros(len(pairs.first), bool)), np.arange(count if count > 1 else 0)
-    store.fill(np.unique(np.concatenate([pairs.first, pairs.second])).tolist())
-    listed = list(pairs)
+    images = np.unique(np.concatenate([pairs.first, pairs.second]))
+    store.fill(images.tolist())
+    blocks = [store.reader.get(image).is_informative.sum() for image in images.tolist()]
+    undecided = images[np.array(blocks, np.int64) < MIN_BLOCKS]
+    tried, owner = settle_half_turns(thumbnails, pairs)
+    listed = list(tried)
     parts = [listed[start : start + PAIRS_AT_ONCE] for start in range(0, len(listed), PAIRS_AT_ONCE)]
-    work = map_in_processes(partial(_measure_agreement, store.reader), parts)
-    agreements = [value for part in track(work, "Comparing images", len(parts)) for value in part]
-    found = np.array(agreements, np.float32)
-    return pairs.select(found >= MIN_AGREEMENT), np.unique(pairs.first[np.isnan(found)])
+    work = map_in_processes(partial(_measure_agreements, store.reader), parts)
+    found = [value for part in track(work, "Comparing images", len(parts)) for value in part]
+    agreement = np.nan_to_num(np.array(found, np.float32), nan=-1)
+    best = np.lexsort((-agreement, owner))
+    best = best[np.unique(owner[best], return_index=True)[1]]
+    return tried.select(best[agreement[best] >= MIN_AGREEMENT]), undecided
 
 
 def _measure_evidence(
@@ -226,12 +235,13 @@ def _measure_evidence(
     return evidence
 
 
-def _measure_agreement(reader: DetailReader, pairs: Sequence[tuple[int, int, int]]) -> list[float]:
-    found = []
-    for first, second, pose in pairs:
-        detail = reader.get(first)
-        found.append(_summarise(_compare(reader, detail, second, _undo_pose(pose)), detail))
-    return found
+def _measure_agreements(reader: DetailReader, pairs: Sequence[tuple[int, int, int]]) -> list[float]:
+    return [_measure_agreement(reader, *pair) for pair in pairs]
+
+
+def _measure_agreement(reader: DetailReader, first: int, second: int, pose: int) -> float:
+    detail = reader.get(first)
+    return _summarise(_compare(reader, detail, second, _undo_pose(pose)), detail)
 
 
 def _compare(reader: DetailReader, detail: Detail, other: int, turn: int) -> Floats:
@@ -245,9 +255,8 @@ def _judge(reader: DetailReader, item: tuple[int, list[tuple[int, int]], list[tu
     agreements = [_compare(reader, detail, *partner) for partner in partners]
     asked: list[Floats] = []
     found = np.full(len(partners), -np.inf, np.float32)
-    rounds = -(-len(look_alikes) // ASKED_AT_ONCE)
-    for start in range(rounds):  # each round holds near and far ones
-        asked += [_compare(reader, detail, *look_alike) for look_alike in look_alikes[start::rounds]]
+    for start, step in ROUNDS:
+        asked += [_compare(reader, detail, *look_alike) for look_alike in look_alikes[start::step]]
         found = _weigh(agreements, _take_median(np.array(asked)), detail)
         if (np.abs(found - MIN_EVIDENCE) > CERTAINTY).all():
             break
@@ -256,10 +265,15 @@ def _judge(reader: DetailReader, item: tuple[int, list[tuple[int, int]], list[tu
     return _weigh(agreements, np.fmax(_take_median(np.array(asked)), measure_repetition(detail)), detail)
 
 
-def show_one_image(first: Pixels, second: Pixels, pose: int) -> bool:
-    """Whether two images of one part are one image, changed at most in pose, size, light and encoding.
+def _show_one_image(reader: DetailReader, first: int, second: int, pose: int) -> bool:
+    """Whether two images of one part are one image: alike in detail, and in all but the light as a whole."""
+    if not differ_in_light_alone(reader.get(first).grey, reader.get(second).grey, pose):
+        return False
+    return _measure_agreement(reader, first, second, pose) >= MIN_AGREEMENT_OF_ONE_IMAGE
 
-    The light of one is fitted to that of the other; what is left must be small in every block.
+
+def differ_in_light_alone(first: Pixels, second: Pixels, pose: int) -> bool:
+    """Whether two images are alike, place by place, once the light of one is fitted to that of the other.
 
     Args:
         first: uint8 of shape (height, width), at the common area.

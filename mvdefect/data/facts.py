@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mvdefect.data.details import FINGERPRINT_LENGTH, make_detail, take_fingerprint
 from mvdefect.data.images import (
     THUMBNAIL_SIZE_PX,
     Header,
@@ -92,11 +93,12 @@ class FileFacts:
         )
 
 
-def read_file_facts(record: Record) -> tuple[FileFacts, Pixels]:
+def read_file_facts(record: Record) -> tuple[FileFacts, Pixels, NDArray[np.float16]]:
     """Read an image and its mask once.
 
     Returns:
-        The facts, and the thumbnail: uint8 (24, 24), black where the image cannot be read.
+        The facts; the thumbnail, uint8 (24, 24), black where the image cannot be read; and the fingerprint,
+        float16 (`FINGERPRINT_LENGTH`,), all 0 then.
     """
     encoded = record.path.read_bytes()
     sha256 = hashlib.sha256(encoded).hexdigest()
@@ -105,10 +107,12 @@ def read_file_facts(record: Record) -> tuple[FileFacts, Pixels]:
         image, header = decode_with_header(encoded)
     except ImageError as error:
         blank = np.zeros((THUMBNAIL_SIZE_PX, THUMBNAIL_SIZE_PX), np.uint8)
-        return FileFacts(sha256, len(encoded), mask=mask, fault=str(error)), blank
+        nothing = np.zeros(FINGERPRINT_LENGTH, np.float16)
+        return FileFacts(sha256, len(encoded), mask=mask, fault=str(error)), blank, nothing
     size_px = (image.shape[0], image.shape[1])
     facts = FileFacts(sha256, len(encoded), size_px, header, measure_tones(image), mask)
-    return facts, make_thumbnail(image)
+    detail = make_detail(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+    return facts, make_thumbnail(image), take_fingerprint(detail)
 
 
 def measure_tones(image: Pixels) -> Tones:

@@ -146,7 +146,8 @@ def _search(scan: Scan) -> Links:
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
 
     categories = [scan.records[index].category for index in chosen]
-    links = find_near_duplicates(scan.thumbnails[chosen], scan.sizes_px[chosen], categories, read_grey)
+    looks = (scan.fingerprints[chosen], scan.thumbnails[chosen], scan.sizes_px[chosen])
+    links = find_near_duplicates(*looks, categories, read_grey)
     return Links(
         chosen[links.first],
         chosen[links.second],

@@ -25,7 +25,6 @@ Pixels = NDArray[np.uint8]
 ResizeMethod = Literal["letterbox", "stretch"]
 
 THUMBNAIL_SIZE_PX = 24
-STRIP_ASPECT = 4
 PNG_BIT_DEPTH_OFFSET = 24
 EXIF_ORIENTATION = 274
 STANDARD_LUMINANCE_SUM = 3688  # of the 64 steps in the luminance table of the JPEG standard
@@ -249,39 +248,14 @@ def _centre(length: int, size_px: int) -> slice:
 
 
 def make_thumbnail(image: Pixels) -> Pixels:
-    """Shrink an image to the 576 grey pixels by which candidates for near-duplicates are found.
+    """Shrink an image to the 24×24 grey pixels by which images that look alike are found.
 
     Args:
         image: uint8 RGB of shape (height, width, 3).
 
     Returns:
-        uint8 of shape (24, 24). A strip keeps its long side: it is shrunk to 6×96 or 96×6, and these
-        pixels are stored in that shape; `view_thumbnail` returns them as they lie.
+        uint8 of shape (24, 24).
     """
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    height, width = _shape_thumbnail(*grey.shape)
-    small = np.asarray(cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-    return small.reshape(THUMBNAIL_SIZE_PX, THUMBNAIL_SIZE_PX)
-
-
-def view_thumbnail(stored: Pixels, height: int, width: int) -> Pixels:
-    """Return a thumbnail as it lies: uint8 (24, 24), or (6, 96) or (96, 6) of a strip.
-
-    Args:
-        stored: uint8 of shape (24, 24), as `make_thumbnail` returns it.
-        height: Of the image itself, in pixels.
-        width: Of the image itself, in pixels.
-    """
-    return stored.reshape(_shape_thumbnail(height, width))
-
-
-def is_strip(height: int, width: int) -> bool:
-    """Whether an image is more than four times as long as wide."""
-    return max(height, width) > STRIP_ASPECT * min(height, width)
-
-
-def _shape_thumbnail(height: int, width: int) -> tuple[int, int]:
-    if not is_strip(height, width):
-        return THUMBNAIL_SIZE_PX, THUMBNAIL_SIZE_PX
-    short, long = THUMBNAIL_SIZE_PX // STRIP_ASPECT, THUMBNAIL_SIZE_PX * STRIP_ASPECT
-    return (short, long) if width > height else (long, short)
+    size = (THUMBNAIL_SIZE_PX, THUMBNAIL_SIZE_PX)
+    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -36,16 +36,6 @@ def invert_pose(pose: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.where(pose < MIRRORED, -pose % 4, pose)
 
 
-def add_quarter_turns(
-    pose: NDArray[np.int64], before: NDArray[np.int64], after: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return the poses that equal a turn, a pose, and a turn back.
-
-    Args:
-        pose: int64 of shape (n,), indices into `POSES`.
-        before: int64 of shape (n,): quarter turns anticlockwise before it.
-        after: int64 of shape (n,): quarter turns clockwise after it.
-    """
-    plain = (pose + before - after) % 4
-    mirrored = MIRRORED + (pose - before - after) % 4
-    return np.where(pose < MIRRORED, plain, mirrored)
+def turn_by_half(pose: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return poses with half a turn more."""
+    return pose // MIRRORED * MIRRORED + (pose + 2) % MIRRORED

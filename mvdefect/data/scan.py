@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
+from mvdefect.data.details import FINGERPRINT_LENGTH
 from mvdefect.data.facts import FileFacts, read_file_facts
 from mvdefect.data.images import THUMBNAIL_SIZE_PX
 from mvdefect.data.records import Record
@@ -31,13 +32,15 @@ class FirstLook:
     Attributes:
         records: Sorted by id.
         facts: One a record.
-        thumbnails: uint8 of shape (n, 24, 24), grey, as `make_thumbnail` makes them; black for a file
-            that cannot be read.
+        thumbnails: uint8 of shape (n, 24, 24), grey; black for a file that cannot be read.
+        fingerprints: float16 of shape (n, `FINGERPRINT_LENGTH`), as `take_fingerprint` takes them; 0 for a
+            file that cannot be read.
     """
 
     records: tuple[Record, ...]
     facts: tuple[FileFacts, ...]
     thumbnails: NDArray[np.uint8]
+    fingerprints: NDArray[np.float16]
 
     def select(self, kept: Sequence[bool]) -> FirstLook:
         """Return the rows where `kept` is true."""
@@ -45,6 +48,7 @@ class FirstLook:
             tuple(compress(self.records, kept)),
             tuple(compress(self.facts, kept)),
             self.thumbnails[np.asarray(kept, bool)],
+            self.fingerprints[np.asarray(kept, bool)],
         )
 
     def select_readable(self) -> FirstLook:
@@ -59,7 +63,8 @@ class Scan:
     Attributes:
         records: The readable records, sorted by id.
         sha256: Hash of each file, in hexadecimal.
-        thumbnails: uint8 of shape (n, 24, 24), grey, as `make_thumbnail` makes them.
+        thumbnails: uint8 of shape (n, 24, 24), grey.
+        fingerprints: float16 of shape (n, `FINGERPRINT_LENGTH`), as `take_fingerprint` takes them.
         sizes_px: int64 of shape (n, 2): height and width.
         defect_shares: Defective share of the pixels by id, 0 to 1, of the records with a mask.
     """
@@ -67,6 +72,7 @@ class Scan:
     records: tuple[Record, ...]
     sha256: tuple[str, ...]
     thumbnails: NDArray[np.uint8]
+    fingerprints: NDArray[np.float16]
     sizes_px: NDArray[np.int64]
     defect_shares: dict[str, float]
 
@@ -100,6 +106,7 @@ def make_scan(look: FirstLook) -> Scan:
         records=look.records,
         sha256=tuple(facts.sha256 for facts in look.facts),
         thumbnails=look.thumbnails,
+        fingerprints=look.fingerprints,
         sizes_px=np.array([facts.size_px for facts in look.facts], np.int64).reshape(-1, 2),
         defect_shares={
             record.id: facts.mask.share
@@ -126,8 +133,9 @@ def look_at_files(records: Sequence[Record]) -> FirstLook:
     if found is None:
         read = list(track(map_in_threads(read_file_facts, records), "Reading photographs", len(records)))
         shape = (-1, THUMBNAIL_SIZE_PX, THUMBNAIL_SIZE_PX)
-        thumbnails = np.array([thumbnail for _, thumbnail in read], np.uint8).reshape(shape)
-        found = FirstLook(tuple(records), tuple(facts for facts, _ in read), thumbnails)
+        thumbnails = np.array([thumbnail for _, thumbnail, _ in read], np.uint8).reshape(shape)
+        fingerprints = np.array([found for _, _, found in read], np.float16).reshape(-1, FINGERPRINT_LENGTH)
+        found = FirstLook(tuple(records), tuple(facts for facts, _, _ in read), thumbnails, fingerprints)
         _store_look(cached, found)
     return found
 
@@ -145,15 +153,15 @@ def _load_look(path: Path, records: Sequence[Record]) -> FirstLook | None:
     try:
         with np.load(path) as stored:
             facts = FACTS.validate_json(stored["facts"].tobytes())
-            thumbnails = stored["thumbnails"]
+            thumbnails, fingerprints = stored["thumbnails"], stored["fingerprints"]
     except (OSError, ValueError, KeyError, EOFError, ValidationError):
         return None  # absent or damaged: read the photographs themselves
-    if len(facts) != len(records) or len(thumbnails) != len(records):
+    if {len(facts), len(thumbnails), len(fingerprints)} != {len(records)}:
         return None
-    return FirstLook(tuple(records), facts, thumbnails)
+    return FirstLook(tuple(records), facts, thumbnails, fingerprints)
 
 
 def _store_look(path: Path, look: FirstLook) -> None:
     facts = np.frombuffer(FACTS.dump_json(look.facts), np.uint8)
     with replace_file(path) as partial, partial.open("wb") as stream:
-        np.savez(stream, facts=facts, thumbnails=look.thumbnails)
+        np.savez(stream, facts=facts, thumbnails=look.thumbnails, fingerprints=look.fingerprints)

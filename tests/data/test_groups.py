@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mvdefect.data import groups as groups_module
 from mvdefect.data.duplicates import Links, link_equal_names
-from mvdefect.data.groups import group_records, join_links, name_groups
+from mvdefect.data.groups import find_links, group_records, join_links, list_separated
+from mvdefect.data.layouts import read_layout
 from mvdefect.data.records import Record
-from mvdefect.data.scan import Scan
-from mvdefect.errors import SplitError
+from mvdefect.data.scan import Scan, scan_images
+from tests.conftest import make_surface, write_image
 
 
 def make_scan(
@@ -55,8 +58,18 @@ def make_scan(
     )
 
 
-def make_records(*ids_and_groups: tuple[str, str]) -> list[Record]:
-    return [Record(id_, Path(id_), "nut", "good", group=group) for id_, group in ids_and_groups]
+def make_links(first: Sequence[int], second: Sequence[int], undecided: Sequence[int] = ()) -> Links:
+    """Make links of one part."""
+    one, other = np.asarray(first, np.int64), np.asarray(second, np.int64)
+    evidence = np.ones(len(one), np.float32)
+    return Links(
+        one, other, np.zeros_like(one), evidence, np.zeros(len(one), bool), np.asarray(undecided, np.int64)
+    )
+
+
+def link_twins(scan: Scan) -> Links:
+    """Link the images of `make_scan` that look alike."""
+    return make_links(*link_equal_names([thumbnail.tobytes().hex() for thumbnail in scan.thumbnails]))
 
 
 def find_components(count: int, keys: Sequence[Sequence[object]]) -> list[int]:
@@ -77,9 +90,8 @@ def test_groups_are_the_components_of_looks_files_and_names(data: st.DataObject,
     numbers = st.lists(st.integers(0, 60), min_size=count, max_size=count)
     looks, files = data.draw(numbers), data.draw(numbers)
     names = data.draw(st.lists(st.sampled_from(["", "", "", "a", "b", "c"]), min_size=count, max_size=count))
-    assume(max(looks.count(look) for look in looks) <= 2 + count // 4)  # or all look alike
     first, second = link_equal_names([str(look) for look in looks])
-    links = Links(first, second, np.zeros_like(first), np.ones(len(first), np.float32))
+    links = make_links(first, second)
     codes = join_links(make_scan(["good"] * count, looks, files, names), links).codes.tolist()
     expected = find_components(count, [looks, files, names])
     for first in range(count):
@@ -89,77 +101,67 @@ def test_groups_are_the_components_of_looks_files_and_names(data: st.DataObject,
     assert seen == list(range(len(seen)))  # numbered by first appearance
 
 
-def test_what_looks_alike_is_sought_in_the_thumbnails() -> None:
-    looks = [0, 1, 2, 1, 3, 4]
-    assert group_records(make_scan(["good"] * 6, looks)).codes.tolist() == [0, 1, 2, 1, 3, 4]
-
-
 def test_a_note_tells_of_the_users_groups() -> None:
     scan = make_scan(["good"] * 6, groups=["a", "", "b", "a", "", "b"])
-    assert group_records(scan).notes == (
+    assert group_records(scan, "none").notes == (
         "2 groups that the user named (4 of 6 images) are kept whole, as near-duplicates are; all images "
         "together form 4 groups",
     )
-    assert group_records(make_scan(["good"] * 6)).notes == ()
+    assert group_records(make_scan(["good"] * 6), "none").notes == ()
 
 
 def test_one_name_links_across_products() -> None:
-    codes = group_records(make_scan(["nut/good", "bolt/good", "bolt/good"], groups=["s1", "s1", ""])).codes
+    codes = group_records(
+        make_scan(["nut/good", "bolt/good", "bolt/good"], groups=["s1", "s1", ""]), "none"
+    ).codes
     assert codes.tolist() == [0, 0, 1]
 
 
-@pytest.mark.parametrize(
-    ("pattern", "expected"),
-    [
-        (r"sn\d+", "sn12"),  # the whole match
-        (r"sn(\d+)", "12"),  # the first group
-        (r"(good)/.*sn(?P<group>\d)", "1"),  # the group of that name
-        (r"(?P<serial>sn\d+)_(?P<group>\w)\.", "b"),
-    ],
-)
-def test_the_pattern_decides_what_names_a_group(pattern: str, expected: str) -> None:
-    first, other = name_groups(make_records(("good/sn12_b.png", ""), ("good/other.png", "")), pattern)
-    assert first.group == expected
-    assert other.group == ""
-
-
-def test_a_group_that_takes_no_part_names_nothing() -> None:
-    records = name_groups(make_records(("a1.png", ""), ("b.png", "")), r"(\d)?\.png")
-    assert [record.group for record in records] == ["1", ""]
-
-
-def test_a_record_with_a_group_of_its_own_belongs_to_both() -> None:
-    records = make_records(("s1_x.png", "lot7"), ("s1_y.png", ""), ("s2_z.png", "lot7"), ("w.png", "lot9"))
-    named = name_groups(records, r"s\d")
-    assert [record.group for record in named] == ["lot7", "lot7", "lot7", "lot9"]
-    assert [record.id for record in named] == [record.id for record in records]
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    st.lists(
-        st.tuples(st.sampled_from("abcd"), st.sampled_from(["", "p", "q", "r"])), min_size=1, max_size=12
+def test_groups_of_the_user_that_separate_one_part_are_told_and_kept_together_all_the_same() -> None:
+    scan = make_scan(["good"] * 5, groups=["a", "b", "", "a", "c"])
+    links = make_links([0, 0, 2], [1, 3, 4])
+    assert list_separated(scan, links).tolist() == [0]
+    groups = join_links(scan, links)
+    assert groups.codes.tolist() == [0, 0, 1, 0, 1]
+    assert "your groups separate 1 pairs that look like the same part, as 0000.png and 0001.png" in " ".join(
+        groups.notes
     )
-)
-def test_both_names_link_whatever_the_order(names: list[tuple[str, str]]) -> None:
-    records = make_records(*((f"{number:02}_{match}.png", own) for number, (match, own) in enumerate(names)))
-    found = [record.group for record in name_groups(records, r"_(\w)")]
-    expected = find_components(len(names), [[match for match, _ in names], [own for _, own in names]])
-    for first in range(len(names)):
-        for second in range(len(names)):
-            assert (found[first] == found[second]) == (expected[first] == expected[second])
-    assert set(found) <= {name for pair in names for name in pair}
 
 
-@pytest.mark.parametrize(
-    ("pattern", "message"),
-    [
-        ("sn(", r"no regular expression: .*Received: 'sn\('"),
-        (r"lot\d", r"'lot\\\\d' finds nothing in any id, as in 'good/sn12.png'"),
-        (r"(x)?", "finds nothing in any id"),
-    ],
-)
-def test_a_pattern_that_is_no_use_is_refused(pattern: str, message: str) -> None:
-    with pytest.raises(SplitError, match=message) as caught:
-        name_groups(make_records(("good/sn12.png", "")), pattern)
-    assert "\n" not in str(caught.value)
+def test_what_could_not_be_decided_is_told() -> None:
+    groups = join_links(make_scan(["good"] * 4), make_links([], [], [1, 3]))
+    assert groups.codes.tolist() == [0, 1, 2, 3]
+    assert groups.notes[0].startswith("2 images show too little detail")
+
+
+@pytest.fixture
+def twice(tmp_path: Path) -> Scan:
+    """Twelve images, one of which lies there mirrored too, and one byte for byte."""
+    for number in range(12):
+        write_image(tmp_path / "nut" / "good" / f"{number:02}.png", make_surface(number))
+    write_image(tmp_path / "nut" / "good" / "20.png", make_surface(3)[:, ::-1])
+    shutil.copy(tmp_path / "nut" / "good" / "05.png", tmp_path / "nut" / "good" / "21.png")
+    return scan_images(read_layout(tmp_path / "nut").records)
+
+
+def test_what_counts_as_near_duplicates_is_the_users_choice(twice: Scan) -> None:
+    both = [*range(12), 3, 5]
+    assert group_records(twice).codes.tolist() == both
+    assert group_records(twice, "image").codes.tolist() == both
+    assert group_records(twice, "none").codes.tolist() == [*range(12), 12, 5]
+
+
+def test_links_are_remembered_while_the_files_are_the_same(
+    twice: Scan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MVDEFECT_CACHE", str(tmp_path / "cache"))
+    first = find_links(twice)
+    monkeypatch.setattr(groups_module, "_search", lambda _: pytest.fail("sought again"))
+    again = find_links(twice)
+    assert [again.first.tolist(), again.second.tolist()] == [[3], [12]]
+    assert [first.pose.tolist(), first.is_same_image.tolist()] == [[4], [True]]
+    (kept,) = (tmp_path / "cache" / "links").iterdir()
+    kept.write_bytes(b"damaged")
+    monkeypatch.undo()
+    monkeypatch.setenv("MVDEFECT_CACHE", str(tmp_path / "cache"))
+    assert find_links(twice).first.tolist() == [3]

@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 
 from mvdefect.data import groups as groups_module
 from mvdefect.data.dealing import deal_groups
-from mvdefect.data.duplicates import Links, link_equal_names
 from mvdefect.data.groups import group_records
 from mvdefect.data.protocols import PROTOCOLS, draw_plans
 from mvdefect.data.scan import Scan
 from mvdefect.data.splits import PARTS, SplitPlan
 from mvdefect.errors import SplitError
-from tests.data.test_groups import make_scan
+from tests.data.test_groups import link_twins, make_scan
 
 SEEDS = st.integers(0, 1000)
 DRAWN = {
@@ -35,12 +34,8 @@ DRAWN = {
 def _cheap_look() -> Iterator[None]:
     """Find twins by equality: what looks alike is tested elsewhere, and here there are many scans."""
 
-    def find_twins(thumbnails: np.ndarray, *_: object) -> Links:
-        first, second = link_equal_names([thumbnail.tobytes().hex() for thumbnail in thumbnails])
-        return Links(first, second, np.zeros_like(first), np.ones(len(first), np.float32))
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(groups_module, "find_near_duplicates", find_twins)
+        patch.setattr(groups_module, "find_links", lambda scan, *_: link_twins(scan))
         yield
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mvdefect.data.duplicates import RULE
 from mvdefect.data.groups import group_records
 from mvdefect.data.protocols import assign_closed_set, assign_official
 from mvdefect.data.splits import (
@@ -36,7 +37,7 @@ plans = st.builds(SplitPlan, words, st.integers(), st.lists(plan_rows).map(tuple
 @pytest.fixture(scope="module")
 def plan() -> SplitPlan:
     scan = make_scan(["good"] * 20 + ["crack"] * 20)
-    return assign_closed_set(scan, group_records(scan), 0)
+    return assign_closed_set(scan, group_records(scan, "none"), 0)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def test_a_plan_survives_the_disk(plan: SplitPlan, folder: Path) -> None:
 
 def test_a_plan_with_an_empty_part_survives_the_disk(tmp_path: Path) -> None:
     scan = make_scan(["good"] * 8 + ["crack"] * 4, parts=["train"] * 4 + ["test"] * 8)
-    plan = assign_official(scan, group_records(scan))
+    plan = assign_official(scan, group_records(scan, "none"))
     write_split_plan(plan, tmp_path / "plan.csv")
     again = read_split_plan(tmp_path / "plan.csv")
     assert again == plan
@@ -159,3 +160,25 @@ def test_another_plan_is_not_overwritten_unasked(plan: SplitPlan, tmp_path: Path
     assert not (tmp_path / "new.csv").exists()
     save_plans([other], tmp_path, overwrite=True)
     assert read_split_plan(path) == other
+
+
+def test_a_plan_says_by_which_rule_its_groups_were_found(plan: SplitPlan, tmp_path: Path) -> None:
+    path = tmp_path / "plan.csv"
+    write_split_plan(plan, path)
+    header = json.loads(path.with_suffix(".json").read_text())
+    assert header["group_rule"] == plan.rule == RULE == 2
+    assert read_split_plan(path).notes == plan.notes
+
+
+def test_a_plan_of_an_earlier_rule_is_read_and_says_so(plan: SplitPlan, tmp_path: Path) -> None:
+    path = tmp_path / "plan.csv"
+    write_split_plan(plan, path)
+    header = json.loads(path.with_suffix(".json").read_text())
+    del header["group_rule"]
+    path.with_suffix(".json").write_text(json.dumps(header))
+    old = read_split_plan(path)
+    assert old.digest == plan.digest
+    assert old.rule == 1
+    assert "earlier rule" in old.notes[-1]
+    write_split_plan(old, path)  # as a run does with the plan that it was given
+    assert read_split_plan(path) == old

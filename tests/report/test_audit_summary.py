@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mvdefect.audit.check import AuditSettings
 from mvdefect.audit.findings import Audit, Finding, Probe, Severity
 from mvdefect.config import FitConfig
 from mvdefect.data.layouts import Layout
@@ -28,12 +29,12 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FitConfig:
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The correlation of every audit that was done."""
-    done: list[float] = []
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What counted as near-duplicates in every audit that was done."""
+    done: list[str] = []
 
-    def audit(layout: Layout, correlation: float) -> Audit:
-        done.append(correlation)
+    def audit(layout: Layout, settings: AuditSettings) -> Audit:
+        done.append(settings.near_duplicates)
         return Audit(str(layout.root), len(layout.records), {}, (FINDING,), (PROBE,), ())
 
     monkeypatch.setattr(audit_summary, "audit_data", audit)
@@ -48,21 +49,21 @@ def summarise(config: FitConfig) -> AuditSummary:
     return found
 
 
-def test_it_is_the_audit_and_is_done_once(config: FitConfig, calls: list[float]) -> None:
+def test_it_is_the_audit_and_is_done_once(config: FitConfig, calls: list[str]) -> None:
     for _ in range(2):
         found = summarise(config)
         assert found.findings == (Finding("copies", Severity.WARNING, "two are one", "Remove one."),)
         assert isinstance(found.findings[0].severity, Severity)
         assert math.isnan(found.probes[0].roc_auc.value)
         assert found.probes[0].remark == "there is one alone"
-    assert calls == [0.98]
+    assert calls == ["part"]
     write_image(Path(str(config.data)) / "good" / "000.png", make_texture(77, 60, 60))
     summarise(config)
-    summarise(config.model_copy(update={"near_duplicate_correlation": 0.9}))
-    assert calls == [0.98, 0.98, 0.9]
+    summarise(config.model_copy(update={"near_duplicates": "image"}))
+    assert calls == ["part", "part", "image"]
 
 
-def test_a_damaged_memory_is_no_memory(config: FitConfig, calls: list[float], tmp_path: Path) -> None:
+def test_a_damaged_memory_is_no_memory(config: FitConfig, calls: list[str], tmp_path: Path) -> None:
     summarise(config)
     (kept,) = (tmp_path / "cache" / "audits").iterdir()
     for text in ("{", "[]", '{"findings": 3, "probes": []}'):
