@@ -21,13 +21,12 @@ from mvdefect.data.poses import MIRRORED, invert_pose, lay_in_pose, turn_by_half
 Indices = NDArray[np.int64]
 Vectors = NDArray[np.float32]
 
-MIN_SIMILARITY = 0.28  # cosine of whitened fingerprints; those of two surfaces scatter by 0.07 about 0
+MIN_SIMILARITY = 0.25  # cosine of embedded fingerprints; those of two surfaces scatter by 0.05 about 0
 NEIGHBOURS = 10
 OPEN_LIKENESS = 0.2  # between the correlations of thumbnails, below which both poses are tried
 ALL_PAIRS_IMAGES = 40  # up to here every pair is a candidate: too few for principal components
-COMPONENTS = 192
+LEADING_COMPONENTS, IMAGES_PER_COMPONENT = 16, 16
 FINGERPRINT_POSES = (0, 1, MIRRORED, MIRRORED + 1)
-WHITENING_FLOOR = 0.02  # of the leading variance
 FITTED_IMAGES = 4096
 EXACT_SEARCH_IMAGES = 10_000
 BLOCK_ROWS = 4096
@@ -161,18 +160,26 @@ def _normalise(values: NDArray[Any]) -> Vectors:
 
 
 def _fit_whitening(fingerprints: NDArray[np.float16]) -> Any:
-    """Return a function that embeds fingerprints as whitened vectors of length 1; even ones are 0."""
-    chosen = np.linspace(0, len(fingerprints) - 1, min(len(fingerprints), FITTED_IMAGES)).astype(np.int64)
-    sample = fingerprints[chosen].astype(np.float32)
+    """Return a function that embeds fingerprints as vectors of length 1; those that are all 0 stay so.
+
+    The leading components are shrunk to the usual spread of the others. They are few: with as many as there
+    are images, all images would lie equally far apart, copies too.
+    """
+    count = len(fingerprints)
+    sample = fingerprints[np.linspace(0, count - 1, min(count, FITTED_IMAGES)).astype(np.int64)]
+    sample = sample.astype(np.float32)
     mean, spread = sample.mean(axis=0), sample.std(axis=0) + 1e-6
     sample = (sample - mean) / spread
     variances, axes = np.linalg.eigh(sample.T @ sample / len(sample))
-    variances, axes = np.maximum(variances[::-1][:COMPONENTS], 0), axes[:, ::-1][:, :COMPONENTS]
-    scaled = (axes / np.sqrt(variances + WHITENING_FLOOR * variances[0] + 1e-9)).astype(np.float32)
+    leading = min(LEADING_COMPONENTS, count // IMAGES_PER_COMPONENT)
+    usual = max(float(variances[:-leading].mean()), 1e-6)
+    kept = np.sqrt(usual / np.maximum(variances[-leading:], usual))
+    taken_off = ((axes[:, -leading:] * (1 - kept)) @ axes[:, -leading:].T).astype(np.float32)
 
     def embed(posed: NDArray[np.float16]) -> Vectors:
         plain = posed.astype(np.float32)
-        white = ((plain - mean) / spread) @ scaled
+        scaled = (plain - mean) / spread
+        white = scaled - scaled @ taken_off
         white[~plain.any(axis=1)] = 0
         lengths = np.linalg.norm(white, axis=1, keepdims=True)
         return np.ascontiguousarray(np.divide(white, lengths, out=white, where=lengths > 0), np.float32)

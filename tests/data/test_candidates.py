@@ -1,4 +1,4 @@
-"""Candidates: the pairs whose thumbnails agree in what tells images apart, in any pose, and the look-alikes."""
+"""Candidates: pairs whose fingerprints agree in what tells images apart, in any pose; and the look-alikes."""
 
 from __future__ import annotations
 
@@ -6,61 +6,67 @@ import numpy as np
 import pytest
 
 from mvdefect.data import candidates
-from mvdefect.data.candidates import find_candidates, rank_look_alikes
+from mvdefect.data.candidates import Pairs, find_candidates, rank_look_alikes, settle_half_turns
+from mvdefect.data.details import FINGERPRINT_LENGTH, pose_fingerprints
 from mvdefect.data.poses import lay_in_pose
 
 
 @pytest.fixture(scope="module")
-def posed_copies() -> np.ndarray:
-    """Sixty parts in one fixture; then the first 16 once more, in two poses each, with noise."""
+def prints() -> np.ndarray:
+    """Sixty fingerprints with much in common; then the first 16 once more, in four poses, with noise."""
     rng = np.random.default_rng(1)
-    fixture = rng.uniform(60, 190, (24, 24))
-    base = np.clip(fixture + rng.normal(0, 12, (60, 24, 24)), 0, 255)
-    copies = np.concatenate([lay_in_pose(base[k : k + 1], k % 8) for k in range(16)])
-    return np.clip(np.concatenate([base, copies + rng.normal(0, 2, copies.shape)]), 0, 255).astype(np.uint8)
+    common = rng.normal(5, 2, FINGERPRINT_LENGTH)
+    base = common + rng.normal(0, 0.5, (60, FINGERPRINT_LENGTH))
+    poses = candidates.FINGERPRINT_POSES
+    copies = [pose_fingerprints(base[k : k + 1], poses[k % 4])[0] for k in range(16)]
+    again = np.array(copies) + rng.normal(0, 0.2, (16, FINGERPRINT_LENGTH))
+    return np.concatenate([base, again]).astype(np.float16)
 
 
-def seek(thumbnails: np.ndarray) -> dict[tuple[int, int], int]:
-    pairs = find_candidates(thumbnails, np.zeros(len(thumbnails), np.float32), range(8))
+def seek(prints: np.ndarray, aspects: np.ndarray | None = None) -> dict[tuple[int, int], int]:
+    pairs = find_candidates(prints, np.zeros(len(prints), np.float32) if aspects is None else aspects)
+    listed = [(first, second) for first, second, _ in pairs]
+    assert listed == sorted(set(listed))
     assert (pairs.first < pairs.second).all()
-    assert list(zip(pairs.first, pairs.second, strict=True)) == sorted(
-        zip(pairs.first, pairs.second, strict=True)
-    )
     return {(first, second): pose for first, second, pose in pairs}
 
 
 @pytest.mark.parametrize("exact_search_images", [0, 10_000])
-def test_parts_that_come_back_are_found_among_those_that_lie_alike(
-    posed_copies: np.ndarray, exact_search_images: int, monkeypatch: pytest.MonkeyPatch
+def test_what_comes_back_is_found_among_what_is_alike(
+    prints: np.ndarray, exact_search_images: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(candidates, "EXACT_SEARCH_IMAGES", exact_search_images)
     monkeypatch.setattr(candidates, "BLOCK_ROWS", 7)
-    plain = np.corrcoef(posed_copies[:60].reshape(60, -1).astype(float))
-    assert np.median(plain) > 0.85  # by their thumbnails as they are, all of them lie alike
-    found = seek(posed_copies)
-    assert found.items() >= {(k, 60 + k): k % 8 for k in range(16)}.items()
-    assert len(found) < 40
+    assert np.median(np.corrcoef(prints[:60].astype(float))) > 0.9  # as they are, all of them are alike
+    assert seek(prints) == {(k, 60 + k): candidates.FINGERPRINT_POSES[k % 4] for k in range(16)}
 
 
-def test_few_images_are_all_candidates(posed_copies: np.ndarray) -> None:
-    assert len(seek(posed_copies[:12])) == 66
+def test_few_images_are_all_candidates(prints: np.ndarray) -> None:
+    assert len(seek(prints[:12])) == 66
 
 
-def test_images_of_another_shape_are_none(posed_copies: np.ndarray) -> None:
-    aspects = np.zeros(len(posed_copies), np.float32)
+def test_images_of_another_shape_are_none(prints: np.ndarray) -> None:
+    aspects = np.zeros(len(prints), np.float32)
     aspects[60:] = 0.5
-    pairs = find_candidates(posed_copies, aspects, range(8))
-    assert not ((pairs.first < 60) & (pairs.second >= 60)).any()
+    assert seek(prints, aspects) == {}
     aspects[:60] = -0.5  # a quarter turn makes one shape of the other
-    turned = find_candidates(posed_copies, aspects, range(8))
-    across = turned.select((turned.first < 60) & (turned.second >= 60))
-    assert set((across.pose % 2).tolist()) == {1}
+    assert {pose % 2 for pose in seek(prints, aspects).values()} == {1}
 
 
-def test_blank_thumbnails_are_none() -> None:
-    thumbnails = np.random.default_rng(0).integers(0, 256, (50, 24, 24)).astype(np.uint8)
-    thumbnails[7] = thumbnails[9] = 9
-    assert (7, 9) not in seek(thumbnails)
+def test_images_without_a_fingerprint_are_none(prints: np.ndarray) -> None:
+    blank = prints.copy()
+    blank[7] = blank[9] = 0
+    assert not {7, 9} & {image for pair in seek(blank) for image in pair}
+
+
+def test_half_a_turn_is_settled_by_thumbnails_or_left_open() -> None:
+    rng = np.random.default_rng(4)
+    thumbnail = rng.integers(0, 256, (24, 24)).astype(np.uint8)
+    even = np.full((24, 24), 9, np.uint8)
+    thumbnails = np.array([thumbnail, lay_in_pose(thumbnail[np.newaxis], 3)[0], even, even])
+    pairs = Pairs(np.array([0, 2]), np.array([1, 3]), np.array([1, 4]))
+    tried, owner = settle_half_turns(thumbnails, pairs)
+    assert sorted(zip(owner.tolist(), tried.pose.tolist(), strict=True)) == [(0, 3), (1, 4), (1, 6)]
 
 
 def test_look_alikes_are_found_turned_by_any_angle() -> None:
@@ -76,7 +82,8 @@ def test_look_alikes_are_found_turned_by_any_angle() -> None:
     assert dict(zip(found[0, :2].tolist(), turns[0, :2].tolist(), strict=True)) == {1: 5, 2: 30}
 
 
-def test_an_image_is_no_look_alike_of_itself(posed_copies: np.ndarray) -> None:
-    found, _ = rank_look_alikes(posed_copies, np.zeros(len(posed_copies), np.float32), np.arange(5), 100)
-    assert found.shape == (5, len(posed_copies) - 1)
+def test_an_image_is_no_look_alike_of_itself() -> None:
+    thumbnails = np.random.default_rng(3).integers(0, 256, (70, 24, 24)).astype(np.uint8)
+    found, _ = rank_look_alikes(thumbnails, np.zeros(70, np.float32), np.arange(5), 100)
+    assert found.shape == (5, 69)
     assert not (found == np.arange(5)[:, np.newaxis]).any()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mvdefect.data.details import (
+    FINGERPRINT_LENGTH,
     MAX_BLOCKS,
     MAX_PICTURE_PX,
     PICTURE_AREA_PX,
@@ -15,9 +16,12 @@ from mvdefect.data.details import (
     compare_details,
     make_detail,
     measure_repetition,
+    pose_fingerprints,
+    take_fingerprint,
     turn_structure,
 )
 from mvdefect.data.images import Pixels
+from mvdefect.data.poses import lay_in_pose
 from tests.conftest import make_surface
 
 
@@ -99,9 +103,33 @@ def test_turns_are_undone(turn: int) -> None:
 
 
 def test_a_weave_repeats_itself_and_a_surface_or_stripes_do_not() -> None:
-    y, x = np.mgrid[:200, :200]
-    weave = np.clip(120 + 50 * np.sin(x / 2) * np.sin(y / 2), 0, 255).astype(np.uint8)
-    stripes = np.clip(120 + 40 * grey(5)[:1].astype(float) / 60 + 0 * y, 0, 255).astype(np.uint8)
+    y, x = np.mgrid[:128, :128]
+    weave = np.clip(120 + 50 * np.sin(x / 1.5) * np.sin(y / 1.5), 0, 255).astype(np.uint8)
+    grain = np.random.default_rng(5).normal(size=128)
+    stripes = np.clip(120 + 30 * np.convolve(grain, np.ones(3), "same") + 0 * y, 0, 255).astype(np.uint8)
     assert np.nanmedian(measure_repetition(make_detail(weave))) > 0.9
     assert np.nanmedian(measure_repetition(make_detail(grey(5)))) < 0.5
-    assert np.nanmedian(measure_repetition(make_detail(stripes))) < 0.6
+    assert np.nanmedian(measure_repetition(make_detail(stripes))) < 0.7
+
+
+@pytest.mark.parametrize("shape", [(200, 200), (150, 240), (60, 600)])
+@pytest.mark.parametrize("pose", range(8))
+def test_a_fingerprint_in_a_pose_is_that_of_the_posed_picture(pose: int, shape: tuple[int, int]) -> None:
+    image = grey(6, *shape)
+    posed = take_fingerprint(make_detail(np.ascontiguousarray(lay_in_pose(image[np.newaxis], pose)[0])))
+    ordered = pose_fingerprints(take_fingerprint(make_detail(image))[np.newaxis], pose)[0]
+    assert len(posed) == FINGERPRINT_LENGTH
+    assert np.corrcoef(posed.astype(float), ordered.astype(float))[0, 1] > 0.98
+
+
+def test_a_fingerprint_forgets_the_place_and_keeps_the_surface() -> None:
+    first = take_fingerprint(make_detail(grey(7, 220, 220)[:200, :200])).astype(float)
+    moved = take_fingerprint(make_detail(grey(7, 220, 220)[8:208, 12:212])).astype(float)
+    others = [take_fingerprint(make_detail(grey(seed))).astype(float) for seed in range(8, 20)]
+    usual = np.mean([first, moved, *others], axis=0)
+    alike = [float(np.corrcoef(first - usual, other - usual)[0, 1]) for other in (moved, *others)]
+    assert alike[0] > 0.4 > 0.3 > max(alike[1:])
+
+
+def test_an_even_picture_has_no_fingerprint() -> None:
+    assert not take_fingerprint(make_detail(np.full((90, 120), 77, np.uint8))).any()

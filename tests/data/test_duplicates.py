@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mvdefect.data.details import FINGERPRINT_LENGTH, make_detail, take_fingerprint
 from mvdefect.data.duplicates import (
     Links,
     connect,
@@ -54,8 +55,11 @@ def photograph(part: np.ndarray, seed: int) -> Pixels:
 def search(images: Sequence[Pixels], categories: Sequence[str] | None = None) -> Links:
     colours = [cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) for image in images]
     thumbnails = np.array([make_thumbnail(image) for image in colours], np.uint8).reshape(-1, 24, 24)
+    prints = [take_fingerprint(make_detail(image)) for image in images]
+    fingerprints = np.array(prints, np.float16).reshape(-1, FINGERPRINT_LENGTH)
     sizes = np.array([image.shape for image in images], np.int64).reshape(-1, 2)
-    return find_near_duplicates(thumbnails, sizes, categories or ["nut"] * len(images), lambda i: images[i])
+    names = categories or ["nut"] * len(images)
+    return find_near_duplicates(fingerprints, thumbnails, sizes, names, lambda index: images[index])
 
 
 def list_pairs(links: Links) -> list[tuple[int, int]]:

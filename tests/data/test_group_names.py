@@ -114,9 +114,7 @@ def test_a_number_alone_is_found_by_its_place_in_the_name() -> None:
     [
         [],
         [f"good/cell{n:04}.png" for n in range(50)],  # a running number
-        [
-            f"{kind}/{n:03}.png" for kind in ("good", "crack", "dent") for n in range(30)
-        ],  # anew in each folder
+        [f"{kind}/{n:03}.png" for kind in ("good", "crack", "dent") for n in range(30)],  # in each folder
         [f"good/exp{n % 6}_num_{n}.png" for n in range(90)],  # six cameras
         [f"good/lot{n // 30}_{n:03}.png" for n in range(90)],  # three lots
     ],

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mvdefect.data import groups as groups_module
+from mvdefect.data.details import FINGERPRINT_LENGTH
 from mvdefect.data.duplicates import Links, link_equal_names
 from mvdefect.data.groups import find_links, group_records, join_links, list_separated
 from mvdefect.data.layouts import read_layout
@@ -53,6 +54,7 @@ def make_scan(
         records=records,
         sha256=tuple(f"{name:064x}" for name in files or order),
         thumbnails=np.array(thumbnails, np.uint8).reshape(-1, 24, 24),
+        fingerprints=np.zeros((count, FINGERPRINT_LENGTH), np.float16),
         sizes_px=np.full((count, 2), 100, np.int64),
         defect_shares={},
     )
