@@ -67,6 +67,7 @@ def describe_unknown_name(kind: str, received: str, allowed: Iterable[str]) -> s
         allowed: The names that exist; they are listed in sorted order.
     """
     names = sorted(allowed)
+    received = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in received)
     nearest = difflib.get_close_matches(received, names, n=1, cutoff=0.5)
     hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
     return f"unknown {kind} '{received}'.{hint} Allowed: {', '.join(names)}."

@@ -258,7 +258,7 @@ def _judge(reader: DetailReader, item: tuple[int, list[tuple[int, int]], list[tu
     for start, step in ROUNDS:
         asked += [_compare(reader, detail, *look_alike) for look_alike in look_alikes[start::step]]
         found = _weigh(agreements, _take_median(np.array(asked)), detail)
-        if (np.abs(found - MIN_EVIDENCE) > CERTAINTY).all():
+        if len(asked) >= MIN_LOOK_ALIKES and (np.abs(found - MIN_EVIDENCE) > CERTAINTY).all():
             break
     if (found < MIN_EVIDENCE).all():
         return found

@@ -202,8 +202,8 @@ def read_split_plan(csv_path: Path) -> SplitPlan:
                 PlanRow(**{**row, "group": int(row["group"])})  # type: ignore[arg-type]
                 for row in csv.DictReader(stream)
             )
-        rule = int(header.get("group_rule", 1))
         notes = tuple(header["notes"])
+        rule = int(header.get("group_rule", 1))
         if rule < RULE and OUTDATED not in notes:
             notes = (*notes, OUTDATED)
         plan = SplitPlan(header["protocol"], header["seed"], rows, notes, rule)

@@ -7,7 +7,7 @@ import pytest
 
 from mvdefect.data import candidates
 from mvdefect.data.candidates import Pairs, find_candidates, rank_look_alikes, settle_half_turns
-from mvdefect.data.details import FINGERPRINT_LENGTH, pose_fingerprints
+from mvdefect.data.details import FINGERPRINT_LENGTH, WAVES, pose_fingerprints
 from mvdefect.data.poses import lay_in_pose
 
 
@@ -15,8 +15,8 @@ from mvdefect.data.poses import lay_in_pose
 def prints() -> np.ndarray:
     """Sixty fingerprints with much in common; then the first 16 once more, in four poses, with noise."""
     rng = np.random.default_rng(1)
-    common = rng.normal(5, 2, FINGERPRINT_LENGTH)
-    base = common + rng.normal(0, 0.5, (60, FINGERPRINT_LENGTH))
+    length = np.hypot(*WAVES)  # the same in every pose
+    base = 30 / length + rng.normal(0, 0.5, (60, FINGERPRINT_LENGTH))
     poses = candidates.FINGERPRINT_POSES
     copies = [pose_fingerprints(base[k : k + 1], poses[k % 4])[0] for k in range(16)]
     again = np.array(copies) + rng.normal(0, 0.2, (16, FINGERPRINT_LENGTH))
@@ -38,7 +38,11 @@ def test_what_comes_back_is_found_among_what_is_alike(
     monkeypatch.setattr(candidates, "EXACT_SEARCH_IMAGES", exact_search_images)
     monkeypatch.setattr(candidates, "BLOCK_ROWS", 7)
     assert np.median(np.corrcoef(prints[:60].astype(float))) > 0.9  # as they are, all of them are alike
-    assert seek(prints) == {(k, 60 + k): candidates.FINGERPRINT_POSES[k % 4] for k in range(16)}
+    found = {pair: pose for pair, pose in seek(prints).items() if pair[1] >= 60 > pair[0]}
+    assert len(found) < 32  # of 960
+    for k in range(16):
+        pose = found[k, 60 + k]
+        assert pose // 4 * 4 + pose % 2 == candidates.FINGERPRINT_POSES[k % 4]  # but for half a turn
 
 
 def test_few_images_are_all_candidates(prints: np.ndarray) -> None:
@@ -48,9 +52,10 @@ def test_few_images_are_all_candidates(prints: np.ndarray) -> None:
 def test_images_of_another_shape_are_none(prints: np.ndarray) -> None:
     aspects = np.zeros(len(prints), np.float32)
     aspects[60:] = 0.5
-    assert seek(prints, aspects) == {}
+    assert not [pair for pair in seek(prints, aspects) if pair[1] >= 60 > pair[0]]
     aspects[:60] = -0.5  # a quarter turn makes one shape of the other
-    assert {pose % 2 for pose in seek(prints, aspects).values()} == {1}
+    turned = [pose % 2 for pair, pose in seek(prints, aspects).items() if pair[1] >= 60 > pair[0]]
+    assert set(turned) == {1}
 
 
 def test_images_without_a_fingerprint_are_none(prints: np.ndarray) -> None:

@@ -49,7 +49,7 @@ def test_facts_are_those_of_the_file_and_its_mask(tmp_path: Path) -> None:
     mask = np.zeros((40, 48), np.uint8)
     mask[10:20, 12:24] = 255
     mask_path = write_image(tmp_path / "000_mask.png", mask)
-    facts, _ = read_file_facts(Record("000.png", path, "nut", "dent", mask_path))
+    facts, _, _ = read_file_facts(Record("000.png", path, "nut", "dent", mask_path))
     assert facts.size_bytes == path.stat().st_size
     assert facts.size_px == (40, 48)
     assert facts.mask is not None
