@@ -37,7 +37,7 @@ def test_what_comes_back_is_found_among_what_is_alike(
 ) -> None:
     monkeypatch.setattr(candidates, "EXACT_SEARCH_IMAGES", exact_search_images)
     monkeypatch.setattr(candidates, "BLOCK_ROWS", 7)
-    assert np.median(np.corrcoef(prints[:60].astype(float))) > 0.9  # as they are, all of them are alike
+    assert np.median(np.corrcoef(prints[:60].astype(float))) > 0.7  # as they are, all of them are alike
     found = {pair: pose for pair, pose in seek(prints).items() if pair[1] >= 60 > pair[0]}
     assert len(found) < 32  # of 960
     for k in range(16):
