@@ -19,7 +19,7 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/input.py
-	$(BIN)/python benchmarks/duplicates.py
+	$(BIN)/python benchmarks/duplicates.py scale
 	$(BIN)/python benchmarks/audit.py
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/fit.py --data "$${MVDEFECT_SHARED:-../shared}/data/magnetic_tile"

@@ -33,7 +33,9 @@ BLOCK_ROWS = 4096
 GRAPH_LINKS, GRAPH_BUILD_BREADTH, GRAPH_SEARCH_BREADTH = 24, 80, 64  # of HNSW
 MAX_LOG_ASPECT = 0.25  # between two images that may show the same
 SQUARE_LOG_ASPECT = 0.15  # up to here an image can be turned by any angle
-LIKENESS_POOL = 2048  # images among which look-alikes are sought
+LIKENESS_POOL = 2048  # images among which look-alikes are sought, fewer where that would take too long
+LIKENESS_COMPARISONS = 10_000_000
+MIN_POOL = 256
 POOL_ROWS = 256
 
 
@@ -113,7 +115,7 @@ def rank_look_alikes(
 ) -> tuple[Indices, Indices]:
     """Find, for some images, the others that look most like them as a whole, turned by any angle.
 
-    Where there are more than 2,048 images, look-alikes are sought among as many of them, evenly spaced.
+    They are sought among at most 2,048 images, evenly spaced, and among fewer for very many queries.
 
     Args:
         thumbnails: uint8 of shape (n, height, width).
@@ -126,7 +128,8 @@ def rank_look_alikes(
         turned to look like them, as `turn_structure` counts.
     """
     count = len(thumbnails)
-    pool = np.linspace(0, count - 1, min(count, LIKENESS_POOL)).astype(np.int64)
+    affordable = max(MIN_POOL, LIKENESS_COMPARISONS // max(1, len(queries)))
+    pool = np.linspace(0, count - 1, min(count, LIKENESS_POOL, affordable)).astype(np.int64)
     seen = _mark_disc(thumbnails.shape[1])
     targets = _normalise(thumbnails[pool][:, seen])
     wanted = min(wanted, len(pool) - 1)
