@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mvdefect.audit.findings import Finding, Pair, Severity
 from mvdefect.data.candidates import Indices
 from mvdefect.data.duplicates import Links, connect, link_equal_names
 from mvdefect.data.group_names import suggest_pattern
-from mvdefect.data.groups import describe_named_groups, list_separated
+from mvdefect.data.groups import are_separated, describe_named_groups
 from mvdefect.data.poses import POSES
 from mvdefect.data.records import Record
 from mvdefect.data.scan import FirstLook, Scan
@@ -29,22 +30,24 @@ def find_copies(look: FirstLook, scan: Scan, links: Links) -> Iterator[Finding]:
     """
     labels = np.array([record.stratum for record in look.records], dtype=str)
     same_first, same_second = link_equal_names(scan.sha256)
-    conflicting = np.flatnonzero(labels[links.first] != labels[links.second])
-    proven = conflicting[links.is_same_image[conflicting]]
+    conflicting = labels[links.first] != labels[links.second]
     against = labels[same_first] != labels[same_second]
-    pairs = [
-        _make_pair(look.records, first, second, "identical files")
-        for first, second in zip(same_first[against], same_second[against], strict=True)
-    ] + [_describe_link(look.records, links, index) for index in proven.tolist()]
-    yield from _report_contradictions(pairs)
-    yield from _report_identical(look, same_first, same_second)
-    yield from _report_separated(look.records, links, list_separated(scan, links))
-    yield from _report_parts_under_two_labels(
+    yield from _report_contradictions(
         [
-            _describe_link(look.records, links, index)
-            for index in conflicting.tolist()
-            if not links.is_same_image[index]
+            *_describe_identical(look.records, same_first[against], same_second[against]),
+            *_describe_links(look.records, links, conflicting & links.is_same_image),
         ]
+    )
+    yield from _report_identical(look, same_first, same_second)
+    apart = are_separated(scan, same_first, same_second)
+    yield from _report_separated(
+        [
+            *_describe_identical(look.records, same_first[apart], same_second[apart]),
+            *_describe_links(look.records, links, are_separated(scan, links.first, links.second)),
+        ]
+    )
+    yield from _report_parts_under_two_labels(
+        _describe_links(look.records, links, conflicting & ~links.is_same_image)
     )
     yield from _report_near(look, links, (same_first, same_second))
     yield from _report_undecided(look.records, links)
@@ -108,7 +111,7 @@ def _report_near(look: FirstLook, links: Links, identical: tuple[Indices, Indice
         f"{members} of {count} images ({members / count:.0%}) show the same part as another one: "
         f"{len(groups)} groups, the largest of {len(groups[0])}; {int(codes.max()) + 1} groups in all, "
         "single ones included. "
-        f"Of the {len(links.first)} pairs, {copies} are the same image, changed.",
+        f"Of {len(links.first)} pairs, {copies} show the same image, changed.",
         "Keep each group in one part of a split, as mvdefect does: a random split would put images of one "
         "part into training and test, and its figures would be too good.",
         files=tuple((name, f"group of {len(group)}") for group in groups for name in group),
@@ -129,8 +132,7 @@ def _report_parts_under_two_labels(pairs: Sequence[Pair]) -> Iterator[Finding]:
         )
 
 
-def _report_separated(records: Sequence[Record], links: Links, separated: Indices) -> Iterator[Finding]:
-    pairs = [_describe_link(records, links, index) for index in separated.tolist()]
+def _report_separated(pairs: Sequence[Pair]) -> Iterator[Finding]:
     if pairs:
         yield Finding(
             "groups-separate-one-part",
@@ -183,6 +185,14 @@ def _pick_one_a_group(codes: Indices, links: Links) -> list[int]:
     for index in np.argsort(links.evidence, kind="stable").tolist():
         chosen.setdefault(int(codes[links.first[index]]), index)
     return list(chosen.values())[:MAX_PAIRS]
+
+
+def _describe_identical(records: Sequence[Record], first: Indices, second: Indices) -> list[Pair]:
+    return [_make_pair(records, *pair, "identical files") for pair in zip(first, second, strict=True)]
+
+
+def _describe_links(records: Sequence[Record], links: Links, chosen: NDArray[np.bool_]) -> list[Pair]:
+    return [_describe_link(records, links, index) for index in np.flatnonzero(chosen).tolist()]
 
 
 def _describe_link(records: Sequence[Record], links: Links, index: int) -> Pair:

@@ -10,6 +10,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from mvdefect.data.candidates import Indices
 from mvdefect.data.duplicates import (
@@ -84,14 +85,16 @@ def join_links(scan: Scan, links: Links) -> Groups:
         links: Their near-duplicates.
     """
     named = [record.group for record in scan.records]
-    pairs = [(links.first, links.second), link_equal_names(scan.sha256), link_equal_names(named)]
-    first, second = (np.concatenate(side) for side in zip(*pairs, strict=True))
-    codes = connect(first, second, len(scan.records))
+    found = [(links.first, links.second), link_equal_names(scan.sha256)]
+    first, second = (np.concatenate(side) for side in zip(*found, strict=True))
+    named_first, named_second = link_equal_names(named)
+    joined = np.concatenate([first, named_first]), np.concatenate([second, named_second])
+    codes = connect(*joined, len(scan.records))
     suggestion = None if any(named) else suggest_pattern(scan.records)
     notes = [
         *describe_named_groups(scan, codes),
         *([suggestion.describe()] if suggestion else []),
-        *_describe_separated(scan, links),
+        *_describe_separated(scan, first, second),
         *_describe_undecided(links),
     ]
     return Groups(codes, tuple(notes))
@@ -108,18 +111,18 @@ def describe_named_groups(scan: Scan, codes: Indices) -> tuple[str, ...]:
     )
 
 
-def list_separated(scan: Scan, links: Links) -> Indices:
-    """Return which links join images that the user keeps apart: both have a group, not the same one."""
+def are_separated(scan: Scan, first: Indices, second: Indices) -> NDArray[np.bool_]:
+    """Tell which pairs of images the user keeps apart: both have a group, and not the same one."""
     named = np.array([record.group for record in scan.records], dtype=str)
-    first, second = named[links.first], named[links.second]
-    return np.flatnonzero((first != "") & (second != "") & (first != second))
+    one, other = named[first], named[second]
+    return np.asarray((one != "") & (other != "") & (one != other))
 
 
-def _describe_separated(scan: Scan, links: Links) -> tuple[str, ...]:
-    separated = list_separated(scan, links)
+def _describe_separated(scan: Scan, first: Indices, second: Indices) -> tuple[str, ...]:
+    separated = np.flatnonzero(are_separated(scan, first, second))
     if not len(separated):
         return ()
-    pair = " and ".join(scan.records[side[separated[0]]].id for side in (links.first, links.second))
+    pair = " and ".join(scan.records[side[separated[0]]].id for side in (first, second))
     return (
         f"your groups separate {len(separated)} pairs that look like the same part, as {pair}; they are kept "
         "together all the same",

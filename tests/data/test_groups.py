@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mvdefect.data import groups as groups_module
 from mvdefect.data.details import FINGERPRINT_LENGTH
 from mvdefect.data.duplicates import Links, link_equal_names
-from mvdefect.data.groups import find_links, group_records, join_links, list_separated
+from mvdefect.data.groups import are_separated, find_links, group_records, join_links
 from mvdefect.data.layouts import read_layout
 from mvdefect.data.records import Record
 from mvdefect.data.scan import Scan, scan_images
@@ -122,12 +122,17 @@ def test_one_name_links_across_products() -> None:
 def test_groups_of_the_user_that_separate_one_part_are_told_and_kept_together_all_the_same() -> None:
     scan = make_scan(["good"] * 5, groups=["a", "b", "", "a", "c"])
     links = make_links([0, 0, 2], [1, 3, 4])
-    assert list_separated(scan, links).tolist() == [0]
+    assert are_separated(scan, links.first, links.second).tolist() == [True, False, False]
     groups = join_links(scan, links)
     assert groups.codes.tolist() == [0, 0, 1, 0, 1]
     assert "your groups separate 1 pairs that look like the same part, as 0000.png and 0001.png" in " ".join(
         groups.notes
     )
+
+
+def test_identical_files_in_two_groups_of_the_user_are_told_too() -> None:
+    scan = make_scan(["good"] * 3, files=[1, 1, 2], groups=["a", "b", "c"])
+    assert "your groups separate 1 pairs" in " ".join(join_links(scan, make_links([], [])).notes)
 
 
 def test_what_could_not_be_decided_is_told() -> None:
