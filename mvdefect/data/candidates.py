@@ -7,7 +7,7 @@ compared: two photographs of one part then stand out from two parts that only li
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +20,12 @@ from mvdefect.data.poses import MIRRORED, invert_pose, lay_in_pose, turn_by_half
 
 Indices = NDArray[np.int64]
 Vectors = NDArray[np.float32]
+Embed = Callable[[NDArray[np.float16]], Vectors]  # fingerprints to vectors of length 1
 
 MIN_SIMILARITY = 0.25  # cosine of embedded fingerprints; those of two surfaces scatter by 0.05 about 0
 NEIGHBOURS = 10
 OPEN_LIKENESS = 0.2  # between the correlations of thumbnails, below which both poses are tried
+SAME_PART_SIMILARITY = 0.7  # cosine of fingerprints from which no component is taken
 ALL_PAIRS_IMAGES = 40  # up to here every pair is a candidate: too few for principal components
 LEADING_COMPONENTS, IMAGES_PER_COMPONENT = 16, 32
 FINGERPRINT_POSES = (0, 1, MIRRORED, MIRRORED + 1)
@@ -76,20 +78,30 @@ def find_candidates(fingerprints: NDArray[np.float16], aspects: Vectors) -> Pair
         Pairs, whose pose may be short of half a turn: a fingerprint does not tell.
     """
     count = len(fingerprints)
-    is_small = count <= ALL_PAIRS_IMAGES
-    embed = _normalise if is_small else _fit_whitening(fingerprints)
-    least, wanted = (-np.inf, count) if is_small else (MIN_SIMILARITY, min(NEIGHBOURS + 1, count))
+    if count <= ALL_PAIRS_IMAGES:
+        return _name_once(_search(fingerprints, aspects, _normalise, -np.inf, count), count)
+    wanted = NEIGHBOURS + 1
+    found = _search(fingerprints, aspects, _fit_whitening(fingerprints), MIN_SIMILARITY, wanted)
+    # Where parts are few and each is there many times, what tells them apart leads, and was shrunk.
+    found += _search(fingerprints, aspects, _fit_scaling(fingerprints), SAME_PART_SIMILARITY, wanted)
+    return _name_once(found, 2 * wanted)
+
+
+def _search(
+    fingerprints: NDArray[np.float16], aspects: Vectors, embed: Embed, least: float, wanted: int
+) -> list[tuple[Indices, Indices, Vectors, int]]:
+    """Return (first, second, similarity, pose) of the nearest neighbours of all images in all poses."""
     index = _build_index(embed(fingerprints))
     found = []
     for pose in FINGERPRINT_POSES:
-        for start in range(0, count, BLOCK_ROWS):
+        for start in range(0, len(fingerprints), BLOCK_ROWS):
             queries = embed(pose_fingerprints(fingerprints[start : start + BLOCK_ROWS], pose))
             similarity, neighbour = index.search(queries, wanted)
             rows, columns = np.nonzero((similarity >= least) & (neighbour >= 0))
             first, second = rows + start, neighbour[rows, columns]
             kept = (first != second) & _have_one_aspect(aspects, first, second, pose)
             found.append((first[kept], second[kept], similarity[rows, columns][kept], pose))
-    return _name_once(found, wanted)
+    return found
 
 
 def settle_half_turns(thumbnails: NDArray[np.uint8], pairs: Pairs) -> tuple[Pairs, Indices]:
@@ -111,13 +123,19 @@ def settle_half_turns(thumbnails: NDArray[np.uint8], pairs: Pairs) -> tuple[Pair
 
 
 def rank_look_alikes(
-    thumbnails: NDArray[np.uint8], aspects: Vectors, queries: Indices, wanted: int
+    fingerprints: NDArray[np.float16],
+    thumbnails: NDArray[np.uint8],
+    aspects: Vectors,
+    queries: Indices,
+    wanted: int,
 ) -> tuple[Indices, Indices]:
     """Find, for some images, the others that look most like them as a whole, turned by any angle.
 
-    They are sought among at most 2,048 images, evenly spaced, and among fewer for very many queries.
+    They are sought among at most 2,048 images, evenly spaced, and among fewer for very many queries. Where
+    most of them would be the part itself again, by their fingerprints, they are sought among the others.
 
     Args:
+        fingerprints: float16 of shape (n, `FINGERPRINT_LENGTH`).
         thumbnails: uint8 of shape (n, height, width).
         aspects: float32 of shape (n,): logarithm of height by width of the images themselves.
         queries: int64 of shape (m,): the images.
@@ -133,6 +151,8 @@ def rank_look_alikes(
     seen = _mark_disc(thumbnails.shape[1])
     targets = _normalise(thumbnails[pool][:, seen])
     wanted = min(wanted, len(pool) - 1)
+    is_small = count <= ALL_PAIRS_IMAGES
+    embedded = np.zeros((count, 1), np.float32) if is_small else _fit_scaling(fingerprints)(fingerprints)
     others, turns = [], []
     for start in range(0, len(queries), POOL_ROWS):
         part = queries[start : start + POOL_ROWS]
@@ -146,11 +166,33 @@ def rank_look_alikes(
             better = allowed & (likeness > best + 1e-6)
             best[better], turn_of[better] = likeness[better], turn
         best[part[:, np.newaxis] == pool] = -3
-        order = np.argsort(-best, axis=1, kind="stable")[:, :wanted]
+        is_same_part = embedded[part] @ embedded[pool].T >= SAME_PART_SIMILARITY
+        order = _rank_others(best, is_same_part, wanted)
         others.append(pool[order])
         turns.append(np.take_along_axis(turn_of, order, axis=1))
     empty = np.zeros((0, wanted), np.int64)
     return np.concatenate([empty, *others]), np.concatenate([empty, *turns])
+
+
+def _rank_others(likeness: Vectors, is_same_part: NDArray[np.bool_], wanted: int) -> Indices:
+    """Rank by likeness, without the same part in rows that it would fill by half."""
+    order = np.argsort(-likeness, axis=1, kind="stable")[:, :wanted]
+    filled = np.take_along_axis(is_same_part, order, axis=1).mean(axis=1) > 0.5
+    likeness = np.where(is_same_part & filled[:, np.newaxis], -2.5, likeness)
+    return np.argsort(-likeness, axis=1, kind="stable")[:, :wanted]
+
+
+def _fit_scaling(fingerprints: NDArray[np.float16]) -> Embed:
+    """Return a function that embeds fingerprints by how they differ from the mean, wave by wave."""
+    plain = fingerprints.astype(np.float32)
+    mean, spread = plain.mean(axis=0), plain.std(axis=0) + 1e-6
+
+    def embed(posed: NDArray[np.float16]) -> Vectors:
+        scaled = (posed.astype(np.float32) - mean) / spread
+        scaled[~posed.any(axis=1)] = 0
+        return _normalise(scaled)
+
+    return embed
 
 
 def _normalise(values: NDArray[Any]) -> Vectors:
@@ -162,7 +204,7 @@ def _normalise(values: NDArray[Any]) -> Vectors:
     return vectors
 
 
-def _fit_whitening(fingerprints: NDArray[np.float16]) -> Any:
+def _fit_whitening(fingerprints: NDArray[np.float16]) -> Embed:
     """Return a function that embeds fingerprints as vectors of length 1; those that are all 0 stay so.
 
     The leading components are shrunk to the usual spread of the others. They are few: with as many as there

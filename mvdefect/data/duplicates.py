@@ -57,6 +57,7 @@ AVERAGED_PX = 4
 MAX_LIGHT_DIFFERENCE = 8.0  # grey values: above the noise of a strong JPEG, below a faint scratch
 
 ReadGrey = Callable[[int], Pixels]
+Looks = tuple[NDArray[np.float16], NDArray[np.uint8], Vectors]  # fingerprints, thumbnails, log aspects
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,8 @@ def _find_links(
     aspects = np.log(sizes_px[:, 0] / sizes_px[:, 1]).astype(np.float32)
     with DetailStore(lambda number: read_grey(int(members[number]))) as store:
         pairs, undecided = _keep_agreeing(store, thumbnails, find_candidates(fingerprints, aspects))
-        evidence = _measure_evidence(store, thumbnails, aspects, pairs)
+        looks = (fingerprints, thumbnails, aspects)
+        evidence = _measure_evidence(store, looks, pairs)
         kept = evidence >= MIN_EVIDENCE
         linked = pairs.select(kept)
         same = [_show_one_image(store.reader, *pair) for pair in linked]
@@ -209,9 +211,7 @@ def _keep_agreeing(store: DetailStore, thumbnails: NDArray[np.uint8], pairs: Pai
     return tried.select(best[agreement[best] >= MIN_AGREEMENT]), undecided
 
 
-def _measure_evidence(
-    store: DetailStore, thumbnails: NDArray[np.uint8], aspects: Vectors, pairs: Pairs
-) -> Vectors:
+def _measure_evidence(store: DetailStore, looks: Looks, pairs: Pairs) -> Vectors:
     """Say for each pair how much better its images agree than either does with its look-alikes."""
     partners: dict[int, list[tuple[int, int]]] = {}
     numbers: dict[int, list[int]] = {}
@@ -221,7 +221,7 @@ def _measure_evidence(
             partners.setdefault(image, []).append((other, _undo_pose(way)))
             numbers.setdefault(image, []).append(number)
     images = np.array(sorted(partners), np.int64)
-    others, turns = rank_look_alikes(thumbnails, aspects, images, LOOK_ALIKES)
+    others, turns = rank_look_alikes(*looks, images, LOOK_ALIKES)
     store.fill(np.unique(others).tolist())
     undoing = np.where(turns < TURNS, -turns % TURNS, turns)
     work = [
@@ -262,7 +262,9 @@ def _judge(reader: DetailReader, item: tuple[int, list[tuple[int, int]], list[tu
             break
     if (found < MIN_EVIDENCE).all():
         return found
-    return _weigh(agreements, np.fmax(_take_median(np.array(asked)), measure_repetition(detail)), detail)
+    usual = _take_median(np.array(asked))
+    expected = np.where(np.isnan(usual), usual, np.fmax(usual, measure_repetition(detail)))
+    return _weigh(agreements, expected, detail)
 
 
 def _show_one_image(reader: DetailReader, first: int, second: int, pose: int) -> bool:

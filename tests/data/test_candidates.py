@@ -10,6 +10,8 @@ from mvdefect.data.candidates import Pairs, find_candidates, rank_look_alikes, s
 from mvdefect.data.details import FINGERPRINT_LENGTH, WAVES, pose_fingerprints
 from mvdefect.data.poses import lay_in_pose
 
+NO_PRINTS = np.zeros((70, FINGERPRINT_LENGTH), np.float16)
+
 
 @pytest.fixture(scope="module")
 def prints() -> np.ndarray:
@@ -82,13 +84,25 @@ def test_look_alikes_are_found_turned_by_any_angle() -> None:
     turned = [candidates._turn_thumbnails(bar[np.newaxis], turn)[0] for turn in (0, 5, 30)]
     others = rng.integers(0, 256, (30, 24, 24)).astype(np.uint8)
     thumbnails = np.array([*turned, *others], np.uint8)
-    found, turns = rank_look_alikes(thumbnails, np.zeros(33, np.float32), np.array([0]), 5)
+    found, turns = rank_look_alikes(NO_PRINTS[:33], thumbnails, np.zeros(33, np.float32), np.array([0]), 5)
     assert found.shape == turns.shape == (1, 5)
     assert dict(zip(found[0, :2].tolist(), turns[0, :2].tolist(), strict=True)) == {1: 5, 2: 30}
 
 
 def test_an_image_is_no_look_alike_of_itself() -> None:
     thumbnails = np.random.default_rng(3).integers(0, 256, (70, 24, 24)).astype(np.uint8)
-    found, _ = rank_look_alikes(thumbnails, np.zeros(70, np.float32), np.arange(5), 100)
+    found, _ = rank_look_alikes(NO_PRINTS, thumbnails, np.zeros(70, np.float32), np.arange(5), 100)
     assert found.shape == (5, 69)
     assert not (found == np.arange(5)[:, np.newaxis]).any()
+
+
+def test_the_part_itself_is_passed_over_where_it_would_fill_the_look_alikes() -> None:
+    rng = np.random.default_rng(5)
+    prints = rng.normal(5, 1, (90, FINGERPRINT_LENGTH))
+    prints[:30] = prints[0] + rng.normal(0, 0.3, (30, FINGERPRINT_LENGTH))  # thirty images of one part
+    thumbnails = rng.integers(100, 140, (90, 24, 24))
+    thumbnails[:30] = thumbnails[0] + rng.integers(0, 5, (30, 24, 24))
+    looks = (prints.astype(np.float16), thumbnails.astype(np.uint8), np.zeros(90, np.float32))
+    found, _ = rank_look_alikes(*looks, np.array([0, 60]), 40)
+    assert (found[0] >= 30).all()
+    assert found[1].min() < 30  # which other parts look like

@@ -113,6 +113,14 @@ def test_a_large_group_is_found_whole(parts: list[Pixels]) -> None:
     assert connect(links.first, links.second, 58).tolist() == [*range(50), *[0] * 8]
 
 
+def test_bursts_are_found_though_they_are_most_of_what_looks_alike() -> None:
+    rng = np.random.default_rng(9)
+    frames = [photograph(draw_part(part), part) for part in range(4) for _ in range(30)]
+    images = [np.clip(frame + rng.normal(0, 2, frame.shape), 0, 255).astype(np.uint8) for frame in frames]
+    links = search(images)
+    assert connect(links.first, links.second, 120).tolist() == [part for part in range(4) for _ in range(30)]
+
+
 def test_a_weave_that_fits_itself_everywhere_proves_nothing() -> None:
     y, x = np.mgrid[:SIZE, :SIZE]
     rng = np.random.default_rng(3)
