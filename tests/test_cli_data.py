@@ -9,7 +9,7 @@ import pytest
 
 from mvdefect.data.splits import read_split_plan
 from mvdefect.data.synthetic.write import write_parts
-from tests.conftest import write_class_folders
+from tests.conftest import make_surface, write_class_folders, write_image
 from tests.test_cli import TINY, check_one_line, run
 
 TINY_FIT = [*TINY, "--batch-size", "16", "--set", "stages=[{epochs: 1}]"]
@@ -173,3 +173,24 @@ def test_a_manifest_is_fitted_on_the_parts_that_it_names(tmp_path: Path) -> None
     plan = read_split_plan(tmp_path / "run" / "split_plan.csv")
     assert plan.protocol == "given"
     assert {row.id: row.part for row in plan.rows}["dent/004.png"] == "val"
+
+
+@pytest.mark.parametrize("command", ["check", "split"])
+def test_the_option_of_the_first_version_is_told_the_new_one(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("data", command, write_class_folders(tmp_path / "nut"), "--correlation", "0.9") == 2
+    assert "Use --near-duplicates part, image or none" in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_is_kept_together_is_the_users_choice(tmp_path: Path) -> None:
+    root = write_class_folders(tmp_path / "nut", good=14, defective=14)
+    for number in range(4):
+        write_image(root / "good" / f"9{number}.png", make_surface(3)[:, :: 1 - 2 * (number % 2)].copy())
+    groups = {}
+    for choice in ("part", "none"):
+        out = tmp_path / choice
+        assert run("data", "split", root, "--near-duplicates", choice, "--out", out) == 0
+        rows = read_split_plan(out / "closed-set.csv").rows
+        groups[choice] = len({row.group for row in rows if "/9" in row.id})
+    assert groups == {"part": 1, "none": 2}  # two files are identical in any case

@@ -91,3 +91,20 @@ def test_a_file_that_is_no_configuration(tmp_path: Path) -> None:
 def test_any_valid_setting_is_kept(seed: int, size: int, flip: bool) -> None:
     config = load_config(None, {}, [f"seed={seed}", f"image_size_px={32 * size}", f"augment.flip={flip}"])
     assert (config.seed, config.image_size_px, config.augment.flip) == (seed, 32 * size, flip)
+
+
+@pytest.mark.parametrize(("correlation", "expected"), [(0.98, "part"), (0.9, "part"), (1.0, "none")])
+def test_settings_of_the_first_version_are_read(correlation: float, expected: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"near_duplicate_correlation: {correlation}\nseed: 3\n")
+    config = load_config(path, {})
+    assert (config.near_duplicates, config.seed) == (expected, 3)
+    old = {**FitConfig().model_dump(mode="json"), "near_duplicate_correlation": correlation}
+    del old["near_duplicates"]
+    assert FitConfig.model_validate(old).near_duplicates == expected
+    assert "near_duplicate_correlation" not in dump_config(config)
+
+
+def test_a_flag_that_names_an_old_setting_is_told_the_new_one() -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'near_duplicates'"):
+        load_config(None, {}, ["near_duplicate_correlation=0.9"])
