@@ -115,7 +115,7 @@ def find_near_duplicates(
         read_grey: Returns an image by index, uint8 of shape (height, width); several threads call it.
     """
     names = np.asarray(categories, dtype=str)
-    found = [_empty_links()]
+    found = [make_no_links()]
     for name in np.unique(names):
         members = np.flatnonzero(names == name)
         looks = (fingerprints[members], thumbnails[members], sizes_px[members])
@@ -158,7 +158,8 @@ def connect(first: Indices, second: Indices, count: int) -> Indices:
     return rank[inverse]
 
 
-def _empty_links() -> Links:
+def make_no_links() -> Links:
+    """Return no pairs at all."""
     nothing = np.zeros(0, np.int64)
     return Links(nothing, nothing, nothing, np.zeros(0, np.float32), np.zeros(0, bool), nothing)
 
@@ -223,10 +224,9 @@ def _measure_evidence(store: DetailStore, looks: Looks, pairs: Pairs) -> Vectors
     images = np.array(sorted(partners), np.int64)
     others, turns = rank_look_alikes(*looks, images, LOOK_ALIKES)
     store.fill(np.unique(others).tolist())
-    undoing = np.where(turns < TURNS, -turns % TURNS, turns)
     work = [
-        (image, partners[image], list(zip(row, way, strict=True)))
-        for image, row, way in zip(images.tolist(), others.tolist(), undoing.tolist(), strict=True)
+        (image, partners[image], [(other, _undo(turn)) for other, turn in zip(row, way, strict=True)])
+        for image, row, way in zip(images.tolist(), others.tolist(), turns.tolist(), strict=True)
     ]
     evidence = np.full(len(pairs.first), np.inf, np.float32)
     found = map_in_processes(partial(_judge, store.reader), work)
@@ -290,10 +290,14 @@ def differ_in_light_alone(first: Pixels, second: Pixels, pose: int) -> bool:
 
 
 def _undo_pose(pose: int) -> int:
-    """Return the turn, as `turn_structure` counts, that undoes a pose."""
+    """Return the turn that undoes a pose."""
     is_mirrored, quarters = divmod(pose, MIRRORED)
-    turn = quarters * TURNS // 4
-    return TURNS + turn if is_mirrored else -turn % TURNS
+    return _undo(is_mirrored * TURNS + quarters * TURNS // 4)
+
+
+def _undo(turn: int) -> int:
+    """Return the turn, as `turn_structure` counts, that undoes a turn; mirrored ones undo themselves."""
+    return turn if turn >= TURNS else -turn % TURNS
 
 
 def _take_median(asked: Floats) -> Floats:

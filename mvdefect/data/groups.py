@@ -19,6 +19,7 @@ from mvdefect.data.duplicates import (
     connect,
     find_near_duplicates,
     link_equal_names,
+    make_no_links,
 )
 from mvdefect.data.group_names import suggest_pattern
 from mvdefect.data.images import Pixels, decode_image
@@ -66,8 +67,7 @@ def find_links(scan: Scan, near_duplicates: NearDuplicates = "part") -> Links:
         near_duplicates: As for `group_records`.
     """
     if near_duplicates == "none":
-        nothing = np.zeros(0, np.int64)
-        return Links(nothing, nothing, nothing, nothing.astype(np.float32), nothing.astype(bool), nothing)
+        return make_no_links()
     cached = _cache_file(scan)
     links = _load_links(cached)
     if links is None:
