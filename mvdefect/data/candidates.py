@@ -308,7 +308,7 @@ def _allow_turn(own: Vectors, others: Vectors, turn: int) -> NDArray[np.bool_]:
 def _turn_thumbnails(thumbnails: NDArray[np.uint8], turn: int) -> NDArray[Any]:
     """Mirror and turn thumbnails as `turn_structure` does; at the edge they are continued."""
     quarters, rest = divmod(turn % TURNS, TURNS // 4)
-    mirrored = turn // TURNS * 4
+    mirrored = turn // TURNS * MIRRORED
     if rest == 0:
         return lay_in_pose(thumbnails, mirrored + quarters)
     size = thumbnails.shape[1]

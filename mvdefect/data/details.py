@@ -81,15 +81,6 @@ def make_detail(grey: Pixels) -> Detail:
     size = [int(np.clip(round(side * scale), MIN_SIDE_PX, longest)) for side in (width, height)]
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     small = np.asarray(cv2.resize(grey, size, interpolation=interpolation), np.uint8)
-    return describe_picture(small)
-
-
-def describe_picture(small: Pixels) -> Detail:
-    """Take the fine structure of a picture that has the common area already.
-
-    Args:
-        small: uint8 of shape (height, width).
-    """
     values = small.astype(np.float32)
     band = _blur(values, FINEST_PX) - _blur(values, COARSEST_PX)
     contrast = np.sqrt(_blur(band * band, CONTRAST_RANGE_PX) + CONTRAST_FLOOR**2)
