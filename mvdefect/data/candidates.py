@@ -8,6 +8,7 @@ compared: two photographs of one part then stand out from two parts that only li
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +16,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mvdefect.data.details import TURNS, pose_fingerprints
+from mvdefect.data.details import FINGERPRINT_POSES, TURNS, average_poses, pose_fingerprints
 from mvdefect.data.poses import MIRRORED, invert_pose, lay_in_pose, turn_by_half
 
 Indices = NDArray[np.int64]
 Vectors = NDArray[np.float32]
 Embed = Callable[[NDArray[np.float16]], Vectors]  # fingerprints to vectors of length 1
+FindNearest = Callable[[Vectors, slice], tuple[Vectors, Indices]]  # of queries, which are these rows
 
 MIN_SIMILARITY = 0.25  # cosine of embedded fingerprints; those of two surfaces scatter by 0.05 about 0
 NEIGHBOURS = 10
@@ -28,11 +30,11 @@ OPEN_LIKENESS = 0.2  # between the correlations of thumbnails, below which both 
 SAME_PART_SIMILARITY = 0.7  # cosine of fingerprints from which no component is taken
 ALL_PAIRS_IMAGES = 40  # up to here every pair is a candidate: too few for principal components
 LEADING_COMPONENTS, IMAGES_PER_COMPONENT = 16, 32
-FINGERPRINT_POSES = (0, 1, MIRRORED, MIRRORED + 1)
 FITTED_IMAGES = 4096
 EXACT_SEARCH_IMAGES = 10_000
-BLOCK_ROWS = 4096
-GRAPH_LINKS, GRAPH_BUILD_BREADTH, GRAPH_SEARCH_BREADTH = 24, 80, 64  # of HNSW
+BLOCK_ROWS = 512
+NOMINEES = 24
+GRAPH_LINKS, GRAPH_BUILD_BREADTH, GRAPH_SEARCH_BREADTH = 16, 40, 64  # of HNSW
 MAX_LOG_ASPECT = 0.25  # between two images that may show the same
 SQUARE_LOG_ASPECT = 0.15  # up to here an image can be turned by any angle
 LIKENESS_POOL = 2048  # images among which look-alikes are sought, fewer where that would take too long
@@ -67,8 +69,8 @@ class Pairs:
 def find_candidates(fingerprints: NDArray[np.float16], aspects: Vectors) -> Pairs:
     """Find pairs of images that may show the same, in any pose.
 
-    Up to 10,000 images are searched exactly; above that, approximate nearest neighbours by HNSW (Malkov
-    and Yashunin, 2018) keep the time near n log n. Memory is linear in n.
+    Up to 10,000 images are compared with one another; above that, with those that `_nominate` names, which
+    keeps the time near n log n. Memory is linear in n.
 
     Args:
         fingerprints: float16 of shape (n, `FINGERPRINT_LENGTH`).
@@ -81,27 +83,82 @@ def find_candidates(fingerprints: NDArray[np.float16], aspects: Vectors) -> Pair
     if count <= ALL_PAIRS_IMAGES:
         return _name_once(_search(fingerprints, aspects, _normalise, -np.inf, count), count)
     wanted = NEIGHBOURS + 1
-    found = _search(fingerprints, aspects, _fit_whitening(fingerprints), MIN_SIMILARITY, wanted)
+    nominees = None if count <= EXACT_SEARCH_IMAGES else _nominate(fingerprints)
+    white, scaled = _fit_whitening(fingerprints), _fit_scaling(fingerprints)
+    found = _search(fingerprints, aspects, white, MIN_SIMILARITY, wanted, nominees)
     # Where parts are few and each is there many times, what tells them apart leads, and was shrunk.
-    found += _search(fingerprints, aspects, _fit_scaling(fingerprints), SAME_PART_SIMILARITY, wanted)
+    found += _search(fingerprints, aspects, scaled, SAME_PART_SIMILARITY, wanted, nominees)
     return _name_once(found, 2 * wanted)
 
 
 def _search(
-    fingerprints: NDArray[np.float16], aspects: Vectors, embed: Embed, least: float, wanted: int
+    fingerprints: NDArray[np.float16],
+    aspects: Vectors,
+    embed: Embed,
+    least: float,
+    wanted: int,
+    nominees: Indices | None = None,
 ) -> list[tuple[Indices, Indices, Vectors, int]]:
-    """Return (first, second, similarity, pose) of the nearest neighbours of all images in all poses."""
-    index = _build_index(embed(fingerprints))
+    """Return (first, second, similarity, pose) of the nearest neighbours of all images in all poses.
+
+    They are sought among the nominees of each image, int64 of shape (n, k); where there are none, among all.
+    """
+    points = embed(fingerprints)
+    find_nearest = (
+        _search_exactly(points, wanted) if nominees is None else _search_among(points, wanted, nominees)
+    )
     found = []
-    for pose in FINGERPRINT_POSES:
-        for start in range(0, len(fingerprints), BLOCK_ROWS):
-            queries = embed(pose_fingerprints(fingerprints[start : start + BLOCK_ROWS], pose))
-            similarity, neighbour = index.search(queries, wanted)
-            rows, columns = np.nonzero((similarity >= least) & (neighbour >= 0))
-            first, second = rows + start, neighbour[rows, columns]
+    for start in range(0, len(fingerprints), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        for pose in FINGERPRINT_POSES:
+            queries = embed(pose_fingerprints(fingerprints[rows], pose))
+            similarity, neighbour = find_nearest(queries, rows)
+            places, columns = np.nonzero(similarity >= least)
+            first, second = places + start, neighbour[places, columns]
             kept = (first != second) & _have_one_aspect(aspects, first, second, pose)
-            found.append((first[kept], second[kept], similarity[rows, columns][kept], pose))
+            found.append((first[kept], second[kept], similarity[places, columns][kept], pose))
     return found
+
+
+def _search_exactly(points: Vectors, wanted: int) -> FindNearest:
+    import faiss
+
+    index = faiss.IndexFlatIP(points.shape[1])
+    index.add(points)
+
+    def find(queries: Vectors, _: slice) -> tuple[Vectors, Indices]:
+        similarity, neighbour = index.search(queries, wanted)
+        return np.where(neighbour < 0, -np.inf, similarity), neighbour
+
+    return find
+
+
+def _search_among(points: Vectors, wanted: int, nominees: Indices) -> FindNearest:
+    def find(queries: Vectors, rows: slice) -> tuple[Vectors, Indices]:
+        similarity = (points[nominees[rows]] @ queries[:, :, np.newaxis])[..., 0]
+        similarity[nominees[rows] < 0] = -np.inf
+        order = np.argsort(-similarity, axis=1, kind="stable")[:, :wanted]
+        return np.take_along_axis(similarity, order, 1), np.take_along_axis(nominees[rows], order, 1)
+
+    return find
+
+
+def _nominate(fingerprints: NDArray[np.float16]) -> Indices:
+    """Find for each image those that may be near it in any pose, by what no pose changes.
+
+    Averaged over the poses, a fingerprint has a quarter of its values, and each image is looked up once.
+    Approximate nearest neighbours by HNSW (Malkov and Yashunin, 2018), by surface and by the whole picture.
+
+    Returns:
+        int64 of shape (n, 2 `NOMINEES`); -1 for one that would be there twice.
+    """
+    fixed = average_poses(fingerprints)
+    looks = [fit(fixed)(fixed) for fit in (_fit_whitening, _fit_scaling)]
+    with ThreadPoolExecutor(len(looks)) as pool:
+        indexes = list(pool.map(_build_graph, looks))
+    surface, whole = (index.search(look, NOMINEES)[1] for index, look in zip(indexes, looks, strict=True))
+    is_known = (whole[:, :, np.newaxis] == surface[:, np.newaxis]).any(axis=2)
+    return np.hstack([surface, np.where(is_known, -1, whole)])
 
 
 def settle_half_turns(thumbnails: NDArray[np.uint8], pairs: Pairs) -> tuple[Pairs, Indices]:
@@ -232,22 +289,14 @@ def _fit_whitening(fingerprints: NDArray[np.float16]) -> Embed:
     return embed
 
 
-def _build_index(points: Vectors) -> Any:
+def _build_graph(points: Vectors) -> Any:
     import faiss
 
-    if len(points) <= EXACT_SEARCH_IMAGES:
-        exact = faiss.IndexFlatIP(points.shape[1])
-        exact.add(points)
-        return exact
+    faiss.omp_set_num_threads(1)  # of this thread; several would link the graph in an order of chance
     index = faiss.IndexHNSWFlat(points.shape[1], GRAPH_LINKS, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction = GRAPH_BUILD_BREADTH
     index.hnsw.efSearch = GRAPH_SEARCH_BREADTH
-    threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)  # several would link the graph in an order of chance
-    try:
-        index.add(points)
-    finally:
-        faiss.omp_set_num_threads(threads)
+    index.add(points)
     return index
 
 

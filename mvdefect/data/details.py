@@ -52,6 +52,7 @@ def _list_waves() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 WAVES = _list_waves()
 FINGERPRINT_LENGTH = len(WAVES[0])
+FINGERPRINT_POSES = (0, 1, MIRRORED, MIRRORED + 1)  # half a turn changes no fingerprint
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,21 @@ def pose_fingerprints(fingerprints: NDArray[np.float16], pose: int) -> NDArray[n
         pose: Index into `POSES`; one that is turned by half a turn more has the same.
     """
     return fingerprints[:, _order_waves(pose % 2 == 1, pose >= MIRRORED)]
+
+
+def average_poses(fingerprints: NDArray[np.float16]) -> NDArray[np.float16]:
+    """Return what fingerprints have in common in all poses.
+
+    Args:
+        fingerprints: float16 of shape (n, `FINGERPRINT_LENGTH`).
+
+    Returns:
+        float16 of shape (n, m), m about a quarter of `FINGERPRINT_LENGTH`; the same in whatever pose.
+    """
+    orders = np.stack([_order_waves(pose % 2 == 1, pose >= MIRRORED) for pose in FINGERPRINT_POSES])
+    kept = np.unique(orders.min(axis=0))
+    mean = np.mean([fingerprints[:, order[kept]] for order in orders], axis=0, dtype=np.float32)
+    return np.asarray(mean, np.float16)
 
 
 def compare_details(first: Detail, structure: NDArray[np.int8]) -> Floats:
@@ -214,10 +230,15 @@ def _place_blocks(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     return rows, columns, top, left
 
 
-def _average_blocks(values: Floats) -> Floats:
+def _cut_to_blocks(values: Floats) -> Floats:
     rows, columns, top, left = _place_blocks(values.shape)
-    inner = values[top : top + rows * BLOCK_PX, left : left + columns * BLOCK_PX]
-    return np.asarray(cv2.resize(inner, (columns, rows), interpolation=cv2.INTER_AREA), np.float32).ravel()
+    return values[top : top + rows * BLOCK_PX, left : left + columns * BLOCK_PX]
+
+
+def _average_blocks(values: Floats) -> Floats:
+    rows, columns, _, _ = _place_blocks(values.shape)
+    means = cv2.resize(_cut_to_blocks(values), (columns, rows), interpolation=cv2.INTER_AREA)
+    return np.asarray(means, np.float32).ravel()
 
 
 def _find_shift(own: Floats, other: Floats) -> tuple[int, int]:
@@ -272,18 +293,23 @@ def _correlate_blocks(
     The mean of a block is not taken off: in a band-passed picture it is next to nothing.
     """
     margin = search_px + max(abs(shift[0]), abs(shift[1]))
-    padded = np.pad(laid, margin)
-    squares = padded * padded
-    own_energy = _average_blocks(own * own)
-    best = np.full(len(own_energy), -1, np.float32)
-    height, width = own.shape
-    for down in range(margin + shift[0] - search_px, margin + shift[0] + search_px + 1, step_px):
-        for right in range(margin + shift[1] - search_px, margin + shift[1] + search_px + 1, step_px):
-            here = (slice(down, down + height), slice(right, right + width))
-            energy = _average_blocks(squares[here]) * own_energy
-            products = _average_blocks(cv2.multiply(own, padded[here]))
-            np.fmax(best, products / np.sqrt(np.maximum(energy, 1.0)), out=best)
-    return best
+    padded = cv2.copyMakeBorder(laid, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=0.0)
+    rows, columns, top, left = _place_blocks(own.shape)
+    inner = np.ascontiguousarray(_cut_to_blocks(own))
+    height, width = inner.shape
+    block = (width // columns, height // rows)
+    squares = np.asarray(padded * padded, np.float32)
+    boxed = cv2.blur(squares, block, anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)
+    products, energies = [], []
+    for y in range(margin + shift[0] - search_px, margin + shift[0] + search_px + 1, step_px):
+        for x in range(margin + shift[1] - search_px, margin + shift[1] + search_px + 1, step_px):
+            here = (slice(y + top, y + top + height), slice(x + left, x + left + width))
+            product = cv2.multiply(inner, padded[here])
+            products.append(cv2.resize(product, (columns, rows), interpolation=cv2.INTER_AREA))
+            energies.append(boxed[here][:: block[1], :: block[0]])
+    energy = np.array(energies) * cv2.resize(inner * inner, (columns, rows), interpolation=cv2.INTER_AREA)
+    best = (np.array(products) / np.sqrt(np.maximum(energy, 1.0))).max(axis=0)
+    return np.asarray(best, np.float32).ravel()
 
 
 def _list_corners(shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
