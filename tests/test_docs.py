@@ -18,9 +18,9 @@ from mvdefect.config import FitConfig, StageConfig
 from mvdefect.data.beam_runner import make_pipeline
 from mvdefect.data.pipeline import Source
 from mvdefect.data.synthetic.write import write_parts
+from mvdefect.serving.answers import Answer
 from mvdefect.serving.check import Saying
 from mvdefect.serving.cost import Cost
-from mvdefect.serving.engines import Answer
 from tests.tuning.fakes import fit_instantly, score_trial
 from tuning.dimensions import TABLE
 from tuning.tune import TuneOptions

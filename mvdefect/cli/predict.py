@@ -146,7 +146,8 @@ def _choose_overlays(inspector: str, folder: Path | None, manifest: Path | None)
     if folder is None:
         return None
     from mvdefect.serving.addresses import is_url
-    from mvdefect.serving.overlays import read_view, write_overlay
+    from mvdefect.serving.overlays import write_overlay
+    from mvdefect.serving.places import read_view
 
     if manifest is None and is_url(inspector):
         raise ConfigError(

@@ -103,7 +103,7 @@ def _search(
 
     They are sought among the nominees of each image, int64 of shape (n, k); where there are none, among all.
     """
-    points = embed(fingerprints)
+    points = _embed_all(embed, fingerprints)
     find_nearest = (
         _search_exactly(points, wanted) if nominees is None else _search_among(points, wanted, nominees)
     )
@@ -153,7 +153,7 @@ def _nominate(fingerprints: NDArray[np.float16]) -> Indices:
         int64 of shape (n, 2 `NOMINEES`); -1 for one that would be there twice.
     """
     fixed = average_poses(fingerprints)
-    looks = [fit(fixed)(fixed) for fit in (_fit_whitening, _fit_scaling)]
+    looks = [_embed_all(fit(fixed), fixed) for fit in (_fit_whitening, _fit_scaling)]
     with ThreadPoolExecutor(len(looks)) as pool:
         indexes = list(pool.map(_build_graph, looks))
     surface, whole = (index.search(look, NOMINEES)[1] for index, look in zip(indexes, looks, strict=True))
@@ -208,8 +208,8 @@ def rank_look_alikes(
     seen = _mark_disc(thumbnails.shape[1])
     targets = _normalise(thumbnails[pool][:, seen])
     wanted = min(wanted, len(pool) - 1)
-    is_small = count <= ALL_PAIRS_IMAGES
-    embedded = np.zeros((count, 1), np.float32) if is_small else _fit_scaling(fingerprints)(fingerprints)
+    embed = _embed_nothing if count <= ALL_PAIRS_IMAGES else _fit_scaling(fingerprints)
+    embedded = embed(fingerprints[pool]).T
     others, turns = [], []
     for start in range(0, len(queries), POOL_ROWS):
         part = queries[start : start + POOL_ROWS]
@@ -223,7 +223,7 @@ def rank_look_alikes(
             better = allowed & (likeness > best + 1e-6)
             best[better], turn_of[better] = likeness[better], turn
         best[part[:, np.newaxis] == pool] = -3
-        is_same_part = embedded[part] @ embedded[pool].T >= SAME_PART_SIMILARITY
+        is_same_part = embed(fingerprints[part]) @ embedded >= SAME_PART_SIMILARITY
         order = _rank_others(best, is_same_part, wanted)
         others.append(pool[order])
         turns.append(np.take_along_axis(turn_of, order, axis=1))
@@ -239,17 +239,41 @@ def _rank_others(likeness: Vectors, is_same_part: NDArray[np.bool_], wanted: int
     return np.argsort(-likeness, axis=1, kind="stable")[:, :wanted]
 
 
+def _embed_nothing(fingerprints: NDArray[np.float16]) -> Vectors:
+    return np.zeros((len(fingerprints), 1), np.float32)
+
+
 def _fit_scaling(fingerprints: NDArray[np.float16]) -> Embed:
     """Return a function that embeds fingerprints by how they differ from the mean, wave by wave."""
-    plain = fingerprints.astype(np.float32)
-    mean, spread = plain.mean(axis=0), plain.std(axis=0) + 1e-6
+    scale = _fit_scale(fingerprints)
+    return lambda posed: _normalise(scale(posed))
 
-    def embed(posed: NDArray[np.float16]) -> Vectors:
+
+def _fit_scale(fingerprints: NDArray[np.float16]) -> Embed:
+    """Return a function that brings each value to mean 0 and deviation 1; fingerprints of zeros stay so."""
+    sample = _take_sample(fingerprints).astype(np.float32)
+    mean, spread = sample.mean(axis=0), sample.std(axis=0) + 1e-6
+
+    def scale(posed: NDArray[np.float16]) -> Vectors:
         scaled = (posed.astype(np.float32) - mean) / spread
         scaled[~posed.any(axis=1)] = 0
-        return _normalise(scaled)
+        return np.asarray(scaled, np.float32)
 
-    return embed
+    return scale
+
+
+def _take_sample(fingerprints: NDArray[np.float16]) -> NDArray[np.float16]:
+    count = len(fingerprints)
+    return fingerprints[np.linspace(0, count - 1, min(count, FITTED_IMAGES)).astype(np.int64)]
+
+
+def _embed_all(embed: Embed, fingerprints: NDArray[np.float16]) -> Vectors:
+    """Embed block by block, so that no more than the result is held."""
+    first = embed(fingerprints[:BLOCK_ROWS])
+    points = np.empty((len(fingerprints), first.shape[1]), np.float32)
+    for start in range(0, len(fingerprints), BLOCK_ROWS):
+        points[start : start + BLOCK_ROWS] = embed(fingerprints[start : start + BLOCK_ROWS])
+    return points
 
 
 def _normalise(values: NDArray[Any]) -> Vectors:
@@ -267,22 +291,17 @@ def _fit_whitening(fingerprints: NDArray[np.float16]) -> Embed:
     The leading components are shrunk to the usual spread of the others. They are few: with as many as there
     are images, all images would lie equally far apart, copies too.
     """
-    count = len(fingerprints)
-    sample = fingerprints[np.linspace(0, count - 1, min(count, FITTED_IMAGES)).astype(np.int64)]
-    sample = sample.astype(np.float32)
-    mean, spread = sample.mean(axis=0), sample.std(axis=0) + 1e-6
-    sample = (sample - mean) / spread
+    scale = _fit_scale(fingerprints)
+    sample = scale(_take_sample(fingerprints))
     variances, axes = np.linalg.eigh(sample.T @ sample / len(sample))
-    leading = min(LEADING_COMPONENTS, count // IMAGES_PER_COMPONENT)
+    leading = min(LEADING_COMPONENTS, len(fingerprints) // IMAGES_PER_COMPONENT)
     usual = max(float(variances[:-leading].mean()), 1e-6)
     kept = np.sqrt(usual / np.maximum(variances[-leading:], usual))
     taken_off = ((axes[:, -leading:] * (1 - kept)) @ axes[:, -leading:].T).astype(np.float32)
 
     def embed(posed: NDArray[np.float16]) -> Vectors:
-        plain = posed.astype(np.float32)
-        scaled = (plain - mean) / spread
+        scaled = scale(posed)
         white = scaled - scaled @ taken_off
-        white[~plain.any(axis=1)] = 0
         lengths = np.linalg.norm(white, axis=1, keepdims=True)
         return np.ascontiguousarray(np.divide(white, lengths, out=white, where=lengths > 0), np.float32)
 

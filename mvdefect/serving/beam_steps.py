@@ -10,8 +10,8 @@ import apache_beam
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunInference
 
+from mvdefect.serving.answers import Engine
 from mvdefect.serving.beam_plan import Plan, Task, read_list, store_rows
-from mvdefect.serving.engines import Engine
 from mvdefect.serving.inspectors import Inspector, open_inspector
 from mvdefect.serving.predict import Batch, Seen, answer_batch, read_batch
 from mvdefect.serving.rows import VerdictRow

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from mvdefect.errors import ExportError
-from mvdefect.serving.engines import Answer, Engine, open_engine
+from mvdefect.serving.answers import PIXELS, Answer, Engine
+from mvdefect.serving.engines import open_engine
 from mvdefect.serving.places import SAVED_MODEL
-from mvdefect.serving.signatures import PIXELS
 
 BATCH_SIZES = (1, 7)
 TIMED_BATCH = 32

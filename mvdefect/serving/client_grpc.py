@@ -7,10 +7,9 @@ from typing import Any
 
 from mvdefect.errors import ConfigError
 from mvdefect.serving.addresses import Address
-from mvdefect.serving.client import read_answers
-from mvdefect.serving.engines import Answer
+from mvdefect.serving.answers import BYTES, EXPLAIN, Answer
+from mvdefect.serving.client_answers import read_answers
 from mvdefect.serving.retries import RefusedError
-from mvdefect.serving.signatures import BYTES, EXPLAIN
 
 MESSAGE_BYTES = 64 << 20
 OUTPUTS = ("label", "status", "probability", "novelty")

@@ -7,7 +7,7 @@ import tensorflow as tf
 from mvdefect.data.records import GOOD
 from mvdefect.evaluation.calibration import SMALLEST_NOVELTY, Calibration
 from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW, OperatingPoint
-from mvdefect.serving.signatures import NO_PROBABILITY, OK, UNREADABLE
+from mvdefect.serving.answers import NO_PROBABILITY, OK, UNREADABLE
 
 
 def decide(

@@ -2,54 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from mvdefect.backend import load_tensorflow
 from mvdefect.errors import ConfigError, ExportError
-from mvdefect.runs import RunFolder, open_run, read_json
-from mvdefect.serving.places import MANIFEST, SAVED_MODEL
-from mvdefect.serving.signatures import UNREADABLE
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What an inspector says of a photograph.
-
-    Attributes:
-        label: good, defective, review, or unreadable.
-        probability: That it is defective; None where it is unreadable.
-        novelty: How unlike good photographs it is; None where it is unreadable.
-        heatmap: Where a defect is seen, float32 (height, width) over the photograph at working size with its
-            padding; None unless it was asked for.
-        error: Why it is unreadable, where the engine knows.
-    """
-
-    label: str
-    probability: float | None
-    novelty: float | None
-    heatmap: np.ndarray | None = None
-    error: str = ""
-
-    @property
-    def is_readable(self) -> bool:
-        """Whether it could be inspected."""
-        return self.probability is not None
-
-
-UNREADABLE_ANSWER = Answer(UNREADABLE, None, None)
-
-
-class Engine(Protocol):
-    """What answers for photographs."""
-
-    def __call__(self, files: Sequence[bytes], with_heatmaps: bool = False) -> list[Answer]:
-        """Inspect image files, as they are; with heatmaps it takes longer."""
+from mvdefect.runs import open_run, read_json
+from mvdefect.serving.answers import Engine
+from mvdefect.serving.places import MANIFEST, SAVED_MODEL, find_export
 
 
 def open_engine(place: Path, name: str | None = None, verbose: bool = False) -> Engine:
@@ -83,16 +45,6 @@ def open_engine(place: Path, name: str | None = None, verbose: bool = False) -> 
     from mvdefect.serving.network_engine import open_network_engine
 
     return open_network_engine(export, manifest, chosen)
-
-
-def find_export(place: Path) -> Path | None:
-    """Return the folder of an export: the place itself, or the last version in it; None: there is none."""
-    if (place / MANIFEST).is_file():
-        return place
-    if RunFolder(place).is_finished or not place.is_dir():
-        return None
-    versions = [path for path in place.iterdir() if path.name.isdigit() and (path / MANIFEST).is_file()]
-    return max(versions, key=lambda path: int(path.name), default=None)
 
 
 def choose_engine(manifest: Mapping[str, Any], name: str | None = None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from mvdefect.errors import ConfigError, ExportError, RunExistsError
 from mvdefect.paths import write_text
 from mvdefect.progress import logger
 from mvdefect.runs import RunFolder, open_run, read_run_config, write_json
+from mvdefect.serving.answers import BYTES, DEFAULT, EXPLAIN, PIXELS
 from mvdefect.serving.check import ask_afresh
 from mvdefect.serving.cost import Cost, measure_cost
 from mvdefect.serving.formats.kinds import FLOAT32, INT8
@@ -25,7 +26,6 @@ from mvdefect.serving.model_card import write_model_card
 from mvdefect.serving.network import freeze_network, run_network
 from mvdefect.serving.places import MANIFEST, MODEL_CARD, SAVED_MODEL, SAVED_MODEL_FILE
 from mvdefect.serving.samples import Samples
-from mvdefect.serving.signatures import BYTES, DEFAULT, EXPLAIN, PIXELS
 from mvdefect.serving.warmup import write_warmup
 
 PARTIAL_SUFFIX = ".partial"

@@ -14,10 +14,10 @@ from mvdefect.models.classifier import load_classifier
 from mvdefect.models.heatmaps import build_heatmaps
 from mvdefect.models.normality import Normality, load_normality
 from mvdefect.runs import RunFolder, read_run_config
+from mvdefect.serving.answers import BYTES, DEFAULT, EXPLAIN, PIXELS
 from mvdefect.serving.decision import decide
 from mvdefect.serving.novelty import score_features
 from mvdefect.serving.preprocessing import read_photographs, resize_photographs
-from mvdefect.serving.signatures import BYTES, DEFAULT, EXPLAIN, PIXELS
 
 
 class InspectorGraph(tf.Module):  # type: ignore[misc]

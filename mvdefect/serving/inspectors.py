@@ -9,8 +9,9 @@ from mvdefect.backend import load_tensorflow
 from mvdefect.errors import ConfigError, RunError, list_some
 from mvdefect.runs import PARTIAL_SUFFIX, RunFolder, open_run, read_json
 from mvdefect.serving.addresses import is_url, parse_address
-from mvdefect.serving.engines import Engine, choose_engine, find_export, open_engine
-from mvdefect.serving.places import MANIFEST
+from mvdefect.serving.answers import Engine
+from mvdefect.serving.engines import choose_engine, open_engine
+from mvdefect.serving.places import MANIFEST, find_export
 from mvdefect.serving.retries import Patience
 
 

@@ -10,11 +10,10 @@ from mvdefect.config import FitConfig
 from mvdefect.data.splits import read_split_plan
 from mvdefect.environment import describe_environment
 from mvdefect.runs import RunFolder, read_json
+from mvdefect.serving.answers import LABELS
 from mvdefect.serving.cost import Cost
 from mvdefect.serving.formats.kinds import FLOAT32
-from mvdefect.serving.overlays import view_run
-from mvdefect.serving.places import SAVED_MODEL
-from mvdefect.serving.signatures import LABELS
+from mvdefect.serving.places import SAVED_MODEL, view_run
 
 FORMAT = "mvdefect inspector 2"
 

@@ -13,10 +13,10 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from mvdefect.serving.answers import PIXELS
 from mvdefect.serving.formats.kinds import NOVELTY, OUTPUTS, Pixels
 from mvdefect.serving.graph import InspectorGraph
 from mvdefect.serving.novelty import score_features
-from mvdefect.serving.signatures import PIXELS
 
 NETWORK = "network"  # the scope of all operations
 

@@ -14,7 +14,7 @@ from mvdefect.data.images import Pixels, decode_at_size
 from mvdefect.errors import ImageError
 from mvdefect.evaluation.operating_point import OperatingPoint, parse_operating_point
 from mvdefect.parallel import count_cores
-from mvdefect.serving.engines import UNREADABLE_ANSWER, Answer, Engine
+from mvdefect.serving.answers import UNREADABLE_ANSWER, Answer, Engine
 from mvdefect.serving.formats.kinds import Look
 from mvdefect.serving.formats.table import open_network
 from mvdefect.serving.levels import put_level

@@ -9,45 +9,14 @@ import cv2
 import numpy as np
 
 from mvdefect.data.images import decode_image, mark_photograph, resize_image
-from mvdefect.errors import ImageError, RunError
-from mvdefect.evaluation.heatmaps import read_heatmaps
+from mvdefect.errors import ImageError
 from mvdefect.paths import replace_file
-from mvdefect.report.overlays import choose_heat_range, overlay_heatmap
-from mvdefect.runs import RunFolder, read_json, read_predictions, read_run_config
-from mvdefect.serving.engines import Answer, find_export
+from mvdefect.report.overlays import overlay_heatmap
+from mvdefect.serving.answers import Answer
 from mvdefect.serving.photographs import Photograph
-from mvdefect.serving.places import MANIFEST, View, parse_view
+from mvdefect.serving.places import View
 
 NAME_CHARACTERS = 60
-
-
-def read_view(place: Path) -> View:
-    """Return how a run or an export sees photographs.
-
-    Args:
-        place: Its folder, or the file `inspector.json` of an export.
-
-    Raises:
-        RunError: Its files are missing or damaged.
-    """
-    export = find_export(place)
-    if export is None and not place.is_file():
-        return view_run(RunFolder(place))
-    manifest = place if export is None else export / MANIFEST
-    return parse_view(read_json(manifest), manifest)
-
-
-def view_run(folder: RunFolder) -> View:
-    """Return how a run sees photographs; colours go by the good ones of its test part.
-
-    Raises:
-        RunError: It has no heatmaps.
-    """
-    config, maps = read_run_config(folder), read_heatmaps(folder)
-    if maps is None:
-        raise RunError(f"the run {folder.path} has no heatmaps")
-    good = [row.id for row in read_predictions(folder) if row.split == "test" and not row.label]
-    return View(config.image_size_px, config.resize, choose_heat_range(maps.select(good)))
 
 
 def write_overlay(folder: Path, view: View, photograph: Photograph, encoded: bytes, answer: Answer) -> None:

@@ -10,10 +10,9 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
-from mvdefect.serving.engines import UNREADABLE_ANSWER, Answer, Engine
+from mvdefect.serving.answers import UNREADABLE, UNREADABLE_ANSWER, Answer, Engine
 from mvdefect.serving.photographs import Photograph
 from mvdefect.serving.rows import VerdictRow, append_rows, format_heading, format_row, make_row, read_done
-from mvdefect.serving.signatures import UNREADABLE
 
 Seen = Callable[[Photograph, bytes, Answer], None]
 

@@ -13,8 +13,7 @@ from typing import TextIO
 
 from mvdefect.errors import ConfigError
 from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
-from mvdefect.serving.engines import Answer
-from mvdefect.serving.signatures import UNREADABLE
+from mvdefect.serving.answers import UNREADABLE, Answer
 
 FORMATS = ("csv", "jsonl")
 

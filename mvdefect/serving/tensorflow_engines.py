@@ -12,9 +12,8 @@ import tensorflow as tf
 
 from mvdefect.errors import ExportError
 from mvdefect.runs import RunFolder
-from mvdefect.serving.engines import UNREADABLE_ANSWER, Answer, Engine
+from mvdefect.serving.answers import DEFAULT, EXPLAIN, UNREADABLE_ANSWER, Answer, Engine
 from mvdefect.serving.graph import build_graph
-from mvdefect.serving.signatures import DEFAULT, EXPLAIN
 
 Ask = Callable[[Any], dict[str, Any]]
 

@@ -19,8 +19,9 @@ import pytest
 
 from mvdefect.cli import main
 from mvdefect.errors import ServerError
+from mvdefect.serving.answers import Answer
 from mvdefect.serving.client import open_client
-from mvdefect.serving.engines import Answer, open_engine
+from mvdefect.serving.engines import open_engine
 from mvdefect.serving.retries import Patience
 from tests.serving.services import (
     MODEL_SERVER,

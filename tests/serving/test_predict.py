@@ -21,7 +21,8 @@ import pytest
 from mvdefect.cli import main
 from mvdefect.errors import ConfigError, LayoutError, RunError
 from mvdefect.runs import RunFolder, read_predictions
-from mvdefect.serving.engines import Answer, open_engine
+from mvdefect.serving.answers import Answer
+from mvdefect.serving.engines import open_engine
 from mvdefect.serving.inspectors import Inspector, check_inspector, name_inspector, open_inspector
 from mvdefect.serving.photographs import Photograph, list_photographs
 from mvdefect.serving.predict import Tally, inspect_photographs, write_to_file
@@ -229,7 +230,7 @@ def test_run_and_export_say_what_was_said(
 
 
 def test_the_last_version_is_taken_and_nothing_else(exported: Path, tmp_path: Path) -> None:
-    from mvdefect.serving.engines import find_export
+    from mvdefect.serving.places import find_export
 
     assert find_export(exported.parent) == exported
     with pytest.raises(RunError, match="a run is a folder"):

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from mvdefect.serving.answers import PIXELS
 from mvdefect.serving.formats.kinds import OWN_PRECISION, TENSORS, Look, Pixels
-from mvdefect.serving.signatures import PIXELS
 
 INPUT = f"{PIXELS}:0"
 OPSET = 18

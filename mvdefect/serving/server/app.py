@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from mvdefect.errors import ExportError
-from mvdefect.serving.engines import Engine
+from mvdefect.serving.answers import Engine
 from mvdefect.serving.server.corrections import Corrections
 from mvdefect.serving.server.facts import describe_inspector
 from mvdefect.serving.server.guard import HEALTH, Guard

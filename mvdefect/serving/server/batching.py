@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from mvdefect.progress import logger
-from mvdefect.serving.engines import Answer, Engine
+from mvdefect.serving.answers import Answer, Engine
 from mvdefect.serving.server.metrics import Metrics
 from mvdefect.serving.server.refusals import Refusal
 from mvdefect.serving.server.settings import Limits

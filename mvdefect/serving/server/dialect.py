@@ -15,11 +15,10 @@ import cv2
 import numpy as np
 
 from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
-from mvdefect.serving.engines import Answer
+from mvdefect.serving.answers import BYTES, DEFAULT, EXPLAIN, NO_PROBABILITY, OK, PIXELS, UNREADABLE, Answer
 from mvdefect.serving.server.headers import check_pixels
 from mvdefect.serving.server.refusals import Refusal
 from mvdefect.serving.server.settings import Limits
-from mvdefect.serving.signatures import BYTES, DEFAULT, EXPLAIN, NO_PROBABILITY, OK, PIXELS, UNREADABLE
 
 INPUTS = {DEFAULT: BYTES, PIXELS: PIXELS, EXPLAIN: BYTES}
 KEYS = frozenset({"signature_name", "instances", "inputs"})

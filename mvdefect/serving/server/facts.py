@@ -14,8 +14,7 @@ from mvdefect.evaluation.contracts import parse_contract
 from mvdefect.report.overlays import COLOURS, MAX_OPACITY
 from mvdefect.report.wording import FIGURE_NAMES, describe_protocol, format_percent, format_probability
 from mvdefect.runs import read_json
-from mvdefect.serving.engines import find_export
-from mvdefect.serving.places import MANIFEST
+from mvdefect.serving.places import MANIFEST, find_export
 from mvdefect.serving.server.settings import Limits
 
 FIGURES = ("recall", "false_alarm_rate", "roc_auc")

@@ -11,7 +11,7 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mvdefect.serving.engines import Answer
+from mvdefect.serving.answers import Answer
 from mvdefect.serving.server.corrections import Corrections
 from mvdefect.serving.server.refusals import Refusal, make_json
 from mvdefect.serving.server.service import Service

@@ -9,10 +9,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from mvdefect.serving.answers import BYTES, DEFAULT, EXPLAIN, PIXELS
 from mvdefect.serving.server.dialect import INPUTS, format_answers, parse_predict
 from mvdefect.serving.server.refusals import Refusal, make_json
 from mvdefect.serving.server.service import Service
-from mvdefect.serving.signatures import BYTES, DEFAULT, EXPLAIN, PIXELS
 
 PATH = re.compile(r"(?P<name>[^/:]+)(?:/versions/(?P<version>\d{1,18}))?(?P<verb>:predict|/metadata)?")
 METHOD = "tensorflow/serving/predict"

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
-from mvdefect.serving.engines import UNREADABLE_ANSWER, Answer, Engine
+from mvdefect.serving.answers import UNREADABLE_ANSWER, Answer, Engine
 from mvdefect.serving.server.batching import Batcher
 from mvdefect.serving.server.headers import check_pixels, read_header
 from mvdefect.serving.server.intake import Intake

@@ -16,7 +16,7 @@ import numpy as np
 
 from mvdefect.data.images import decode_image, resize_image
 from mvdefect.errors import ImageError
-from mvdefect.serving.engines import Answer
+from mvdefect.serving.answers import Answer
 from mvdefect.serving.server.app import make_app
 from mvdefect.serving.server.settings import Limits, ServerSettings
 

@@ -1,0 +1,56 @@
+"""Answers: what an inspector says of a photograph, in which words, and what gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from mvdefect.data.records import GOOD
+from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
+
+DEFAULT, EXPLAIN = (
+    "serving_default",
+    "explain",
+)  # `pixels` is called as what it takes
+BYTES, PIXELS = "image_bytes", "pixels"
+NO_PROBABILITY = -1.0  # JSON knows no NaN
+OK, UNREADABLE = "ok", "unreadable"
+LABELS = (GOOD, DEFECTIVE, REVIEW, UNREADABLE)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an inspector says of a photograph.
+
+    Attributes:
+        label: good, defective, review, or unreadable.
+        probability: That it is defective; None where it is unreadable.
+        novelty: How unlike good photographs it is; None where it is unreadable.
+        heatmap: Where a defect is seen, float32 (height, width) over the photograph at working size with its
+            padding; None unless it was asked for.
+        error: Why it is unreadable, where the engine knows.
+    """
+
+    label: str
+    probability: float | None
+    novelty: float | None
+    heatmap: np.ndarray | None = None
+    error: str = ""
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether it could be inspected."""
+        return self.probability is not None
+
+
+UNREADABLE_ANSWER = Answer(UNREADABLE, None, None)
+
+
+class Engine(Protocol):
+    """What answers for photographs."""
+
+    def __call__(self, files: Sequence[bytes], with_heatmaps: bool = False) -> list[Answer]:
+        """Inspect image files, as they are; with heatmaps it takes longer."""
