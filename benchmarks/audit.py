@@ -16,13 +16,13 @@ import tempfile
 from itertools import combinations
 from pathlib import Path
 
-from mvdefect.audit.check import audit_data
+from mvdefect.audit.audit import audit_data
 from mvdefect.audit.findings import Audit, Severity
-from mvdefect.data.layouts import read_layout
-from mvdefect.data.synthetic.catalogue import PARTS
-from mvdefect.data.synthetic.faults import FAULTLESS, Faults
-from mvdefect.data.synthetic.shortcuts import SHORTCUTS
-from mvdefect.data.synthetic.write import write_parts
+from mvdefect.data.sources.folders import read_layout
+from mvdefect.drawing.catalogue import PARTS
+from mvdefect.drawing.data_set import write_parts
+from mvdefect.drawing.flaws import FAULTLESS, Faults
+from mvdefect.drawing.photos import SHORTCUTS
 
 NEAR_DUPLICATES = 28
 REPORTED_AS = {

@@ -23,14 +23,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mvdefect.data.details import FINGERPRINT_LENGTH, make_detail, take_fingerprint
-from mvdefect.data.duplicates import Links, connect, find_near_duplicates
-from mvdefect.data.groups import find_links
+from mvdefect.core.parallel import map_in_threads
+from mvdefect.data.groups.details import FINGERPRINT_LENGTH, make_detail, take_fingerprint
+from mvdefect.data.groups.duplicates import Links, connect, find_near_duplicates
+from mvdefect.data.groups.grouping import find_links
+from mvdefect.data.groups.poses import lay_in_pose
 from mvdefect.data.images import Pixels, decode_image, make_thumbnail
-from mvdefect.data.poses import lay_in_pose
 from mvdefect.data.scan import Scan, scan_images
-from mvdefect.data.sources import open_source
-from mvdefect.parallel import map_in_threads
+from mvdefect.data.sources.opening import open_source
 
 SIZE_PX = 128
 PLANTED_SHARE = 0.1

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from mvdefect.backend import load_tensorflow
+from mvdefect.core.runtime import load_tensorflow
 
 CASES = (
     ("resnet50", 0),
@@ -45,12 +45,12 @@ class Timing:
 
 def make_sources(data: Path, images: int, size_px: int) -> tuple[Any, Any]:
     """Prepare a closed-set plan of some photographs; all of train and val beyond `images` is left out."""
-    from mvdefect.data.groups import group_records
-    from mvdefect.data.layouts import read_records
+    from mvdefect.data.groups.grouping import group_records
     from mvdefect.data.pipeline import Source
-    from mvdefect.data.prepare import prepare_images
-    from mvdefect.data.protocols import assign_closed_set
     from mvdefect.data.scan import scan_images
+    from mvdefect.data.sources.folders import read_records
+    from mvdefect.data.splits.protocols import assign_closed_set
+    from mvdefect.data.store import prepare_images
 
     records = read_records(data)
     kept = np.random.default_rng(0).permutation(len(records))[: int(images / 0.6)]
@@ -62,7 +62,7 @@ def make_sources(data: Path, images: int, size_px: int) -> tuple[Any, Any]:
 
 def make_classifier(config: Any, weights: Path | None) -> tuple[Any, Any, Any]:
     """Build the classifier of a case, with what learns set."""
-    from mvdefect.backend import seed_everything
+    from mvdefect.core.runtime import seed_everything
     from mvdefect.models.backbones import find_backbone
     from mvdefect.models.classifier import build_classifier
     from mvdefect.models.freezing import unfreeze
@@ -82,8 +82,8 @@ def fit_plainly(config: Any, weights: Path | None, train: Any, val: Any, epochs:
     from sklearn.metrics import roc_auc_score
 
     from mvdefect.data.pipeline import make_inference_batches
-    from mvdefect.training.losses import make_loss
-    from mvdefect.training.optimizers import make_optimizer
+    from mvdefect.training.learners import make_loss
+    from mvdefect.training.stages import make_optimizer
 
     model, spec, stage = make_classifier(config, weights)
     pixels = {s.part: np.concatenate(list(make_inference_batches(s, 64))) for s in (train, val)}
@@ -109,8 +109,7 @@ def fit_plainly(config: Any, weights: Path | None, train: Any, val: Any, epochs:
 
 def fit_stored(config: Any, weights: Path | None, train: Any, val: Any, epochs: int) -> tuple[Timing, float]:
     """Train as `mvdefect fit` does, beginning with an empty store; also return kB an image and view."""
-    from mvdefect.models.classifier import HEAD
-    from mvdefect.models.cut import cut_classifier
+    from mvdefect.models.classifier import HEAD, cut_classifier
     from mvdefect.runs import RunFolder
     from mvdefect.training.activations import count_image_bytes
     from mvdefect.training.fit import TrainingJob, train_classifier

@@ -44,7 +44,7 @@ def make_run(backbone: str, data: Path, out: Path, weights: str, size_px: int) -
     """Fit an inspector whose backbone stays frozen but for its last block; one that is there is kept."""
     from mvdefect.config import FitConfig, StageConfig
     from mvdefect.runs import RunFolder
-    from mvdefect.workflow import fit_inspector
+    from mvdefect.workflow.fit import fit_inspector
 
     run = out / "runs" / backbone
     if not RunFolder(run).is_finished:
@@ -58,7 +58,7 @@ def make_run(backbone: str, data: Path, out: Path, weights: str, size_px: int) -
 
 def make_exports(run: Path, out: Path) -> list[tuple[Path, str, dict[str, Any]]]:
     """Export a run for every runtime in every precision; return export, name and cost of each engine."""
-    from mvdefect.serving.export import ExportSettings, export_run
+    from mvdefect.exporting.export import ExportSettings, export_run
 
     found = []
     for precision, formats in ENGINES.items():
@@ -74,8 +74,8 @@ def make_exports(run: Path, out: Path) -> list[tuple[Path, str, dict[str, Any]]]
 def read_files(run: Path, count: int, large: bool) -> list[bytes]:
     """Return the bytes of test photographs, or of large PNGs made from them."""
     from mvdefect.data.images import decode_image
+    from mvdefect.exporting.samples import Samples
     from mvdefect.runs import open_run, read_run_config
-    from mvdefect.serving.samples import Samples
 
     folder = open_run(run)
     samples = Samples(folder, read_run_config(folder))
@@ -141,9 +141,9 @@ def make_baselines(run: Path) -> dict[str, Work]:
 
 def measure_backbone(backbone: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Return a row an engine, the baselines first."""
+    from mvdefect.core.parallel import count_cores
     from mvdefect.data.images import decode_at_size, decode_image
-    from mvdefect.parallel import count_cores
-    from mvdefect.serving.engines import open_engine
+    from mvdefect.inspector.engines import open_engine
 
     run = make_run(backbone, options.data, options.out, options.weights.get(backbone, "none"), options.size)
     exports = make_exports(run, options.out)
@@ -205,7 +205,7 @@ def main() -> None:
     parser.add_argument("--large", action="store_true")
     options = parser.parse_args()
     options.weights = dict(pair.split("=", 1) for pair in options.weights)
-    from mvdefect.backend import load_tensorflow
+    from mvdefect.core.runtime import load_tensorflow
 
     load_tensorflow()
     rows = [row for backbone in options.backbones for row in measure_backbone(backbone, options)]

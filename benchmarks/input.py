@@ -21,11 +21,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mvdefect.backend import load_tensorflow
+from mvdefect.core.parallel import count_cores, map_in_threads
+from mvdefect.core.runtime import load_tensorflow
 from mvdefect.data.images import resize_image
-from mvdefect.data.layouts import read_records
-from mvdefect.data.splits import PlanRow, SplitPlan
-from mvdefect.parallel import count_cores, map_in_threads
+from mvdefect.data.sources.folders import read_records
+from mvdefect.data.splits.plan import PlanRow, SplitPlan
 
 EPOCHS = 3  # a round; the best counts
 
@@ -63,7 +63,7 @@ def measure_seconds(work: Callable[[], object]) -> float:
 def measure_round(root: Path, out: Path, size_px: int) -> tuple[float, float, float]:
     """Return the seconds of plain OpenCV, of preparing, and of an epoch over the store."""
     from mvdefect.data.pipeline import Source, make_inference_batches
-    from mvdefect.data.prepare import prepare_images
+    from mvdefect.data.store import prepare_images
 
     records = read_records(root)
 

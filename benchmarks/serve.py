@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mvdefect.data.layouts import read_records
+from mvdefect.data.sources.folders import read_records
 
 BATCH_SIZE = 32
 PHOTOGRAPHS = 64
@@ -41,7 +41,7 @@ def measure_engine(export: Path, paths: Sequence[Path], seconds: float) -> float
 
 def run_engine(export: Path, paths: Sequence[Path], seconds: float) -> None:
     """Measure in this process, and print."""
-    from mvdefect.serving.engines import open_engine
+    from mvdefect.inspector.engines import open_engine
 
     engine = open_engine(export)
     files = [path.read_bytes() for path in paths]

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from mvdefect.backend import load_tensorflow
+from mvdefect.core.runtime import load_tensorflow
 
 FALSE_ALARM_RATE = 0.05
 NOVELTY_ODDS = 4  # its share of the false alarms of `either`, to one of the classifier
@@ -36,11 +36,11 @@ TAIL_SHARE = 0.25
 
 def draw(data: Path, protocol: str, seed: int, out: Path) -> dict[str, Path]:
     """Draw the plans of a protocol and write them; return where, by name."""
-    from mvdefect.data.groups import group_records
-    from mvdefect.data.layouts import read_records
-    from mvdefect.data.protocols import draw_plans
+    from mvdefect.data.groups.grouping import group_records
     from mvdefect.data.scan import scan_images
-    from mvdefect.data.splits import save_plans
+    from mvdefect.data.sources.folders import read_records
+    from mvdefect.data.splits.plan import save_plans
+    from mvdefect.data.splits.protocols import draw_plans
 
     scan = scan_images(read_records(data))
     number = {"n": 5} if protocol == "kfold" else {}
@@ -57,7 +57,7 @@ def choose_plans(args: argparse.Namespace, protocol: str) -> dict[str, Path]:
 def fit_all(args: argparse.Namespace, plans: dict[str, Path]) -> dict[str, Path]:
     """Fit an inspector for each plan whose run is missing."""
     from mvdefect.config import load_config
-    from mvdefect.workflow import fit_inspector
+    from mvdefect.workflow.fit import fit_inspector
 
     runs = {}
     for name, plan in plans.items():
@@ -87,7 +87,7 @@ def read_tested(runs: dict[str, Path]) -> list[Any]:
 def measure_area(data: Path) -> dict[str, float]:
     """Return the share of pixels that are defective, by id, of every photograph with a mask."""
     from mvdefect.data.images import decode_mask
-    from mvdefect.data.layouts import read_records
+    from mvdefect.data.sources.folders import read_records
 
     return {
         record.id: float(decode_mask(record.mask_path.read_bytes()).mean())
@@ -109,11 +109,11 @@ def measure_pixels(runs: dict[str, Path], data: Path) -> list[Any]:
     Letterbox padding does not count, and neither do defective photographs without a mask.
     """
     from mvdefect.data.images import mark_photograph
-    from mvdefect.data.layouts import read_records
     from mvdefect.data.pipeline import Source, read_masks
-    from mvdefect.data.prepare import prepare_images
     from mvdefect.data.scan import scan_images
-    from mvdefect.data.splits import read_split_plan
+    from mvdefect.data.sources.folders import read_records
+    from mvdefect.data.splits.plan import read_split_plan
+    from mvdefect.data.store import prepare_images
     from mvdefect.evaluation.localisation import measure_localisation
     from mvdefect.models.classifier import load_classifier
     from mvdefect.runs import RunFolder, read_run_config

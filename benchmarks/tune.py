@@ -26,29 +26,27 @@ import keras_tuner
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from mvdefect.backend import load_tensorflow, seed_everything
 from mvdefect.config import AugmentConfig, FitConfig, StageConfig
-from mvdefect.data.epochs import draw_epoch
+from mvdefect.core.runtime import load_tensorflow, seed_everything
 from mvdefect.data.pipeline import Source, make_inference_batches
-from mvdefect.data.synthetic.write import write_parts
+from mvdefect.data.views import draw_epoch
+from mvdefect.drawing.data_set import write_parts
 from mvdefect.models.backbones import find_backbone
 from mvdefect.models.classifier import build_classifier
 from mvdefect.models.freezing import unfreeze
 from mvdefect.models.heads import choose_head
-from mvdefect.preparation import divide_photographs, find_records, prepare_photographs
 from mvdefect.training.activations import ViewSettings
 from mvdefect.training.batches import make_training_set
-from mvdefect.training.losses import make_loss
-from mvdefect.training.optimizers import make_optimizer
-from mvdefect.training.stages import plan_stages
-from tuning.dimensions import TABLE
-from tuning.folds import leave_test_out
-from tuning.hypermodel import InspectorHyperModel, TrainingParts, declare_space
-from tuning.oracles import make_oracle
+from mvdefect.training.learners import make_loss
+from mvdefect.training.stages import make_optimizer, plan_stages
+from mvdefect.workflow.photographs import divide_photographs, find_records, prepare_photographs
 from tuning.records import TrialRecord
-from tuning.search import make_tuner, read_trials
+from tuning.search.folds import leave_test_out
+from tuning.search.hypermodel import InspectorHyperModel, TrainingParts, declare_space
+from tuning.search.oracles import make_oracle
+from tuning.search.search import make_tuner, read_trials
 from tuning.settings import SearchConfig
-from tuning.space import SearchSpace, make_space
+from tuning.space.space import TABLE, SearchSpace, make_space
 
 SEARCHED = {
     "depth_blocks": [0, 1],

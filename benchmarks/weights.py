@@ -33,18 +33,18 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from mvdefect.backend import load_tensorflow
 from mvdefect.config import FitConfig, StageConfig
+from mvdefect.core.runtime import load_tensorflow
 from mvdefect.data.pipeline import make_inference_batches
-from mvdefect.data.splits import write_split_plan
-from mvdefect.data.synthetic.catalogue import PARTS
-from mvdefect.data.synthetic.write import write_parts
+from mvdefect.data.splits.plan import write_split_plan
+from mvdefect.drawing.catalogue import PARTS
+from mvdefect.drawing.data_set import write_parts
 from mvdefect.evaluation.comparison import compare_repeats
 from mvdefect.evaluation.metrics import Sample, roc_auc
 from mvdefect.models.backbones import BackboneSpec, find_backbone
 from mvdefect.models.weights import find_weights, load_weights
-from mvdefect.preparation import divide_photographs, find_records, prepare_photographs
 from mvdefect.runs import RunFolder, read_predictions
+from mvdefect.workflow.photographs import divide_photographs, find_records, prepare_photographs
 
 FOLDS = 5
 FIELDS = 4  # along each side of a picture
@@ -146,7 +146,7 @@ def compare_frozen(args: argparse.Namespace, spec: BackboneSpec, data: Path) -> 
 
 def compare_finetuned(args: argparse.Namespace, spec: BackboneSpec, data: Path, out: Path) -> None:
     """Fit inspectors on one plan and print their table."""
-    from mvdefect.workflow import fit_inspector
+    from mvdefect.workflow.fit import fit_inspector
 
     plain = FitConfig(data=str(data), image_size_px=args.size)
     plan = out / "plan.csv"

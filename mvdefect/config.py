@@ -9,8 +9,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from mvdefect.assignments import assign, merge_trees, parse_assignment
-from mvdefect.errors import ConfigError, describe_unknown_name
+from mvdefect.core.errors import ConfigError, describe_unknown_name
+from mvdefect.core.settings import assign, merge_trees, parse_assignment
 
 OLD_CORRELATION = "near_duplicate_correlation"
 

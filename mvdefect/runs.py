@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from mvdefect.config import FitConfig, dump_config, load_config
-from mvdefect.errors import RunError, RunExistsError
-from mvdefect.paths import write_text
-from mvdefect.progress import logger
-from mvdefect.tables import read_rows
+from mvdefect.core.errors import RunError, RunExistsError
+from mvdefect.core.files import read_rows, write_text
+from mvdefect.core.progress import logger
 
 PARTIAL_SUFFIX = ".partial"
 REPLACED_SUFFIX = ".replaced"

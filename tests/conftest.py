@@ -36,7 +36,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(scope="session")
 def parts_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two drawn products, 20 good and 4 × 5 defective images each, 64 pixels."""
-    from mvdefect.data.synthetic.write import write_parts
+    from mvdefect.drawing.data_set import write_parts
 
     return write_parts(tmp_path_factory.mktemp("data") / "parts", good=20, defective_per_type=5, size_px=64)
 
@@ -44,13 +44,13 @@ def parts_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def sources(parts_root: Path) -> dict[str, Source]:
     """The parts of a closed-set plan of the drawn products, prepared at 64 pixels."""
-    from mvdefect.data.groups import group_records
-    from mvdefect.data.layouts import read_records
+    from mvdefect.data.groups.grouping import group_records
     from mvdefect.data.pipeline import Source
-    from mvdefect.data.prepare import prepare_images
-    from mvdefect.data.protocols import assign_closed_set
     from mvdefect.data.scan import scan_images
-    from mvdefect.data.splits import PARTS
+    from mvdefect.data.sources.folders import read_records
+    from mvdefect.data.splits.plan import PARTS
+    from mvdefect.data.splits.protocols import assign_closed_set
+    from mvdefect.data.store import prepare_images
 
     scan = scan_images(read_records(parts_root))
     plan = assign_closed_set(scan, group_records(scan), 0)
@@ -78,7 +78,7 @@ def tiny_config(parts_root: Path) -> FitConfig:
 @pytest.fixture(scope="session")
 def finished_run(tiny_config: FitConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of `tiny_config`; tests read it and change nothing."""
-    from mvdefect.workflow import fit_inspector
+    from mvdefect.workflow.fit import fit_inspector
 
     return fit_inspector(tiny_config, tmp_path_factory.mktemp("runs") / "run").path
 

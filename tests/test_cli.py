@@ -257,8 +257,8 @@ def test_evaluate_of_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_no_callback_of_the_collector_swallows_a_ctrl_c() -> None:
     """TensorFlow imports JAX where it is installed, and Python ignores what is raised in its callback."""
     probe = (
-        "import gc, sys; from mvdefect.backend import load_tensorflow; load_tensorflow();"
-        "import mvdefect.workflow; print(len(gc.callbacks), 'tensorflow' in sys.modules)"
+        "import gc, sys; from mvdefect.core.runtime import load_tensorflow; load_tensorflow();"
+        "import mvdefect.workflow.fit; print(len(gc.callbacks), 'tensorflow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["0", "True"]

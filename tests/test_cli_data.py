@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mvdefect.data.splits import read_split_plan
-from mvdefect.data.synthetic.write import write_parts
+from mvdefect.data.splits.plan import read_split_plan
+from mvdefect.drawing.data_set import write_parts
 from tests.conftest import make_surface, write_class_folders, write_image
 from tests.test_cli import TINY, check_one_line, run
 

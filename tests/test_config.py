@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mvdefect.config import FitConfig, dump_config, load_config
-from mvdefect.errors import ConfigError
+from mvdefect.core.errors import ConfigError
 
 
 def write_yaml(path: Path, tree: object) -> Path:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mvdefect.config import load_config
-from mvdefect.demo import make_demo_config
-from mvdefect.workflow import fit_inspector
+from mvdefect.workflow.demo import make_demo_config
+from mvdefect.workflow.fit import fit_inspector
 from tests.tuning.fakes import score_trial
 from tuning.settings import load_search
 from tuning.tune import TuneOptions, tune_inspector

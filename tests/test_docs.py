@@ -15,14 +15,14 @@ import pytest
 
 from mvdefect import cli
 from mvdefect.config import FitConfig, StageConfig
-from mvdefect.data.beam_runner import make_pipeline
+from mvdefect.data.beam import make_pipeline
 from mvdefect.data.pipeline import Source
-from mvdefect.data.synthetic.write import write_parts
-from mvdefect.serving.answers import Answer
-from mvdefect.serving.check import Saying
-from mvdefect.serving.cost import Cost
+from mvdefect.drawing.data_set import write_parts
+from mvdefect.exporting.cost import Cost
+from mvdefect.exporting.fresh_process import Saying
+from mvdefect.inspector.answers import Answer
 from tests.tuning.fakes import fit_instantly, score_trial
-from tuning.dimensions import TABLE
+from tuning.space.space import TABLE
 from tuning.tune import TuneOptions
 
 ROOT = Path(__file__).parents[1]
@@ -102,24 +102,24 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("mobilenetv2.weights.h5", "mobilenetv2_imagenet_notop.weights.h5", "FILE"):
         (tmp_path / name).write_bytes(b"")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("mvdefect.workflow.predict_logits", predict_well)
+    monkeypatch.setattr("mvdefect.workflow.fit.predict_logits", predict_well)
     for room in ("workflow", "baselines.run", "baselines.networks"):
         monkeypatch.setattr(f"mvdefect.{room}.find_weights", lambda *_: None)
     monkeypatch.setattr("tuning.tune.find_weights", lambda *_: None)
-    monkeypatch.setattr("mvdefect.serving.export.ask_afresh", lambda *_: Saying({}, [], 1.0))
-    monkeypatch.setattr("mvdefect.serving.export.measure_cost", lambda *_: EXACT)
-    monkeypatch.setattr("mvdefect.serving.client.open_client", lambda *_: answer_good)
-    monkeypatch.setattr("mvdefect.serving.beam.make_pipeline", make_direct_pipeline)
-    monkeypatch.setattr("mvdefect.serving.server.run.run_app", lambda *_: None)
+    monkeypatch.setattr("mvdefect.exporting.export.ask_afresh", lambda *_: Saying({}, [], 1.0))
+    monkeypatch.setattr("mvdefect.exporting.export.measure_cost", lambda *_: EXACT)
+    monkeypatch.setattr("mvdefect.client.client.open_client", lambda *_: answer_good)
+    monkeypatch.setattr("mvdefect.prediction.distributed.make_pipeline", make_direct_pipeline)
+    monkeypatch.setattr("mvdefect.server.run.run_app", lambda *_: None)
     (tmp_path / "token.txt").write_text("a secret")
     monkeypatch.setattr("tuning.tune.TuneOptions", partial(TuneOptions, function=score_trial))
-    monkeypatch.setattr("tuning.confirm.fit_run", fit_instantly)
+    monkeypatch.setattr("tuning.choice.confirm.fit_run", fit_instantly)
     tiny = FitConfig(backbone="small_cnn", weights="none", image_size_px=64, stages=(StageConfig(epochs=1),))
     monkeypatch.setattr(
-        "mvdefect.demo.make_demo_config", lambda data: tiny.model_copy(update={"data": str(data)})
+        "mvdefect.workflow.demo.make_demo_config", lambda data: tiny.model_copy(update={"data": str(data)})
     )
     monkeypatch.setattr(
-        "mvdefect.demo.write_parts",
+        "mvdefect.workflow.demo.write_parts",
         lambda root: write_parts(root, good=12, defective_per_type=4, size_px=64),
     )
     return tmp_path
@@ -137,7 +137,7 @@ def run_commands(commands: list[str]) -> None:
 @pytest.fixture
 def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the epochs and the report out of every fit: all else that a command does is done."""
-    monkeypatch.setattr("mvdefect.workflow.train_classifier", lambda model, _: model)
+    monkeypatch.setattr("mvdefect.workflow.fit.train_classifier", lambda model, _: model)
     for room in ("workflow", "baselines.run"):
         monkeypatch.setattr(f"mvdefect.{room}.write_report", lambda _: None)
 

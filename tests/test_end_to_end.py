@@ -14,17 +14,17 @@ import pytest
 from scipy.special import expit
 
 from mvdefect.config import FitConfig, load_config
-from mvdefect.data.layouts import read_records
 from mvdefect.data.pipeline import Source
-from mvdefect.data.prepare import prepare_images
-from mvdefect.data.splits import PARTS, read_split_plan
+from mvdefect.data.sources.folders import read_records
+from mvdefect.data.splits.plan import PARTS, read_split_plan
+from mvdefect.data.store import prepare_images
 from mvdefect.models.backbones import find_backbone
 from mvdefect.models.classifier import load_classifier
 from mvdefect.models.normality import load_normality
 from mvdefect.runs import RunFolder, read_predictions
 from mvdefect.training.predictions import compile_features, iterate_features, predict_logits
 from mvdefect.training.stages import plan_stages
-from mvdefect.workflow import fit_inspector
+from mvdefect.workflow.fit import fit_inspector
 
 
 def test_a_run_directory_is_complete(finished_run: Path) -> None:
@@ -115,7 +115,7 @@ def test_overwriting_replaces_a_run(tiny_config: FitConfig, tmp_path: Path) -> N
 def test_broken_files_can_be_left_out_of_a_fit(
     tiny_config: FitConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from mvdefect.data.synthetic.write import write_parts
+    from mvdefect.drawing.data_set import write_parts
 
     root = write_parts(tmp_path / "parts", good=12, defective_per_type=4, size_px=64)
     broken = root / "washer" / "train" / "good" / "007.png"

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mvdefect.benchmark import run_benchmark
-from mvdefect.errors import ConfigError
-from mvdefect.grid import list_cells, make_config, read_grid
-from mvdefect.report.grid_page import describe_grid, write_grid_report
-from mvdefect.results import ResultRow, read_results, summarise, write_results
+from mvdefect.core.errors import ConfigError
+from mvdefect.grid.page import describe_grid, write_grid_report
+from mvdefect.grid.results import ResultRow, read_results, summarise, write_results
+from mvdefect.grid.run import run_benchmark
+from mvdefect.grid.settings import list_cells, make_config, read_grid
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -88,7 +88,7 @@ def test_every_cell_is_measured_once_and_a_second_call_measures_nothing(
     def refuse(*_: object) -> None:
         raise AssertionError("what is finished is run again")
 
-    monkeypatch.setattr("mvdefect.workflow.fit_inspector", refuse)
+    monkeypatch.setattr("mvdefect.workflow.fit.fit_inspector", refuse)
     monkeypatch.setattr("mvdefect.baselines.run.run_baseline", refuse)
     assert run_benchmark(grid, out) == rows
     page = write_grid_report(rows, grid, out).read_text()
@@ -170,7 +170,7 @@ def test_a_wrong_grid_is_told_before_anything_runs(
 
 
 def test_the_grid_of_mvtec_ad_has_the_protocols_that_figures_are_published_under() -> None:
-    from mvdefect.baselines.table import find_baseline
+    from mvdefect.baselines.registry import find_baseline
     from mvdefect.models.backbones import find_backbone
 
     grid = read_grid(CONFIGS / "mvtec_ad.yaml")
@@ -193,10 +193,10 @@ def test_a_random_split_is_that_of_scikit_learn(parts_root: Path) -> None:
     """Stratified by label alone, 80/10/10, and its note says what is torn apart."""
     from sklearn.model_selection import train_test_split
 
-    from mvdefect.data.groups import group_records
-    from mvdefect.data.layouts import read_records
-    from mvdefect.data.protocols import draw_plans
+    from mvdefect.data.groups.grouping import group_records
     from mvdefect.data.scan import scan_images
+    from mvdefect.data.sources.folders import read_records
+    from mvdefect.data.splits.protocols import draw_plans
 
     scan = scan_images(read_records(parts_root))
     (plan,) = draw_plans(scan, group_records(scan), "random", 42)

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from mvdefect.cli.interrupts import insist_on_interrupts
+from mvdefect.cli.work import insist_on_interrupts
 
 
 def be_interrupted() -> None:

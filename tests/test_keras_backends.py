@@ -32,9 +32,9 @@ from mvdefect.models.backbones import BACKBONES
 from mvdefect.models.classifier import build_classifier
 from mvdefect.models.freezing import unfreeze
 from mvdefect.models.heads import HeadSettings
-from mvdefect.models.heatmaps import build_heatmaps
-from mvdefect.training.losses import make_loss
-from mvdefect.training.optimizers import make_optimizer
+from mvdefect.models.saliency import build_heatmaps
+from mvdefect.training.learners import make_loss
+from mvdefect.training.stages import make_optimizer
 from mvdefect.training.stages import Stage
 
 name, kind, weights, out = *sys.argv[1:3], Path(sys.argv[3]), Path(sys.argv[4])

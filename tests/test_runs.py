@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mvdefect.config import FitConfig, dump_config
-from mvdefect.errors import RunError, RunExistsError
-from mvdefect.paths import replace_file, write_text
+from mvdefect.core.errors import RunError, RunExistsError
+from mvdefect.core.files import replace_file, write_rows, write_text
 from mvdefect.runs import (
     EpochRow,
     RunFolder,
@@ -21,7 +21,6 @@ from mvdefect.runs import (
     start_run,
     write_json,
 )
-from mvdefect.tables import write_rows
 
 ROW = EpochRow(1, 1, 0, 1e-3, 0.5, 0.6, 0.7, 1.5)
 

@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mvdefect.data.groups import group_records
-from mvdefect.data.protocols import assign_kfold
+from mvdefect.core.errors import SearchError
+from mvdefect.core.files import write_table
+from mvdefect.core.progress import logger
+from mvdefect.data.groups.grouping import group_records
 from mvdefect.data.scan import scan_images
-from mvdefect.data.splits import save_plans
-from mvdefect.errors import SearchError
-from mvdefect.preparation import find_records
-from mvdefect.progress import logger
-from mvdefect.tables import write_table
-from tuning.confirm import compare_choice, fit_pairs
+from mvdefect.data.splits.plan import save_plans
+from mvdefect.data.splits.protocols import assign_kfold
+from mvdefect.workflow.photographs import find_records
+from tuning.choice.confirm import compare_choice, fit_pairs
 from tuning.records import Confirmation
 from tuning.settings import SearchConfig, make_base
-from tuning.space import make_space
+from tuning.space.space import make_space
 from tuning.tune import TuneOptions, complete_config, is_worker, read_best, tune_inspector
 
 PLANS = "plans"

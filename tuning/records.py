@@ -20,7 +20,7 @@ class TrialRecord:
     Attributes:
         name: Its number in the search, as in "07".
         status: "completed", "failed" or "running".
-        values: Hyperparameters that played a part in it, by name; see `tuning.space`.
+        values: Hyperparameters that played a part in it, by name; see `tuning.space.space`.
         score: What is optimised, at its best epoch; NaN where the trial did not complete.
         val_roc_auc: ROC-AUC on validation, at the best epoch; NaN likewise.
         val_loss: Cross-entropy on validation, at the same epoch; NaN likewise.

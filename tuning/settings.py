@@ -9,9 +9,9 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mvdefect.assignments import parse_assignment
 from mvdefect.config import FitConfig, apply_settings
-from mvdefect.errors import ConfigError, describe_unknown_name
+from mvdefect.core.errors import ConfigError, describe_unknown_name
+from mvdefect.core.settings import parse_assignment
 
 DIRECTIONS = {"val_roc_auc": "max", "val_loss": "min"}
 
@@ -40,7 +40,9 @@ class SearchConfig(_Settings):
     settings: dict[str, Any] = Field(
         default_factory=dict, description="settings of a fit, by dotted key: where the search starts"
     )
-    space: dict[str, Any] = Field(default_factory=dict, description="what is searched; see `tuning.space`")
+    space: dict[str, Any] = Field(
+        default_factory=dict, description="what is searched; see `tuning.space.space`"
+    )
     weights: dict[str, str] = Field(
         default_factory=dict, description="backbone -> weights, where they differ by backbone"
     )

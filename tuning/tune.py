@@ -10,15 +10,17 @@ from pathlib import Path
 import keras_tuner
 
 from mvdefect.config import FitConfig, StageConfig, dump_config, load_config
+from mvdefect.core.errors import RunExistsError, SearchError
+from mvdefect.core.files import write_text
+from mvdefect.core.progress import logger
 from mvdefect.data.records import Record
-from mvdefect.data.sources import resolve_source
-from mvdefect.data.splits import SplitPlan, read_split_plan, write_split_plan
-from mvdefect.errors import RunExistsError, SearchError
+from mvdefect.data.sources.opening import resolve_source
+from mvdefect.data.splits.plan import SplitPlan, read_split_plan, write_split_plan
 from mvdefect.evaluation.contracts import parse_contract
 from mvdefect.models.backbones import find_backbone
 from mvdefect.models.weights import find_weights
-from mvdefect.paths import write_text
-from mvdefect.preparation import (
+from mvdefect.training.stages import plan_stages
+from mvdefect.workflow.photographs import (
     FIT_NEEDS,
     Needs,
     divide_photographs,
@@ -28,22 +30,20 @@ from mvdefect.preparation import (
     read_plan_for_fit,
     require_data,
 )
-from mvdefect.progress import logger
-from mvdefect.training.stages import plan_stages
-from tuning.claim import PLAN, claim_folder, list_changes, wait_for_chief
-from tuning.cluster import CHIEF, ClusterJob, search_with_workers
-from tuning.confirm import confirm_choice
-from tuning.folds import choose_fold_count, draw_folds, leave_test_out
-from tuning.hypermodel import InspectorHyperModel, TrainingParts
-from tuning.importance import measure_importances
-from tuning.leaderboard import make_leaderboard, write_leaderboard, write_trials
-from tuning.page import write_search_page
+from tuning.choice.confirm import confirm_choice
+from tuning.choice.importance import measure_importances
+from tuning.choice.leaderboard import make_leaderboard, write_leaderboard, write_trials
+from tuning.choice.refits import choose_candidates, refit_candidates
+from tuning.page.page import write_search_page
 from tuning.records import COMPLETED, DEFAULT, Leaderboard, SearchSummary
-from tuning.refits import choose_candidates, refit_candidates
-from tuning.search import InspectorTuner, make_tuner, read_trials
+from tuning.search.claim import PLAN, claim_folder, list_changes, wait_for_chief
+from tuning.search.cluster import CHIEF, ClusterJob, search_with_workers
+from tuning.search.folds import choose_fold_count, draw_folds, leave_test_out
+from tuning.search.hypermodel import InspectorHyperModel, TrainingParts
+from tuning.search.search import InspectorTuner, make_tuner, read_trials
+from tuning.search.trials import TrialFunction
 from tuning.settings import SearchConfig, dump_search, make_base
-from tuning.space import SearchSpace, make_space
-from tuning.trials import TrialFunction
+from tuning.space.space import SearchSpace, make_space
 
 BEST = "best.yaml"
 REPORT = "report.html"
@@ -62,7 +62,7 @@ class TuneOptions:
         overwrite: Whether a search with other settings may be replaced.
         confirm: How many seeds the choice and the default are fitted with, and compared on the test part;
             0: the test part is never opened.
-        function: What the process of a trial does; None: `tuning.trials.train_trial`.
+        function: What the process of a trial does; None: `tuning.search.trials.train_trial`.
         set_up: What a worker calls first.
     """
 

@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 
 from mvdefect.audit.findings import Finding, ProtocolCheck, Severity
-from mvdefect.data.groups import Groups
-from mvdefect.data.protocols import draw_plans
+from mvdefect.core.errors import SplitError
+from mvdefect.data.groups.grouping import Groups
 from mvdefect.data.records import GOOD, Record, count_by_stratum
 from mvdefect.data.scan import FirstLook, Scan
-from mvdefect.data.splits import SplitPlan
-from mvdefect.errors import SplitError
+from mvdefect.data.splits.plan import SplitPlan
+from mvdefect.data.splits.protocols import draw_plans
 from mvdefect.evaluation.metrics import wilson_interval
 
 RARE_TYPE = 5  # images

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvdefect.audit.findings import Finding, Pair, Severity
-from mvdefect.data.candidates import Indices
-from mvdefect.data.duplicates import Links, connect, link_equal_names
-from mvdefect.data.group_names import suggest_pattern
-from mvdefect.data.groups import are_separated, describe_named_groups
-from mvdefect.data.poses import POSES
+from mvdefect.data.groups.candidates import Indices
+from mvdefect.data.groups.duplicates import Links, connect, link_equal_names
+from mvdefect.data.groups.grouping import are_separated, describe_named_groups, suggest_pattern
+from mvdefect.data.groups.poses import POSES
 from mvdefect.data.records import Record
 from mvdefect.data.scan import FirstLook, Scan
 

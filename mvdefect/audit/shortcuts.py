@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvdefect.audit.findings import Finding, Probe, Severity
-from mvdefect.data.candidates import Indices
-from mvdefect.data.facts import FileFacts
+from mvdefect.data.groups.candidates import Indices
 from mvdefect.data.records import Record
-from mvdefect.data.scan import FirstLook
+from mvdefect.data.scan import FileFacts, FirstLook
 from mvdefect.evaluation.metrics import Figure, Sample, measure, roc_auc
 
 WARN_ABOVE = 0.6

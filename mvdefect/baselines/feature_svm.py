@@ -14,9 +14,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from mvdefect.baselines.pictures import CLASSES, check_labels, check_pictures, number_groups
+from mvdefect.core.errors import ConfigError
+from mvdefect.core.progress import logger
 from mvdefect.data.images import Pixels
-from mvdefect.errors import ConfigError
-from mvdefect.progress import logger
 
 PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0)
 GAMMA_FACTORS = (0.1, 0.3, 1.0, 3.0)

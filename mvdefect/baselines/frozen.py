@@ -2,13 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from mvdefect.baselines.feature_svm import FOLDS, GAMMA_FACTORS, PENALTIES, FeatureSVM
-from mvdefect.baselines.networks import build_network, run_network
+from mvdefect.baselines.pictures import iterate_pictures
+from mvdefect.core.errors import ConfigError
 from mvdefect.data.images import Pixels
+from mvdefect.models.backbones import BackboneSpec, find_backbone
 from mvdefect.models.features import build_pooled_features
+from mvdefect.models.weights import find_weights
+
+Builder = Callable[[BackboneSpec, int, Path | None], Any]
+
+
+def build_network(build: Builder, backbone: str, weights: str, pictures: Pixels, seed: int) -> Any:
+    """Build a network for pictures of a size.
+
+    Args:
+        build: Makes it from a backbone, a size and a weights file or None.
+        backbone: Name of the backbone.
+        weights: "imagenet", "none", or the path of a weights file.
+        pictures: uint8 of shape (n, size, size, 3).
+        seed: Draws random weights, where there are no others; Keras's global seed is then set to it.
+
+    Raises:
+        ConfigError: There is no such backbone, or pictures are not square.
+        WeightsError: The weights cannot be had, or do not fit.
+    """
+    height, width = pictures.shape[1:3]
+    if height != width:
+        raise ConfigError(f"X must be of square pictures. Received: {height} × {width} pixels")
+    spec = find_backbone(backbone)
+    file = find_weights(spec, weights)
+    if file is None:
+        keras.utils.set_random_seed(seed)
+    return build(spec, height, file)
+
+
+def run_network(
+    network: Any, pictures: Pixels, numbers: NDArray[np.int64] | None = None
+) -> Iterator[NDArray[np.float32]]:
+    """Yield what the network makes of pictures, batch by batch.
+
+    Args:
+        network: What `build_network` returned.
+        pictures: uint8 of shape (n, size, size, 3).
+        numbers: Which of them, int64 (m,); None for all.
+    """
+    for batch in iterate_pictures(pictures, numbers):
+        yield np.asarray(network.predict_on_batch(batch), np.float32)
 
 
 class FrozenSVMClassifier(FeatureSVM):

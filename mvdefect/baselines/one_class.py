@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from mvdefect.baselines.networks import build_network, run_network
+from mvdefect.baselines.frozen import build_network, run_network
 from mvdefect.baselines.pictures import CLASSES, check_labels, check_pictures, number_groups
+from mvdefect.core.errors import ConfigError
 from mvdefect.data.images import Pixels
-from mvdefect.errors import ConfigError
 from mvdefect.models.backbones import BackboneSpec
 from mvdefect.models.classifier import build_classifier
 from mvdefect.models.features import build_features, share_features
+from mvdefect.models.gaussians import PooledGaussian
 from mvdefect.models.heads import HeadSettings
-from mvdefect.models.normality import Normality, PooledGaussian, fit_normality
+from mvdefect.models.normality import Normality, fit_normality
 
 SHARE_ASIDE = 0.2
 MIN_GROUPS = 5

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mvdefect.core.errors import ConfigError
 from mvdefect.data.images import Pixels
-from mvdefect.errors import ConfigError
 
 CLASSES = np.array([0, 1])  # good, defective
 BATCH_SIZE = 32

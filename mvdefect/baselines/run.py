@@ -12,27 +12,30 @@ from typing import Any
 import joblib
 import numpy as np
 
-from mvdefect.backend import seed_everything, set_precision
 from mvdefect.baselines.frozen import FrozenSVMClassifier
 from mvdefect.baselines.handcrafted import HandcraftedClassifier
 from mvdefect.baselines.majority import MajorityClassifier
 from mvdefect.baselines.one_class import OneClassDetector
-from mvdefect.baselines.table import Baseline, find_baseline
+from mvdefect.baselines.registry import Baseline, find_baseline
 from mvdefect.config import FitConfig, StageConfig
+from mvdefect.core.errors import ConfigError, ContractError
+from mvdefect.core.files import cache_dir, replace_file
+from mvdefect.core.parallel import count_cores
+from mvdefect.core.progress import logger
+from mvdefect.core.runtime import describe_environment, seed_everything, set_precision
 from mvdefect.data.images import Pixels
 from mvdefect.data.pipeline import Source, make_inference_batches
-from mvdefect.data.sources import resolve_source
-from mvdefect.data.splits import write_split_plan
-from mvdefect.environment import describe_environment
-from mvdefect.errors import ConfigError, ContractError
+from mvdefect.data.sources.opening import resolve_source
+from mvdefect.data.splits.plan import write_split_plan
 from mvdefect.evaluation.contracts import parse_contract
-from mvdefect.explain import explain_part
 from mvdefect.models.backbones import find_backbone
 from mvdefect.models.weights import find_weights
-from mvdefect.outcome import Scores, settle_outcome
-from mvdefect.parallel import count_cores
-from mvdefect.paths import cache_dir, replace_file
-from mvdefect.preparation import (
+from mvdefect.report.report import write_report
+from mvdefect.runs import RunFolder, check_run_is_free, finish_run, start_run, write_json
+from mvdefect.workflow.explain import explain_part
+from mvdefect.workflow.fit import fit_inspector
+from mvdefect.workflow.outcome import Scores, settle_outcome
+from mvdefect.workflow.photographs import (
     TO_BE_MEASURED,
     Needs,
     Photographs,
@@ -43,10 +46,6 @@ from mvdefect.preparation import (
     read_plan_for_fit,
     require_data,
 )
-from mvdefect.progress import logger
-from mvdefect.report.html import write_report
-from mvdefect.runs import RunFolder, check_run_is_free, finish_run, start_run, write_json
-from mvdefect.workflow import fit_inspector
 
 BATCH_SIZE = 32
 SCRATCH_LEARNING_RATE = 1e-3  # rates of backbones are for weights that know something already
@@ -56,7 +55,7 @@ def run_baseline(name: str, config: FitConfig, run: Path, overwrite: bool = Fals
     """Fit a baseline, choose its threshold, measure it on the test part, and write the report.
 
     Args:
-        name: One of `mvdefect.baselines.table.BASELINES`.
+        name: One of `mvdefect.baselines.registry.BASELINES`.
         config: All settings; `config.data` is needed. Those of training count for networks alone.
         run: Where the run directory goes.
         overwrite: Replace a finished run there, once the new one is finished.

@@ -13,14 +13,13 @@ from mvdefect.cli.baseline import baseline
 from mvdefect.cli.benchmark import benchmark
 from mvdefect.cli.data import data
 from mvdefect.cli.export import export
-from mvdefect.cli.inspector import demo, evaluate, fit
-from mvdefect.cli.interrupts import insist_on_interrupts
+from mvdefect.cli.inspector import demo, evaluate, fit, report
 from mvdefect.cli.predict import predict
 from mvdefect.cli.pretrain import pretrain
-from mvdefect.cli.report import report
 from mvdefect.cli.serve import serve
 from mvdefect.cli.tune import tune
-from mvdefect.errors import MvdefectError
+from mvdefect.cli.work import insist_on_interrupts
+from mvdefect.core.errors import MvdefectError
 
 EXIT_TROUBLE = 2
 DEBUG = "--debug"

@@ -61,7 +61,7 @@ def baseline(
       mvdefect baseline one-class --data photographs --kind memory_bank --weights FILE --run runs/one-class
       mvdefect baseline scratch --data photographs --set patience=12 --run runs/scratch
     """
-    from mvdefect.baselines.table import find_baseline
+    from mvdefect.baselines.registry import find_baseline
     from mvdefect.config import load_config
 
     find_baseline(name)
@@ -80,7 +80,7 @@ def baseline(
         "skip_broken": flags["skip_broken"],
     }
     config = load_config(config_path, overrides, assignments)
-    from mvdefect.data.sources import name_source
+    from mvdefect.data.sources.opening import name_source
 
     source = name_source(config.data) if config.data else "run"
     start_work(debug, config.devices)

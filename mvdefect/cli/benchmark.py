@@ -27,8 +27,8 @@ def benchmark(debug: bool, /, grid: Path, out: Path | None) -> None:
     from rich.console import Console
     from rich.markdown import Markdown
 
-    from mvdefect.benchmark import run_benchmark
-    from mvdefect.report.grid_page import describe_grid, write_grid_report
+    from mvdefect.grid.page import describe_grid, write_grid_report
+    from mvdefect.grid.run import run_benchmark
 
     place = out or Path("runs") / grid.stem
     rows = run_benchmark(grid, place)

@@ -9,14 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mvdefect.cli.synth import synth
 from mvdefect.cli.work import PATH, show_messages
 
-if TYPE_CHECKING:
-    from mvdefect.data.splits import SplitPlan
-
 EXIT_FOUND = 1
-
 category_option = click.option(
     "--category", "categories", multiple=True, help="Product to use; repeatable. Default: all."
 )
@@ -26,6 +21,74 @@ group_option = click.option(
     metavar="REGEX",
     help="What in an id names photographs that belong together, as in 'SN[0-9]+'.",
 )
+near_duplicates_option = click.option(
+    "--near-duplicates",
+    type=click.Choice(["part", "image", "none"]),
+    default="part",
+    show_default=True,
+    help="What a split keeps together: all images of one part, an image and its changed copies, or neither.",
+)
+skip_option = click.option("--skip-broken", is_flag=True, help="Leave unreadable files out.")
+
+
+@click.command()
+@click.argument("out", type=PATH)
+@click.option("--category", "categories", multiple=True, help="What to draw; repeatable. Default: all nine.")
+@click.option("--defect-type", "defect_types", multiple=True, help="Which defects; repeatable. Default: all.")
+@click.option("--good", type=int, default=120, show_default=True, help="Good photographs a category.")
+@click.option("--defective", type=int, default=30, show_default=True, help="Photographs a defect type.")
+@click.option("--size", type=int, default=256, show_default=True, help="Height and width in pixels.")
+@click.option("--defect-size", type=float, default=1.0, show_default=True, help="Scales lengths.")
+@click.option("--defect-contrast", type=float, default=1.0, show_default=True, help="Scales visibility.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another data set.")
+@click.option("--plant", multiple=True, metavar="FAULT=VALUE", help="A fault to plant; repeatable.")
+def synth(
+    out: Path,
+    categories: tuple[str, ...],
+    defect_types: tuple[str, ...],
+    good: int,
+    defective: int,
+    size: int,
+    defect_size: float,
+    defect_contrast: float,
+    seed: int,
+    plant: tuple[str, ...],
+) -> None:
+    """Draw photographs of parts and their defects, with exact masks, in MVTec AD's layout.
+
+    \b
+    Categories: brushed_metal, connector, fabric, grid, nut, pill, speckle, washer, wood.
+    Faults: near-duplicates=N, exact-duplicates=N, conflicts=N, broken=N, wrong-masks=N,
+    exif-rotated=N, shortcut=border|brightness|category|compression|size. What was
+    planted is listed in planted.json.
+
+    \b
+    Examples:
+      mvdefect data synth drawn --category nut --category wood --good 20 --defective 5
+      mvdefect data synth faulty --category pill --size 128 --plant near-duplicates=10 --plant shortcut=size
+    """
+    show_messages()
+    from mvdefect.drawing.catalogue import PARTS
+    from mvdefect.drawing.data_set import write_parts
+    from mvdefect.drawing.flaws import parse_faults
+
+    write_parts(
+        out,
+        seed=seed,
+        good=good,
+        defective_per_type=defective,
+        size_px=size,
+        categories=categories or tuple(sorted(PARTS)),
+        defect_types=defect_types,
+        defect_size=defect_size,
+        defect_contrast=defect_contrast,
+        faults=parse_faults(plant),
+    )
+    click.echo(f"photographs   {out}")
+
+
+if TYPE_CHECKING:
+    from mvdefect.data.splits.plan import SplitPlan
 
 
 def _refuse_correlation(_context: click.Context, _option: click.Parameter, value: str | None) -> None:
@@ -36,17 +99,9 @@ def _refuse_correlation(_context: click.Context, _option: click.Parameter, value
         )
 
 
-near_duplicates_option = click.option(
-    "--near-duplicates",
-    type=click.Choice(["part", "image", "none"]),
-    default="part",
-    show_default=True,
-    help="What a split keeps together: all images of one part, an image and its changed copies, or neither.",
-)
 correlation_option = click.option(
     "--correlation", hidden=True, expose_value=False, callback=_refuse_correlation
 )
-skip_option = click.option("--skip-broken", is_flag=True, help="Leave unreadable files out.")
 
 
 @click.group()
@@ -94,11 +149,10 @@ def check(
     show_messages()
     from rich.console import Console
 
-    from mvdefect.audit.check import AuditSettings, audit_data
+    from mvdefect.audit.audit import AuditSettings, audit_data
     from mvdefect.audit.findings import Severity, audit_to_json
-    from mvdefect.data.sources import open_source
-    from mvdefect.report.audit_page import write_audit_page
-    from mvdefect.report.audit_text import print_audit
+    from mvdefect.data.sources.opening import open_source
+    from mvdefect.report.audit_page import print_audit, write_audit_page
 
     layout = open_source(source, categories, group_pattern)
     audit = audit_data(layout, AuditSettings(near_duplicates, image_size))
@@ -164,11 +218,11 @@ def split(
       mvdefect data split photographs --protocol kfold --n 3 --seed 1
     """
     show_messages()
-    from mvdefect.data.groups import group_records
-    from mvdefect.data.protocols import draw_plans
+    from mvdefect.data.groups.grouping import group_records
     from mvdefect.data.scan import scan_images
-    from mvdefect.data.sources import open_source
-    from mvdefect.data.splits import save_plans
+    from mvdefect.data.sources.opening import open_source
+    from mvdefect.data.splits.plan import save_plans
+    from mvdefect.data.splits.protocols import draw_plans
 
     layout = open_source(source, categories, group_pattern)
     scan = scan_images(layout.records, skip_broken)
@@ -192,8 +246,8 @@ def verify(plan: Path, source: str, as_json: bool) -> None:
     """
     show_messages()
     from mvdefect.data.scan import hash_files
-    from mvdefect.data.sources import open_source
-    from mvdefect.data.splits import compare_plan, read_split_plan
+    from mvdefect.data.sources.opening import open_source
+    from mvdefect.data.splits.plan import compare_plan, read_split_plan
 
     planned = read_split_plan(plan)
     found = compare_plan(planned, hash_files(open_source(source).records))
@@ -248,12 +302,12 @@ def prepare(
       mvdefect data prepare photographs --image-size 96 --runner DirectRunner
     """
     show_messages()
-    from mvdefect.backend import load_tensorflow
-    from mvdefect.data.sources import open_source
+    from mvdefect.core.runtime import load_tensorflow
+    from mvdefect.data.sources.opening import open_source
 
     layout = open_source(source, categories)
     load_tensorflow()
-    from mvdefect.data.prepare import prepare_images
+    from mvdefect.data.store import prepare_images
 
     store = prepare_images(
         layout.records,
@@ -272,7 +326,7 @@ def _show_plan(plan: SplitPlan, path: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from mvdefect.data.splits import PARTS
+    from mvdefect.data.splits.plan import PARTS
 
     table = Table(title=f"{plan.protocol}, seed {plan.seed}: {path}", title_justify="left")
     for column in ("part", "images", "good", "defective", "groups"):

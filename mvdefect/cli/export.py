@@ -10,7 +10,7 @@ import click
 from mvdefect.cli.work import PATH, show_messages
 
 if TYPE_CHECKING:
-    from mvdefect.serving.cost import Cost
+    from mvdefect.exporting.cost import Cost
 
 
 @click.command()
@@ -59,10 +59,10 @@ def export(debug: bool, /, run: Path, out: Path, **flags: Any) -> None:
       mvdefect export runs/first --format openvino --quantize int8 --max-flips 0.02 --name fast
     """
     show_messages()
-    from mvdefect.backend import load_tensorflow
+    from mvdefect.core.runtime import load_tensorflow
 
     load_tensorflow(verbose=debug)
-    from mvdefect.serving.export import ExportSettings, export_run
+    from mvdefect.exporting.export import ExportSettings, export_run
 
     found = export_run(run, out, ExportSettings(**flags))
     click.echo(f"{found.path}:")

@@ -8,7 +8,36 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mvdefect.cli.work import PATH, start_work
+from mvdefect.cli.work import PATH, show_messages, start_work
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN [RUN ...]")
+@click.option(
+    "--out", type=PATH, default=Path("report.html"), show_default=True, help="Where the HTML file goes."
+)
+@click.option(
+    "--markdown", type=PATH, help="Also write Markdown there, with its pictures in figures/ beside it."
+)
+def report(runs: tuple[Path, ...], out: Path, markdown: Path | None) -> None:
+    """Write the report that a quality engineer signs: one HTML file that needs no network.
+
+    The first RUN is the inspector; the others, baselines for example, are what it is compared with. All must
+    be of the same split plan.
+
+    \b
+    Examples:
+      mvdefect report runs/first
+      mvdefect report runs/first runs/handcrafted runs/majority --out report.html --markdown report.md
+    """
+    show_messages()
+    from mvdefect.report.report import compare_runs
+
+    compare_runs(runs, out, markdown)
+    click.echo(f"report        {out}")
+    if markdown is not None:
+        click.echo(f"markdown      {markdown}")
+
 
 if TYPE_CHECKING:
     from mvdefect.evaluation.evaluate import Evaluation
@@ -102,7 +131,7 @@ def fit(
         raise click.UsageError(
             f"these are settings of a baseline: mvdefect baseline {config.baseline} takes them"
         )
-    from mvdefect.data.sources import name_source
+    from mvdefect.data.sources.opening import name_source
 
     source = name_source(config.data) if config.data else "run"
     name = f"{source}-{config.backbone}-seed{config.seed}"
@@ -137,14 +166,14 @@ def evaluate(run: Path, split: Path | None, save: bool, as_json: bool, **changes
       mvdefect evaluate runs/first --threshold 'cost 1:20' --review-budget 0.05 --save
     """
     from mvdefect.evaluation.evaluate import evaluate_run, evaluation_to_json
-    from mvdefect.outcome import change_operating_point
+    from mvdefect.workflow.outcome import change_operating_point
 
     given = {name: value for name, value in changes.items() if value is not None}
     if split is not None and given:
         raise click.UsageError("--split measures the operating point that the run has: give no other with it")
     evaluation = change_operating_point(run, given, save) if given or save else evaluate_run(run, split)
     if save:
-        from mvdefect.report.html import write_report
+        from mvdefect.report.report import write_report
         from mvdefect.runs import open_run
 
         write_report(open_run(run))
@@ -166,8 +195,8 @@ def demo(debug: bool, /, out: Path, overwrite: bool) -> None:
       mvdefect demo --out somewhere
     """
     start_work(debug)
-    from mvdefect.demo import WEIGHTS_NOTE, run_demo
     from mvdefect.evaluation.evaluate import evaluate_run
+    from mvdefect.workflow.demo import WEIGHTS_NOTE, run_demo
 
     folder = run_demo(out, overwrite)
     show_evaluation(evaluate_run(folder.path), folder.path)
@@ -180,7 +209,7 @@ def show_evaluation(evaluation: Evaluation, run: Path, kind: str = "Inspector") 
     """Print the tables of a run, its notes, and what they mean."""
     from rich.console import Console
 
-    from mvdefect.report.table import make_evaluation_tables
+    from mvdefect.report.sheets import make_evaluation_tables
     from mvdefect.report.wording import describe_verdict
 
     console = Console(soft_wrap=False)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mvdefect.cli.work import PATH, show_messages
-from mvdefect.errors import ConfigError
-from mvdefect.progress import logger
+from mvdefect.core.errors import ConfigError
+from mvdefect.core.progress import logger
 
 if TYPE_CHECKING:
-    from mvdefect.serving.predict import Seen, Tally
+    from mvdefect.prediction.predict import Seen, Tally
 
 MAX_BATCH = 1024
 LOCAL = "local"
@@ -112,18 +112,18 @@ def _check(
 def _inspect(
     place: str, images: tuple[str, ...], out: Path | None, flags: dict[str, Any], verbose: bool
 ) -> Tally:
-    from mvdefect.serving.inspectors import Inspector, name_inspector, open_inspector
-    from mvdefect.serving.photographs import list_photographs
-    from mvdefect.serving.predict import inspect_photographs, write_to_file, write_to_stream
-    from mvdefect.serving.retries import Patience
-    from mvdefect.serving.watch import watch_folder
+    from mvdefect.client.retries import Patience
+    from mvdefect.inspector.photographs import list_photographs
+    from mvdefect.prediction.inspectors import Inspector, name_inspector, open_inspector
+    from mvdefect.prediction.predict import inspect_photographs, write_to_file, write_to_stream
+    from mvdefect.prediction.watch import watch_folder
 
     seen = _choose_overlays(place, flags["overlays"], flags["inspector_json"])
     inspector = Inspector(place, flags["engine"], Patience(flags["timeout"], flags["retries"]))
     watch, size = flags["watch"], flags["batch_size"]
     photographs = list_photographs(images, sys.stdin) if watch is None else watch_folder(watch)
     if flags["runner"] != LOCAL and out is not None:
-        from mvdefect.serving.beam import Work, inspect_with_beam, read_options
+        from mvdefect.prediction.distributed import Work, inspect_with_beam, read_options
 
         options = read_options(flags["beam_options"])
         work = Work(inspector, flags["runner"], options, size, seen)
@@ -145,9 +145,9 @@ def _choose_overlays(inspector: str, folder: Path | None, manifest: Path | None)
     """Return what writes overlays; None: none are wanted."""
     if folder is None:
         return None
-    from mvdefect.serving.addresses import is_url
-    from mvdefect.serving.overlays import write_overlay
-    from mvdefect.serving.places import read_view
+    from mvdefect.client.addresses import is_url
+    from mvdefect.inspector.places import read_view
+    from mvdefect.prediction.overlays import write_overlay
 
     if manifest is None and is_url(inspector):
         raise ConfigError(

@@ -58,7 +58,7 @@ def pretrain(debug: bool, /, config_path: Path | None, assignments: tuple[str, .
     if verify is not None:
         _verify(verify, options["workers"], debug)
         return
-    from mvdefect.backend import load_backend
+    from mvdefect.core.runtime import load_backend
     from mvdefect.pretraining.settings import load_pretraining
 
     config = load_pretraining(config_path, flags, assignments)
@@ -73,7 +73,7 @@ def pretrain(debug: bool, /, config_path: Path | None, assignments: tuple[str, .
 
 
 def _verify(weights: Path, workers: int | None, debug: bool) -> None:
-    from mvdefect.backend import load_backend
+    from mvdefect.core.runtime import load_backend
 
     load_backend(debug)
     from mvdefect.pretraining.verify import verify_card

@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from mvdefect.cli.work import PATH, show_messages
-from mvdefect.errors import ConfigError
-from mvdefect.serving.addresses import TOKEN
+from mvdefect.client.addresses import TOKEN
+from mvdefect.core.errors import ConfigError
 
 PACKAGES = ("prometheus_client", "starlette", "uvicorn")
 POSITIVE = click.FloatRange(0, min_open=True)
@@ -100,8 +100,8 @@ def serve(
     if missing:
         raise ConfigError(f"serve needs {', '.join(missing)}: pip install 'mvdefect[serve]'")
     show_messages()
-    from mvdefect.serving.server.run import serve_export
-    from mvdefect.serving.server.settings import Limits, ServerSettings
+    from mvdefect.server.run import serve_export
+    from mvdefect.server.settings import Limits, ServerSettings
 
     token = _read_token(token_file)
     settings = ServerSettings(host, port, corrections, token, hosts, Limits(**limits))

@@ -95,7 +95,7 @@ def tune(
 
     search = load_search(config_path, settings, assignments, {name: flags[name] for name in limits}, space)
     base = make_base(search)
-    from mvdefect.data.sources import name_source
+    from mvdefect.data.sources.opening import name_source
 
     source = name_source(base.data) if base.data else "search"
     place = out or Path("runs") / f"tune-{source}-{base.backbone}"
@@ -136,7 +136,7 @@ def show_summary(summary: SearchSummary, board: Leaderboard) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from tuning.wording import name_candidate
+    from tuning.page.wording import name_candidate
 
     console = Console(soft_wrap=False)
     click.echo(f"{len(summary.trials)} trials; the search ended, as {summary.ended}")

@@ -3,13 +3,51 @@
 from __future__ import annotations
 
 import logging
+import signal
+import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
+PATIENCE_SECONDS = 1.0
+
+
 PATH = click.Path(path_type=Path)
+
+
+@contextmanager
+def insist_on_interrupts(patience_seconds: float = PATIENCE_SECONDS) -> Iterator[None]:
+    """Raise KeyboardInterrupt again where something swallowed it.
+
+    Python ignores whatever is raised in a destructor, in a callback of the garbage collector or in one that
+    native code calls, and a Ctrl-C is raised wherever the program happens to be. So it is raised anew until
+    the block ends, but not while any exception is being handled: what cleans up is not disturbed.
+
+    Args:
+        patience_seconds: Between two tries.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_number: int, _frame: object) -> None:
+        is_heard = sys.exc_info()[1] is not None
+        signal.setitimer(signal.ITIMER_REAL, patience_seconds)
+        if not is_heard:
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGALRM)}
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def show_messages() -> None:
@@ -17,7 +55,7 @@ def show_messages() -> None:
     from rich.console import Console
     from rich.logging import RichHandler
 
-    from mvdefect.progress import logger
+    from mvdefect.core.progress import logger
 
     for handler in [handler for handler in logger.handlers if isinstance(handler, RichHandler)]:
         logger.removeHandler(handler)
@@ -30,9 +68,9 @@ def show_messages() -> None:
 def start_work(debug: bool, devices: int = 1) -> Any:
     """Set up messages and TensorFlow on so many devices, and return the library's main module."""
     show_messages()
-    from mvdefect.backend import load_tensorflow
+    from mvdefect.core.runtime import load_tensorflow
 
     load_tensorflow(verbose=debug, devices=devices)
-    from mvdefect import workflow
+    from mvdefect.workflow import fit as workflow
 
     return workflow

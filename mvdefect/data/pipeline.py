@@ -12,13 +12,12 @@ import numpy as np
 import tensorflow as tf
 
 from mvdefect.config import AugmentConfig
-from mvdefect.data.epochs import Integers
+from mvdefect.core.errors import ImageError, list_some
 from mvdefect.data.images import Pixels
-from mvdefect.data.prepare import PreparedStore
 from mvdefect.data.shards import NAME, read_facts
-from mvdefect.data.splits import PlanRow, SplitPlan
-from mvdefect.data.views import show_view
-from mvdefect.errors import ImageError, list_some
+from mvdefect.data.splits.plan import PlanRow, SplitPlan
+from mvdefect.data.store import PreparedStore
+from mvdefect.data.views import Integers, show_view
 
 IMAGE = tf.io.FixedLenFeature((), tf.string)
 

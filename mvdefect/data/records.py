@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from mvdefect.errors import LayoutError, list_some
+from mvdefect.core.errors import LayoutError, list_some
 
 GOOD = "good"
 

@@ -22,9 +22,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from mvdefect.core.errors import ImageError
 from mvdefect.data.images import ResizeMethod, decode_image, decode_mask, resize_image, resize_mask
 from mvdefect.data.records import Record
-from mvdefect.errors import ImageError
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 

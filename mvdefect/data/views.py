@@ -1,14 +1,17 @@
-"""Views: the ways in which a training image is shown, each a function of (seed, image, number).
-
-View 0 is the image as it is. The others go through all poses by turns, each under a light of its own,
-so that what is computed for a view can be kept and used again.
-"""
+"""Epochs: which image comes when, and in which of its views; a function of (seed, epoch) alone."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from mvdefect.config import AugmentConfig
+
+Integers = NDArray[np.int64]
+FRESH_OFFSETS = 1 << 13
 
 
 def list_poses(augment: AugmentConfig) -> tuple[tuple[int, bool], ...]:
@@ -55,3 +58,77 @@ def pose_view(image: tf.Tensor, view: tf.Tensor, augment: AugmentConfig) -> tf.T
     if augment.quarter_turns:
         image = tf.image.rot90(image, turns)
     return tf.ensure_shape(image, shape)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over a part.
+
+    Attributes:
+        indices: Numbers of the images in the order in which they come, int64 (m,).
+        slots: For each of them the slot that its view comes from, int64 (m,): slot s holds one view of
+            every image, see `list_views`.
+    """
+
+    indices: Integers
+    slots: Integers
+
+
+def draw_epoch(strata: Integers, seed: int, epoch: int, views: int, balanced: bool) -> Epoch:
+    """Draw the order of an epoch.
+
+    Args:
+        strata: What shall come equally often where `balanced` is on, as a number from 0 an image, (n,).
+        seed: Seed of the run.
+        epoch: Number of the epoch, counted over all stages, from 0.
+        views: How many views an image has; 0: new ones in every epoch.
+        balanced: Draw every stratum equally often, going through its images by turns; otherwise each
+            image comes once.
+
+    Returns:
+        As many images as there are. One that comes again within the epoch comes in another view.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    indices = _draw_balanced(strata, rng) if balanced else rng.permutation(len(strata))
+    slots = epoch + _count_earlier(indices)
+    return Epoch(indices.astype(np.int64), slots % views if views else slots)
+
+
+def list_views(count: int, slot: int, seed: int, views: int) -> Integers:
+    """Return which view of each image a slot holds, int64 (count,).
+
+    Each image begins at a view drawn for it, and goes on to the next one from slot to slot, so that the
+    poses are mixed in every epoch and all views of an image have come after `views` epochs.
+
+    Args:
+        count: How many images there are.
+        slot: Number of the slot; below `views`, where that is not 0.
+        seed: Seed of the run.
+        views: How many views an image has; 0: the views never come again, and view 0 never comes.
+    """
+    offsets = np.random.default_rng([seed, FRESH_OFFSETS]).integers(0, views or FRESH_OFFSETS, count)
+    return np.asarray((offsets + slot) % views if views else offsets + slot + 1, np.int64)
+
+
+def _draw_balanced(strata: Integers, rng: np.random.Generator) -> Integers:
+    """Deal strata by turns in a drawn order, each from one shuffled round of its images after the other."""
+    names = np.unique(strata)
+    rounds = -(-len(strata) // len(names))
+    columns = []
+    for name in names:
+        members = np.flatnonzero(strata == name)
+        repeats = -(-rounds // len(members))
+        columns.append(np.concatenate([rng.permutation(members) for _ in range(repeats)])[:rounds])
+    table = rng.permuted(np.stack(columns, axis=1), axis=1)
+    return np.asarray(table.reshape(-1)[: len(strata)])
+
+
+def _count_earlier(indices: Integers) -> Integers:
+    """For each place, count how often its image came before."""
+    order = np.argsort(indices, kind="stable")
+    ranked = indices[order]
+    starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
+    lengths = np.diff(np.append(starts, len(ranked)))
+    counts = np.empty(len(indices), np.int64)
+    counts[order] = np.arange(len(ranked)) - np.repeat(starts, lengths)
+    return counts

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from mvdefect.errors import RunError
+from mvdefect.core.errors import RunError
 from mvdefect.evaluation.metrics import (
     CONFIDENCE,
     DENOMINATORS,

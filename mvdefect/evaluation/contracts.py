@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import logit
 from scipy.stats import beta
 
-from mvdefect.errors import ConfigError, ContractError
+from mvdefect.core.errors import ConfigError, ContractError
 from mvdefect.evaluation.metrics import Bools, Floats
 
 CONFIDENCE = 0.9

@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from mvdefect.data.splits import SplitPlan, read_split_plan
-from mvdefect.errors import RunError, list_some
+from mvdefect.core.errors import RunError, list_some
+from mvdefect.data.splits.plan import SplitPlan, read_split_plan
 from mvdefect.evaluation.calibration import (
     ReliabilityBin,
     brier,
     expected_calibration_error,
     list_reliability,
 )
-from mvdefect.evaluation.line import LineFigures, measure_line
 from mvdefect.evaluation.localisation import Localisation, parse_localisation
 from mvdefect.evaluation.metrics import (
     COUNTS,
@@ -35,6 +34,7 @@ from mvdefect.evaluation.operating_point import (
     operating_point_to_json,
     parse_operating_point,
 )
+from mvdefect.evaluation.production import LineFigures, measure_line
 from mvdefect.evaluation.strata import (
     CategoryFigures,
     SizeRecall,

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mvdefect.errors import ConfigError, RunError
+from mvdefect.core.errors import ConfigError, RunError
 from mvdefect.evaluation.metrics import REPLICATES, Bools, Figure, Floats, bootstrap
 from mvdefect.models.feature_maps import stretch_maps
 

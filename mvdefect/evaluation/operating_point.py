@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from mvdefect.core.errors import ConfigError, ContractError, RunError
 from mvdefect.data.records import GOOD
-from mvdefect.errors import ConfigError, ContractError, RunError
 from mvdefect.evaluation.calibration import Calibration, fit_combination, fit_temperature
 from mvdefect.evaluation.contracts import (
     Choice,

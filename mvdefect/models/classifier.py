@@ -5,15 +5,17 @@ It is a chain of three models, `scaling`, `backbone` and `head`, so that it can 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from mvdefect.errors import RunError
+from mvdefect.core.errors import RunError
 from mvdefect.models.backbones import BackboneSpec
-from mvdefect.models.freezing import BACKBONE
-from mvdefect.models.heads import LOGIT_MAP, HeadSettings, add_head, add_map_output
+from mvdefect.models.freezing import BACKBONE, check_depth
+from mvdefect.models.heads import LOGIT_MAP, POOLED, HeadSettings, add_head, add_map_output
 from mvdefect.models.weights import load_weights
 
 SCALING = "scaling"
@@ -113,3 +115,142 @@ def _switch_off_dropout(network: Any) -> None:
     for layer in network.layers:
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0
+
+
+@dataclass(frozen=True)
+class Below:
+    """What lies below a cut, in the graphs of the classifier.
+
+    Attributes:
+        scaling: The classifier's scaling.
+        entry: The input of its backbone, a Keras tensor.
+        features: The backbone's tensors that are needed at the cut, from fine to coarse.
+        pooling: From those to the vector that a head with pooling scores, or None where they are stored
+            as they are.
+        layers: Names of the layers that decide what is stored: those of the features, then those of the
+            pooling.
+    """
+
+    scaling: Any
+    entry: Any
+    features: tuple[Any, ...]
+    pooling: Any | None
+    layers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CutClassifier:
+    """Two models that share all layers with the classifier that they were cut from.
+
+    Attributes:
+        backbone: Name and input size of the network.
+        frozen: From uint8 pixels (b, size, size, 3) to the activations at the cut, a list of tensors.
+        rest: From those to what the classifier's head gives.
+        names: The layers at the cut, one for each tensor.
+        below: What `frozen` is made of.
+    """
+
+    backbone: str
+    frozen: Any
+    rest: Any
+    names: tuple[str, ...]
+    below: Below
+
+
+def cut_classifier(model: Any, spec: BackboneSpec, depth_blocks: int, head: Any) -> CutClassifier | None:
+    """Cut a classifier below its uppermost blocks.
+
+    Activations are taken at the boundary and, where the head also looks at finer features from below it,
+    there as well. A head that pools is cut behind its pooling where the whole backbone is frozen, so a
+    vector an image is all that has to be kept.
+
+    Args:
+        model: A classifier of `mvdefect.models.classifier`.
+        spec: Its backbone.
+        depth_blocks: Blocks that learn, counted from the top.
+        head: What the rest ends with: the classifier's head, or a model that shares its layers.
+
+    Returns:
+        The two parts, or None where every block learns and nothing is frozen.
+
+    Raises:
+        ConfigError: The backbone has no such depth.
+    """
+    check_depth(spec, depth_blocks)
+    if depth_blocks == spec.max_depth_blocks:
+        return None
+    backbone = model.get_layer(BACKBONE)
+    boundary = spec.boundaries[-depth_blocks - 1]
+    names = _list_cuts(backbone, spec, boundary)
+    stored = tuple(backbone.get_layer(name).output for name in names)
+    above = _keep_learning_blocks(backbone, boundary, stored)
+    below = Below(model.get_layer(SCALING), backbone.input, stored, None, names)
+    if above is None and POOLED in {layer.name for layer in head.layers}:
+        pooled = head.get_layer(POOLED).output
+        below, names = _add_pooling(below, keras.Model(head.inputs, pooled)), (POOLED,)
+        head = keras.Model(pooled, head.outputs)
+    frozen = join_frozen([below])
+    rest = _join(above, head, frozen.outputs)
+    return CutClassifier(f"{spec.name} {model.input.shape[1]}", frozen, rest, names, below)
+
+
+def join_frozen(parts: Sequence[Below]) -> keras.Model:
+    """Build one model of what lies below several cuts; every layer that they share runs once.
+
+    Args:
+        parts: Of cuts of one classifier, or of classifiers that share scaling and backbone, such as
+            `mvdefect.models.classifier.replace_head` makes.
+
+    Returns:
+        From uint8 pixels (b, size, size, 3) to the activations at the cuts, a list of tensors: those of
+        the first cut, then those of the next one.
+
+    Raises:
+        ValueError: The parts belong to different backbones.
+    """
+    first = parts[0]
+    if any(part.entry is not first.entry or part.scaling is not first.scaling for part in parts):
+        raise ValueError(
+            "only cuts that share the layers of one backbone can be joined. Received: cuts of "
+            f"{len({id(part.entry) for part in parts})} backbones and "
+            f"{len({id(part.scaling) for part in parts})} scalings"
+        )
+    features = list({id(tensor): tensor for part in parts for tensor in part.features}.values())
+    pixels = keras.Input(first.scaling.input.shape[1:], dtype="uint8", name="pixels")
+    found = keras.tree.flatten(keras.Model(first.entry, features)(first.scaling(pixels)))
+    made = dict(zip(map(id, features), found, strict=True))
+    outputs: list[Any] = []
+    for part in parts:
+        own = [made[id(tensor)] for tensor in part.features]
+        outputs += own if part.pooling is None else keras.tree.flatten(part.pooling(own))
+    return keras.Model(pixels, outputs, name="frozen")
+
+
+def _add_pooling(below: Below, pooling: Any) -> Below:
+    layers = [layer.name for layer in pooling.layers if not isinstance(layer, keras.layers.InputLayer)]
+    return replace(below, pooling=pooling, layers=(*below.layers, *layers))
+
+
+def _list_cuts(backbone: Any, spec: BackboneSpec, boundary: str) -> tuple[str, ...]:
+    """Name the layers whose output is stored, from fine to coarse."""
+    order = [layer.name for layer in backbone.layers]
+    is_tapped = len(backbone.outputs) == 2
+    if is_tapped and order.index(spec.fine_tap) < order.index(boundary):
+        return spec.fine_tap, boundary
+    return (boundary,)
+
+
+def _keep_learning_blocks(backbone: Any, boundary: str, stored: Sequence[Any]) -> Any | None:
+    """Return what leads from the boundary to those features that are not stored, if any are left."""
+    features = [output for output in backbone.outputs if all(output is not tensor for tensor in stored)]
+    return keras.Model(backbone.get_layer(boundary).output, features) if features else None
+
+
+def _join(above: Any | None, head: Any, stored: Sequence[Any]) -> Any:
+    """Put the head on the blocks that learn; everything runs in the mode that it is called in."""
+    inputs = [keras.Input(tensor.shape[1:], dtype="float32") for tensor in stored]
+    learnt = [] if above is None else keras.tree.flatten(above(inputs[-1]))
+    given = inputs[: len(head.inputs) - len(learnt)]  # the finer features, where they are stored
+    features = [*given, *learnt]
+    outputs = head(features if len(features) > 1 else features[0])
+    return keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs, name="rest")

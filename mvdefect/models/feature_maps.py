@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mvdefect.errors import ConfigError
+from mvdefect.core.errors import ConfigError
 
 Maps = NDArray[np.float32]
 FeatureSource = NDArray[Any] | Iterable[NDArray[Any]]

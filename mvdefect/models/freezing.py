@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from mvdefect.errors import ConfigError
+from mvdefect.core.errors import ConfigError
 from mvdefect.models.backbones import BackboneSpec
 
 BACKBONE = "backbone"

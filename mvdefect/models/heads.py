@@ -10,7 +10,7 @@ from typing import Any, Literal
 import keras
 
 from mvdefect.config import FitConfig
-from mvdefect.errors import ConfigError, describe_unknown_name
+from mvdefect.core.errors import ConfigError, describe_unknown_name
 
 LOGIT = "logit"
 LOGIT_MAP = "logit_map"

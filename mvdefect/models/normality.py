@@ -10,7 +10,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from mvdefect.errors import ConfigError, RunError, describe_unknown_name
+from mvdefect.core.errors import ConfigError, RunError, describe_unknown_name
+from mvdefect.core.files import UNREADABLE_NPZ, replace_file
 from mvdefect.models.feature_maps import FeatureSource
 from mvdefect.models.gaussians import (
     PatchGaussians,
@@ -20,7 +21,6 @@ from mvdefect.models.gaussians import (
     fit_pooled_gaussian,
 )
 from mvdefect.models.memory_bank import MemoryBank, fit_memory_bank
-from mvdefect.paths import UNREADABLE_NPZ, replace_file
 
 __all__ = [
     "KINDS",

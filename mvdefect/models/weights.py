@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mvdefect.errors import WeightsError
+from mvdefect.core.errors import WeightsError
 from mvdefect.models.backbones import BackboneSpec
 
 DOWNLOAD_TIMEOUT_S = 5.0

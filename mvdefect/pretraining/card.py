@@ -12,9 +12,9 @@ import keras
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mvdefect import __version__
-from mvdefect.errors import WeightsError
+from mvdefect.core.errors import WeightsError
+from mvdefect.core.files import write_text
 from mvdefect.models.weights import WEIGHTS_SUFFIX
-from mvdefect.paths import write_text
 from mvdefect.pretraining.settings import PretrainConfig
 
 CARD_SUFFIX = ".json"

@@ -6,18 +6,23 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 from scipy.special import logsumexp
 
-from mvdefect.backend import TENSORFLOW, seed_everything
-from mvdefect.errors import ConfigError, MvdefectError, RunExistsError
+from mvdefect.core.errors import ConfigError, MvdefectError, RunError, RunExistsError
+from mvdefect.core.files import UNREADABLE_NPZ, replace_file
+from mvdefect.core.parallel import count_cores
+from mvdefect.core.progress import logger, show_steps
+from mvdefect.core.runtime import TENSORFLOW, seed_everything
+from mvdefect.drawing.surface_defects import FAULTS
 from mvdefect.models.backbones import find_backbone
 from mvdefect.models.freezing import BACKBONE
 from mvdefect.models.weights import WEIGHTS_SUFFIX, find_weights, load_weights
-from mvdefect.parallel import count_cores
 from mvdefect.pretraining.card import (
     Card,
     choose_licence,
@@ -26,24 +31,94 @@ from mvdefect.pretraining.card import (
     write_card,
     write_command,
 )
-from mvdefect.pretraining.checkpoint import name_checkpoint, read_checkpoint, write_checkpoint
-from mvdefect.pretraining.faults import FAULTS
-from mvdefect.pretraining.layout import count_numbers
-from mvdefect.pretraining.losses import LOSSES
-from mvdefect.pretraining.network import build_pretrainer
-from mvdefect.pretraining.photos import list_photographs
-from mvdefect.pretraining.scenes import VIEWS
+from mvdefect.pretraining.network import LOSSES, build_pretrainer
+from mvdefect.pretraining.scenes import VIEWS, count_numbers
 from mvdefect.pretraining.settings import PretrainConfig
-from mvdefect.pretraining.stream import Batch, iterate_batches
-from mvdefect.pretraining.weights_file import write_weights
-from mvdefect.progress import logger, show_steps
+from mvdefect.pretraining.stream import Batch, iterate_batches, list_photographs
 
+SUFFIX = ".unfinished.npz"
+
+
+SMALL = 4096  # arrays up to so many numbers stay as they are: statistics of normalisation need their range
 FIRST_SHARE = 0.05  # of the peak rate, at the first step
 SAVE_SECONDS = 120.0
 TELL_STEPS = 100
 FIRST_LOSSES = 200
 LAST_LOSSES = 200
 HELD_OUT_BATCHES = 16
+
+
+def name_checkpoint(out: Path) -> Path:
+    """Return where the checkpoint of a weights file lies."""
+    return out.with_name(out.name + SUFFIX)
+
+
+def write_checkpoint(out: Path, config: PretrainConfig, model: Any, losses: list[float]) -> None:
+    """Write all that is needed to go on, whole or not at all; one loss stands for each step done."""
+    arrays = {
+        f"{kind}_{index}": keras.ops.convert_to_numpy(variable)
+        for kind, variables in (("model", model.variables), ("optimizer", model.optimizer.variables))
+        for index, variable in enumerate(variables)
+    }
+    with replace_file(name_checkpoint(out)) as partial, partial.open("wb") as stream:
+        np.savez(stream, config=np.array(config.model_dump_json()), losses=np.array(losses), **arrays)
+
+
+def read_checkpoint(out: Path, config: PretrainConfig, model: Any) -> list[float]:
+    """Put back what `write_checkpoint` wrote, and return the losses so far; none without a checkpoint.
+
+    Raises:
+        ConfigError: It was written under other settings.
+        RunError: It is damaged.
+    """
+    path = name_checkpoint(out)
+    if not path.is_file():
+        return []
+    try:
+        with np.load(path) as arrays:
+            if str(arrays["config"]) != config.model_dump_json():
+                raise ConfigError(
+                    f"{path} is of a pre-training with other settings; remove it, or choose another --out"
+                )
+            for kind, variables in (("model", model.variables), ("optimizer", model.optimizer.variables)):
+                for index, variable in enumerate(variables):
+                    variable.assign(arrays[f"{kind}_{index}"])
+            return [float(loss) for loss in arrays["losses"]]
+    except ConfigError:
+        raise
+    except UNREADABLE_NPZ as error:
+        raise RunError(f"the checkpoint {path} is damaged; remove it to begin again ({error})") from error
+
+
+def write_weights(network: Any, path: Path, half: bool) -> None:
+    """Write the weights of a network as Keras's `load_weights` reads them, whole or not at all.
+
+    Args:
+        network: A Keras model.
+        path: Ends in `.weights.h5`.
+        half: Store arrays of more than 4,096 numbers as float16; loading makes them float32 again.
+    """
+    with TemporaryDirectory(dir=path.parent, prefix=".weights-") as folder, replace_file(path) as partial:
+        full = Path(folder) / path.name
+        network.save_weights(full)
+        if not half:
+            full.replace(partial)
+            return
+        with h5py.File(full) as source, h5py.File(partial, "w") as target:
+            _copy_halved(source, target)
+
+
+def _copy_halved(source: h5py.Group, target: h5py.Group) -> None:
+    target.attrs.update(source.attrs)
+    for name, found in source.items():
+        if isinstance(found, h5py.Group):
+            _copy_halved(found, target.create_group(name))
+            continue
+        values = found[()]
+        is_large = values.dtype == np.float32 and values.size > SMALL
+        kept = values.astype(np.float16) if is_large else values
+        packing = {"compression": "gzip", "shuffle": True} if is_large else {}
+        target.create_dataset(name, data=kept, **packing).attrs.update(found.attrs)
 
 
 class PretrainingDivergedError(MvdefectError, ArithmeticError):

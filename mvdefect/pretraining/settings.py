@@ -9,8 +9,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from mvdefect.assignments import assign, parse_assignment
-from mvdefect.errors import ConfigError, describe_unknown_name
+from mvdefect.core.errors import ConfigError, describe_unknown_name
+from mvdefect.core.settings import assign, parse_assignment
 
 TARGETS = ("recipe", "defect_type", "position", "rotation", "contrast", "layout")
 NEEDS_RECIPES = "recipe"

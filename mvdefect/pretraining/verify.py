@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mvdefect.parallel import count_cores
+from mvdefect.core.parallel import count_cores
+from mvdefect.core.progress import show_steps
 from mvdefect.pretraining.card import hash_file, read_card
-from mvdefect.pretraining.photos import list_photographs
 from mvdefect.pretraining.pretrain import build_model, take_step
-from mvdefect.pretraining.stream import iterate_batches
-from mvdefect.progress import show_steps
+from mvdefect.pretraining.stream import iterate_batches, list_photographs
 
 LARGEST_DIFFERENCE = 1e-3
 

@@ -4,21 +4,106 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from mvdefect.audit.findings import Audit, Finding, Pair
+from mvdefect.audit.findings import Audit, Finding, Pair, Severity
+from mvdefect.core.errors import ImageError
+from mvdefect.core.files import write_text
 from mvdefect.data.images import decode_at_size
 from mvdefect.data.records import Record
-from mvdefect.errors import ImageError
-from mvdefect.paths import write_text
 from mvdefect.report.page import make_environment, to_data_uri
 from mvdefect.report.wording import describe_audit, format_figure
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+COLOURS = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
+MAX_FILES = 5
+
 
 PICTURE_SIZE_PX = 160
 SHOWN_ONE_BY_ONE = ("outliers", "exif-rotation", "masks-on-good-images", "empty-masks", "blank-images")
 MAX_SHOWN = 24
+
+
+def print_audit(audit: Audit, console: Console) -> None:
+    """Print counts, findings, shortcuts and what can be measured."""
+    from rich.text import Text
+
+    console.print(_make_count_table(audit))
+    for finding in audit.findings:
+        if finding.severity == Severity.NOTE and not finding.needs_action:
+            continue
+        heading = Text.assemble((finding.severity.upper(), COLOURS[finding.severity]), f" {finding.message}")
+        console.print(heading)
+        for line in _list_files(finding):
+            console.print(Text(f"    {line}", style="dim"), overflow="ignore", no_wrap=True, crop=False)
+        if finding.needs_action:
+            console.print(Text(f"  {finding.advice}"))
+    _print_folded(audit, console)
+    console.print(_make_probe_table(audit))
+    console.print(_make_protocol_table(audit))
+    console.print(describe_audit(audit), markup=False)
+
+
+def _print_folded(audit: Audit, console: Console) -> None:
+    """Count in one line the notes that ask for nothing."""
+    from rich.text import Text
+
+    folded = [
+        finding.code
+        for finding in audit.findings
+        if finding.severity == Severity.NOTE and not finding.needs_action
+    ]
+    if folded:
+        line = f" {len(folded)} more, nothing to do (--html and --json show them): {', '.join(folded)}"
+        console.print(Text.assemble((Severity.NOTE.upper(), COLOURS[Severity.NOTE]), line))
+
+
+def _list_files(finding: Finding) -> list[str]:
+    if finding.groups:
+        shown = [", ".join(group[:4]) + (", ..." if len(group) > 4 else "") for group in finding.groups]
+    else:
+        shown = [f"{name}: {reason}" if reason else name for name, reason in finding.files]
+    more = [f"and {len(shown) - MAX_FILES} more (--json lists all)"] if len(shown) > MAX_FILES else []
+    return shown[:MAX_FILES] + more
+
+
+def _make_count_table(audit: Audit) -> Table:
+    from rich.table import Table
+
+    table = Table(title=f"{audit.root}: {audit.images} photographs", title_justify="left")
+    table.add_column("category and type")
+    table.add_column("images", justify="right")
+    for stratum, count in audit.counts.items():
+        table.add_row(stratum, str(count))
+    return table
+
+
+def _make_probe_table(audit: Audit) -> Table:
+    from rich.table import Table
+
+    table = Table(title="Shortcuts: what a property alone tells (0.5 is chance)", title_justify="left")
+    for column in ("property", "ROC-AUC", "95% interval", ""):
+        table.add_column(column, justify="right" if column == "ROC-AUC" else "left")
+    for probe in audit.probes:
+        table.add_row(probe.name, *format_figure(probe.roc_auc), probe.remark)
+    return table
+
+
+def _make_protocol_table(audit: Audit) -> Table:
+    from rich.table import Table
+
+    table = Table(title="What can be measured", title_justify="left")
+    for column in ("protocol", "possible", ""):
+        table.add_column(column)
+    for check in audit.protocols:
+        table.add_row(check.protocol, "yes" if check.is_possible else "no", check.remark)
+    return table
 
 
 def write_audit_page(audit: Audit, records: Mapping[str, Record], path: Path) -> None:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mvdefect.core.errors import ImageError
 from mvdefect.data.images import (
     Pixels,
     ResizeMethod,
@@ -19,12 +20,10 @@ from mvdefect.data.images import (
     resize_mask,
 )
 from mvdefect.data.records import GOOD, Record
-from mvdefect.errors import ImageError
 from mvdefect.evaluation.evaluate import Evaluation
-from mvdefect.evaluation.heatmaps import Heatmaps, read_heatmaps
+from mvdefect.evaluation.heatmaps import Heatmaps, choose_heat_range, overlay_heatmap, read_heatmaps
 from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
 from mvdefect.report.contents import RunContents
-from mvdefect.report.overlays import choose_heat_range, overlay_heatmap
 from mvdefect.report.wording import format_probability
 from mvdefect.runs import PredictionRow
 

@@ -9,12 +9,19 @@ from typing import Any
 from mvdefect.audit.findings import Severity
 from mvdefect.config import dump_config
 from mvdefect.report.audit_summary import AuditSummary
-from mvdefect.report.charts import draw_confusion, draw_differences, draw_recall, draw_scores
-from mvdefect.report.comparing import Difference, make_difference_sheet, make_run_sheet
-from mvdefect.report.contents import RunContents
-from mvdefect.report.curves import draw_history, draw_precision_recall, draw_reliability, draw_roc
-from mvdefect.report.drawing import Plot
+from mvdefect.report.contents import Difference, RunContents, make_difference_sheet, make_run_sheet
 from mvdefect.report.gallery import Gallery
+from mvdefect.report.plots import (
+    Plot,
+    draw_confusion,
+    draw_differences,
+    draw_history,
+    draw_precision_recall,
+    draw_recall,
+    draw_reliability,
+    draw_roc,
+    draw_scores,
+)
 from mvdefect.report.sheets import (
     Column,
     Sheet,

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from mvdefect.evaluation.line import PER_THOUSAND
 from mvdefect.evaluation.metrics import Bools, Floats
+from mvdefect.evaluation.production import PER_THOUSAND
 from mvdefect.report.contents import RunContents
 from mvdefect.report.sheets import Column, Sheet
 from mvdefect.report.wording import format_percent, format_probability

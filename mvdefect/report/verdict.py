@@ -9,13 +9,12 @@ from enum import StrEnum
 import numpy as np
 
 from mvdefect.audit.findings import Severity
-from mvdefect.errors import list_some
+from mvdefect.core.errors import list_some
 from mvdefect.evaluation.contracts import NO_PROMISE, UNMET
 from mvdefect.evaluation.evaluate import Evaluation
 from mvdefect.evaluation.metrics import FEW_GROUPS, Figure
 from mvdefect.report.audit_summary import AuditSummary
-from mvdefect.report.comparing import Difference
-from mvdefect.report.contents import RunContents
+from mvdefect.report.contents import Difference, RunContents
 from mvdefect.report.wording import format_percent, format_probability, format_signed
 
 CHANCE = 0.5

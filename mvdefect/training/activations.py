@@ -1,39 +1,136 @@
-"""The activation store: what the frozen part makes of each image and view, computed once and kept.
-
-One folder holds the activations of one part of a split plan at one cut of one network; its name is a hash
-of all that decides them. In it lies one entry a slot, and a slot holds one view of every image (see
-`mvdefect.data.epochs`), so an epoch reads one entry. Entries are computed when they are first asked for,
-checked when they are opened, and mapped into memory.
-"""
+"""Filling the activation stores of several cuts of one backbone, which then runs once for all of them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from mvdefect.config import AugmentConfig
-from mvdefect.data.epochs import list_views
+from mvdefect.core.files import replace_file, write_text
+from mvdefect.core.progress import logger, show_steps
 from mvdefect.data.pipeline import Source, Views, make_inference_batches, make_view_batches
-from mvdefect.models.cut import CutClassifier
-from mvdefect.progress import show_steps
-from mvdefect.training.entries import Arrays, Entry, StoredDtype, write_entry
-from mvdefect.training.room import hold_store
+from mvdefect.data.views import list_views
+from mvdefect.models.classifier import CutClassifier, join_frozen
+from mvdefect.training.budget import hold_store
+
+CHUNK_BYTES = 1 << 24
+MAX_FLOAT16 = 65504.0
+StoredDtype = Literal["float16", "float32"]
+Arrays = list[np.ndarray]
+
 
 FORMAT_VERSION = 1
 BATCH_SIZE = 64
 PLAIN = "plain"
 Run = Callable[[tf.Tensor], list[tf.Tensor]]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The files of one entry, whether they are there or not.
+
+    Attributes:
+        folder: Of the store.
+        name: Of the entry.
+        shapes: Of its arrays.
+        dtype: Of its arrays.
+    """
+
+    folder: Path
+    name: str
+    shapes: tuple[tuple[int, ...], ...]
+    dtype: StoredDtype
+
+    @property
+    def note(self) -> Path:
+        """The file with the checksums, which is written last."""
+        return self.folder / f"{self.name}.json"
+
+    @property
+    def paths(self) -> list[Path]:
+        """One file an array."""
+        return [self.folder / f"{self.name}.{number}.npy" for number in range(len(self.shapes))]
+
+    def is_whole(self) -> bool:
+        """Whether every array holds what was written; the log says where one does not."""
+        try:
+            expected = json.loads(self.note.read_text(encoding="utf-8"))["crc32"]
+            found = [_sum_array(path) for path in self.paths]
+        except FileNotFoundError:
+            return False
+        except (OSError, ValueError, KeyError, TypeError):
+            found, expected = [], None
+        if found != expected:
+            logger.warning("the stored activations %s are damaged; they are computed again", self.name)
+        return bool(found == expected)
+
+    def open(self) -> Arrays:
+        """Map the arrays into memory, read-only."""
+        return [np.load(path, mmap_mode="r") for path in self.paths]
+
+
+@contextmanager
+def write_entry(entry: Entry) -> Iterator[Callable[[Sequence[np.ndarray]], None]]:
+    """Write an entry block by block.
+
+    Its files appear when the `with` block ends well, the note last; otherwise nothing changes.
+
+    Yields:
+        A function that appends the next rows, one float32 array (b, ...) for each array of the entry.
+
+    Raises:
+        OSError: The disk is full.
+    """
+    entry.folder.mkdir(parents=True, exist_ok=True)
+    sums = [0] * len(entry.shapes)
+    with ExitStack() as stack:
+        streams = [
+            stack.enter_context(stack.enter_context(replace_file(path)).open("wb")) for path in entry.paths
+        ]
+        for stream, shape in zip(streams, entry.shapes, strict=True):
+            _write_header(stream, shape, entry.dtype)
+
+        def append(outputs: Sequence[np.ndarray]) -> None:
+            for number, (stream, output) in enumerate(zip(streams, outputs, strict=True)):
+                block = _to_dtype(output, entry.dtype).tobytes()
+                sums[number] = zlib.crc32(block, sums[number])
+                stream.write(block)
+
+        yield append
+    write_text(entry.note, json.dumps({"crc32": sums}) + "\n")
+
+
+def _to_dtype(output: np.ndarray, dtype: StoredDtype) -> np.ndarray:
+    if dtype == "float16":
+        output = np.clip(output, -MAX_FLOAT16, MAX_FLOAT16)
+    return output.astype(dtype)
+
+
+def _write_header(stream: Any, shape: tuple[int, ...], dtype: str) -> None:
+    header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, header)
+
+
+def _sum_array(path: Path) -> int:
+    with path.open("rb") as stream:
+        np.lib.format.read_magic(stream)
+        np.lib.format.read_array_header_1_0(stream)
+        total = 0
+        while block := stream.read(CHUNK_BYTES):
+            total = zlib.crc32(block, total)
+    return total
 
 
 @dataclass(frozen=True)
@@ -200,3 +297,48 @@ def _show(source: Source, views: ViewSettings | None, slot: int | None) -> Itera
     listed = list_views(source.count, slot, views.seed, views.count)
     shown = Views(np.arange(source.count), listed, views.seed, views.augment)
     return iter(make_view_batches(source, shown, BATCH_SIZE).prefetch(2))
+
+
+def fill_stores(stores: Sequence[ActivationStore], slots: Sequence[int | None]) -> None:
+    """Compute what is missing of some slots; afterwards every store holds all of them.
+
+    Stores hold what they would compute on their own. What is whole already is not touched, and where
+    everything is whole, nothing runs. A batch at a time is in memory.
+
+    Args:
+        stores: Stores of one source and the same views, at cuts that share the layers of one backbone;
+            see `mvdefect.models.freezing.join_frozen`. Two of one folder count as one.
+        slots: The slots; None stands for the images as they are.
+
+    Raises:
+        ValueError: The stores are of several sources, views or backbones, or hold no views and slots of
+            views are asked for.
+        OSError: The disk is full.
+    """
+    _check_stores(stores)
+    distinct = list({store.folder: store for store in stores}.values())
+    runs: dict[tuple[int, ...], Run] = {}
+    for slot in slots:
+        missing = [number for number, store in enumerate(distinct) if not store.find_entry(slot).is_whole()]
+        if not missing:
+            continue
+        chosen, key = [distinct[number] for number in missing], tuple(missing)
+        if key not in runs:
+            runs[key] = _trace(chosen)
+        compute_entries(chosen, slot, runs[key])
+
+
+def _check_stores(stores: Sequence[ActivationStore]) -> None:
+    shown = [(store.source.store.key, store.source.part, store.source.rows, store.views) for store in stores]
+    if any(other != shown[0] for other in shown):
+        raise ValueError(
+            "stores that are filled together must be of one source and the same views. "
+            f"Received: {len(stores)} stores of "
+            f"{', '.join(sorted({f'{part} of {key}' for key, part, *_ in shown}))}"
+        )
+
+
+def _trace(stores: Sequence[ActivationStore]) -> Run:
+    if len(stores) == 1:
+        return stores[0].frozen.run
+    return trace_frozen(join_frozen([store.frozen.cut.below for store in stores]))

@@ -10,13 +10,27 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from mvdefect.data.epochs import Epoch, Integers, draw_epoch, list_views
 from mvdefect.data.pipeline import Source, Views, make_inference_batches, make_view_batches, read_masks
-from mvdefect.data.views import pose_view
+from mvdefect.data.views import Epoch, Integers, draw_epoch, list_views, pose_view
 from mvdefect.training.activations import ActivationStore, ViewSettings
-from mvdefect.training.balance import number_strata, weigh_strata
 
 PREFETCH = 4
+
+
+def number_strata(source: Source) -> Integers:
+    """Number each image by its category and class, int64 (n,)."""
+    names = [(row.category, row.label) for row in source.rows]
+    number_of = {name: number for number, name in enumerate(sorted(set(names)))}
+    return np.array([number_of[name] for name in names], np.int64)
+
+
+def weigh_strata(strata: Integers) -> NDArray[np.float32]:
+    """Return the loss weight of each image that makes all strata count alike, float32 (n,).
+
+    `n / (strata * n_stratum)`, the "balanced" rule of scikit-learn (King & Zeng, 2001).
+    """
+    counts = np.bincount(strata)
+    return np.asarray(len(strata) / (len(counts) * counts[strata]), np.float32)
 
 
 @dataclass(frozen=True)

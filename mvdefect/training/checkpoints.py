@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mvdefect.paths import replace_file
+from mvdefect.core.files import replace_file
 from mvdefect.runs import EpochRow, RunFolder, read_json, write_json
 
 STATE_FILE = "state.json"

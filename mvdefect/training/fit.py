@@ -5,21 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from scipy.special import expit
 from sklearn.metrics import log_loss, roc_auc_score
 
 from mvdefect.config import FitConfig
+from mvdefect.core.errors import MvdefectError
+from mvdefect.core.files import write_rows
+from mvdefect.core.progress import logger, show_steps
 from mvdefect.data.pipeline import Source
-from mvdefect.errors import MvdefectError
 from mvdefect.models.backbones import BackboneSpec
 from mvdefect.models.freezing import list_changing_variables, trainable_summary, unfreeze
-from mvdefect.progress import logger, show_steps
 from mvdefect.runs import EpochRow, RunFolder
-from mvdefect.tables import write_rows
 from mvdefect.training.activations import ViewSettings
 from mvdefect.training.batches import (
     TrainingSet,
@@ -35,9 +37,27 @@ from mvdefect.training.checkpoints import (
     read_state,
     restore_variables,
 )
-from mvdefect.training.curves import write_curves
 from mvdefect.training.learners import Learner, count_mask_cells, make_learner
 from mvdefect.training.stages import Stage
+
+CURVES = ("loss", "val_loss", "val_roc_auc", "learning_rate", "seconds")
+
+
+def write_curves(folder: Path, row: EpochRow) -> None:
+    """Add one epoch to the curves.
+
+    Each epoch is a file of its own in TensorBoard's event format, and TensorBoard joins them; so a run that
+    goes on after an interrupt adds to what is there and repeats nothing.
+    """
+    event, summary = tf.compat.v1.Event, tf.compat.v1.Summary
+    values = [summary.Value(tag=name, simple_value=getattr(row, name)) for name in CURVES]
+    now = time.time()
+    folder.mkdir(exist_ok=True)
+    path = folder / f"events.out.tfevents.{row.epoch:06}"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(event(wall_time=now, file_version="brain.Event:2").SerializeToString())
+        written = event(wall_time=now, step=row.epoch, summary=summary(value=values))
+        writer.write(written.SerializeToString())
 
 
 class DivergedError(MvdefectError, ArithmeticError):

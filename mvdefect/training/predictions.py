@@ -1,7 +1,8 @@
-"""What an inspector says of the images of a part."""
+"""How long the whole inspector takes for an image."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,9 +12,14 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from mvdefect.data.pipeline import Source, make_inference_batches
-from mvdefect.models.heatmaps import build_heatmaps
+from mvdefect.models.normality import Normality
+from mvdefect.models.saliency import build_heatmaps
 
 MAX_FLOAT16 = float(np.finfo(np.float16).max)
+
+
+ROUNDS = {1: 30, 32: 5}
+WARM_UP_ROUNDS = 2
 
 
 def predict_logits(model: Any, source: Source, batch_size: int) -> NDArray[np.float32]:
@@ -23,7 +29,7 @@ def predict_logits(model: Any, source: Source, batch_size: int) -> NDArray[np.fl
 
 
 def compile_features(features: Any) -> Callable[[Any], Any]:
-    """Return the function of a network of `mvdefect.models.features`, traced once for all parts."""
+    """Return the function of a network of `mvdefect.models.classifier`, traced once for all parts."""
     run: Callable[[Any], Any] = tf.function(
         lambda pixels: features(pixels, training=False), reduce_retracing=True
     )
@@ -39,7 +45,7 @@ def predict_heatmaps(model: Any, source: Source, batch_size: int) -> NDArray[np.
         batch_size: Images a batch.
 
     Returns:
-        float16 (n, height, width), in the order of the split plan; see `mvdefect.models.heatmaps`. What
+        float16 (n, height, width), in the order of the split plan; see `mvdefect.models.saliency`. What
         lies beyond the range of float16 is put to its end.
     """
     maps = build_heatmaps(model).predict(make_inference_batches(source, batch_size), verbose=0)
@@ -61,3 +67,39 @@ def iterate_features(
         found = keras.ops.convert_to_numpy(run(pixels))
         yield source.labels[start : start + len(found)], found
         start += len(found)
+
+
+def measure_latency(model: Any, features: Any, normality: Normality) -> dict[str, float]:
+    """Time classifier and novelty together, pixels in memory to numbers, on this machine.
+
+    Args:
+        model: The classifier.
+        features: The network of the novelty.
+        normality: What good images look like.
+
+    Returns:
+        Milliseconds an image: "batch_1_p50_ms", "batch_1_p95_ms", and the same for batches of 32.
+    """
+    run = tf.function(lambda pixels: (model(pixels, training=False), features(pixels, training=False)))
+    found = {}
+    for size, rounds in ROUNDS.items():
+        pixels = tf.zeros((size, *model.input.shape[1:]), tf.uint8)
+
+        def inspect(pixels: Any = pixels) -> None:
+            normality.score_images(run(pixels)[1].numpy())
+
+        times = _time(inspect, rounds) * 1000 / size
+        for percent in (50, 95):
+            found[f"batch_{size}_p{percent}_ms"] = round(float(np.percentile(times, percent)), 3)
+    return found
+
+
+def _time(work: Callable[[], None], rounds: int) -> np.ndarray:
+    for _ in range(WARM_UP_ROUNDS):
+        work()
+    times = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return np.array(times)

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mvdefect.audit.check import AuditSettings, audit_data
+from mvdefect.audit.audit import AuditSettings, audit_data
 from mvdefect.audit.findings import Audit, Finding, Severity, audit_to_json
-from mvdefect.data.layouts import read_layout
-from mvdefect.data.sources import open_source
-from mvdefect.data.synthetic.faults import Faults
-from mvdefect.data.synthetic.shortcuts import SHORTCUTS
-from mvdefect.data.synthetic.write import write_parts
+from mvdefect.data.sources.folders import read_layout
+from mvdefect.data.sources.opening import open_source
+from mvdefect.drawing.data_set import write_parts
+from mvdefect.drawing.flaws import Faults
+from mvdefect.drawing.photos import SHORTCUTS
 from tests.conftest import make_surface, make_texture, write_class_folders, write_image
 
 SMALL = {"good": 24, "defective_per_type": 6, "size_px": 64, "categories": ("fabric",)}

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from mvdefect.data.images import decode_image
-from mvdefect.data.layouts import read_records
+from mvdefect.data.sources.folders import read_records
 
 
 @pytest.fixture(scope="session")
 def plain_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One drawn product with large, plain defects: 40 good and 4 × 10 defective images, 64 pixels."""
-    from mvdefect.data.synthetic.write import write_parts
+    from mvdefect.drawing.data_set import write_parts
 
     root = tmp_path_factory.mktemp("plain") / "parts"
     return write_parts(

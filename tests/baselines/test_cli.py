@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mvdefect.baselines.table import BASELINES
+from mvdefect.baselines.registry import BASELINES
 from mvdefect.runs import RunFolder, read_run_config
 from tests.test_cli import check_one_line, run
 

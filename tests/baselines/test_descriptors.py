@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mvdefect.baselines.descriptors import (
+from mvdefect.baselines.handcrafted import (
     DESCRIPTORS,
     GLCM_PROPERTIES,
     LBP_RINGS,

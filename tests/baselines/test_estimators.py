@@ -16,7 +16,7 @@ from mvdefect.baselines.frozen import FrozenSVMClassifier
 from mvdefect.baselines.handcrafted import HandcraftedClassifier
 from mvdefect.baselines.majority import MajorityClassifier
 from mvdefect.baselines.one_class import OneClassDetector, draw_aside
-from mvdefect.errors import ConfigError
+from mvdefect.core.errors import ConfigError
 from mvdefect.models.backbones import find_backbone
 from mvdefect.models.classifier import build_classifier
 from mvdefect.models.gaussians import fit_gaussian

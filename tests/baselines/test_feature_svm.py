@@ -15,7 +15,7 @@ from sklearn.svm import SVC
 
 from mvdefect.baselines.feature_svm import GAMMA_FACTORS, PENALTIES, draw_folds, make_grid, search_svm
 from mvdefect.baselines.handcrafted import HandcraftedClassifier
-from mvdefect.errors import ConfigError
+from mvdefect.core.errors import ConfigError
 
 RNG = np.random.default_rng(0)
 

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from mvdefect.baselines.registry import BASELINES, find_baseline
 from mvdefect.baselines.run import adapt_config, make_estimator, read_pixels, run_baseline
-from mvdefect.baselines.table import BASELINES, find_baseline
 from mvdefect.config import FitConfig, StageConfig
-from mvdefect.data.groups import group_records
-from mvdefect.data.layouts import read_records
+from mvdefect.core.errors import ConfigError, RunExistsError, SplitError
+from mvdefect.data.groups.grouping import group_records
 from mvdefect.data.pipeline import Source, read_pictures
-from mvdefect.data.prepare import prepare_images
-from mvdefect.data.protocols import draw_plans, hold_out_val
 from mvdefect.data.scan import scan_images
-from mvdefect.data.splits import PARTS, PlanRow, SplitPlan, read_split_plan, write_split_plan
-from mvdefect.errors import ConfigError, RunExistsError, SplitError
+from mvdefect.data.sources.folders import read_records
+from mvdefect.data.splits.plan import PARTS, PlanRow, SplitPlan, read_split_plan, write_split_plan
+from mvdefect.data.splits.protocols import draw_plans, hold_out_val
+from mvdefect.data.store import prepare_images
 from mvdefect.evaluation.evaluate import evaluate_run
 from mvdefect.evaluation.heatmaps import read_heatmaps
 from mvdefect.runs import RunFolder, read_history, read_predictions, read_run_config

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from mvdefect.core.errors import ConfigError, ImageError
 from mvdefect.data import shards
-from mvdefect.data.layouts import read_records
-from mvdefect.data.prepare import prepare_images
 from mvdefect.data.records import Record
-from mvdefect.errors import ConfigError, ImageError
+from mvdefect.data.sources.folders import read_records
+from mvdefect.data.store import prepare_images
 from tests.beam_engines import DIRECT, MARKS, PORTABLE, quiet_beam  # noqa: F401 (a fixture for all)
 from tests.conftest import make_texture, write_class_folders, write_image
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mvdefect.data import candidates
-from mvdefect.data.candidates import Pairs, find_candidates, rank_look_alikes, settle_half_turns
-from mvdefect.data.details import FINGERPRINT_LENGTH, WAVES, pose_fingerprints
-from mvdefect.data.poses import lay_in_pose
+from mvdefect.data.groups import candidates
+from mvdefect.data.groups.candidates import (
+    Pairs,
+    find_candidates,
+    rank_look_alikes,
+    settle_half_turns,
+)
+from mvdefect.data.groups.details import FINGERPRINT_LENGTH, WAVES, pose_fingerprints
+from mvdefect.data.groups.poses import lay_in_pose
 
 NO_PRINTS = np.zeros((70, FINGERPRINT_LENGTH), np.float16)
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mvdefect.data.details import (
+from mvdefect.data.groups.details import (
     FINGERPRINT_LENGTH,
     MAX_BLOCKS,
     MAX_PICTURE_PX,
@@ -20,8 +20,8 @@ from mvdefect.data.details import (
     take_fingerprint,
     turn_structure,
 )
+from mvdefect.data.groups.poses import lay_in_pose
 from mvdefect.data.images import Pixels
-from mvdefect.data.poses import lay_in_pose
 from tests.conftest import make_surface
 
 

@@ -11,19 +11,19 @@ import cv2
 import numpy as np
 import pytest
 
-from mvdefect.data.details import FINGERPRINT_LENGTH, make_detail, take_fingerprint
-from mvdefect.data.duplicates import (
+from mvdefect.data.groups.details import FINGERPRINT_LENGTH, make_detail, take_fingerprint
+from mvdefect.data.groups.duplicates import (
     Links,
     connect,
     differ_in_light_alone,
     find_near_duplicates,
     link_equal_names,
 )
-from mvdefect.data.groups import find_links, group_records
+from mvdefect.data.groups.grouping import find_links, group_records
+from mvdefect.data.groups.poses import lay_in_pose
 from mvdefect.data.images import Pixels, make_thumbnail
-from mvdefect.data.layouts import read_records
-from mvdefect.data.poses import lay_in_pose
 from mvdefect.data.scan import Scan, scan_images
+from mvdefect.data.sources.folders import read_records
 from tests.conftest import make_surface
 
 SIZE = 128

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mvdefect.data.epochs import draw_epoch, list_views
+from mvdefect.data.views import draw_epoch, list_views
 
 STRATA = np.array([0] * 60 + [1] * 9 + [2] * 3)
 

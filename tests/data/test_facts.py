@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mvdefect.data.facts import average_between, count_values, measure_tones, read_file_facts
 from mvdefect.data.images import decode_with_header
 from mvdefect.data.records import Record
+from mvdefect.data.scan import average_between, count_values, measure_tones, read_file_facts
 from tests.conftest import make_texture, write_image
 
 

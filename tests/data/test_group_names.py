@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mvdefect.data.group_names import name_groups, suggest_pattern
+from mvdefect.core.errors import SplitError
+from mvdefect.data.groups.grouping import name_groups, suggest_pattern
 from mvdefect.data.records import Record
-from mvdefect.errors import SplitError
 from tests.data.test_groups import find_components
 
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mvdefect.data import groups as groups_module
-from mvdefect.data.details import FINGERPRINT_LENGTH
-from mvdefect.data.duplicates import Links, link_equal_names
-from mvdefect.data.groups import are_separated, find_links, group_records, join_links
-from mvdefect.data.layouts import read_layout
+from mvdefect.data.groups import grouping as groups_module
+from mvdefect.data.groups.details import FINGERPRINT_LENGTH
+from mvdefect.data.groups.duplicates import Links, link_equal_names
+from mvdefect.data.groups.grouping import are_separated, find_links, group_records, join_links
 from mvdefect.data.records import Record
 from mvdefect.data.scan import Scan, scan_images
+from mvdefect.data.sources.folders import read_layout
 from tests.conftest import make_surface, write_image
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from mvdefect.core.errors import ImageError
 from mvdefect.data.images import (
     ResizeMethod,
     decode_at_size,
@@ -21,7 +22,6 @@ from mvdefect.data.images import (
     resize_image,
     resize_mask,
 )
-from mvdefect.errors import ImageError
 from tests.conftest import make_texture
 
 

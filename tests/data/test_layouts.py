@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mvdefect.data.layouts import read_records
-from mvdefect.errors import LayoutError
+from mvdefect.core.errors import LayoutError
+from mvdefect.data.sources.folders import read_records
 from tests.conftest import make_texture, write_class_folders, write_image
 
 

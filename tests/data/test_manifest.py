@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mvdefect.data.manifest import read_manifest
+from mvdefect.core.errors import LayoutError
 from mvdefect.data.records import Record
-from mvdefect.errors import LayoutError
+from mvdefect.data.sources.manifest import read_manifest
 from tests.conftest import make_texture, write_image
 
 

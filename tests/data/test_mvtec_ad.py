@@ -17,11 +17,12 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from mvdefect.data import mvtec_ad, mvtec_ad_archive
-from mvdefect.data.layouts import read_records
-from mvdefect.data.mvtec_ad import MvtecAd, find_manual_dir, locate_tree
-from mvdefect.data.mvtec_ad_archive import download_archive, unpack_archive
-from mvdefect.data.mvtec_ad_facts import (
+from mvdefect.core.errors import LayoutError
+from mvdefect.data.sources import mvtec_ad
+from mvdefect.data.sources import mvtec_ad_release as mvtec_ad_archive
+from mvdefect.data.sources.folders import read_records
+from mvdefect.data.sources.mvtec_ad import MvtecAd, find_manual_dir, locate_tree
+from mvdefect.data.sources.mvtec_ad_release import (
     ARCHIVE_BYTES,
     ARCHIVE_NAME,
     ARCHIVE_SHA256,
@@ -30,9 +31,10 @@ from mvdefect.data.mvtec_ad_facts import (
     LICENCE_NOTE,
     CategoryFacts,
     check_tree,
+    download_archive,
     looks_like_mvtec_ad,
+    unpack_archive,
 )
-from mvdefect.errors import LayoutError
 
 GREY = ("grid", "screw", "zipper")
 TINY = {

@@ -10,6 +10,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from mvdefect.config import AugmentConfig
+from mvdefect.core.errors import ImageError
 from mvdefect.data.images import decode_image, resize_image
 from mvdefect.data.pipeline import (
     Source,
@@ -19,7 +20,6 @@ from mvdefect.data.pipeline import (
     read_masks,
     read_pictures,
 )
-from mvdefect.errors import ImageError
 
 
 def test_inference_follows_the_order_of_the_plan(sources: dict[str, Source], parts_root: Path) -> None:

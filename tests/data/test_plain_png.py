@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from mvdefect.data.images import decode_image, decode_with_header
-from mvdefect.data.plain_png import decode_plain_png
-from mvdefect.errors import ImageError
+from mvdefect.core.errors import ImageError
+from mvdefect.data.images import decode_image, decode_plain_png, decode_with_header
 from tests.conftest import make_texture
 
 MODES = ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mvdefect.data.poses import POSES, invert_pose, lay_in_pose, turn_by_half
+from mvdefect.data.groups.poses import POSES, invert_pose, lay_in_pose, turn_by_half
 
 PICTURE = np.arange(12).reshape(1, 3, 4)
 

@@ -18,14 +18,14 @@ import pytest
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.dataset_info import DatasetInfoFileError
 
+from mvdefect.core.errors import ConfigError, ImageError
+from mvdefect.core.parallel import count_cores
 from mvdefect.data import shards
 from mvdefect.data.images import decode_image, resize_image
-from mvdefect.data.layouts import read_records
-from mvdefect.data.prepare import prepare_images
 from mvdefect.data.records import Record
 from mvdefect.data.shards import plan_shards
-from mvdefect.errors import ConfigError, ImageError
-from mvdefect.parallel import count_cores
+from mvdefect.data.sources.folders import read_records
+from mvdefect.data.store import prepare_images
 from tests.conftest import make_texture, write_class_folders, write_image
 
 
@@ -124,8 +124,8 @@ PREPARE = """
 import sys
 from pathlib import Path
 from mvdefect.data import shards
-from mvdefect.data.layouts import read_records
-from mvdefect.data.prepare import prepare_images
+from mvdefect.data.sources.folders import read_records
+from mvdefect.data.store import prepare_images
 
 make_example = shards.make_example
 def wait_for_the_end(record, *rest):
@@ -284,8 +284,8 @@ def test_memory_holds_one_photograph_a_thread(
 
 
 def test_progress_counts_images(records: tuple[Record, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    from mvdefect import progress
-    from mvdefect.data import prepare
+    from mvdefect.core import progress
+    from mvdefect.data import store as prepare
 
     seen: list[int] = []
 

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mvdefect.data import groups as groups_module
-from mvdefect.data.dealing import deal_groups
-from mvdefect.data.groups import group_records
-from mvdefect.data.protocols import PROTOCOLS, draw_plans
+from mvdefect.core.errors import SplitError
+from mvdefect.data.groups import grouping as groups_module
+from mvdefect.data.groups.grouping import group_records
 from mvdefect.data.scan import Scan
-from mvdefect.data.splits import PARTS, SplitPlan
-from mvdefect.errors import SplitError
+from mvdefect.data.splits.dealing import deal_groups
+from mvdefect.data.splits.plan import PARTS, SplitPlan
+from mvdefect.data.splits.protocols import PROTOCOLS, draw_plans
 from tests.data.test_groups import link_twins, make_scan
 
 SEEDS = st.integers(0, 1000)

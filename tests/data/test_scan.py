@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mvdefect.core.errors import ImageError
 from mvdefect.data import scan as scan_module
 from mvdefect.data.images import decode_image, make_thumbnail
-from mvdefect.data.layouts import read_records
 from mvdefect.data.scan import scan_images
-from mvdefect.errors import ImageError
+from mvdefect.data.sources.folders import read_records
 from tests.conftest import make_texture, write_class_folders, write_image
 
 

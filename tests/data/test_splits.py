@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvdefect.data.duplicates import RULE
-from mvdefect.data.groups import group_records
-from mvdefect.data.protocols import assign_closed_set, assign_official
-from mvdefect.data.splits import (
+from mvdefect.core.errors import SplitError
+from mvdefect.data.groups.duplicates import RULE
+from mvdefect.data.groups.grouping import group_records
+from mvdefect.data.splits.plan import (
     PARTS,
     PlanDifferences,
     PlanRow,
@@ -24,7 +24,7 @@ from mvdefect.data.splits import (
     save_plans,
     write_split_plan,
 )
-from mvdefect.errors import SplitError
+from mvdefect.data.splits.protocols import assign_closed_set, assign_official
 from tests.data.test_groups import make_scan
 
 words = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=12)

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
+from mvdefect.core.errors import ConfigError
 from mvdefect.data.images import make_thumbnail
-from mvdefect.data.synthetic.catalogue import DEFECTS, MIN_DEFECT_AREA, PARTS, draw_image, plant_defect
-from mvdefect.data.synthetic.defects import Severity
-from mvdefect.data.synthetic.draw import DrawnPart
-from mvdefect.errors import ConfigError
+from mvdefect.drawing.canvas import DrawnPart
+from mvdefect.drawing.catalogue import DEFECTS, MIN_DEFECT_AREA, PARTS, draw_image, plant_defect
+from mvdefect.drawing.defects import Severity
 
 EVERY_DEFECT = [(category, defect) for category, (_, defects) in PARTS.items() for defect in defects]
 TEXTURES = ("brushed_metal", "fabric", "grid", "speckle", "wood")

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mvdefect.core.errors import ConfigError, ImageError, LayoutError
 from mvdefect.data.images import Pixels, decode_image, decode_mask
-from mvdefect.data.layouts import check_layout, read_layout
-from mvdefect.data.synthetic.catalogue import draw_image
-from mvdefect.data.synthetic.faults import MASK_FAULTS, TRANSFORMATIONS, WAYS_TO_BREAK, Faults
-from mvdefect.data.synthetic.write import write_parts
-from mvdefect.errors import ConfigError, ImageError, LayoutError
+from mvdefect.data.sources.folders import check_layout, read_layout
+from mvdefect.drawing.catalogue import draw_image
+from mvdefect.drawing.data_set import write_parts
+from mvdefect.drawing.flaws import MASK_FAULTS, TRANSFORMATIONS, WAYS_TO_BREAK, Faults
 
 SIZE_PX = 48
 GOOD, PER_TYPE = 24, 6

@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from mvdefect.core.errors import ConfigError
 from mvdefect.data.images import decode_image, decode_mask
-from mvdefect.data.layouts import read_records
 from mvdefect.data.records import Record
-from mvdefect.data.synthetic.faults import Faults
-from mvdefect.data.synthetic.shortcuts import SHORTCUTS
-from mvdefect.data.synthetic.write import write_parts
-from mvdefect.errors import ConfigError
+from mvdefect.data.sources.folders import read_records
+from mvdefect.drawing.data_set import write_parts
+from mvdefect.drawing.flaws import Faults
+from mvdefect.drawing.photos import SHORTCUTS
 
 
 def measure_compression(record: Record) -> float:

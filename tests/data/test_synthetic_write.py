@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mvdefect.core.errors import ConfigError, LayoutError
 from mvdefect.data.images import decode_image, decode_mask
-from mvdefect.data.layouts import read_records
 from mvdefect.data.records import count_by_stratum
-from mvdefect.data.synthetic.catalogue import PARTS, draw_image
-from mvdefect.data.synthetic.defects import Severity
-from mvdefect.data.synthetic.faults import Faults
-from mvdefect.data.synthetic.write import write_parts
-from mvdefect.errors import ConfigError, LayoutError
+from mvdefect.data.sources.folders import read_records
+from mvdefect.drawing.catalogue import PARTS, draw_image
+from mvdefect.drawing.data_set import write_parts
+from mvdefect.drawing.defects import Severity
+from mvdefect.drawing.flaws import Faults
 
 
 def read_files(root: Path) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import sklearn.metrics as sk
 
-from mvdefect.errors import RunError
+from mvdefect.core.errors import RunError
 from mvdefect.evaluation.comparison import compare_samples
 from mvdefect.evaluation.metrics import Metric, Sample, f1_score, measure, recall, roc_auc, wilson_interval
 

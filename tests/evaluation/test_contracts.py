@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.special import logit
 from sklearn.metrics import f1_score
 
-from mvdefect.errors import ConfigError, ContractError
+from mvdefect.core.errors import ConfigError, ContractError
 from mvdefect.evaluation.contracts import (
     Choice,
     choose_threshold,

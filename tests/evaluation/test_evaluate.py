@@ -10,8 +10,8 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from mvdefect.data.splits import PlanRow, SplitPlan
-from mvdefect.errors import RunError
+from mvdefect.core.errors import RunError
+from mvdefect.data.splits.plan import PlanRow, SplitPlan
 from mvdefect.evaluation.calibration import Calibration
 from mvdefect.evaluation.evaluate import evaluate_predictions, evaluate_run, evaluation_to_json
 from mvdefect.evaluation.operating_point import OperatingPoint

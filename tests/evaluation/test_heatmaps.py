@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mvdefect.errors import RunError
+from mvdefect.core.errors import RunError
 from mvdefect.evaluation.heatmaps import Heatmaps, read_heatmaps, write_heatmaps
 from mvdefect.runs import RunFolder
 

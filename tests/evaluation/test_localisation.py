@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import auc, roc_auc_score
 
-from mvdefect.errors import ConfigError
+from mvdefect.core.errors import ConfigError
 from mvdefect.evaluation.localisation import (
     Localisation,
     count_pixels,

@@ -10,7 +10,7 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import f1_score, roc_auc_score
 
-from mvdefect.errors import ConfigError, ContractError, RunError
+from mvdefect.core.errors import ConfigError, ContractError, RunError
 from mvdefect.evaluation.calibration import Calibration
 from mvdefect.evaluation.operating_point import (
     Judged,

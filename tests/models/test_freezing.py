@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from mvdefect.errors import ConfigError
+from mvdefect.core.errors import ConfigError
 from mvdefect.models.backbones import BACKBONES
 from mvdefect.models.classifier import build_classifier
 from mvdefect.models.freezing import BACKBONE, trainable_summary, unfreeze

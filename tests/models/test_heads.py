@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp
 
 from mvdefect.config import FitConfig
-from mvdefect.errors import ConfigError, RunError
+from mvdefect.core.errors import ConfigError, RunError
 from mvdefect.models.backbones import BACKBONES
 from mvdefect.models.classifier import add_logit_map, build_classifier, load_classifier
+from mvdefect.models.gaussians import fit_gaussian
 from mvdefect.models.heads import HeadSettings, LogSumExpPooling, add_head, add_map_output, choose_head
-from mvdefect.models.normality import fit_gaussian
 
 
 @given(sharpness=st.floats(0.1, 20), seed=st.integers(0, 99))

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mvdefect.errors import ConfigError
+from mvdefect.core.errors import ConfigError
 from mvdefect.models.backbones import BACKBONES
-from mvdefect.models.classifier import BACKBONE, HEAD, SCALING, add_logit_map, build_classifier, join_head
+from mvdefect.models.classifier import HEAD, SCALING, add_logit_map, build_classifier, join_head
+from mvdefect.models.freezing import BACKBONE
 from mvdefect.models.heads import HeadSettings, add_head
-from mvdefect.models.heatmaps import build_heatmaps
+from mvdefect.models.saliency import build_heatmaps
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mvdefect.errors import ConfigError, RunError
+from mvdefect.core.errors import ConfigError, RunError
 from mvdefect.models.feature_maps import FeatureSource, average_neighbourhoods, iterate_chunks, join_maps
+from mvdefect.models.gaussians import PooledGaussian
 from mvdefect.models.memory_bank import fit_memory_bank
 from mvdefect.models.normality import (
     KINDS,
     Normality,
-    PooledGaussian,
     fit_normality,
     load_normality,
     name_kind,

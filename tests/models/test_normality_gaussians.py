@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.distance import mahalanobis
 from sklearn.covariance import OAS, LedoitWolf
 
-from mvdefect.errors import ConfigError
+from mvdefect.core.errors import ConfigError
 from mvdefect.models.feature_maps import average_neighbourhoods
 from mvdefect.models.gaussians import (
     fit_gaussian,

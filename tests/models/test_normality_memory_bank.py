@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from mvdefect.errors import ConfigError
+from mvdefect.core.errors import ConfigError
 from mvdefect.models.feature_maps import average_neighbourhoods
 from mvdefect.models.memory_bank import MemoryBank, choose_coreset, fit_memory_bank
 

@@ -9,7 +9,7 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 
-from mvdefect.errors import WeightsError
+from mvdefect.core.errors import WeightsError
 from mvdefect.models import weights as weights_module
 from mvdefect.models.backbones import BACKBONES, find_backbone
 from mvdefect.models.weights import TEXTURE_WEIGHTS, find_weights, list_texture_backbones, load_weights

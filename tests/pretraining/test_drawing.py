@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mvdefect.pretraining.faults import FAULTS, LEAST_AREA_PX, plant_fault
-from mvdefect.pretraining.fields import FIELDS
+from mvdefect.drawing.surface_defects import FAULTS, LEAST_AREA_PX, plant_fault
+from mvdefect.drawing.surfaces import FIELDS, Surface, draw_surface, photograph
 from mvdefect.pretraining.scenes import CELL_PX, MARGIN, UNASKED, VIEWS, average_cells, draw_scene
-from mvdefect.pretraining.surfaces import Surface, draw_surface, photograph
 
 SIZE_PX = 64
 DRAWN_PX = round(SIZE_PX * MARGIN)

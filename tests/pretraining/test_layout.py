@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mvdefect.pretraining.layout import CHANNELS, DIRECTIONS, count_numbers, measure_layout
+from mvdefect.pretraining.scenes import CHANNELS, DIRECTIONS, count_numbers, measure_layout
 from mvdefect.pretraining.settings import PretrainConfig
 from mvdefect.pretraining.stream import draw_batch
 

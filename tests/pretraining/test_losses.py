@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from mvdefect.pretraining.losses import TEMPERATURE, compare_cells, contrast_views
+from mvdefect.pretraining.network import TEMPERATURE, compare_cells, contrast_views
 
 
 def test_faulty_cells_weigh_as_much_as_all_flawless_ones() -> None:

@@ -12,17 +12,15 @@ import numpy as np
 import pytest
 
 from mvdefect.cli import main
-from mvdefect.errors import ConfigError, ImageError, LayoutError, RunError, RunExistsError, WeightsError
+from mvdefect.core.errors import ConfigError, ImageError, LayoutError, RunError, RunExistsError, WeightsError
 from mvdefect.models.backbones import find_backbone
 from mvdefect.models.classifier import build_classifier
 from mvdefect.models.heads import HeadSettings
 from mvdefect.pretraining import pretrain as module
 from mvdefect.pretraining.card import hash_file, name_card, read_card
-from mvdefect.pretraining.checkpoint import name_checkpoint
-from mvdefect.pretraining.photos import cut_surface, list_photographs
-from mvdefect.pretraining.pretrain import PretrainOptions, pretrain
+from mvdefect.pretraining.pretrain import PretrainOptions, name_checkpoint, pretrain
 from mvdefect.pretraining.settings import PretrainConfig
-from mvdefect.pretraining.stream import draw_batch
+from mvdefect.pretraining.stream import cut_surface, draw_batch, list_photographs
 from mvdefect.pretraining.verify import verify_card
 
 TINY = PretrainConfig(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mvdefect.errors import ConfigError
+from mvdefect.core.errors import ConfigError
 from mvdefect.pretraining.card import write_command
 from mvdefect.pretraining.settings import PretrainConfig, load_pretraining
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from mvdefect.config import FitConfig, dump_config
-from mvdefect.data.groups import group_records
-from mvdefect.data.layouts import read_records
-from mvdefect.data.protocols import assign_closed_set
+from mvdefect.core.files import write_rows
+from mvdefect.data.groups.grouping import group_records
 from mvdefect.data.scan import Scan, scan_images
-from mvdefect.data.splits import PARTS, SplitPlan, write_split_plan
+from mvdefect.data.sources.folders import read_records
+from mvdefect.data.splits.plan import PARTS, SplitPlan, write_split_plan
+from mvdefect.data.splits.protocols import assign_closed_set
 from mvdefect.evaluation.heatmaps import Heatmaps, write_heatmaps
-from mvdefect.outcome import Scores, write_outcome
 from mvdefect.runs import EpochRow, RunFolder, write_json
-from mvdefect.tables import write_rows
+from mvdefect.workflow.outcome import Scores, write_outcome
 from tests.conftest import make_texture, write_image
 
 HOSTILE_TYPE = "<b>dent&\"'|"
@@ -105,7 +105,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def write_page(tmp_path: Path) -> Callable[..., str]:
     """A function that writes the report of some runs and returns its HTML."""
-    from mvdefect.report.html import compare_runs
+    from mvdefect.report.report import compare_runs
 
     def write(*paths: Path) -> str:
         compare_runs(paths, tmp_path / "page.html")

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mvdefect.audit.check import audit_data
-from mvdefect.data.layouts import read_layout
-from mvdefect.data.synthetic.faults import Faults
-from mvdefect.data.synthetic.write import write_parts
-from mvdefect.report.audit_page import write_audit_page
-from mvdefect.report.audit_text import print_audit
+from mvdefect.audit.audit import audit_data
+from mvdefect.data.sources.folders import read_layout
+from mvdefect.drawing.data_set import write_parts
+from mvdefect.drawing.flaws import Faults
+from mvdefect.report.audit_page import print_audit, write_audit_page
 from tests.conftest import write_class_folders
 
 

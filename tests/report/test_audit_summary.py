@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mvdefect.audit.check import AuditSettings
+from mvdefect.audit.audit import AuditSettings
 from mvdefect.audit.findings import Audit, Finding, Probe, Severity
 from mvdefect.config import FitConfig
-from mvdefect.data.layouts import Layout
-from mvdefect.errors import ImageError
+from mvdefect.core.errors import ImageError
+from mvdefect.data.sources.folders import Layout
 from mvdefect.evaluation.metrics import Figure
 from mvdefect.report import audit_summary
 from mvdefect.report.audit_summary import AuditSummary, find_layout, summarise_audit

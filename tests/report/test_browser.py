@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mvdefect.report.contents import read_contents
-from mvdefect.report.html import compare_runs
+from mvdefect.report.report import compare_runs
 from mvdefect.report.tradeoff import ScoredImages, collect_scores, compute_trade_off
 from mvdefect.report.wording import format_percent
 from mvdefect.runs import RunFolder

@@ -17,14 +17,14 @@ import pytest
 from rich.console import Console
 
 from mvdefect.config import FitConfig
-from mvdefect.data.groups import group_records
-from mvdefect.data.protocols import assign_closed_set
+from mvdefect.core.errors import RunError
+from mvdefect.data.groups.grouping import group_records
 from mvdefect.data.scan import Scan
-from mvdefect.data.splits import SplitPlan
-from mvdefect.errors import RunError
+from mvdefect.data.splits.plan import SplitPlan
+from mvdefect.data.splits.protocols import assign_closed_set
 from mvdefect.evaluation.evaluate import evaluate_run
-from mvdefect.report.html import compare_runs
-from mvdefect.report.table import make_evaluation_tables
+from mvdefect.report.report import compare_runs
+from mvdefect.report.sheets import make_evaluation_tables
 from mvdefect.report.wording import format_figure
 from mvdefect.runs import RunFolder, read_predictions
 from tests.report.conftest import HOSTILE_NAME, HOSTILE_TYPE, make_run

@@ -9,8 +9,7 @@ import cv2
 
 from mvdefect import cli
 from mvdefect.evaluation.evaluate import evaluate_run
-from mvdefect.report.html import compare_runs
-from mvdefect.report.markdown import escape
+from mvdefect.report.report import compare_runs, escape
 from mvdefect.report.wording import format_figure
 from tests.test_cli import run
 

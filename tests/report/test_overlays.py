@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mvdefect.errors import ConfigError
-from mvdefect.report.overlays import choose_heat_range, overlay_heatmap
+from mvdefect.core.errors import ConfigError
+from mvdefect.evaluation.heatmaps import choose_heat_range, overlay_heatmap
 
 GREY = np.full((40, 60, 3), 128, np.uint8)
 

@@ -12,7 +12,7 @@ import pytest
 
 from mvdefect.config import FitConfig
 from mvdefect.data.scan import Scan
-from mvdefect.data.splits import SplitPlan
+from mvdefect.data.splits.plan import SplitPlan
 from mvdefect.report.contents import read_contents
 from mvdefect.report.tradeoff import (
     ScoredImages,

@@ -10,14 +10,13 @@ import pytest
 
 from mvdefect.audit.findings import Finding, Probe, Severity
 from mvdefect.config import FitConfig
-from mvdefect.data.splits import PlanRow, SplitPlan
+from mvdefect.data.splits.plan import PlanRow, SplitPlan
 from mvdefect.evaluation.calibration import Calibration
 from mvdefect.evaluation.evaluate import evaluate_predictions
 from mvdefect.evaluation.metrics import Figure
 from mvdefect.evaluation.operating_point import OperatingPoint
 from mvdefect.report.audit_summary import AuditSummary
-from mvdefect.report.comparing import Difference
-from mvdefect.report.contents import RunContents
+from mvdefect.report.contents import Difference, RunContents
 from mvdefect.report.verdict import Advice, Verdict, reach_verdict
 from mvdefect.report.wording import format_percent
 from mvdefect.runs import PredictionRow, RunFolder

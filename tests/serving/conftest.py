@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mvdefect.serving.export import ExportSettings, export_run
+from mvdefect.exporting.export import ExportSettings, export_run
 
 
 @pytest.fixture(scope="session")

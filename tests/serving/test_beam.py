@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 
 from mvdefect.cli import main
-from mvdefect.errors import ConfigError
-from mvdefect.serving import beam, beam_plan
-from mvdefect.serving.beam import Work, inspect_with_beam, read_options
-from mvdefect.serving.beam_plan import open_plan
-from mvdefect.serving.inspectors import Inspector
-from mvdefect.serving.photographs import Photograph, list_photographs
-from mvdefect.serving.predict import inspect_photographs, write_to_file
-from mvdefect.serving.rows import VerdictRow
+from mvdefect.core.errors import ConfigError
+from mvdefect.inspector.photographs import Photograph, list_photographs
+from mvdefect.prediction import batch_plan as beam_plan
+from mvdefect.prediction import distributed as beam
+from mvdefect.prediction.batch_plan import open_plan
+from mvdefect.prediction.distributed import Work, inspect_with_beam, read_options
+from mvdefect.prediction.inspectors import Inspector
+from mvdefect.prediction.predict import inspect_photographs, write_to_file
+from mvdefect.prediction.rows import VerdictRow
 from tests.beam_engines import DIRECT, MARKS, PORTABLE, quiet_beam  # noqa: F401 (a fixture for all)
 from tests.serving.test_predict import answer_by_size
 
@@ -47,7 +48,7 @@ def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def _by_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the inspector is called, it answers by size; workers are threads of this process."""
     monkeypatch.setattr(beam, "check_inspector", lambda _: None)
-    monkeypatch.setattr("mvdefect.serving.beam_steps.open_inspector", lambda *_: answer_by_size)
+    monkeypatch.setattr("mvdefect.prediction.distributed.open_inspector", lambda *_: answer_by_size)
     monkeypatch.setattr(beam_plan, "BATCHES_PER_LIST", 3)
 
 
@@ -74,7 +75,7 @@ def count_asked(monkeypatch: pytest.MonkeyPatch, fails: bool = False) -> list[in
         asked.append(len(files))
         return list(answer_by_size(files))
 
-    monkeypatch.setattr("mvdefect.serving.beam_steps.open_inspector", lambda *_: answer)
+    monkeypatch.setattr("mvdefect.prediction.distributed.open_inspector", lambda *_: answer)
     return asked
 
 

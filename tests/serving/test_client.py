@@ -21,13 +21,13 @@ import numpy as np
 import pytest
 
 from mvdefect.cli import main
-from mvdefect.errors import ConfigError, MvdefectError, ServerError
-from mvdefect.serving import retries
-from mvdefect.serving.addresses import is_url, parse_address
-from mvdefect.serving.client import divide_files, open_client
-from mvdefect.serving.client_rest import BODY_BYTES, RestSender, read_retry_after, write_request
-from mvdefect.serving.inspectors import Inspector, check_inspector, open_inspector
-from mvdefect.serving.retries import Deadline, Patience, RefusedError, keep_asking
+from mvdefect.client import retries
+from mvdefect.client.addresses import is_url, parse_address
+from mvdefect.client.client import divide_files, open_client
+from mvdefect.client.rest import BODY_BYTES, RestSender, read_retry_after, write_request
+from mvdefect.client.retries import Deadline, Patience, RefusedError, keep_asking
+from mvdefect.core.errors import ConfigError, MvdefectError, ServerError
+from mvdefect.prediction.inspectors import Inspector, check_inspector, open_inspector
 
 GOOD = {"label": "good", "status": "ok", "probability": 0.1, "novelty": 1.5}
 Reply = tuple[int, dict[str, str], bytes]
@@ -104,7 +104,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     def start(ends: float) -> Deadline:
         return Deadline(ends, sleep=made.append)
 
-    monkeypatch.setattr("mvdefect.serving.client.Deadline", start)
+    monkeypatch.setattr("mvdefect.client.client.Deadline", start)
     return made
 
 

@@ -9,9 +9,9 @@ import grpc
 import numpy as np
 import pytest
 
-from mvdefect.errors import ServerError
-from mvdefect.serving.client import open_client
-from mvdefect.serving.retries import Patience
+from mvdefect.client.client import open_client
+from mvdefect.client.retries import Patience
+from mvdefect.core.errors import ServerError
 from tests.serving.services import FakePredictionService, run_grpc_server
 
 

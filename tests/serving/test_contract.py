@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 
 from mvdefect.cli import main
-from mvdefect.errors import ServerError
-from mvdefect.serving.answers import Answer
-from mvdefect.serving.client import open_client
-from mvdefect.serving.engines import open_engine
-from mvdefect.serving.retries import Patience
+from mvdefect.client.client import open_client
+from mvdefect.client.retries import Patience
+from mvdefect.core.errors import ServerError
+from mvdefect.inspector.answers import Answer
+from mvdefect.inspector.engines import open_engine
 from tests.serving.services import (
     MODEL_SERVER,
     Service,

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
-from mvdefect.serving.addresses import parse_address
-from mvdefect.serving.client import LARGEST_COUNT
+from mvdefect.client.addresses import parse_address
+from mvdefect.client.client import LARGEST_COUNT
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

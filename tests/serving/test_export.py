@@ -12,20 +12,19 @@ import pytest
 import tensorflow as tf
 
 from mvdefect.cli import main
+from mvdefect.core.errors import ExportError, RunError, RunExistsError
 from mvdefect.data.images import decode_image
-from mvdefect.errors import ExportError, RunError, RunExistsError
 from mvdefect.evaluation.evaluate import read_operating_point
 from mvdefect.evaluation.operating_point import OperatingPoint
+from mvdefect.exporting import export as module
+from mvdefect.exporting.cost import measure_cost
+from mvdefect.exporting.export import ExportSettings, export_run
+from mvdefect.exporting.fresh_process import Saying, ask
+from mvdefect.exporting.samples import Samples
+from mvdefect.exporting.warmup import FILE, PLACE, encode_request
+from mvdefect.inspector.graph import decide, score_features
 from mvdefect.models.normality import fit_normality
 from mvdefect.runs import RunFolder, read_run_config
-from mvdefect.serving import export as module
-from mvdefect.serving.check import Saying, ask
-from mvdefect.serving.cost import measure_cost
-from mvdefect.serving.decision import decide
-from mvdefect.serving.export import ExportSettings, export_run
-from mvdefect.serving.novelty import score_features
-from mvdefect.serving.samples import Samples
-from mvdefect.serving.warmup import FILE, PLACE, encode_request
 
 ENGINE = {"name": "savedmodel", "format": "savedmodel", "precision": "float32", "file": "saved_model.pb"}
 SERVING = ("probability", "defective", "needs_review", "novelty", "label", "status")
@@ -96,7 +95,7 @@ def test_a_broken_file_is_told_and_the_others_are_inspected(loaded, photographs:
 def test_heatmaps_are_those_of_the_run(loaded, photographs: list[bytes], finished_run: Path) -> None:
     from mvdefect.data.images import resize_image
     from mvdefect.models.classifier import load_classifier
-    from mvdefect.models.heatmaps import build_heatmaps
+    from mvdefect.models.saliency import build_heatmaps
 
     found = loaded.signatures["explain"](image_bytes=tf.constant(photographs[:3]))
     pixels = np.stack([resize_image(decode_image(encoded), 64) for encoded in photographs[:3]])

@@ -14,18 +14,17 @@ import pytest
 import tensorflow as tf
 
 from mvdefect.cli import main
-from mvdefect.errors import ConfigError, ExportError
+from mvdefect.core.errors import ConfigError, ExportError
+from mvdefect.exporting import export as module
+from mvdefect.exporting.cost import Cost
+from mvdefect.exporting.export import ExportSettings, check_cost, check_settings, export_run
+from mvdefect.exporting.network import share_computations
+from mvdefect.exporting.samples import Samples
+from mvdefect.inspector.engines import choose_engine, find_levels, open_engine, put_level
+from mvdefect.inspector.formats import registry as table
+from mvdefect.inspector.formats.format import Pixels
+from mvdefect.inspector.formats.openvino import deal_out
 from mvdefect.runs import PredictionRow, RunFolder, read_run_config
-from mvdefect.serving import export as module
-from mvdefect.serving.cost import Cost
-from mvdefect.serving.engines import choose_engine, open_engine
-from mvdefect.serving.export import ExportSettings, check_cost, check_settings, export_run
-from mvdefect.serving.formats import table
-from mvdefect.serving.formats.kinds import Pixels
-from mvdefect.serving.formats.openvino_format import deal_out
-from mvdefect.serving.levels import find_levels, put_level
-from mvdefect.serving.network import share_computations
-from mvdefect.serving.samples import Samples
 
 FORMATS = ("openvino", "onnx", "litert")
 EXACT = Cost(100, 0, 0.9, 0.9, 28, 1e-6, 0)
@@ -76,7 +75,7 @@ def test_a_broken_file_costs_the_others_nothing(
 
 def test_predicting_needs_no_tensorflow(networks: Path, rows: list[tuple[bytes, PredictionRow]]) -> None:
     code = (
-        "import sys; from pathlib import Path; from mvdefect.serving.engines import open_engine;"
+        "import sys; from pathlib import Path; from mvdefect.inspector.engines import open_engine;"
         f"answers = open_engine(Path({str(networks)!r}), 'openvino')([sys.stdin.buffer.read()]);"
         "print(answers[0].label, 'tensorflow' in sys.modules)"
     )

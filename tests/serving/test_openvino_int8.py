@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mvdefect.serving.formats.openvino_int8 import find_first_convolution, find_pixel_range, quantize
+from mvdefect.inspector.formats.openvino import find_first_convolution, find_pixel_range, quantize
 
 openvino = pytest.importorskip("openvino")
 pytest.importorskip("nncf")

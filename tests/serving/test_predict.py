@@ -19,15 +19,15 @@ import numpy as np
 import pytest
 
 from mvdefect.cli import main
-from mvdefect.errors import ConfigError, LayoutError, RunError
+from mvdefect.core.errors import ConfigError, LayoutError, RunError
+from mvdefect.inspector.answers import Answer
+from mvdefect.inspector.engines import open_engine
+from mvdefect.inspector.photographs import Photograph, list_photographs
+from mvdefect.prediction.inspectors import Inspector, check_inspector, name_inspector, open_inspector
+from mvdefect.prediction.predict import Tally, inspect_photographs, write_to_file
+from mvdefect.prediction.rows import format_heading, format_row, make_row, read_done
+from mvdefect.prediction.watch import watch_folder
 from mvdefect.runs import RunFolder, read_predictions
-from mvdefect.serving.answers import Answer
-from mvdefect.serving.engines import open_engine
-from mvdefect.serving.inspectors import Inspector, check_inspector, name_inspector, open_inspector
-from mvdefect.serving.photographs import Photograph, list_photographs
-from mvdefect.serving.predict import Tally, inspect_photographs, write_to_file
-from mvdefect.serving.rows import format_heading, format_row, make_row, read_done
-from mvdefect.serving.watch import watch_folder
 
 
 def answer_by_size(files: Sequence[bytes], _with_heatmaps: bool = False) -> list[Answer]:
@@ -230,7 +230,7 @@ def test_run_and_export_say_what_was_said(
 
 
 def test_the_last_version_is_taken_and_nothing_else(exported: Path, tmp_path: Path) -> None:
-    from mvdefect.serving.places import find_export
+    from mvdefect.inspector.places import find_export
 
     assert find_export(exported.parent) == exported
     with pytest.raises(RunError, match="a run is a folder"):
@@ -292,9 +292,9 @@ def test_what_makes_no_sense_is_said(
 KILLED = """
 import sys, time
 from pathlib import Path
-from mvdefect.serving.photographs import list_photographs
-from mvdefect.serving.predict import inspect_photographs, write_to_file
-from mvdefect.serving.watch import watch_folder
+from mvdefect.inspector.photographs import list_photographs
+from mvdefect.prediction.predict import inspect_photographs, write_to_file
+from mvdefect.prediction.watch import watch_folder
 from tests.serving.test_predict import answer_by_size
 
 def slowly(files, _with_heatmaps):

@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from mvdefect.data.images import decode_image, resize_image
-from mvdefect.serving.preprocessing import decode_photograph, read_photographs, resize_photographs
+from mvdefect.inspector.preprocessing import decode_photograph, read_photographs, resize_photographs
 
 SIZES = [
     (64, 64), (128, 128), (192, 64), (200, 300), (97, 331), (700, 256), (1024, 1024), (31, 50), (60, 40),

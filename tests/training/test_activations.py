@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 
 from mvdefect.config import AugmentConfig
-from mvdefect.data.epochs import list_views
 from mvdefect.data.pipeline import Source, Views, make_inference_batches, make_view_batches
+from mvdefect.data.views import list_views
 from mvdefect.models.backbones import BACKBONES
-from mvdefect.models.classifier import HEAD, build_classifier
-from mvdefect.models.cut import cut_classifier
+from mvdefect.models.classifier import HEAD, build_classifier, cut_classifier
 from mvdefect.models.heads import HeadSettings
 from mvdefect.training import activations
 from mvdefect.training.activations import (
@@ -28,7 +27,7 @@ from mvdefect.training.activations import (
     count_image_bytes,
     name_store,
 )
-from mvdefect.training.room import hold_store, make_room
+from mvdefect.training.budget import hold_store, make_room
 
 SPEC = BACKBONES["small_cnn"]
 VIEWS = ViewSettings(4, 0, AugmentConfig())
@@ -248,7 +247,7 @@ def test_too_small_a_budget_removes_nothing_and_says_so(
 ) -> None:
     monkeypatch.setenv("MVDEFECT_CACHE", str(tmp_path))
     kept = fill(tmp_path / "activations" / "a", 400, 10)
-    monkeypatch.setattr("mvdefect.training.room.logger", logging.getLogger("quiet"))
+    monkeypatch.setattr("mvdefect.training.budget.logger", logging.getLogger("quiet"))
     with caplog.at_level(logging.INFO):
         assert not make_room({"mine": 1001}, 1e-6)
     assert kept.exists()

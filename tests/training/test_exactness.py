@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from mvdefect.backend import seed_everything
 from mvdefect.config import FitConfig, StageConfig
+from mvdefect.core.runtime import seed_everything
 from mvdefect.data.pipeline import Source
 from mvdefect.models.backbones import find_backbone
 from mvdefect.models.classifier import build_classifier

@@ -13,12 +13,11 @@ import pytest
 from mvdefect.config import AugmentConfig
 from mvdefect.data.pipeline import Source
 from mvdefect.models.backbones import find_backbone
-from mvdefect.models.classifier import HEAD, build_classifier, replace_head
-from mvdefect.models.cut import cut_classifier
+from mvdefect.models.classifier import HEAD, build_classifier, cut_classifier, replace_head
 from mvdefect.models.heads import HeadSettings
-from mvdefect.training import activations, fill
-from mvdefect.training.activations import ActivationStore, FrozenPart, ViewSettings
-from mvdefect.training.fill import fill_stores
+from mvdefect.training import activations
+from mvdefect.training import activations as fill
+from mvdefect.training.activations import ActivationStore, FrozenPart, ViewSettings, fill_stores
 
 VIEWS = ViewSettings(3, 0, AugmentConfig())
 CASES = [  # kind and pooling of the head, taps, depth

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mvdefect.backend import seed_everything
 from mvdefect.config import FitConfig, StageConfig
+from mvdefect.core.errors import ConfigError
+from mvdefect.core.runtime import seed_everything
 from mvdefect.data.pipeline import Source
-from mvdefect.errors import ConfigError
 from mvdefect.models.backbones import find_backbone
 from mvdefect.models.classifier import build_classifier
 from mvdefect.models.heads import choose_head
 from mvdefect.runs import RunFolder, read_history
 from mvdefect.training import fit as fit_module
-from mvdefect.training.balance import number_strata, weigh_strata
+from mvdefect.training.batches import number_strata, weigh_strata
 from mvdefect.training.fit import DivergedError, TrainingJob, train_classifier
 from mvdefect.training.learners import Learner
 from mvdefect.training.predictions import predict_logits

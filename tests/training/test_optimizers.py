@@ -10,13 +10,11 @@ import numpy as np
 import pytest
 
 from mvdefect.models.backbones import BACKBONES, BackboneSpec
-from mvdefect.models.classifier import HEAD, build_classifier
-from mvdefect.models.cut import cut_classifier
+from mvdefect.models.classifier import HEAD, build_classifier, cut_classifier
 from mvdefect.models.freezing import BACKBONE, unfreeze
 from mvdefect.models.heads import HeadSettings
-from mvdefect.training.losses import make_loss
-from mvdefect.training.optimizers import make_optimizer, make_schedule
-from mvdefect.training.stages import Stage
+from mvdefect.training.learners import make_loss
+from mvdefect.training.stages import Stage, make_optimizer, make_schedule
 
 SPEC = BACKBONES["small_cnn"]
 SIZE_PX = 32

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mvdefect.data.synthetic.write import write_parts
+from mvdefect.drawing.data_set import write_parts
 
 ROOT = Path(__file__).parents[2]
 FIT = """
@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 settings = json.loads(sys.argv[1])
-from mvdefect.backend import load_tensorflow
+from mvdefect.core.runtime import load_tensorflow
 load_tensorflow(devices=settings["config"].get("devices", 1))
 from mvdefect import workflow
 from mvdefect.config import FitConfig

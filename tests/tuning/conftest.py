@@ -10,7 +10,7 @@ import pytest
 
 from mvdefect.evaluation.metrics import Figure
 from mvdefect.runs import EpochRow
-from tuning.importance import measure_importances
+from tuning.choice.importance import measure_importances
 from tuning.records import (
     COMPLETED,
     DEFAULT,

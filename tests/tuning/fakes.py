@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from mvdefect.config import dump_config
-from mvdefect.data.splits import read_split_plan
-from mvdefect.paths import write_text
+from mvdefect.core.files import write_rows, write_text
+from mvdefect.data.splits.plan import read_split_plan
 from mvdefect.runs import EpochRow, PredictionRow, RunFolder
-from mvdefect.tables import write_rows
-from tuning.confirm import FitJob
-from tuning.trials import TrialJob, TrialResult, write_result
+from tuning.choice.confirm import FitJob
+from tuning.search.trials import TrialJob, TrialResult, write_result
 
 PACE_SECONDS = "MVDEFECT_TEST_PACE"
 RUNS = "MVDEFECT_TEST_RUNS"  # a file that gets a line for each process

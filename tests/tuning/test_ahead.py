@@ -8,12 +8,13 @@ import pytest
 
 from mvdefect.config import FitConfig, StageConfig
 from mvdefect.data.pipeline import Source
-from mvdefect.training import activations, fill
+from mvdefect.training import activations
+from mvdefect.training import activations as fill
 from tests.tuning.test_hypermodel import make_job, parts
 from tests.tuning.test_space import CHEAP
-from tuning.hypermodel import InspectorHyperModel, TrainingParts
-from tuning.space import make_space
-from tuning.trials import read_result, train_trial
+from tuning.search.hypermodel import InspectorHyperModel, TrainingParts
+from tuning.search.trials import read_result, train_trial
+from tuning.space.space import make_space
 
 __all__ = ["parts"]  # a fixture
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from mvdefect.config import FitConfig
-from mvdefect.errors import SearchError
+from mvdefect.core.errors import SearchError
 from tests.tuning.fakes import PACE_SECONDS, RUNS, find_a_wrong_setting, score_trial
-from tuning.cluster import ClusterJob, search_with_workers
-from tuning.hypermodel import InspectorHyperModel, TrainingParts
-from tuning.search import make_tuner, read_trials
+from tuning.search.cluster import ClusterJob, search_with_workers
+from tuning.search.hypermodel import InspectorHyperModel, TrainingParts
+from tuning.search.search import make_tuner, read_trials
+from tuning.search.trials import TrialFunction
 from tuning.settings import SearchConfig
-from tuning.space import make_space
-from tuning.trials import TrialFunction
+from tuning.space.space import make_space
 
 
 def make_job(out: Path, function: TrialFunction, trials: int = 8) -> ClusterJob:

@@ -12,14 +12,14 @@ import pytest
 
 from mvdefect.config import FitConfig
 from mvdefect.data.pipeline import Source
-from mvdefect.data.splits import read_split_plan
+from mvdefect.data.splits.plan import read_split_plan
 from mvdefect.runs import RunFolder, read_history
 from mvdefect.training.fit import DivergedError
 from tests.tuning.test_space import CHEAP
-from tuning.folds import leave_test_out
-from tuning.hypermodel import InspectorHyperModel, TrainingParts, declare_space
-from tuning.space import make_space
-from tuning.trials import FATAL, TrialJob, TrialResult, read_result, run_trials, train_trial
+from tuning.search.folds import leave_test_out
+from tuning.search.hypermodel import InspectorHyperModel, TrainingParts, declare_space
+from tuning.search.trials import FATAL, TrialJob, TrialResult, read_result, run_trials, train_trial
+from tuning.space.space import make_space
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +186,7 @@ def test_a_tuner_of_kerastuner_can_run_it(inspector: InspectorHyperModel, tmp_pa
 
 
 def test_results_survive_writing(tmp_path: Path) -> None:
-    from tuning.trials import write_result
+    from tuning.search.trials import write_result
 
     result = TrialResult("failed", trouble="odd")
     write_result(tmp_path, result)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.tuning.conftest import fail
-from tuning.importance import MIN_TRIALS, measure_importances
+from tuning.choice.importance import MIN_TRIALS, measure_importances
 from tuning.records import COMPLETED, Importances, TrialRecord, Value
 
 

@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 
 from mvdefect.config import FitConfig
+from mvdefect.core.errors import SearchError, SplitError
 from mvdefect.data.pipeline import Source
-from mvdefect.data.splits import PlanRow, SplitPlan
-from mvdefect.errors import SearchError, SplitError
+from mvdefect.data.splits.plan import PlanRow, SplitPlan
 from mvdefect.evaluation.comparison import compare_repeats
 from mvdefect.evaluation.metrics import Sample, roc_auc
 from mvdefect.runs import EpochRow
 from tests.tuning.fakes import read_table, score_trial
-from tuning.confirm import compare_choice
-from tuning.folds import choose_fold_count, draw_folds, leave_test_out
-from tuning.hypermodel import TrainingParts
-from tuning.leaderboard import make_leaderboard, write_leaderboard
+from tuning.choice.confirm import compare_choice
+from tuning.choice.leaderboard import make_leaderboard, write_leaderboard
+from tuning.choice.refits import RefitRun, choose_candidates, refit_candidates
 from tuning.records import Leaderboard, TrialRecord
-from tuning.refits import RefitRun, choose_candidates, refit_candidates
+from tuning.search.folds import choose_fold_count, draw_folds, leave_test_out
+from tuning.search.hypermodel import TrainingParts
+from tuning.search.trials import TrialResult
 from tuning.settings import SearchConfig
-from tuning.space import make_space
-from tuning.trials import TrialResult
+from tuning.space.space import make_space
 
 BASE = FitConfig(backbone="small_cnn", weights="none", data="parts")
 SPACE = make_space(BASE, {}, {})

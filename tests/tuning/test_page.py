@@ -13,10 +13,10 @@ import pytest
 
 from mvdefect.evaluation.metrics import Figure
 from tests.tuning.conftest import fail, make_trials
-from tuning.page import write_search_page
-from tuning.parallel import ABSENT, BOTTOM, HEIGHT, TOP, lay_out
+from tuning.page.page import write_search_page
+from tuning.page.parallel import ABSENT, BOTTOM, HEIGHT, TOP, lay_out
+from tuning.page.wording import describe_fit, find_best, name_roles, reach_answer
 from tuning.records import COMPLETED, DEFAULT, Importances, Leaderboard, SearchSummary, TrialRecord
-from tuning.wording import describe_fit, find_best, name_roles, reach_answer
 
 VOID = {"meta", "input", "br"}
 SECTIONS = [

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.browsing import DESK, MISSING, list_requests, list_violations, open_browser, show
-from tuning.page import write_search_page
+from tuning.page.page import write_search_page
 from tuning.records import COMPLETED, SearchSummary
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tuning.scales import choose_scale, list_hyperparameters, name_value, spans_decades, split_name
+from tuning.page.scales import choose_scale, list_hyperparameters, name_value, spans_decades, split_name
 
 
 def test_rates_are_compared_by_ratio_and_shares_are_not() -> None:

@@ -24,11 +24,11 @@ from tests.tuning.fakes import (
     find_a_wrong_setting,
     score_trial,
 )
-from tuning.hypermodel import InspectorHyperModel, TrainingParts
-from tuning.search import InspectorTuner, make_tuner, read_trials
+from tuning.search.hypermodel import InspectorHyperModel, TrainingParts
+from tuning.search.search import InspectorTuner, make_tuner, read_trials
+from tuning.search.trials import TrialFunction
 from tuning.settings import SearchConfig
-from tuning.space import make_space
-from tuning.trials import TrialFunction
+from tuning.space.space import make_space
 
 ROOT = Path(__file__).parents[2]
 BASE = FitConfig(backbone="small_cnn", weights="none", data="parts")
@@ -212,7 +212,7 @@ def test_kill_9_after_the_seventh_of_twelve_trials(tmp_path: Path) -> None:
 def test_progress_tells_best_what_is_left_and_how_long(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tuning.oracles.logger", logging.getLogger("progress"))
+    monkeypatch.setattr("tuning.search.oracles.logger", logging.getLogger("progress"))
     with caplog.at_level(logging.INFO):
         best = run(tmp_path).oracle.get_best_trials()[0]
     lines = [record.getMessage() for record in caplog.records]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mvdefect.errors import ConfigError
+from mvdefect.core.errors import ConfigError
 from tuning.settings import dump_search, load_search, make_base
 
 YAML = """

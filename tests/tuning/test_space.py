@@ -8,11 +8,10 @@ import keras_tuner
 import pytest
 
 from mvdefect.config import FitConfig, StageConfig
-from mvdefect.errors import ConfigError
-from tuning.dimensions import TABLE
-from tuning.domains import Choice, Range
-from tuning.hypermodel import declare_space
-from tuning.space import SearchSpace, make_space
+from mvdefect.core.errors import ConfigError
+from tuning.search.hypermodel import declare_space
+from tuning.space.domains import Choice, Range
+from tuning.space.space import TABLE, SearchSpace, make_space
 
 BASE = FitConfig(backbone="mobilenetv2", weights="none.h5", data="parts")
 CHEAP = {name: None for name, known in TABLE.items() if known.is_searched}

@@ -14,11 +14,11 @@ import cv2
 import httpx
 import numpy as np
 
+from mvdefect.core.errors import ImageError
 from mvdefect.data.images import decode_image, resize_image
-from mvdefect.errors import ImageError
-from mvdefect.serving.answers import Answer
-from mvdefect.serving.server.app import make_app
-from mvdefect.serving.server.settings import Limits, ServerSettings
+from mvdefect.inspector.answers import Answer
+from mvdefect.server.app import make_app
+from mvdefect.server.settings import Limits, ServerSettings
 
 BYTES = {"Content-Type": "application/octet-stream"}
 FIGURE = {"value": 0.9, "low": 0.8, "high": 0.95, "method": "group bootstrap"}

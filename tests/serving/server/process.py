@@ -55,9 +55,9 @@ def wait_until_it_listens(port: int) -> None:
 
 def run() -> None:
     """Serve until a signal."""
-    from mvdefect.serving.server.app import make_app
-    from mvdefect.serving.server.run import open_socket, run_app
-    from mvdefect.serving.server.settings import Limits, ServerSettings
+    from mvdefect.server.app import make_app
+    from mvdefect.server.run import open_socket, run_app
+    from mvdefect.server.settings import Limits, ServerSettings
     from tests.serving.server.fakes import MANIFEST, FakeEngine
 
     folder, given = Path(sys.argv[1]), json.loads(sys.argv[2])

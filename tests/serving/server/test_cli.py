@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 
 from mvdefect import cli
-from mvdefect.errors import ConfigError
-from mvdefect.serving.server.facts import (
+from mvdefect.core.errors import ConfigError
+from mvdefect.server.inspection import (
     describe_contract,
     describe_guarantee,
     describe_novelty,
     describe_threshold,
     read_manifest,
 )
-from mvdefect.serving.server.run import open_socket
-from mvdefect.serving.server.settings import Limits, ServerSettings
+from mvdefect.server.run import open_socket
+from mvdefect.server.settings import Limits, ServerSettings
 from tests.serving.server.fakes import MANIFEST, FakeEngine
 
 
@@ -38,10 +38,8 @@ def export(tmp_path: Path) -> Path:
 def served(monkeypatch: pytest.MonkeyPatch) -> list[ServerSettings]:
     """What a server would be run with."""
     found: list[ServerSettings] = []
-    monkeypatch.setattr("mvdefect.serving.server.run.open_engine", lambda *_: FakeEngine())
-    monkeypatch.setattr(
-        "mvdefect.serving.server.run.run_app", lambda _app, _socket, settings: found.append(settings)
-    )
+    monkeypatch.setattr("mvdefect.server.run.open_engine", lambda *_: FakeEngine())
+    monkeypatch.setattr("mvdefect.server.run.run_app", lambda _app, _socket, settings: found.append(settings))
     monkeypatch.delenv("MVDEFECT_TOKEN", raising=False)
     return found
 

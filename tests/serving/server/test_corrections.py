@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mvdefect.data.layouts import check_layout
 from mvdefect.data.scan import scan_images
-from mvdefect.data.sources import open_source
+from mvdefect.data.sources.folders import check_layout
+from mvdefect.data.sources.opening import open_source
 from tests.serving.server.fakes import BYTES, draw_photograph, in_loop, open_client
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from mvdefect.data.images import decode_image
+from mvdefect.inspector.engines import open_engine
+from mvdefect.inspector.places import MANIFEST as MANIFEST_FILE
 from mvdefect.runs import read_json
-from mvdefect.serving.engines import open_engine
-from mvdefect.serving.places import MANIFEST as MANIFEST_FILE
-from mvdefect.serving.server.app import make_app
-from mvdefect.serving.server.settings import ServerSettings
+from mvdefect.server.app import make_app
+from mvdefect.server.settings import ServerSettings
 from tests.serving.server.fakes import FakeEngine, draw_photograph, in_loop, open_client, read_metric
 
 PREDICT = "/v1/models/parts:predict"

@@ -12,9 +12,9 @@ import httpx
 import numpy as np
 import pytest
 
-from mvdefect.serving.server.headers import read_header
-from mvdefect.serving.server.rates import RateLimit
-from mvdefect.serving.server.refusals import Refusal
+from mvdefect.server.guard import RateLimit
+from mvdefect.server.image_headers import read_header
+from mvdefect.server.refusals import Refusal
 from tests.serving.server.fakes import (
     BYTES,
     FakeEngine,

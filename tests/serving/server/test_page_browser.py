@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mvdefect.data.layouts import check_layout
-from mvdefect.data.sources import open_source
+from mvdefect.data.sources.folders import check_layout
+from mvdefect.data.sources.opening import open_source
 from tests.browsing import DESK, MISSING, PHONE, list_requests, list_violations, open_browser, show
 from tests.serving.server.fakes import draw_photograph
 from tests.serving.server.process import start_server

@@ -1,0 +1,106 @@
+"""Tables as CSV: rows that are frozen dataclasses of numbers and text, or plain sequences."""
+
+from __future__ import annotations
+
+import csv
+import os
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mvdefect.core.errors import RunError
+
+# What reading a damaged .npz, or something else of that name, may raise.
+UNREADABLE_NPZ = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,  # an .npy instead of an .npz
+    NotImplementedError,  # a way of packing that zipfile does not know
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+Row = TypeVar("Row")
+KINDS: dict[str, type] = {"int": int, "float": float, "str": str}
+
+
+def cache_dir(name: str) -> Path:
+    """Return (and make) a folder for what can be computed again.
+
+    It lies in `$MVDEFECT_CACHE`, by default in `~/.cache/mvdefect`.
+    """
+    root = Path(os.environ.get("MVDEFECT_CACHE") or Path.home() / ".cache" / "mvdefect")
+    folder = root / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that takes its place when the block ends well.
+
+    A reader sees the old file or the new one, never a half-written one; a failure (a full disk, an
+    interrupt) leaves the old file as it was.
+    """
+    partial = path.with_name(f".{os.getpid()}.{path.name}")  # the suffix stays: Keras goes by it
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file (UTF-8), whole or not at all."""
+    with replace_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_rows(path: Path, row_type: type[Any], rows: Iterable[Any]) -> None:
+    """Write rows under the names of their fields, whole or not at all.
+
+    Args:
+        path: Where the table goes.
+        row_type: The dataclass of the rows.
+        rows: Any number of them.
+    """
+    write_table(path, [field.name for field in fields(row_type)], map(astuple, rows))
+
+
+def write_table(path: Path, names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table, whole or not at all.
+
+    Args:
+        path: Where it goes.
+        names: Of the columns.
+        rows: One value a column each.
+    """
+    with replace_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows(rows)
+
+
+def read_rows(path: Path, row_type: type[Row]) -> tuple[Row, ...]:
+    """Read what `write_rows` wrote.
+
+    Raises:
+        RunError: The file is missing or damaged.
+    """
+    kinds = {field.name: KINDS[str(field.type)] for field in fields(row_type)}  # type: ignore[arg-type]
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            return tuple(
+                row_type(**{name: kinds[name](value) for name, value in row.items()})
+                for row in csv.DictReader(stream)
+            )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error

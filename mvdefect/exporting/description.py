@@ -1,0 +1,141 @@
+"""The model card of an export (Mitchell et al., 2019): what it promises, and what it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mvdefect.config import FitConfig
+from mvdefect.core.runtime import describe_environment
+from mvdefect.data.splits.plan import read_split_plan
+from mvdefect.exporting.cost import Cost
+from mvdefect.inspector.answers import LABELS
+from mvdefect.inspector.formats.format import FLOAT32
+from mvdefect.inspector.places import SAVED_MODEL, view_run
+from mvdefect.runs import RunFolder, read_json
+
+FORMAT = "mvdefect inspector 2"
+
+
+SHOWN = {
+    "roc_auc": "ROC-AUC",
+    "recall": "recall: share of defective products that are caught",
+    "precision": "precision: share of alarms that are right",
+    "f1": "F1",
+    "accuracy": "accuracy",
+    "majority_rate": "accuracy of always naming the larger class",
+}
+
+
+def describe_export(folder: RunFolder, config: FitConfig, name: str, version: int) -> dict[str, Any]:
+    """Return what a run says of its export, as a tree for JSON, with no engines yet."""
+    point, metrics = read_json(folder.operating_point), read_json(folder.metrics)
+    plan = read_split_plan(folder.split_plan)
+    return {
+        "format": FORMAT,
+        "name": name,
+        "version": version,
+        "labels": list(LABELS),
+        "image_size_px": config.image_size_px,
+        "resize": config.resize,
+        "heat_range": list(view_run(folder).heat_range),
+        "backbone": config.backbone,
+        "operating_point": point,
+        "figures": metrics,
+        "split_plan": {"protocol": plan.protocol, "digest": plan.digest},
+        "engines": [],
+        "licence": {"weights": _name_licence(config.weights), "photographs": "those of their owner"},
+        "settings": config.model_dump(mode="json"),
+        "environment": describe_environment(),
+    }
+
+
+def describe_engine(kind: str, precision: str, file: str) -> dict[str, Any]:
+    """Return the entry of an engine that has not been measured.
+
+    Args:
+        kind: Its format; a SavedModel lies in the export's own folder, others in one of the engine's name.
+        precision: In which it computes.
+        file: Name of its main file.
+    """
+    name = kind if precision == FLOAT32 else f"{kind}-{precision}"
+    place = file if kind == SAVED_MODEL else f"{name}/{file}"
+    return {"name": name, "format": kind, "precision": precision, "file": place}
+
+
+def describe_cost(cost: Cost, images_per_s: float) -> dict[str, Any]:
+    """Return what is noted of an engine that was measured."""
+    return {"images_per_s": images_per_s, "cost": asdict(cost)}
+
+
+def _name_licence(weights: str) -> str:
+    known = {
+        "imagenet": "of Keras Applications' ImageNet weights, whose photographs have non-commercial terms",
+        "texture": "Apache-2.0, learned from drawn images alone",
+        "none": "none: the network began with random weights",
+    }
+    return known.get(weights, f"of the file {Path(weights).name}; see its card")
+
+
+def write_model_card(manifest: Mapping[str, Any]) -> str:
+    """Return the card as Markdown.
+
+    Args:
+        manifest: What `mvdefect.exporting.description` describes, its engines measured.
+    """
+    point, figures, plan = manifest["operating_point"], manifest["figures"], manifest["split_plan"]
+    lines = [
+        f"# {manifest['name']}, version {manifest['version']}",
+        "",
+        "An inspector by mvdefect: it tells good products from defective ones in photographs.",
+        "",
+        "## What it was made from",
+        "",
+        f"- Backbone {manifest['backbone']}; photographs at {manifest['image_size_px']} pixels "
+        f"({manifest['resize']}).",
+        f"- Licence of its weights: {manifest['licence']['weights']}; of the photographs: "
+        f"{manifest['licence']['photographs']}.",
+        f"- Split plan {plan['digest'][:12]}, protocol {plan['protocol']}.",
+        "",
+        "## Where 'defective' begins",
+        "",
+        f"- Probability {point['probability']:.4f}, chosen by the contract `{point['contract']}` on the part "
+        f"{point['part']}; verdict `{point['verdict']}`.",
+        f"- {point['guarantee']}" if point["guarantee"] else "- Nothing is promised for fresh photographs.",
+        "",
+        f"## Measured on {figures['images']} photographs of the part {figures['part']} "
+        f"({figures['defective']} defective, {figures['groups']} groups)",
+        "",
+        "| figure | value | 95% interval |",
+        "| --- | --- | --- |",
+        *[_describe(words, figures["figures"].get(name)) for name, words in SHOWN.items()],
+        "",
+        "## What runs it",
+        "",
+        "| engine | photographs a second | verdicts that differ from the run's | ROC-AUC (the run's) |",
+        "| --- | --- | --- | --- |",
+        *[_describe_engine(engine) for engine in manifest["engines"]],
+        "",
+        "## What it does not know",
+        "",
+        "Another product, camera, lens or light than in the photographs that it learned from. Types of "
+        "defects that were not among them may be caught by the novelty, or not at all. Measure it again on "
+        "photographs of your line before it decides anything.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _describe_engine(engine: Mapping[str, Any]) -> str:
+    cost = engine["cost"]
+    auc = "" if cost["roc_auc"] is None else f"{cost['roc_auc']:.4f} ({cost['run_roc_auc']:.4f})"
+    flips = f"{cost['flips']} of {cost['photographs']}"
+    return f"| {engine['name']} | {engine['images_per_s']:.0f} | {flips} | {auc} |"
+
+
+def _describe(words: str, figure: Mapping[str, Any] | None) -> str:
+    if figure is None or figure["value"] is None:
+        return f"| {words} | not known | |"
+    return f"| {words} | {figure['value']:.3f} | {figure['low']:.3f} to {figure['high']:.3f} |"

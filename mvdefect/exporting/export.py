@@ -1,0 +1,211 @@
+"""Export: a finished run becomes what others load, the whole inspector with all that belongs to it."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mvdefect.config import FitConfig
+from mvdefect.core.errors import ConfigError, ExportError, RunExistsError
+from mvdefect.core.files import write_text
+from mvdefect.core.progress import logger
+from mvdefect.exporting.cost import Cost, measure_cost
+from mvdefect.exporting.description import describe_cost, describe_engine, describe_export, write_model_card
+from mvdefect.exporting.fresh_process import ask_afresh
+from mvdefect.exporting.network import freeze_network, run_network
+from mvdefect.exporting.samples import Samples
+from mvdefect.exporting.warmup import write_warmup
+from mvdefect.inspector.answers import BYTES, DEFAULT, EXPLAIN, PIXELS
+from mvdefect.inspector.engines import find_levels
+from mvdefect.inspector.formats.format import FLOAT32, INT8
+from mvdefect.inspector.formats.registry import FORMATS, open_network, require_packages, write_network
+from mvdefect.inspector.graph import InspectorGraph, build_graph, save_graph
+from mvdefect.inspector.places import MANIFEST, MODEL_CARD, SAVED_MODEL, SAVED_MODEL_FILE
+from mvdefect.runs import RunFolder, open_run, read_run_config, write_json
+
+PARTIAL_SUFFIX = ".partial"
+MAX_FLIPS = 0.01
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What an export is to hold.
+
+    Attributes:
+        formats: "savedmodel", or names of `mvdefect.inspector.formats`.
+        quantize: Precision of all formats but the SavedModel, which stays float32.
+        max_flips: Share of the test photographs that may get another verdict than in the run.
+        name: Of the model; None: that of the run.
+        version: Number of the version; None: one more than the last.
+    """
+
+    formats: tuple[str, ...] = (SAVED_MODEL,)
+    quantize: str = FLOAT32
+    max_flips: float = MAX_FLIPS
+    name: str | None = None
+    version: int | None = None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export came to.
+
+    Attributes:
+        path: Its folder, `<root>/<name>/<version>`.
+        costs: By the name of each engine, how far it is from the run.
+        images_per_s: By the name of each engine.
+    """
+
+    path: Path
+    costs: dict[str, Cost]
+    images_per_s: dict[str, float]
+
+
+def export_run(run: Path, root: Path, settings: ExportSettings | None = None) -> Exported:
+    """Export the inspector of a finished run, and make sure that it says what the run said.
+
+    Args:
+        run: The run.
+        root: Where exports go; TF Serving's `model_base_path` is `<root>/<name>`.
+        settings: What it is to hold.
+
+    Raises:
+        ConfigError: A format or precision is not known, or they do not go together.
+        ExportError: It says something else, cannot be loaded, or the run is of a baseline; nothing is left.
+        RunError: `run` is no finished run.
+        RunExistsError: There is such a version.
+    """
+    settings = settings or ExportSettings()
+    check_settings(settings)
+    folder = open_run(run)
+    config = read_run_config(folder)
+    if config.baseline is not None:
+        raise ExportError(
+            f"only an inspector can be exported. Received: {run}, a run of the baseline {config.baseline}"
+        )
+    name = settings.name or run.resolve().name
+    place = _choose_place(root / name, settings.version)
+    is_first = not place.parent.exists()
+    unfinished = place.with_name(f".{place.name}{PARTIAL_SUFFIX}")  # TF Serving looks for numbers alone
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        unfinished.mkdir(parents=True)
+        manifest = describe_export(folder, config, name, int(place.name))
+        exported = _fill(unfinished, folder, config, manifest, settings)
+        unfinished.rename(place)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if is_first:
+            with suppress(OSError):  # it holds the export
+                place.parent.rmdir()
+    logger.info("exported to %s", place)
+    return Exported(place, exported.costs, exported.images_per_s)
+
+
+def check_settings(settings: ExportSettings) -> None:
+    """Make sure that formats and precision are known and go together, before any work is done.
+
+    Raises:
+        ConfigError: They do not.
+        ExportError: A package is missing.
+    """
+    allowed = (SAVED_MODEL, *FORMATS)
+    for kind in settings.formats:
+        if kind not in allowed:
+            raise ConfigError(f"format must be one of {', '.join(allowed)}. Received: {kind}")
+    others = [kind for kind in settings.formats if kind != SAVED_MODEL]
+    if settings.quantize != FLOAT32 and not others:
+        raise ConfigError(f"a SavedModel stays float32; name one of {', '.join(FORMATS)} to quantize")
+    for kind in others:
+        if settings.quantize not in FORMATS[kind].precisions:
+            raise ConfigError(
+                f"{kind} can be {', '.join(FORMATS[kind].precisions)}. Received: {settings.quantize}"
+            )
+        require_packages(kind)
+
+
+def _choose_place(base: Path, version: int | None) -> Path:
+    present = [int(path.name) for path in base.iterdir() if path.name.isdigit()] if base.is_dir() else []
+    place = base / str(max(present, default=0) + 1 if version is None else version)
+    if place.exists():
+        raise RunExistsError(f"{place} exists; name another --version")
+    return place
+
+
+def _fill(
+    export: Path, folder: RunFolder, config: FitConfig, manifest: dict[str, Any], settings: ExportSettings
+) -> Exported:
+    """Write all that an export holds, and measure its engines."""
+    samples = Samples(folder, config)
+    _write_engines(export, build_graph(folder), samples, manifest, settings)
+    write_json(export / MANIFEST, manifest)
+    costs, rates = {}, {}
+    some = samples.some
+    for engine in manifest["engines"]:
+        logger.info("asking %s about the test part", engine["name"])
+        said = ask_afresh(export, engine["name"], samples.find(some), samples.find(samples.test))
+        cost = measure_cost(said, some, samples.test)
+        check_cost(cost, engine, settings.max_flips)
+        engine |= describe_cost(cost, said.images_per_s)
+        costs[engine["name"]], rates[engine["name"]] = cost, said.images_per_s
+    write_json(export / MANIFEST, manifest)
+    write_text(export / MODEL_CARD, write_model_card(manifest))
+    return Exported(export, costs, rates)
+
+
+def _write_engines(
+    export: Path, graph: InspectorGraph, samples: Samples, manifest: dict[str, Any], settings: ExportSettings
+) -> None:
+    if SAVED_MODEL in settings.formats:
+        logger.info("writing %s", SAVED_MODEL)
+        save_graph(graph, export)
+        _write_warmup(export, manifest["name"], samples.find(samples.some)[0])
+        manifest["engines"].append(describe_engine(SAVED_MODEL, FLOAT32, SAVED_MODEL_FILE))
+    others = [kind for kind in dict.fromkeys(settings.formats) if kind != SAVED_MODEL]
+    if not others:
+        return
+    network, images = freeze_network(graph), None
+    if settings.quantize != FLOAT32:
+        images = samples.read_validation()
+    for kind in others:
+        engine = describe_engine(kind, settings.quantize, FORMATS[kind].file)
+        path = export / engine["file"]
+        logger.info("writing %s", engine["name"])
+        path.parent.mkdir()
+        write_network(kind, network, path, images if settings.quantize == INT8 else None)
+        if images is not None:
+            coarse = open_network(kind, path, settings.quantize)
+            engine["levels"] = find_levels(coarse, partial(run_network, network), images)
+        manifest["engines"].append(engine)
+
+
+def _write_warmup(export: Path, name: str, photograph: Path) -> None:
+    import tensorflow as tf
+
+    files = tf.constant([photograph.read_bytes()])
+    pixels = tf.zeros((1, 64, 64, 3), tf.uint8)
+    write_warmup(export, name, {DEFAULT: {BYTES: files}, PIXELS: {PIXELS: pixels}, EXPLAIN: {BYTES: files}})
+
+
+def check_cost(cost: Cost, engine: dict[str, Any], max_flips: float) -> None:
+    """Refuse an engine that is too far from its run.
+
+    Raises:
+        ExportError: In float32 it is not exact; or too many verdicts differ.
+    """
+    if engine["precision"] == FLOAT32 and not cost.is_exact:
+        raise ExportError(
+            f"the engine {engine['name']} does not say what the run said: of {cost.compared} photographs of "
+            f"the test part {cost.compared_flips} verdicts differ, and a probability by "
+            f"{cost.largest_difference:.1e} (at most 1e-4 is allowed); the export was removed"
+        )
+    if cost.flip_share > max_flips:
+        raise ExportError(
+            f"the engine {engine['name']} reaches another verdict on {cost.flips} of {cost.photographs} test "
+            f"photographs, {cost.flip_share:.1%}; {max_flips:.1%} are allowed (--max-flips); the export was "
+            "removed"
+        )

@@ -1,0 +1,160 @@
+"""`mvdefect benchmark`: every cell of a grid, one row of a CSV each; what is finished is not run again."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from mvdefect.config import FitConfig, dump_config
+from mvdefect.core.errors import ConfigError, ContractError, MvdefectError
+from mvdefect.core.files import write_text
+from mvdefect.core.progress import logger
+from mvdefect.data.groups.grouping import group_records
+from mvdefect.data.scan import scan_images
+from mvdefect.data.sources.opening import open_source, resolve_source
+from mvdefect.data.splits.plan import SplitPlan, save_plans
+from mvdefect.data.splits.protocols import draw_plans
+from mvdefect.evaluation.contracts import UNMET
+from mvdefect.evaluation.evaluate import Evaluation, evaluate_run
+from mvdefect.grid.results import FIGURES, ResultRow, read_results, write_results
+from mvdefect.grid.settings import POOLED, Cell, Grid, list_cells, make_config, read_grid
+from mvdefect.runs import RunFolder
+
+
+def run_benchmark(path: Path, out: Path) -> tuple[ResultRow, ...]:
+    """Run all cells of a grid that are not finished, and write `results.csv` after each.
+
+    A cell that fails is recorded with its reason and tried again by the next call; the others go on.
+
+    Args:
+        path: The grid, as YAML.
+        out: Where plans, runs and results go.
+
+    Returns:
+        All rows, in the order of the grid.
+
+    Raises:
+        ConfigError: The grid is damaged, or a setting is not allowed.
+        MvdefectError: A source cannot be read.
+    """
+    grid = read_grid(path)
+    categories = {data: _list_categories(data, grid) for data in grid.data}
+    earlier = read_results(out)
+    seconds = {row.plan: row.seconds for row in earlier}
+    rows: list[ResultRow] = []
+    cells = list(list_cells(grid, categories))
+    names = [cell.name for cell in cells]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ConfigError(f"the grid {path}: two cells are called {twice}; give sources names of their own")
+    for number, cell in enumerate(cells, start=1):
+        logger.info("cell %d of %d: %s", number, len(cells), cell.name)
+        rows += _run_cell(cell, grid, out, seconds)
+        left = [row for row in earlier if row.cell in names[number:]]  # an interrupt loses nothing
+        write_results(out, [*rows, *left])
+    return tuple(rows)
+
+
+def _list_categories(data: str, grid: Grid) -> tuple[str, ...]:
+    records = open_source(data, grid.only).records
+    return tuple(sorted({record.category for record in records}))
+
+
+def _run_cell(cell: Cell, grid: Grid, out: Path, seconds: dict[str, float]) -> list[ResultRow]:
+    wanted = grid.only if cell.category == POOLED else (cell.category,)
+    config = make_config(grid, cell.method).model_copy(
+        update={"data": resolve_source(cell.data), "categories": wanted, "seed": cell.seed}
+    )
+    try:
+        plans = _draw(cell, config, out)
+    except MvdefectError as error:
+        logger.warning("%s: %s", cell.name, error)
+        return [_describe_failure(cell, cell.name, error)]
+    rows = []
+    for path, plan in plans:
+        name = cell.name if len(plans) == 1 else f"{cell.name}+{path.stem}"
+        try:
+            evaluation, spent = _measure(config, path, out / "runs" / name)
+        except Exception as error:  # whatever it is, the other cells go on
+            logger.warning("%s: %s", name, error, exc_info=not isinstance(error, MvdefectError))
+            rows.append(_describe_failure(cell, name, error))
+            continue
+        rows.append(_describe(cell, name, plan, evaluation, spent or seconds.get(name, float("nan"))))
+    return rows
+
+
+def _draw(cell: Cell, config: FitConfig, out: Path) -> list[tuple[Path, SplitPlan]]:
+    """Draw the plans of a cell; those of another method on the same data are the same files."""
+    layout = open_source(cell.data, config.categories, config.group_pattern)
+    scan = scan_images(layout.records, config.skip_broken)
+    groups = group_records(scan, config.near_duplicates)
+    plans = draw_plans(scan, groups, cell.protocol.name, cell.seed, k=cell.protocol.k, n=cell.protocol.n)
+    folder = out / "plans" / cell.name.replace(f"+{cell.method}+", "+")
+    return list(zip(save_plans(plans, folder), plans, strict=True))
+
+
+def _measure(config: FitConfig, plan: Path, run: Path) -> tuple[Evaluation, float]:
+    """Return the figures of a run, and how long it took to make.
+
+    It is made where it is not there, and made again where the grid has other settings now.
+    """
+    started = time.perf_counter()
+    spent = 0.0
+    planned = config.model_copy(update={"split": plan})
+    wanted, settings = dump_config(planned), run.with_name(run.name + ".yaml")
+    is_known = settings.is_file() and settings.read_text(encoding="utf-8") == wanted
+    if not (is_known and RunFolder(run).is_finished):
+        run.parent.mkdir(parents=True, exist_ok=True)
+        write_text(settings, wanted)
+        if config.baseline is None:
+            from mvdefect.workflow.fit import fit_inspector
+
+            fit_inspector(planned, run, overwrite=True)
+        else:
+            from mvdefect.baselines.run import run_baseline
+
+            run_baseline(config.baseline, planned, run, overwrite=True)
+        spent = time.perf_counter() - started
+    evaluation = evaluate_run(run)
+    if UNMET in evaluation.operating_point.guarantee:
+        raise ContractError(evaluation.operating_point.guarantee)
+    return evaluation, spent
+
+
+def _describe(cell: Cell, name: str, plan: SplitPlan, found: Evaluation, seconds: float) -> ResultRow:
+    roc_auc = found.figures["roc_auc"]
+    return ResultRow(
+        cell=cell.name,
+        data=cell.data,
+        category=cell.category,
+        protocol=plan.protocol,
+        plan=name,
+        method=cell.method,
+        seed=cell.seed,
+        digest=plan.digest,
+        images=found.images,
+        defective=found.defective,
+        roc_auc_low=roc_auc.low,
+        roc_auc_high=roc_auc.high,
+        seconds=round(seconds, 1),
+        trouble="",
+        **{figure: found.figures[figure].value for figure in FIGURES},
+    )
+
+
+def _describe_failure(cell: Cell, name: str, error: Exception) -> ResultRow:
+    unknown = dict.fromkeys((*FIGURES, "roc_auc_low", "roc_auc_high", "seconds"), float("nan"))
+    return ResultRow(
+        cell=cell.name,
+        data=cell.data,
+        category=cell.category,
+        protocol=str(cell.protocol),
+        plan=name,
+        method=cell.method,
+        seed=cell.seed,
+        digest="",
+        images=0,
+        defective=0,
+        trouble=str(error),
+        **unknown,
+    )

@@ -1,0 +1,181 @@
+"""The whole inspector as one TensorFlow module: bytes or pixels in, verdicts out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from mvdefect.data.images import ResizeMethod
+from mvdefect.data.records import GOOD
+from mvdefect.evaluation.calibration import SMALLEST_NOVELTY, Calibration
+from mvdefect.evaluation.evaluate import read_operating_point
+from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW, OperatingPoint
+from mvdefect.inspector.answers import BYTES, DEFAULT, EXPLAIN, NO_PROBABILITY, OK, PIXELS, UNREADABLE
+from mvdefect.inspector.preprocessing import read_photographs, resize_photographs
+from mvdefect.models.classifier import load_classifier
+from mvdefect.models.gaussians import PatchGaussians, PooledGaussian
+from mvdefect.models.memory_bank import MemoryBank
+from mvdefect.models.normality import Normality, load_normality
+from mvdefect.models.saliency import build_heatmaps
+from mvdefect.runs import RunFolder, read_run_config
+
+
+def decide(
+    point: OperatingPoint, logits: tf.Tensor, novelty: tf.Tensor, readable: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """Reach the verdict of each image, as `OperatingPoint.decide` does.
+
+    Args:
+        point: The operating point.
+        logits: The classifier's, float32 (n,).
+        novelty: float32 (n,).
+        readable: bool (n,); of an image that could not be read nothing is known, so a person has to look.
+
+    Returns:
+        "probability" float32 (-1 where unreadable), "defective" bool, "needs_review" bool, "novelty" float32,
+        "label" string (good, defective, review, unreadable) and "status" string (ok, unreadable), all (n,).
+    """
+    logits, distances = tf.cast(logits, tf.float64), tf.cast(novelty, tf.float64)
+    combined = point.combined if point.verdict == "combined" else None
+    scores = _score(combined or point.classifier, logits, distances)
+    defective = scores >= point.score
+    review = tf.zeros_like(defective)
+    if point.review is not None:
+        review = tf.logical_and(scores >= point.review[0], scores < point.review[1])
+    if point.verdict == "either":
+        novel = distances >= point.thresholds["novelty"]
+        defective = tf.logical_or(defective, novel)
+        review = tf.logical_and(review, tf.logical_not(novel))
+    label = tf.where(review, REVIEW, tf.where(defective, DEFECTIVE, GOOD))
+    return {
+        "probability": tf.where(readable, tf.cast(tf.sigmoid(scores), tf.float32), NO_PROBABILITY),
+        "defective": readable & defective & ~review,
+        "needs_review": review | ~readable,
+        "novelty": tf.where(readable, novelty, 0.0),
+        "label": tf.where(readable, label, UNREADABLE),
+        "status": tf.where(readable, OK, UNREADABLE),
+    }
+
+
+def _score(calibration: Calibration, logits: tf.Tensor, novelty: tf.Tensor) -> tf.Tensor:
+    scores = calibration.logit_weight * logits + calibration.bias
+    if not calibration.novelty_weight:
+        return scores
+    return scores + calibration.novelty_weight * tf.math.log(tf.maximum(novelty, SMALLEST_NOVELTY))
+
+
+def score_features(normality: Normality, features: tf.Tensor) -> tf.Tensor:
+    """Return how unlike good images others are, float32 (n,), as `normality.score_images` does.
+
+    Args:
+        normality: What good images look like.
+        features: float32 (n, height, width, channels).
+    """
+    if isinstance(normality, PatchGaussians):
+        return _measure_patches(normality, features)
+    if isinstance(normality, MemoryBank):
+        return _measure_nearest(normality, features)
+    return _measure_whole(normality, features)
+
+
+def _average_neighbourhoods(maps: tf.Tensor) -> tf.Tensor:
+    return tf.nn.avg_pool2d(maps, 3, 1, "SAME")  # which counts only the neighbours that exist
+
+
+def _measure_patches(normality: PatchGaussians, features: tf.Tensor) -> tf.Tensor:
+    centred = _average_neighbourhoods(tf.gather(features, normality.channels, axis=-1)) - normality.mean
+    whitened = tf.einsum("hwed,nhwd->nhwe", tf.constant(normality.whitening), centred)
+    return tf.reduce_max(tf.norm(whitened, axis=-1), axis=(1, 2))
+
+
+def _measure_nearest(normality: MemoryBank, features: tf.Tensor) -> tf.Tensor:
+    patches, vectors = _average_neighbourhoods(features) / normality.scale, tf.constant(normality.vectors)
+    products = tf.einsum("nhwc,kc->nhwk", patches, vectors)
+    nearest = tf.argmin(tf.reduce_sum(vectors**2, axis=1) - 2 * products, axis=-1)
+    distances = tf.norm(patches - tf.gather(vectors, nearest), axis=-1)
+    return tf.reduce_max((distances - normality.usual) / normality.spread, axis=(1, 2))
+
+
+def _measure_whole(normality: PooledGaussian, features: tf.Tensor) -> tf.Tensor:
+    centred = tf.cast(tf.reduce_mean(features, axis=(1, 2)), tf.float64) - normality.mean
+    squares = tf.einsum("nd,de,ne->n", centred, tf.constant(normality.precision), centred)
+    return tf.cast(tf.sqrt(tf.maximum(squares, 0)), tf.float32)
+
+
+class InspectorGraph(tf.Module):  # type: ignore[misc]
+    """All that a run decides with.
+
+    Args:
+        classifier: From uint8 pixels (n, size, size, 3) to logits (n, 1).
+        features: From the same to what the novelty compares.
+        normality: What good images look like.
+        point: The operating point.
+        resize: How photographs are brought to the working size.
+    """
+
+    def __init__(
+        self,
+        classifier: Any,
+        features: Any,
+        normality: Normality,
+        point: OperatingPoint,
+        resize: ResizeMethod,
+    ) -> None:
+        super().__init__(name="inspector")
+        self.classifier = classifier
+        self.heatmaps = build_heatmaps(classifier)
+        self.features = features
+        self.normality = normality
+        self.point = point
+        self.resize = resize
+        self.size_px = int(classifier.input.shape[1])
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, BYTES)])  # type: ignore[untyped-decorator]
+    def inspect_files(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Inspect image files, (n,)."""
+        pixels, readable = read_photographs(image_bytes, self.size_px, self.resize)
+        return self._inspect(pixels, readable)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, PIXELS)])  # type: ignore[untyped-decorator]
+    def inspect_pixels(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Inspect RGB pixels of any size, (n, height, width, 3)."""
+        readable = tf.ones(tf.shape(pixels)[0], tf.bool)
+        return self._inspect(resize_photographs(pixels, self.size_px, self.resize), readable)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, BYTES)])  # type: ignore[untyped-decorator]
+    def explain_files(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Inspect image files, and say where in the photograph at working size a defect is seen."""
+        pixels, readable = read_photographs(image_bytes, self.size_px, self.resize)
+        return {**self._inspect(pixels, readable), "heatmap": self.heatmaps(pixels, training=False)}
+
+    def _inspect(self, pixels: tf.Tensor, readable: tf.Tensor) -> dict[str, tf.Tensor]:
+        logits = tf.reshape(self.classifier(pixels, training=False), (-1,))
+        novelty = score_features(self.normality, self.features(pixels, training=False))
+        return decide(self.point, logits, novelty, readable)
+
+    def list_signatures(self) -> dict[str, Any]:
+        """Return the functions by the names under which TF Serving offers them."""
+        return {DEFAULT: self.inspect_files, PIXELS: self.inspect_pixels, EXPLAIN: self.explain_files}
+
+
+def build_graph(folder: RunFolder) -> InspectorGraph:
+    """Put the inspector of a finished run together.
+
+    Raises:
+        RunError: Something of it is missing or damaged.
+    """
+    config = read_run_config(folder)
+    return InspectorGraph(
+        load_classifier(folder.model),
+        load_classifier(folder.features),
+        load_normality(folder.normality),
+        read_operating_point(folder),
+        config.resize,
+    )
+
+
+def save_graph(graph: InspectorGraph, path: Path) -> None:
+    """Write a SavedModel."""
+    tf.saved_model.save(graph, str(path), signatures=graph.list_signatures())

@@ -1,0 +1,88 @@
+"""Photographs as they come to be inspected: files, folders, patterns, archives, or names on a stream."""
+
+from __future__ import annotations
+
+import glob
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mvdefect.core.errors import LayoutError
+from mvdefect.data.images import is_image
+from mvdefect.data.sources.folders import list_files
+
+STDIN = "-"
+PATTERN_SIGNS = "*?["
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """One photograph that is to be inspected.
+
+    Attributes:
+        name: What its row is called: the path as it was given or found; within an archive
+            `<archive>/<member>`.
+        path: The file, or the archive that holds it.
+        member: Its name in the archive, "" outside of one.
+    """
+
+    name: str
+    path: Path
+    member: str = ""
+
+    def read(self) -> bytes:
+        """Return the bytes.
+
+        Raises:
+            OSError: It cannot be read.
+            zipfile.BadZipFile: Its archive is damaged.
+        """
+        if not self.member:
+            return self.path.read_bytes()
+        with zipfile.ZipFile(self.path) as archive:
+            return archive.read(self.member)
+
+
+def list_photographs(sources: Iterable[str], lines: Iterable[str] = ()) -> Iterator[Photograph]:
+    """Yield photographs one by one, in the order of the sources, sorted within a folder, pattern or archive.
+
+    Args:
+        sources: Files, folders (with all that lies below), patterns such as "line/*.png", `.zip` archives,
+            and "-" for the names in `lines`. A file that is named is taken as it is; in a folder or an
+            archive only what has the suffix of an image counts.
+        lines: One name a line.
+
+    Raises:
+        LayoutError: A source does not exist, or a pattern fits nothing.
+    """
+    for source in sources:
+        if source == STDIN:
+            yield from list_photographs(name for line in lines if (name := line.strip()))
+        else:
+            yield from _list_source(source)
+
+
+def _list_source(source: str) -> Iterator[Photograph]:
+    path = Path(source)
+    if path.is_dir():
+        yield from (Photograph(str(found), found) for found in list_files(path) if is_image(found.name))
+    elif path.is_file():
+        yield from _list_archive(path) if path.suffix.lower() == ".zip" else [Photograph(source, path)]
+    elif any(sign in source for sign in PATTERN_SIGNS):
+        names = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
+        if not names:
+            raise LayoutError(f"no file fits the pattern {source}")
+        for name in names:
+            yield from _list_source(name)
+    else:
+        raise LayoutError(f"there is no photograph, folder or archive {source}")
+
+
+def _list_archive(path: Path) -> Iterator[Photograph]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = sorted(one.filename for one in archive.infolist() if not one.is_dir())
+    except zipfile.BadZipFile as error:
+        raise LayoutError(f"the archive {path} is damaged: {error}") from error
+    yield from (Photograph(f"{path}/{member}", path, member) for member in members if is_image(member))

@@ -1,0 +1,123 @@
+"""Rows of verdicts: CSV or JSON lines, on a stream or in a file that a restart goes on with."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TextIO
+
+from mvdefect.core.errors import ConfigError
+from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
+from mvdefect.inspector.answers import UNREADABLE, Answer
+
+FORMATS = ("csv", "jsonl")
+
+
+@dataclass(frozen=True)
+class VerdictRow:
+    """What is told of a photograph.
+
+    Attributes:
+        file: Its name.
+        label: good, defective, review, or unreadable.
+        defective: Whether it is called defective.
+        needs_review: Whether a person has to look.
+        probability: That it is defective; None where it is unreadable.
+        novelty: How unlike good photographs it is; None where it is unreadable.
+        error: Why it is unreadable, "" otherwise.
+        inspector: Which inspector looked; see `mvdefect.prediction.inspectors.name_inspector`.
+    """
+
+    file: str
+    label: str
+    defective: bool
+    needs_review: bool
+    probability: float | None
+    novelty: float | None
+    error: str = ""
+    inspector: str = ""
+
+
+def make_row(name: str, answer: Answer, error: str = "", inspector: str = "") -> VerdictRow:
+    """Return the row of an answer."""
+    unknown = "" if answer.is_readable else "the file is no PNG, JPEG or BMP, or it is broken"
+    reason = error or answer.error or unknown
+    return VerdictRow(
+        name,
+        answer.label,
+        answer.label == DEFECTIVE,
+        answer.label in (REVIEW, UNREADABLE),
+        answer.probability,
+        answer.novelty,
+        reason,
+        inspector,
+    )
+
+
+def format_row(row: VerdictRow, kind: str) -> str:
+    """Return a row as one line, its end included."""
+    tree = asdict(row)
+    if kind == "jsonl":
+        return json.dumps(tree) + "\n"
+    return _format_csv(["" if value is None else value for value in tree.values()])
+
+
+def format_heading(kind: str) -> str:
+    """Return what stands above all rows."""
+    return _format_csv([field.name for field in fields(VerdictRow)]) if kind == "csv" else ""
+
+
+def _format_csv(values: list[object]) -> str:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerow(
+        [str(value).lower() if isinstance(value, bool) else value for value in values]
+    )
+    return stream.getvalue()
+
+
+def read_done(path: Path, kind: str, inspector: str = "") -> tuple[dict[str, str], int]:
+    """Return the labels in a file by the names of photographs, and the length in bytes of its whole rows.
+
+    A line that a kill cut in two is not among them.
+
+    Raises:
+        ConfigError: The file holds something else, or rows of another inspector.
+    """
+    if not path.is_file():
+        return {}, 0
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    try:
+        lines = whole.decode("utf-8")
+        if kind == "jsonl":
+            rows = [json.loads(line) for line in lines.splitlines()]
+        elif lines and not lines.startswith(format_heading(kind)):
+            raise ValueError("its heading is another one")
+        else:
+            rows = list(csv.DictReader(io.StringIO(lines, newline="")))
+        labels, looked = {row["file"]: row["label"] for row in rows}, {row["inspector"] for row in rows}
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise ConfigError(
+            f"{path} holds no rows of verdicts as {kind}, so nothing is added to it: {error}"
+        ) from error
+    if others := sorted(looked - {inspector}):
+        raise ConfigError(
+            f"{path} holds rows of the inspector {others[0]}, not of {inspector}; name another --out"
+        )
+    return labels, len(whole)
+
+
+@contextmanager
+def append_rows(path: Path, kind: str, length: int) -> Iterator[TextIO]:
+    """Yield a stream at the end of the whole rows of a file; a new one gets its heading."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8", newline="") as stream:
+        stream.truncate(length)
+        if not length:
+            stream.write(format_heading(kind))
+        yield stream

@@ -1,0 +1,93 @@
+"""Watching a folder into which a camera drops photographs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mvdefect.core.errors import ImageError, LayoutError
+from mvdefect.data.images import decode_image, is_image
+from mvdefect.data.sources.folders import list_files
+from mvdefect.inspector.photographs import Photograph
+
+PAUSE_SECONDS = 0.5
+SETTLE_SECONDS = 10.0  # after which what cannot be read is not still being written
+
+
+def watch_folder(
+    folder: Path,
+    pause_seconds: float = PAUSE_SECONDS,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.time,
+) -> Iterator[Photograph]:
+    """Return each photograph below a folder once, those that are there and all that come, without an end.
+
+    A file counts when its size and time are the same in two looks and it can be read, so that one is not
+    taken while a camera still writes it. What cannot be read is taken as it is when nothing has been written
+    to it for ten seconds.
+
+    Args:
+        folder: The folder.
+        pause_seconds: Between two looks.
+        sleep: What waits.
+        clock: Tells the time, in seconds, as files have it.
+
+    Raises:
+        LayoutError: It is no folder.
+    """
+    if not folder.is_dir():
+        raise LayoutError(f"what is watched must be a folder. Received: {folder}")
+    return _watch(folder, pause_seconds, sleep, clock)
+
+
+def _watch(
+    folder: Path, pause_seconds: float, sleep: Callable[[float], None], clock: Callable[[], float]
+) -> Iterator[Photograph]:
+    seen: dict[Path, _Seen] = {}
+    done: set[Path] = set()
+    while True:
+        for path in list_files(folder):
+            if path in done or not is_image(path.name):
+                continue
+            state = _look(path)
+            if state is None or not state[0]:
+                continue
+            if path not in seen or seen[path].state != state:
+                seen[path] = _Seen(state, clock())
+            elif _is_quiet(seen[path], clock()) or _is_whole(path):
+                done.add(path)
+                del seen[path]
+                yield Photograph(str(path), path)
+        sleep(pause_seconds)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Size and time of a file, and since when they have been so."""
+
+    state: tuple[int, int]
+    since: float
+
+
+def _is_quiet(seen: _Seen, now: float) -> bool:
+    written = seen.state[1] / 1e9
+    return now - min(seen.since, written) >= SETTLE_SECONDS
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        decode_image(path.read_bytes())
+    except (ImageError, OSError):
+        return False
+    return True
+
+
+def _look(path: Path) -> tuple[int, int] | None:
+    """Return size and time of a file; None where it has gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns

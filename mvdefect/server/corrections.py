@@ -1,0 +1,104 @@
+"""Photographs that a person marked as wrong, in class folders, so that `fit` accepts them as data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mvdefect.core.errors import ImageError
+from mvdefect.core.files import replace_file
+from mvdefect.data.images import decode_image
+from mvdefect.data.records import GOOD
+from mvdefect.evaluation.operating_point import DEFECTIVE
+from mvdefect.server.image_headers import check_pixels, read_header
+from mvdefect.server.refusals import Refusal
+from mvdefect.server.settings import MEGA, Limits
+
+CLASSES = (GOOD, DEFECTIVE)
+LOG = "corrections.jsonl"
+NAME_LENGTH = 32
+SMALLEST_SPACE = 200 * MEGA  # bytes that stay free on the disk
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What a person said of a photograph.
+
+    Attributes:
+        file: Its place below the folder of corrections.
+        label: What it is: good or defective.
+        said: What the inspector had said; "" where that is not known.
+        inspector: Name and version of the inspector.
+        time: When, in UTC.
+    """
+
+    file: str
+    label: str
+    said: str
+    inspector: str
+    time: str
+
+
+class Corrections:
+    """A folder with `good/` and `defective/`, and a line for each correction in `corrections.jsonl`.
+
+    Args:
+        folder: It is made when the first photograph comes.
+        inspector: Name and version of the inspector.
+        limits: How large a photograph may be.
+    """
+
+    def __init__(self, folder: Path, inspector: str, limits: Limits) -> None:
+        self.folder = folder
+        self.inspector = inspector
+        self.limits = limits
+        self._lock = threading.Lock()
+
+    def store(self, file: bytes, label: str, said: str = "") -> Correction:
+        """Store a photograph under its class; one that lies under the other class moves.
+
+        Args:
+            file: Its bytes; its name comes from them alone.
+            label: good or defective.
+            said: What the inspector had said.
+
+        Raises:
+            Refusal: It is no photograph that can be learned from, or the disk is full.
+        """
+        if label not in CLASSES:
+            raise Refusal(400, f"label must be one of {', '.join(CLASSES)}. Received: {label[:40]}")
+        header = read_header(file)
+        if header is None:
+            raise Refusal(422, "the file is no PNG, JPEG or BMP, or it is broken", "unreadable")
+        check_pixels(header.pixels, self.limits)
+        try:
+            decode_image(file)
+        except ImageError as error:
+            raise Refusal(422, f"nothing can be learned from this file: {error}", "unreadable") from None
+        name = hashlib.sha256(file).hexdigest()[:NAME_LENGTH] + header.suffix
+        with self._lock:
+            return self._write(file, name, label, said)
+
+    def _write(self, file: bytes, name: str, label: str, said: str) -> Correction:
+        try:
+            for one in CLASSES:  # `fit` knows class folders by `good`
+                (self.folder / one).mkdir(parents=True, exist_ok=True)
+            if shutil.disk_usage(self.folder).free < SMALLEST_SPACE:
+                raise Refusal(507, "the disk with the corrections is full", "disk")
+            with replace_file(self.folder / label / name) as partial:
+                partial.write_bytes(file)
+            other = CLASSES[1 - CLASSES.index(label)]
+            (self.folder / other / name).unlink(missing_ok=True)
+            moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            found = Correction(f"{label}/{name}", label, said, self.inspector, moment)
+            with (self.folder / LOG).open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(asdict(found)) + "\n")
+        except OSError as error:
+            reason = f"the correction cannot be written: {error.strerror or error}"
+            raise Refusal(507, reason, "disk") from error
+        return found

@@ -1,0 +1,214 @@
+"""What the inspection page asks: about the inspector, about a photograph, and to store a correction."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from scipy.special import expit
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mvdefect.core.errors import ExportError
+from mvdefect.evaluation.contracts import parse_contract
+from mvdefect.evaluation.heatmaps import COLOURS, MAX_OPACITY
+from mvdefect.inspector.answers import Answer
+from mvdefect.inspector.places import MANIFEST, find_export
+from mvdefect.report.wording import FIGURE_NAMES, describe_protocol, format_percent, format_probability
+from mvdefect.runs import read_json
+from mvdefect.server.corrections import Corrections
+from mvdefect.server.refusals import Refusal, make_json
+from mvdefect.server.service import Service
+from mvdefect.server.settings import Limits
+
+FIGURES = ("recall", "false_alarm_rate", "roc_auc")
+NOTHING_PROMISED = "That is what it came to on those photographs, and no promise for fresh ones."
+
+
+CONTENT_TYPE = "application/octet-stream"  # which no form of a foreign page can send
+UNREADABLE = "This file cannot be inspected: it is no PNG, JPEG or BMP, or it is broken."
+
+
+def read_manifest(place: Path) -> dict[str, Any]:
+    """Return what an export says of itself.
+
+    Raises:
+        ExportError: The place is no export.
+        RunError: Its description is missing or damaged.
+    """
+    export = find_export(place)
+    if export is None:
+        raise ExportError(
+            f"what is served must be an export, which `mvdefect export RUN` makes. Received: {place}"
+        )
+    return read_json(export / MANIFEST)
+
+
+def describe_inspector(manifest: dict[str, Any], limits: Limits) -> dict[str, Any]:
+    """Return what the page shows of an inspector and needs for its heatmaps, as a tree for JSON."""
+    point = manifest["operating_point"]
+    colours = (255 * mpl.colormaps[COLOURS](np.linspace(0, 1, 256))[:, :3]).round().astype(int)
+    return {
+        "name": manifest["name"],
+        "version": manifest["version"],
+        "image_size_px": manifest["image_size_px"],
+        "resize": manifest["resize"],
+        "threshold": point["probability"],
+        "threshold_words": format_probability(point["probability"]),
+        "threshold_detail": describe_threshold(point),
+        "novelty_detail": describe_novelty(point),
+        "contract": describe_contract(point),
+        "guarantee": describe_guarantee(point),
+        "measured": describe_figures(manifest["figures"]),
+        "colours": colours.tolist(),
+        "max_opacity": MAX_OPACITY,
+        "max_upload_mb": limits.max_upload_mb,
+        "max_megapixels": limits.max_megapixels,
+    }
+
+
+def describe_contract(point: dict[str, Any]) -> str:
+    """Say by what the threshold was chosen, and on what."""
+    contract = parse_contract(point["contract"])
+    achieved = point["achieved"]
+    chosen = {
+        "f1": f"for the best F1, which came to {achieved:.3f}",
+        "min-recall": f"to catch {100 * contract.value:g}% of the defective photographs at least; "
+        f"it caught {format_percent(achieved)}",
+        "max-fpr": f"to reject {100 * contract.value:g}% of the good photographs at most; "
+        f"it rejected {format_percent(achieved)}",
+        "cost": f"for the least cost, where a false alarm costs {contract.price:g} and a missed defect "
+        f"{contract.value:g}; that came to {achieved:.3g}",
+        "fixed": "by hand",
+    }[contract.kind]
+    part = {"val": "validation"}.get(point["part"], point["part"])
+    return f"The threshold was chosen {chosen}, on the {part} photographs."
+
+
+def describe_threshold(point: dict[str, Any]) -> str:
+    """Say what is called defective, and when a person decides."""
+    words = "defective from here on"
+    if point["verdict"] == "either":
+        words += ", or by its novelty"
+    if point["review"]:
+        low, high = (format_probability(float(expit(score))) for score in point["review"])
+        words += f"; between {low} and {high} a person decides"
+    return words
+
+
+def describe_novelty(point: dict[str, Any]) -> str:
+    """Say what the novelty is, and from where on it is unusual."""
+    words, limit = "how unlike good photographs it is", point["thresholds"].get("novelty")
+    if limit is None:
+        return words
+    return f"{words}; {'defective' if point['verdict'] == 'either' else 'unusual'} from {limit:.4g} on"
+
+
+def describe_guarantee(point: dict[str, Any]) -> str:
+    """Say what holds on fresh photographs."""
+    text = point["guarantee"]
+    return f"{text[0].upper()}{text[1:]}." if text else NOTHING_PROMISED
+
+
+def describe_figures(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """Return what was measured on the test part: a heading and rows of name, value and interval."""
+    rows = []
+    for name in FIGURES:
+        figure = evaluation["figures"].get(name)
+        if figure is not None and all(
+            isinstance(figure[key], int | float) for key in ("value", "low", "high")
+        ):
+            write = format_percent if name != "roc_auc" else "{:.3f}".format
+            interval = f"{write(figure['low'])} to {write(figure['high'])}"
+            rows.append([FIGURE_NAMES[name], write(figure["value"]), interval])
+    heading = (
+        f"Measured on {evaluation['images']} test photographs, with 95% intervals. "
+        f"Protocol {evaluation['protocol']}: {describe_protocol(evaluation['protocol'])}"
+    )
+    return {"heading": heading, "rows": rows}
+
+
+@dataclass(frozen=True)
+class InspectionRoutes:
+    """Answers for the page.
+
+    Attributes:
+        service: What inspects.
+        corrections: Where corrections go.
+        facts: What the page shows of the inspector.
+        labels: What an inspector may say.
+        heat_range: The ends of the colour scale of heatmaps.
+    """
+
+    service: Service
+    corrections: Corrections
+    facts: dict[str, Any]
+    labels: tuple[str, ...]
+    heat_range: tuple[float, float]
+
+    async def describe(self, _request: Request) -> Response:
+        """Return what is known of the inspector."""
+        return make_json(self.facts)
+
+    async def inspect(self, request: Request) -> Response:
+        """Inspect one photograph, the body of the request.
+
+        Raises:
+            Refusal: It cannot be inspected.
+        """
+        check_content_type(request)
+        async with self.service.intake.receive(request) as body:
+            answer = (await self.service.inspect(request, [body], with_heatmaps=True))[0]
+        if not answer.is_readable:
+            raise Refusal(422, UNREADABLE, "unreadable")
+        return make_json(self._format(answer))
+
+    async def correct(self, request: Request) -> Response:
+        """Store a photograph, the body of the request, under the class in the query.
+
+        Raises:
+            Refusal: It cannot be stored.
+        """
+        check_content_type(request)
+        label, said = (request.query_params.get(name, "") for name in ("label", "said"))
+        if said and said not in self.labels:
+            raise Refusal(400, f"said must be one of {', '.join(self.labels)}")
+        async with self.service.intake.receive(request) as body:
+            found = await asyncio.to_thread(self.corrections.store, body, label, said)
+        self.service.metrics.corrections.labels(found.label).inc()
+        return make_json(asdict(found))
+
+    def _format(self, answer: Answer) -> dict[str, Any]:
+        tree = {
+            "label": answer.label,
+            "defective": answer.label == "defective",
+            "needs_review": answer.label == "review",
+            "probability": answer.probability,
+            "novelty": answer.novelty,
+        }
+        if answer.heatmap is not None:
+            tree["heatmap"] = encode_heat(answer.heatmap, *self.heat_range)
+        return tree
+
+
+def encode_heat(heatmap: np.ndarray, low: float, high: float) -> dict[str, Any]:
+    """Return a heatmap as 8-bit steps of its colour scale, row by row, in base64."""
+    share = np.clip((heatmap.astype(np.float64) - low) / (high - low), 0, 1)
+    steps = np.rint(255 * np.nan_to_num(share)).astype(np.uint8)
+    height, width = steps.shape
+    return {"height": height, "width": width, "steps": base64.b64encode(steps.tobytes()).decode()}
+
+
+def check_content_type(request: Request) -> None:
+    """Refuse what a form could send.
+
+    Raises:
+        Refusal: It is sent as something else than bytes.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != CONTENT_TYPE:
+        raise Refusal(415, f"the photograph must be the body, with Content-Type: {CONTENT_TYPE}", "type")

@@ -1,0 +1,198 @@
+"""Running a server: from an export to a socket, until a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h11
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from mvdefect.core.errors import ConfigError
+from mvdefect.core.progress import logger
+from mvdefect.inspector.engines import open_engine
+from mvdefect.server.app import make_app
+from mvdefect.server.inspection import read_manifest
+from mvdefect.server.settings import Limits, ServerSettings
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+BACKLOG = 512
+IDLE_SECONDS = 30
+
+
+class PatientProtocol(H11Protocol):
+    """HTTP/1.1 with a limit on connections, and on the time for headers and for reading an answer.
+
+    Attributes:
+        limits: What is accepted.
+        owing: Connections whose client has to send headers, or the rest of what was refused, oldest first.
+    """
+
+    limits: Limits
+    owing: dict[PatientProtocol, None]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._patience: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection; where there are too many, the oldest that waits for its client ends."""
+        super().connection_made(transport)
+        if len(self.connections) > self.limits.max_connections:
+            next(iter(self.owing), self).transport.abort()
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came; the time for headers goes on."""
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request."""
+        super().on_response_complete()
+        self._watch(idle=True)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._be_content()
+        self.resume_writing()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Wait for a client that does not read, but not forever."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(self.limits.receive_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+        super().resume_writing()
+
+    def _watch(self, idle: bool = False) -> None:
+        """Be patient while the client owes something that nothing else waits for."""
+        theirs, ours = self.conn.their_state, self.conn.our_state
+        waits_for_headers = theirs is h11.IDLE and not idle  # uvicorn watches idle connections itself
+        waits_for_rest = theirs is h11.SEND_BODY and ours in (h11.DONE, h11.MUST_CLOSE)
+        if not waits_for_headers and not waits_for_rest:
+            self._be_content()
+        elif self._patience is None:
+            self.owing[self] = None
+            self._patience = self.loop.call_later(self.limits.receive_seconds, self.transport.abort)
+
+    def _be_content(self) -> None:
+        self.owing.pop(self, None)
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+
+def make_protocol(given: Limits) -> type[PatientProtocol]:
+    """Return the protocol for one server."""
+
+    class ServerProtocol(PatientProtocol):
+        limits = given
+        owing: dict[PatientProtocol, None] = {}  # noqa: RUF012 (of one server, so of the class)
+
+    return ServerProtocol
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server; it says when it listens, and a signal stops it without more."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        for one in sockets or ():
+            host, port = one.getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            logger.info("serving at http://%s:%d (Ctrl-C stops)", shown, port)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop at a signal; uvicorn would raise it again afterwards, so that a stop looks like a failure."""
+        before = {number: signal.signal(number, self.handle_exit) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def serve_export(
+    place: Path, settings: ServerSettings, engine: str | None = None, verbose: bool = False
+) -> None:
+    """Serve an export until SIGTERM or Ctrl-C.
+
+    Args:
+        place: The folder of an export's version, or of all its versions (the last one is taken).
+        settings: How.
+        engine: Which of the export's engines; None: the fastest that can run here.
+        verbose: Let the messages of native code through.
+
+    Raises:
+        ExportError: The place is no export, or it cannot be loaded.
+        ConfigError: There is no such engine, or the address cannot be had.
+    """
+    manifest = read_manifest(place)
+    with open_socket(settings.host, settings.port) as listener:
+        app = make_app(open_engine(place, engine, verbose), manifest, settings)
+        if not settings.is_local and not settings.token:
+            logger.warning("anybody who reaches %s can ask this server; give it a token", settings.host)
+        run_app(app, listener, settings)
+
+
+@contextmanager
+def open_socket(host: str, port: int) -> Iterator[socket.socket]:
+    """Yield a socket that is bound to an address.
+
+    Raises:
+        ConfigError: It cannot be had.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # asyncio sends at once (TCP_NODELAY) only where the protocol is named, not 0; without it an answer's
+        # body waits for the client's acknowledgement of its head, up to 40 ms
+        with socket.socket(family, kind, protocol) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            yield listener
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"the server cannot listen on {host}, port {port}: {error}; --port names another"
+        ) from error
+
+
+def make_server(app: Starlette, settings: ServerSettings) -> Server:
+    """Return uvicorn with what this project needs of it."""
+    config = uvicorn.Config(
+        app,
+        http=make_protocol(settings.limits),
+        ws="none",
+        loop="asyncio",
+        lifespan="on",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=IDLE_SECONDS,
+        timeout_graceful_shutdown=int(settings.limits.deadline_seconds) + 1,
+    )
+    return Server(config)
+
+
+def run_app(app: Starlette, listener: socket.socket, settings: ServerSettings) -> None:
+    """Run an application on a socket until a signal."""
+    make_server(app, settings).run(sockets=[listener])
+    logger.info("stopped")

@@ -1,0 +1,140 @@
+"""From a folder of photographs to a trained, measured inspector: the line of flow, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mvdefect.config import FitConfig, StageConfig
+from mvdefect.core.errors import ContractError
+from mvdefect.core.progress import logger
+from mvdefect.core.runtime import describe_environment, seed_everything, set_precision, share_batches
+from mvdefect.data.pipeline import Source
+from mvdefect.data.sources.opening import resolve_source
+from mvdefect.data.splits.plan import write_split_plan
+from mvdefect.evaluation.contracts import parse_contract
+from mvdefect.models.backbones import BackboneSpec, find_backbone
+from mvdefect.models.classifier import build_classifier
+from mvdefect.models.features import build_features, share_features
+from mvdefect.models.heads import choose_head
+from mvdefect.models.normality import Normality, fit_normality, save_normality
+from mvdefect.models.weights import find_weights
+from mvdefect.report.report import write_report
+from mvdefect.runs import RunFolder, check_run_is_free, finish_run, start_run, write_json
+from mvdefect.training.fit import TrainingJob, train_classifier
+from mvdefect.training.predictions import (
+    compile_features,
+    iterate_features,
+    measure_latency,
+    predict_heatmaps,
+    predict_logits,
+)
+from mvdefect.training.stages import plan_stages
+from mvdefect.workflow.explain import explain_part
+from mvdefect.workflow.outcome import Scores, settle_outcome
+from mvdefect.workflow.photographs import (
+    Photographs,
+    find_records,
+    log_plan,
+    logging_to,
+    prepare_photographs,
+    read_plan_for_fit,
+    require_data,
+)
+
+NOVELTY_BATCH_SIZE = 32
+
+
+def fit_inspector(config: FitConfig, run: Path, overwrite: bool = False) -> RunFolder:
+    """Train an inspector, choose its threshold, measure it on the test part, and write the report.
+
+    An interrupted fit goes on where it stopped when it is called again with the same settings.
+
+    Args:
+        config: All settings; `config.data` is needed.
+        run: Where the run directory goes.
+        overwrite: Replace a finished run there, once the new one is finished.
+
+    Raises:
+        MvdefectError: Of its many kinds, for whatever is wrong with settings, data, weights or `run`.
+    """
+    parse_contract(config.threshold)
+    source, planned = require_data(config), read_plan_for_fit(config.split) if config.split else None
+    spec = find_backbone(config.backbone)
+    weights = find_weights(spec, config.weights)
+    stages = plan_stages(config, spec)
+    check_run_is_free(run, overwrite)
+    records = find_records(config)
+    explicit = tuple(StageConfig(**asdict(stage)) for stage in stages)
+    config = config.model_copy(update={"data": resolve_source(source), "stages": explicit})
+    seed_everything(config.seed, config.deterministic)
+    policy = set_precision(config.precision)
+    with share_batches(config.devices):
+        model = build_classifier(spec, config.image_size_px, choose_head(config), config.taps, weights)
+        photographs = prepare_photographs(records, config, planned)
+        folder = start_run(run, config, photographs.plan.digest)
+        with logging_to(folder.log):
+            write_split_plan(photographs.plan, folder.split_plan)
+            log_plan(photographs.plan)
+            parts = photographs.get_sources()
+            logger.info("%s, weights: %s, %s", spec.describe, config.weights, policy)
+            model = train_classifier(
+                model, TrainingJob(spec, stages, config, parts["train"], parts["val"], folder)
+            )
+            model.save(folder.model)
+            features = _find_features(model, spec, weights)
+            unmet = _measure(model, features, config, photographs, folder)
+            write_json(folder.environment, describe_environment())
+            write_report(folder)
+    finished = finish_run(folder, run)
+    if unmet is not None:
+        raise unmet
+    return finished
+
+
+def _find_features(model: Any, spec: BackboneSpec, weights: Path | None) -> Any:
+    """Take features for the novelty from pre-trained weights; where there are none, from the classifier."""
+    if weights is None:
+        return share_features(model, spec)
+    return build_features(spec, model.input.shape[1], weights)
+
+
+def _measure(
+    model: Any, features: Any, config: FitConfig, photographs: Photographs, folder: RunFolder
+) -> ContractError | None:
+    """Learn what good images look like, choose the operating point on validation, and evaluate on test.
+
+    Returns:
+        What is wrong with the contract, if it cannot be met; the run then has the threshold by F1.
+    """
+    plan, sources = photographs.plan, photographs.get_sources()
+    run = compile_features(features)
+    normality = fit_normality(config.one_class, _iterate_good(run, sources["train"], config), config.seed)
+    save_normality(normality, folder.normality)
+    features.save(folder.features)
+    scores = {
+        part: Scores(
+            predict_logits(model, source, config.batch_size).astype(np.float64),
+            _score_novelty(run, normality, source),
+        )
+        for part, source in sources.items()
+    }
+    write_json(folder.latency, measure_latency(model, features, normality))
+    maps = predict_heatmaps(model, sources["test"], config.batch_size)
+    explain_part(maps, sources["test"], photographs.scan, config.resize, folder)
+    return settle_outcome(folder, config, plan, scores, photographs.scan.defect_shares)
+
+
+def _iterate_good(run: Any, train: Source, config: FitConfig) -> Iterator[np.ndarray]:
+    for labels, found in iterate_features(run, train, config.batch_size):
+        if (labels == 0).any():
+            yield found[labels == 0]
+
+
+def _score_novelty(run: Any, normality: Normality, source: Source) -> np.ndarray:
+    batches = iterate_features(run, source, NOVELTY_BATCH_SIZE)
+    return np.concatenate([normality.score_images(found) for _, found in batches]).astype(np.float64)

@@ -1,0 +1,189 @@
+"""What an inspector, or a baseline, came to: from scores to predictions, operating point and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy.special import expit
+
+from mvdefect.config import FitConfig, dump_config, validate_config
+from mvdefect.core.errors import ContractError
+from mvdefect.core.files import write_rows, write_text
+from mvdefect.data.splits.plan import PARTS, SplitPlan, read_split_plan
+from mvdefect.evaluation.evaluate import (
+    Evaluation,
+    evaluate_folder,
+    evaluate_predictions,
+    evaluation_to_json,
+    judge_rows,
+    read_measured,
+)
+from mvdefect.evaluation.metrics import Floats
+from mvdefect.evaluation.operating_point import (
+    OperatingPoint,
+    choose_operating_point,
+    operating_point_to_json,
+)
+from mvdefect.runs import (
+    PredictionRow,
+    RunFolder,
+    open_run,
+    read_json,
+    read_predictions,
+    read_run_config,
+    write_json,
+)
+
+CHOSEN_ON = "val"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What was computed for the images of a part, in the order of the split plan.
+
+    Attributes:
+        logits: The classifier's, float64 (n,).
+        novelty: Distance from good images, float64 (n,), or None where nothing measures it.
+    """
+
+    logits: Floats
+    novelty: Floats | None = None
+
+
+def write_outcome(
+    folder: RunFolder,
+    config: FitConfig,
+    plan: SplitPlan,
+    scores: Mapping[str, Scores],
+    defect_share: Mapping[str, float],
+) -> Evaluation:
+    """Choose the operating point on validation, reach every verdict, and measure the test part.
+
+    Args:
+        folder: Where predictions, operating point and metrics go.
+        config: With the contract, the verdict, the prevalence and the review budget.
+        plan: Whose parts were scored.
+        scores: One for each of train, val and test.
+        defect_share: Share of defective pixels by id, where a mask tells.
+
+    Raises:
+        ContractError: The contract cannot be met; nothing is written.
+    """
+    rows = [row for part in PARTS for row in _make_rows(plan, part, scores[part], defect_share)]
+    rows.sort(key=lambda row: row.id)
+    point, judged, evaluation = _evaluate(folder, config, plan, tuple(rows))
+    _write(folder, point, judged, evaluation)
+    return evaluation
+
+
+def settle_outcome(
+    folder: RunFolder,
+    config: FitConfig,
+    plan: SplitPlan,
+    scores: Mapping[str, Scores],
+    defect_share: Mapping[str, float],
+) -> ContractError | None:
+    """Do as `write_outcome` does, and take the threshold by F1 where the contract cannot be met.
+
+    Hours of training are not thrown away for a contract, but it must be told.
+
+    Returns:
+        What is wrong with the contract, if it cannot be met.
+    """
+    try:
+        write_outcome(folder, config, plan, scores, defect_share)
+    except ContractError as error:
+        changed = config.model_copy(update={"threshold": "f1"})
+        write_outcome(folder, changed, plan, scores, defect_share)
+        tree = read_json(folder.operating_point) | {"guarantee": f"{error}; the threshold is by f1 instead"}
+        write_json(folder.operating_point, tree)
+        write_json(folder.metrics, evaluation_to_json(evaluate_folder(folder)))
+        write_text(folder.config, dump_config(changed))
+        return ContractError(f"{error}. The run is whole, with the threshold by f1 instead")
+    return None
+
+
+def change_operating_point(run: Path, changes: Mapping[str, object], save: bool = False) -> Evaluation:
+    """Choose another operating point for a finished run, from what it said of its validation part.
+
+    Args:
+        run: A finished run.
+        changes: Of the settings `threshold`, `verdict`, `prevalence` and `review_budget`, those that change.
+        save: Whether the run keeps it.
+
+    Raises:
+        ConfigError: A setting has a value that is not allowed.
+        ContractError: The contract cannot be met; the run stays as it was.
+        RunError: `run` is no finished run.
+    """
+    folder = open_run(run)
+    config = validate_config({**read_run_config(folder).model_dump(mode="json"), **changes})
+    plan, rows = read_split_plan(folder.split_plan), read_predictions(folder)
+    point, judged, evaluation = _evaluate(folder, config, plan, rows)
+    if save:
+        _write(folder, point, judged, evaluation)
+        write_text(folder.config, dump_config(config))
+    return evaluation
+
+
+def _write(
+    folder: RunFolder, point: OperatingPoint, rows: tuple[PredictionRow, ...], evaluation: Evaluation
+) -> None:
+    write_rows(folder.predictions, PredictionRow, rows)
+    write_json(folder.operating_point, operating_point_to_json(point))
+    write_json(folder.metrics, evaluation_to_json(evaluation))
+
+
+def _evaluate(
+    folder: RunFolder, config: FitConfig, plan: SplitPlan, rows: tuple[PredictionRow, ...]
+) -> tuple[OperatingPoint, tuple[PredictionRow, ...], Evaluation]:
+    point = choose_operating_point(
+        judge_rows([row for row in rows if row.split == CHOSEN_ON]),
+        CHOSEN_ON,
+        config.threshold,
+        config.verdict,
+        config.prevalence,
+        config.review_budget,
+    )
+    judged = _judge(rows, point)
+    measured = read_measured(folder)
+    evaluation = evaluate_predictions(judged, plan, point, prevalence=config.prevalence, measured=measured)
+    return point, judged, evaluation
+
+
+def _judge(rows: tuple[PredictionRow, ...], point: OperatingPoint) -> tuple[PredictionRow, ...]:
+    """Give each row its score, probability and verdict."""
+    found = judge_rows(rows)
+    scores = point.find_scores(found.logits, found.novelty)
+    verdicts = point.decide(found.logits, found.novelty)
+    return tuple(
+        replace(row, score=float(score), probability=float(expit(score)), verdict=str(verdict))
+        for row, score, verdict in zip(rows, scores, verdicts, strict=True)
+    )
+
+
+def _make_rows(
+    plan: SplitPlan, part: str, scores: Scores, defect_share: Mapping[str, float]
+) -> list[PredictionRow]:
+    planned = plan.select(part)
+    novelty = np.full(len(planned), np.nan) if scores.novelty is None else scores.novelty
+    return [
+        PredictionRow(
+            id=row.id,
+            split=part,
+            label=row.label,
+            category=row.category,
+            defect_type=row.defect_type,
+            group=row.group,
+            logit=float(logit),
+            novelty=float(distance),
+            score=float("nan"),
+            probability=float("nan"),
+            verdict="",
+            defect_share=defect_share.get(row.id, float("nan")) if row.label else 0.0,
+        )
+        for row, logit, distance in zip(planned, scores.logits, novelty, strict=True)
+    ]

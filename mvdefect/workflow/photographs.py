@@ -1,0 +1,185 @@
+"""From a source to prepared parts: the steps that come before anything learns, whatever it is that learns."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mvdefect.config import FitConfig
+from mvdefect.core.errors import ConfigError, SplitError
+from mvdefect.core.progress import logger
+from mvdefect.data.groups.grouping import group_records
+from mvdefect.data.pipeline import Source
+from mvdefect.data.records import Record
+from mvdefect.data.scan import Scan, scan_images
+from mvdefect.data.sources.folders import check_layout
+from mvdefect.data.sources.opening import is_manifest, open_source
+from mvdefect.data.splits.plan import PARTS, SplitPlan, check_plan, read_split_plan
+from mvdefect.data.splits.protocols import assign_closed_set, assign_given, hold_out_val
+from mvdefect.data.store import PreparedStore, prepare_images
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a split plan must offer.
+
+    Attributes:
+        reason: Who needs it and what for, as it stands in the error.
+        held: Part and label of images that there must be.
+        takes_val_from_train: Whether a plan without any image in val will do.
+    """
+
+    reason: str
+    held: tuple[tuple[str, int], ...]
+    takes_val_from_train: bool = False
+
+
+TO_BE_MEASURED = (("val", 0), ("test", 0), ("test", 1))
+FIT_NEEDS = Needs(
+    "fit learns from good and defective images, and chooses its threshold on val",
+    (("train", 0), ("train", 1), *TO_BE_MEASURED),
+)
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """What is learned from and measured on: a scan, a split plan, and its images at working size."""
+
+    scan: Scan
+    plan: SplitPlan
+    store: PreparedStore
+
+    def get_sources(self) -> dict[str, Source]:
+        """Return the parts, by name."""
+        return {part: Source(self.store, self.plan, part) for part in PARTS}
+
+
+def require_data(config: FitConfig) -> str:
+    """Return the source that the settings name.
+
+    Raises:
+        ConfigError: They name none.
+    """
+    if config.data is None:
+        raise ConfigError("data is needed: --data FOLDER, or `data: FOLDER` in the configuration")
+    return config.data
+
+
+def find_records(config: FitConfig) -> tuple[Record, ...]:
+    """Find the photographs that the settings name, before any of them is opened.
+
+    Raises:
+        ConfigError: They name none.
+        LayoutError: There are none, or they are not laid out in a known way.
+    """
+    return check_layout(open_source(require_data(config), config.categories, config.group_pattern))
+
+
+def prepare_photographs(
+    records: tuple[Record, ...], config: FitConfig, planned: SplitPlan | None, needs: Needs = FIT_NEEDS
+) -> Photographs:
+    """Scan photographs, divide them, and bring them to working size.
+
+    Args:
+        records: What `find_records` found.
+        config: The settings.
+        planned: The split plan; None: one is drawn.
+        needs: What a plan that the data itself names must offer.
+
+    Raises:
+        ImageError: A photograph cannot be read.
+        SplitError: They cannot be divided, or the plan was made for others.
+    """
+    scan = scan_images(records, config.skip_broken)
+    plan = planned or _draw_plan(scan, config, needs)
+    check_plan(plan, dict(zip((record.id for record in scan.records), scan.sha256, strict=True)))
+    store = prepare_images(records, config.image_size_px, config.resize, skip_broken=config.skip_broken)
+    return Photographs(scan, plan, store)
+
+
+def divide_photographs(records: tuple[Record, ...], config: FitConfig, needs: Needs = FIT_NEEDS) -> SplitPlan:
+    """Draw a split plan, or take the parts that the data itself names; nothing is brought to working size.
+
+    Args:
+        records: What `find_records` found.
+        config: The settings.
+        needs: What the plan must offer.
+
+    Raises:
+        ImageError: A photograph cannot be read.
+        SplitError: They cannot be divided, or the plan lacks what is needed of it.
+    """
+    return suit_plan(_draw_plan(scan_images(records, config.skip_broken), config, needs), needs, config.seed)
+
+
+def read_plan_for_fit(path: Path, needs: Needs = FIT_NEEDS, seed: int = 0) -> SplitPlan:
+    """Read a split plan that something can be trained and measured on.
+
+    Args:
+        path: Its CSV file.
+        needs: What it must offer.
+        seed: See `suit_plan`.
+
+    Raises:
+        SplitError: It cannot be read, or a part lacks what is needed of it.
+    """
+    return suit_plan(read_split_plan(path), needs, seed)
+
+
+def suit_plan(plan: SplitPlan, needs: Needs, seed: int) -> SplitPlan:
+    """Return the plan, with images for val taken from train where it has none and `needs` allows it.
+
+    Args:
+        plan: The plan.
+        needs: What it must offer.
+        seed: Draws the images for val.
+
+    Raises:
+        SplitError: A part lacks good or defective images.
+    """
+    if needs.takes_val_from_train and not plan.select("val"):
+        plan = hold_out_val(plan, seed)
+    for part, label in needs.held:
+        if not any(row.label == label for row in plan.select(part)):
+            name = "defective" if label else "good"
+            raise SplitError(f"{needs.reason}, but the {plan.protocol} plan has no {name} image in {part}")
+    return plan
+
+
+def _draw_plan(scan: Scan, config: FitConfig, needs: Needs) -> SplitPlan:
+    """Draw a closed-set plan, or take the parts that a manifest names."""
+    groups = group_records(scan, config.near_duplicates)
+    if is_manifest(str(config.data)) and all(record.part for record in scan.records):
+        return suit_plan(assign_given(scan, groups), needs, config.seed)
+    return assign_closed_set(scan, groups, config.seed)
+
+
+def log_plan(plan: SplitPlan) -> None:
+    """Say what is divided how, and what a reader of any figure should know."""
+    logger.info(
+        "%s: %d images (%d defective) in %d groups; split plan %s",
+        plan.protocol,
+        len(plan.rows),
+        sum(row.label for row in plan.rows),
+        len({row.group for row in plan.rows}),
+        plan.digest[:12],
+    )
+    for note in plan.notes:
+        logger.warning("%s", note)
+
+
+@contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Copy the messages of the run into its log; one that goes on adds to it."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
