@@ -83,6 +83,15 @@ def finished_run(tiny_config: FitConfig, tmp_path_factory: pytest.TempPathFactor
     return fit_inspector(tiny_config, tmp_path_factory.mktemp("runs") / "run").path
 
 
+@pytest.fixture(scope="session")
+def exported(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The export of the finished run; tests read it and change nothing."""
+    from mvdefect.exporting.export import ExportSettings, export_run
+
+    root = tmp_path_factory.mktemp("saved_models")
+    return export_run(finished_run, root, ExportSettings(name="parts")).path
+
+
 @pytest.fixture
 def magnetic_tile() -> Path:
     """The real photographs, where they lie beside the project."""

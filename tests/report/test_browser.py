@@ -15,7 +15,7 @@ from mvdefect.report.tradeoff import ScoredImages, collect_scores, compute_trade
 from mvdefect.report.wording import format_percent
 from mvdefect.runs import RunFolder
 from tests.browsing import DESK, MISSING, PHONE, list_requests, list_violations, open_browser, show
-from tests.report.test_html import HOSTILE_TYPE
+from tests.report.test_report import HOSTILE_TYPE
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome

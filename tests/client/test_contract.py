@@ -23,7 +23,7 @@ from mvdefect.client.retries import Patience
 from mvdefect.core.errors import ServerError
 from mvdefect.inspector.answers import Answer
 from mvdefect.inspector.engines import open_engine
-from tests.serving.services import (
+from tests.client.services import (
     MODEL_SERVER,
     Service,
     run_grpc_server,

@@ -15,7 +15,7 @@ from mvdefect.grid.results import ResultRow, read_results, summarise, write_resu
 from mvdefect.grid.run import run_benchmark
 from mvdefect.grid.settings import list_cells, make_config, read_grid
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def write_grid(folder: Path, data: Path, **changes: object) -> Path:

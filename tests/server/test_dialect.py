@@ -17,7 +17,7 @@ from mvdefect.inspector.places import MANIFEST as MANIFEST_FILE
 from mvdefect.runs import read_json
 from mvdefect.server.app import make_app
 from mvdefect.server.settings import ServerSettings
-from tests.serving.server.fakes import FakeEngine, draw_photograph, in_loop, open_client, read_metric
+from tests.server.fakes import FakeEngine, draw_photograph, in_loop, open_client, read_metric
 
 PREDICT = "/v1/models/parts:predict"
 FIELDS = {"probability", "defective", "needs_review", "novelty", "label", "status"}

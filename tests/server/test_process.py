@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.serving.server.fakes import BYTES, draw_photograph
-from tests.serving.server.process import RunningServer, start_server
+from tests.server.fakes import BYTES, draw_photograph
+from tests.server.process import RunningServer, start_server
 
 RECEIVE_SECONDS = 1.0
 HEAD = b"POST /api/inspect HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/octet-stream\r\n"

@@ -22,7 +22,7 @@ from mvdefect.server.inspection import (
 )
 from mvdefect.server.run import open_socket
 from mvdefect.server.settings import Limits, ServerSettings
-from tests.serving.server.fakes import MANIFEST, FakeEngine
+from tests.server.fakes import MANIFEST, FakeEngine
 
 
 @pytest.fixture

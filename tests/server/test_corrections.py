@@ -11,7 +11,7 @@ import pytest
 from mvdefect.data.scan import scan_images
 from mvdefect.data.sources.folders import check_layout
 from mvdefect.data.sources.opening import open_source
-from tests.serving.server.fakes import BYTES, draw_photograph, in_loop, open_client
+from tests.server.fakes import BYTES, draw_photograph, in_loop, open_client
 
 
 async def correct(client: httpx.AsyncClient, file: bytes, label: str, said: str = "") -> httpx.Response:

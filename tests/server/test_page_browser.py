@@ -16,8 +16,8 @@ import pytest
 from mvdefect.data.sources.folders import check_layout
 from mvdefect.data.sources.opening import open_source
 from tests.browsing import DESK, MISSING, PHONE, list_requests, list_violations, open_browser, show
-from tests.serving.server.fakes import draw_photograph
-from tests.serving.server.process import start_server
+from tests.server.fakes import draw_photograph
+from tests.server.process import start_server
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome

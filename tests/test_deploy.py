@@ -13,7 +13,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from mvdefect.client.addresses import parse_address
 from mvdefect.client.client import LARGEST_COUNT
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
 NAME, REST, GRPC = "inspector", 8501, 8500
 CONFIGS = ("models.config", "batching.config", "monitoring.config")

@@ -12,7 +12,7 @@ import pytest
 from mvdefect.client.client import open_client
 from mvdefect.client.retries import Patience
 from mvdefect.core.errors import ServerError
-from tests.serving.services import FakePredictionService, run_grpc_server
+from tests.client.services import FakePredictionService, run_grpc_server
 
 
 def count(request: Any) -> int:

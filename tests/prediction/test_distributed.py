@@ -20,7 +20,7 @@ from mvdefect.prediction.inspectors import Inspector
 from mvdefect.prediction.predict import inspect_photographs, write_to_file
 from mvdefect.prediction.rows import VerdictRow
 from tests.beam_engines import DIRECT, MARKS, PORTABLE, quiet_beam  # noqa: F401 (a fixture for all)
-from tests.serving.test_predict import answer_by_size
+from tests.prediction.test_predict import answer_by_size
 
 pytest.importorskip("apache_beam")
 pytestmark = MARKS

@@ -29,8 +29,8 @@ class RunningServer:
 @contextmanager
 def start_server(folder: Path, **limits: Any) -> Iterator[RunningServer]:
     """Yield a server in a process of its own; it is killed if it does not stop."""
-    command = [sys.executable, "-m", "tests.serving.server.process", str(folder), json.dumps(limits)]
-    root = Path(__file__).parents[3]
+    command = [sys.executable, "-m", "tests.server.process", str(folder), json.dumps(limits)]
+    root = Path(__file__).parents[2]
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -58,7 +58,7 @@ def run() -> None:
     from mvdefect.server.app import make_app
     from mvdefect.server.run import open_socket, run_app
     from mvdefect.server.settings import Limits, ServerSettings
-    from tests.serving.server.fakes import MANIFEST, FakeEngine
+    from tests.server.fakes import MANIFEST, FakeEngine
 
     folder, given = Path(sys.argv[1]), json.loads(sys.argv[2])
     engine, token = FakeEngine(given.pop("engine_seconds", 0.0)), given.pop("token", "")

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.serving.server.fakes import BYTES, draw_photograph, in_loop, inspect, open_client, read_metric
+from tests.server.fakes import BYTES, draw_photograph, in_loop, inspect, open_client, read_metric
 
 TOKEN = "a secret with ümlaut"  # noqa: S105
 

@@ -15,7 +15,7 @@ import pytest
 from mvdefect.server.guard import RateLimit
 from mvdefect.server.image_headers import read_header
 from mvdefect.server.refusals import Refusal
-from tests.serving.server.fakes import (
+from tests.server.fakes import (
     BYTES,
     FakeEngine,
     FaultyEngine,

@@ -295,7 +295,7 @@ from pathlib import Path
 from mvdefect.inspector.photographs import list_photographs
 from mvdefect.prediction.predict import inspect_photographs, write_to_file
 from mvdefect.prediction.watch import watch_folder
-from tests.serving.test_predict import answer_by_size
+from tests.prediction.test_predict import answer_by_size
 
 def slowly(files, _with_heatmaps):
     time.sleep(0.002)
