@@ -40,7 +40,7 @@ from mvdefect.data.splits.plan import write_split_plan
 from mvdefect.drawing.catalogue import PARTS
 from mvdefect.drawing.data_set import write_parts
 from mvdefect.evaluation.comparison import compare_repeats
-from mvdefect.evaluation.metrics import Sample, roc_auc
+from mvdefect.evaluation.figures import Sample, roc_auc
 from mvdefect.models.backbones import BackboneSpec, find_backbone
 from mvdefect.models.weights import find_weights, load_weights
 from mvdefect.runs import RunFolder, read_predictions

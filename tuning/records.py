@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mvdefect.evaluation.metrics import Figure
+from mvdefect.evaluation.bootstrap import Figure
 from mvdefect.runs import EpochRow
 
 Value = str | int | float | bool

@@ -14,7 +14,7 @@ from mvdefect.data.records import GOOD, Record, count_by_stratum
 from mvdefect.data.scan import FirstLook, Scan
 from mvdefect.data.splits.plan import SplitPlan
 from mvdefect.data.splits.protocols import draw_plans
-from mvdefect.evaluation.metrics import wilson_interval
+from mvdefect.evaluation.bootstrap import wilson_interval
 
 RARE_TYPE = 5  # images
 TRIED = (  # protocol, k, n

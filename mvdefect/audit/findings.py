@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from mvdefect.evaluation.metrics import Figure
+from mvdefect.evaluation.bootstrap import Figure
 
 NOTHING = "Nothing"  # how the advice begins where there is nothing to do
 

@@ -16,7 +16,8 @@ from mvdefect.audit.findings import Finding, Probe, Severity
 from mvdefect.data.groups.candidates import Indices
 from mvdefect.data.records import Record
 from mvdefect.data.scan import FileFacts, FirstLook
-from mvdefect.evaluation.metrics import Figure, Sample, measure, roc_auc
+from mvdefect.evaluation.bootstrap import Figure
+from mvdefect.evaluation.figures import Sample, measure, roc_auc
 
 WARN_ABOVE = 0.6
 CHANCE = 0.5

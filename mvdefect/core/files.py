@@ -6,9 +6,9 @@ import csv
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,15 +64,24 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def write_rows(path: Path, row_type: type[Any], rows: Iterable[Any]) -> None:
+def write_rows(
+    path: Path, row_type: type[Any], rows: Iterable[Any], spread: Mapping[str, Iterable[str]] | None = None
+) -> None:
     """Write rows under the names of their fields, whole or not at all.
 
     Args:
         path: Where the table goes.
         row_type: The dataclass of the rows.
         rows: Any number of them.
+        spread: Fields that are mappings of numbers, with their keys; each key has a column.
     """
-    write_table(path, [field.name for field in fields(row_type)], map(astuple, rows))
+    spread = {name: tuple(keys) for name, keys in (spread or {}).items()}
+    names = [key for field in fields(row_type) for key in spread.get(field.name, (field.name,))]
+    trees = (
+        {**tree, **{key: value for name in spread for key, value in tree[name].items()}}
+        for tree in map(asdict, rows)
+    )
+    write_table(path, names, ([tree[name] for name in names] for tree in trees))
 
 
 def write_table(path: Path, names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -89,18 +98,23 @@ def write_table(path: Path, names: Sequence[str], rows: Iterable[Sequence[object
         writer.writerows(rows)
 
 
-def read_rows(path: Path, row_type: type[Row]) -> tuple[Row, ...]:
+def read_rows(
+    path: Path, row_type: type[Row], spread: Mapping[str, Iterable[str]] | None = None
+) -> tuple[Row, ...]:
     """Read what `write_rows` wrote.
 
     Raises:
         RunError: The file is missing or damaged.
     """
-    kinds = {field.name: KINDS[str(field.type)] for field in fields(row_type)}  # type: ignore[arg-type]
+    spread = {name: tuple(keys) for name, keys in (spread or {}).items()}
+    kinds = {field.name: KINDS[str(field.type)] for field in fields(row_type) if field.name not in spread}  # type: ignore[arg-type]
+
+    def parse(row: dict[str, str]) -> Row:
+        mappings = {name: {key: float(row.pop(key)) for key in keys} for name, keys in spread.items()}
+        return row_type(**{name: kinds[name](value) for name, value in row.items()}, **mappings)
+
     try:
         with path.open(encoding="utf-8", newline="") as stream:
-            return tuple(
-                row_type(**{name: kinds[name](value) for name, value in row.items()})
-                for row in csv.DictReader(stream)
-            )
+            return tuple(map(parse, csv.DictReader(stream)))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} cannot be read: {error}") from error

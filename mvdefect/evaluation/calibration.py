@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
-from mvdefect.evaluation.metrics import Bools, Floats, Sample
+from mvdefect.evaluation.bootstrap import Bools, Floats
+from mvdefect.evaluation.figures import BINS, Sample, find_bins
 
 LOG_TEMPERATURE_BOUNDS = (-3.0, 3.0)
 SMALLEST_NOVELTY = 1e-12
 PENALTY = 1.0  # of the weights, as against the sum of log-losses
-BINS = 10
 
 
 @dataclass(frozen=True)
@@ -116,25 +115,6 @@ def list_reliability(sample: Sample) -> tuple[ReliabilityBin, ...]:
             )
         )
     return tuple(found)
-
-
-def brier(sample: Sample, weights: Floats) -> Floats:
-    """Mean squared difference of probability and truth (Brier, 1950); 0 is perfect."""
-    errors = (expit(sample.scores) - sample.labels) ** 2
-    return np.asarray(weights @ errors / weights.sum(axis=1))
-
-
-def expected_calibration_error(sample: Sample, weights: Floats) -> Floats:
-    """Mean distance of what was said and what came over ten bins of probability (Naeini et al., 2015)."""
-    probabilities = expit(sample.scores)
-    inside = find_bins(probabilities)[:, np.newaxis] == np.arange(BINS)
-    gaps = weights @ (inside * (probabilities - sample.labels)[:, np.newaxis])
-    return np.asarray(np.abs(gaps).sum(axis=1) / weights.sum(axis=1))
-
-
-def find_bins(probabilities: Floats) -> NDArray[np.int64]:
-    """Return the number of the bin of each probability, 0 to 9."""
-    return np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)
 
 
 def _log(novelty: Floats) -> Floats:

@@ -10,23 +10,11 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from mvdefect.core.errors import RunError
-from mvdefect.evaluation.metrics import (
-    CONFIDENCE,
-    DENOMINATORS,
-    FEW_GROUPS,
-    REPLICATES,
-    Figure,
-    Floats,
-    Metric,
-    Sample,
-    bootstrap,
-    measure,
-)
+from mvdefect.evaluation.bootstrap import CONFIDENCE, FEW_GROUPS, REPLICATES, Bootstrap, Figure, Floats
+from mvdefect.evaluation.figures import DENOMINATORS, Metric, Sample, measure
 
 
-def compare_samples(
-    sample: Sample, other: Sample, metric: Metric, seed: int = 0, replicates: int = REPLICATES
-) -> Figure:
+def compare_samples(sample: Sample, other: Sample, metric: Metric, draws: Bootstrap | None = None) -> Figure:
     """Compute by how much a figure of one inspector is above that of another.
 
     Both are measured in every replicate of one group bootstrap (Efron, 1979), so that what makes a replicate
@@ -37,9 +25,8 @@ def compare_samples(
     Args:
         sample: The images as one inspector judges them.
         other: The same images, in the same order, as the other judges them.
-        metric: One of those in `mvdefect.evaluation.metrics`.
-        seed: Seed of the draws.
-        replicates: How many draws.
+        metric: One of those in `mvdefect.evaluation.figures`.
+        draws: Of the groups of these images, where other figures use them too; None: they are drawn.
 
     Returns:
         Figure of `sample` less that of `other`.
@@ -52,9 +39,10 @@ def compare_samples(
     def subtract(_: Sample, weights: Floats) -> Floats:
         return metric(sample, weights) - metric(other, weights)
 
-    difference = measure(sample, subtract, seed, replicates)
+    draws = draws or Bootstrap(sample.groups)
+    difference = measure(sample, subtract, draws)
     if metric in DENOMINATORS and _is_too_sure(sample, other, metric, difference):
-        return _join(measure(sample, metric, seed, replicates), measure(other, metric, seed, replicates))
+        return _join(measure(sample, metric, draws), measure(other, metric, draws))
     return difference
 
 
@@ -77,7 +65,7 @@ def compare_repeats(
     Args:
         folds: For each fold, for each training, the images as one inspector judges them and as the other
             does. No group lies in two folds.
-        metric: One of those in `mvdefect.evaluation.metrics`.
+        metric: One of those in `mvdefect.evaluation.figures`.
         seed: Seed of the draws.
         replicates: How many draws.
 
@@ -108,7 +96,7 @@ def compare_repeats(
     count = min(len(np.unique(groups[labels == label])) for label in (True, False)) - len(folds) + 1
     if count < 2:
         return Figure(float(subtract(np.ones((1, len(groups))))[0]), -1.0, 1.0, "unknown: too few groups")
-    return bootstrap(subtract, groups, False, seed, replicates, _expand_tail(count))
+    return Bootstrap(groups, seed, replicates).settle(subtract, tail=_expand_tail(count))
 
 
 def _expand_tail(count: int) -> float:

@@ -12,7 +12,7 @@ from scipy.special import logit
 from scipy.stats import beta
 
 from mvdefect.core.errors import ConfigError, ContractError
-from mvdefect.evaluation.metrics import Bools, Floats
+from mvdefect.evaluation.bootstrap import Bools, Floats
 
 CONFIDENCE = 0.9
 UNMET = "cannot be met"

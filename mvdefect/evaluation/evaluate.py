@@ -11,23 +11,13 @@ import numpy as np
 
 from mvdefect.core.errors import RunError, list_some
 from mvdefect.data.splits.plan import SplitPlan, read_split_plan
+from mvdefect.evaluation.bootstrap import Bootstrap, Figure
 from mvdefect.evaluation.calibration import (
     ReliabilityBin,
-    brier,
-    expected_calibration_error,
     list_reliability,
 )
+from mvdefect.evaluation.figures import COUNTS, FIGURES, Sample, false_alarm_rate, measure, recall
 from mvdefect.evaluation.localisation import Localisation, parse_localisation
-from mvdefect.evaluation.metrics import (
-    COUNTS,
-    METRICS,
-    Figure,
-    Metric,
-    Sample,
-    false_alarm_rate,
-    measure,
-    recall,
-)
 from mvdefect.evaluation.operating_point import (
     Judged,
     OperatingPoint,
@@ -45,8 +35,6 @@ from mvdefect.evaluation.strata import (
     measure_types,
 )
 from mvdefect.runs import PredictionRow, RunFolder, open_run, read_json, read_predictions, read_run_config
-
-FIGURES: dict[str, Metric] = {**METRICS, "brier": brier, "ece": expected_calibration_error}
 
 
 @dataclass(frozen=True)
@@ -130,6 +118,7 @@ def evaluate_predictions(
     if [row.id for row in selected] != [row.id for row in plan.select(part)]:
         raise RunError(f"the predictions are not those of the {part} part of the split plan")
     sample = make_sample(selected)
+    draws = Bootstrap(sample.groups)
     return Evaluation(
         part=part,
         protocol=plan.protocol,
@@ -139,13 +128,13 @@ def evaluate_predictions(
         defective=int(sample.labels.sum()),
         reviewed=int((~sample.decided).sum()),
         operating_point=operating_point,
-        figures={name: measure(sample, metric) for name, metric in FIGURES.items()},
-        confusion={name: measure(sample, metric) for name, metric in COUNTS.items()},
-        line=measure_line(sample, prevalence),
+        figures={name: measure(sample, kind.compute, draws) for name, kind in FIGURES.items()},
+        confusion={name: measure(sample, kind.compute, draws) for name, kind in COUNTS.items()},
+        line=measure_line(sample, prevalence, draws),
         recall_by_type=measure_types(selected),
         recall_by_size=measure_sizes(selected),
         by_category=measure_categories(selected),
-        by_verdict=tuple(_measure_verdicts(selected, sample, operating_point)),
+        by_verdict=tuple(_measure_verdicts(selected, sample, operating_point, draws)),
         reliability=list_reliability(sample),
         localisation=measured.localisation if measured else None,
         latency=measured.latency if measured else None,
@@ -242,14 +231,15 @@ def evaluation_to_json(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _measure_verdicts(
-    rows: Sequence[PredictionRow], sample: Sample, point: OperatingPoint
+    rows: Sequence[PredictionRow], sample: Sample, point: OperatingPoint, draws: Bootstrap
 ) -> list[VerdictFigures]:
     judged = judge_rows(rows)
     measured = []
     for verdict in point.verdicts:
         found = point.find_defective(judged.logits, judged.novelty, verdict)
         alone = replace(sample, verdicts=found, reviewed=None)
-        measured.append(VerdictFigures(verdict, measure(alone, recall), measure(alone, false_alarm_rate)))
+        figures = (measure(alone, metric, draws) for metric in (recall, false_alarm_rate))
+        measured.append(VerdictFigures(verdict, *figures))
     return measured
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mvdefect.core.errors import ConfigError, RunError
-from mvdefect.evaluation.metrics import REPLICATES, Bools, Figure, Floats, bootstrap
+from mvdefect.evaluation.bootstrap import REPLICATES, Bools, Bootstrap, Figure, Floats
 from mvdefect.models.feature_maps import stretch_maps
 
 PRO_LIMIT = 0.3  # of the false-positive rate, as in Bergmann et al. (2020)
@@ -143,16 +142,17 @@ def measure_localisation(
         for number in np.flatnonzero(has_defect)
     ]
     hits, chances = np.array(points, np.float64).reshape(-1, 2).T
-    settle = partial(bootstrap, seed=seed, replicates=replicates)
+    draws = Bootstrap(groups, seed, replicates)
+    defective_draws = Bootstrap(groups[has_defect], seed, replicates)
     return Localisation(
         images=len(maps),
         defective=len(hits),
         regions=int(counts.regions.sum()),
         left_out=int((~known).sum()),
         tolerance_px=tolerance_px,
-        pixel_roc_auc=settle(lambda weights: pixel_roc_auc(counts, weights), groups, False),
-        pro=settle(lambda weights: per_region_overlap(counts, weights), groups, False),
-        pointing=settle(lambda weights: _average(hits, weights), groups[has_defect], True),
+        pixel_roc_auc=draws.settle(lambda weights: pixel_roc_auc(counts, weights)),
+        pro=draws.settle(lambda weights: per_region_overlap(counts, weights)),
+        pointing=defective_draws.settle(lambda weights: _average(hits, weights), is_share=True),
         pointing_chance=float(_average(chances, np.ones((1, len(chances))))[0]),
     )
 

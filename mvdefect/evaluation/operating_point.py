@@ -13,6 +13,7 @@ from scipy.special import expit
 
 from mvdefect.core.errors import ConfigError, ContractError, RunError
 from mvdefect.data.records import GOOD
+from mvdefect.evaluation.bootstrap import Bools, Floats
 from mvdefect.evaluation.calibration import Calibration, fit_combination, fit_temperature
 from mvdefect.evaluation.contracts import (
     Choice,
@@ -21,7 +22,6 @@ from mvdefect.evaluation.contracts import (
     find_upper_threshold,
     parse_contract,
 )
-from mvdefect.evaluation.metrics import Bools, Floats
 
 DEFECTIVE, REVIEW = "defective", "review"
 VERDICTS = ("classifier", "novelty", "combined", "either")

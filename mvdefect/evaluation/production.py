@@ -6,16 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mvdefect.evaluation.metrics import (
-    Bools,
-    Figure,
-    Floats,
-    Metric,
-    Sample,
-    false_alarm_rate,
-    measure,
-    recall,
-)
+from mvdefect.evaluation.bootstrap import Bools, Bootstrap, Figure, Floats
+from mvdefect.evaluation.figures import Metric, Sample, false_alarm_rate, measure, recall
 
 PER_THOUSAND = 1000.0
 
@@ -41,12 +33,13 @@ class LineFigures:
     review_ppt: Figure
 
 
-def measure_line(sample: Sample, prevalence: float | None) -> LineFigures | None:
+def measure_line(sample: Sample, prevalence: float | None, draws: Bootstrap) -> LineFigures | None:
     """Weigh good and defective images as they come on the line.
 
     Args:
         sample: Images whose verdicts are known.
         prevalence: Share of defective products; None: that of the images.
+        draws: Of the groups of these images.
 
     Returns:
         The figures, or None where the images lack one of the classes.
@@ -69,17 +62,18 @@ def measure_line(sample: Sample, prevalence: float | None) -> LineFigures | None
     def find_precision(found: Sample, weights: Floats) -> Floats:
         return np.asarray(caught(found, weights) / np.maximum(called(found, weights), 1e-300))
 
-    precision = measure(sample, find_precision)
+    precision = measure(sample, find_precision, draws)
     if precision.low == precision.high:  # no false alarm in any replicate, which is not certainty
-        precision = _join_ends(precision, measure(sample, recall), measure(sample, false_alarm_rate), share)
+        caught_share, alarm_share = measure(sample, recall, draws), measure(sample, false_alarm_rate, draws)
+        precision = _join_ends(precision, caught_share, alarm_share, share)
 
     return LineFigures(
         prevalence=share,
         is_given=prevalence is not None,
         precision=precision,
-        escape_ppt=_scale(sample, passed, recall, PER_THOUSAND * share),
-        overkill_ppt=_scale(sample, rejected, false_alarm_rate, PER_THOUSAND * (1 - share)),
-        review_ppt=measure(sample, weigh(~sample.decided, PER_THOUSAND, PER_THOUSAND)),
+        escape_ppt=_scale(sample, passed, recall, PER_THOUSAND * share, draws),
+        overkill_ppt=_scale(sample, rejected, false_alarm_rate, PER_THOUSAND * (1 - share), draws),
+        review_ppt=measure(sample, weigh(~sample.decided, PER_THOUSAND, PER_THOUSAND), draws),
     )
 
 
@@ -94,7 +88,7 @@ def _join_ends(precision: Figure, caught: Figure, alarms: Figure, share: float) 
     return Figure(precision.value, *ends, "ends of both intervals")
 
 
-def _scale(sample: Sample, hits: Bools, metric: Metric, factor: float) -> Figure:
+def _scale(sample: Sample, hits: Bools, metric: Metric, factor: float, draws: Bootstrap) -> Figure:
     """Measure the share of hits, whose interval knows of few groups and of none missed, and scale it."""
-    found = measure(replace(sample, verdicts=hits, reviewed=None), metric)
+    found = measure(replace(sample, verdicts=hits, reviewed=None), metric, draws)
     return Figure(factor * found.value, factor * found.low, factor * found.high, found.method)

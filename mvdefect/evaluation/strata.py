@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mvdefect.data.records import GOOD
-from mvdefect.evaluation.metrics import Figure, Sample, false_alarm_rate, measure, recall, roc_auc
+from mvdefect.evaluation.bootstrap import Bootstrap, Figure
+from mvdefect.evaluation.figures import Sample, false_alarm_rate, measure, recall, roc_auc
 from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
 from mvdefect.runs import PredictionRow
 
@@ -89,7 +90,8 @@ def measure_categories(rows: Sequence[PredictionRow]) -> tuple[CategoryFigures, 
     measured = []
     for category in sorted({row.category for row in rows}):
         sample = make_sample([row for row in rows if row.category == category])
-        figures = [measure(sample, metric) for metric in (roc_auc, recall, false_alarm_rate)]
+        draws = Bootstrap(sample.groups)
+        figures = [measure(sample, metric, draws) for metric in (roc_auc, recall, false_alarm_rate)]
         measured.append(CategoryFigures(category, len(sample.labels), int(sample.labels.sum()), *figures))
     return tuple(measured)
 

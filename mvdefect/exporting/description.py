@@ -10,6 +10,7 @@ from typing import Any
 from mvdefect.config import FitConfig
 from mvdefect.core.runtime import describe_environment
 from mvdefect.data.splits.plan import read_split_plan
+from mvdefect.evaluation.figures import FIGURES
 from mvdefect.exporting.cost import Cost
 from mvdefect.inspector.answers import LABELS
 from mvdefect.inspector.formats.format import FLOAT32
@@ -17,16 +18,6 @@ from mvdefect.inspector.places import SAVED_MODEL, view_run
 from mvdefect.runs import RunFolder, read_json
 
 FORMAT = "mvdefect inspector 2"
-
-
-SHOWN = {
-    "roc_auc": "ROC-AUC",
-    "recall": "recall: share of defective products that are caught",
-    "precision": "precision: share of alarms that are right",
-    "f1": "F1",
-    "accuracy": "accuracy",
-    "majority_rate": "accuracy of always naming the larger class",
-}
 
 
 def describe_export(folder: RunFolder, config: FitConfig, name: str, version: int) -> dict[str, Any]:
@@ -110,7 +101,11 @@ def write_model_card(manifest: Mapping[str, Any]) -> str:
         "",
         "| figure | value | 95% interval |",
         "| --- | --- | --- |",
-        *[_describe(words, figures["figures"].get(name)) for name, words in SHOWN.items()],
+        *[
+            _describe(kind.meaning, figures["figures"].get(name))
+            for name, kind in FIGURES.items()
+            if kind.meaning
+        ],
         "",
         "## What runs it",
         "",

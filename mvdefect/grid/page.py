@@ -8,19 +8,10 @@ from itertools import groupby
 from pathlib import Path
 
 from mvdefect.core.files import write_text
-from mvdefect.grid.results import FIGURES, ResultRow, Summary, summarise
+from mvdefect.grid.results import COLUMNS, ResultRow, Summary, summarise
 from mvdefect.report.page import make_environment
 
-COLUMNS = {
-    "roc_auc": "ROC-AUC",
-    "average_precision": "average precision",
-    "accuracy": "accuracy",
-    "precision": "precision",
-    "recall": "recall",
-    "f1": "F1",
-    "false_alarm_rate": "false-alarm rate",
-}
-HEADINGS = ("method", "figures", *(COLUMNS[name] for name in FIGURES))
+HEADINGS = ("method", "figures", *COLUMNS.values())
 EXPLANATION = (
     "Means over categories, plans and seeds; ±: standard deviation over seeds, each averaged over its "
     "categories and plans. Figures of different protocols are not comparable with each other."
@@ -78,7 +69,7 @@ def _list_cells(summaries: Sequence[Summary]) -> list[list[str]]:
     table = []
     for summary in summaries:
         count = str(summary.measured) + (f" ({summary.failed} failed)" if summary.failed else "")
-        figures = [_format(summary.means[name], summary.spread[name]) for name in FIGURES]
+        figures = [_format(summary.means[name], summary.spread[name]) for name in COLUMNS]
         table.append([summary.method, count, *figures])
     return table
 

@@ -10,14 +10,19 @@ from pathlib import Path
 import numpy as np
 
 from mvdefect.core.files import read_rows, write_rows
+from mvdefect.evaluation.figures import FIGURES
 
 RESULTS = "results.csv"
-FIGURES = ("roc_auc", "average_precision", "accuracy", "precision", "recall", "f1", "false_alarm_rate")
+COLUMNS = {name: kind.label for name, kind in FIGURES.items() if kind.in_grid}
 
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One run of a cell; a protocol that draws several plans has as many rows. NaN where it failed."""
+    """One run of a cell; a protocol that draws several plans has as many rows. NaN where it failed.
+
+    Attributes:
+        figures: Those of `COLUMNS`, by name; in the file each has a column.
+    """
 
     cell: str
     data: str
@@ -29,17 +34,11 @@ class ResultRow:
     digest: str
     images: int
     defective: int
-    roc_auc: float
     roc_auc_low: float
     roc_auc_high: float
-    average_precision: float
-    accuracy: float
-    precision: float
-    recall: float
-    f1: float
-    false_alarm_rate: float
     seconds: float
     trouble: str
+    figures: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -72,13 +71,13 @@ def read_results(out: Path) -> tuple[ResultRow, ...]:
         RunError: The file is damaged.
     """
     path = out / RESULTS
-    return read_rows(path, ResultRow) if path.is_file() else ()
+    return read_rows(path, ResultRow, {"figures": COLUMNS}) if path.is_file() else ()
 
 
 def write_results(out: Path, rows: Sequence[ResultRow]) -> None:
     """Write the rows, whole or not at all."""
     out.mkdir(parents=True, exist_ok=True)
-    write_rows(out / RESULTS, ResultRow, rows)
+    write_rows(out / RESULTS, ResultRow, rows, {"figures": COLUMNS})
 
 
 def summarise(rows: Sequence[ResultRow]) -> tuple[Summary, ...]:
@@ -92,20 +91,20 @@ def summarise(rows: Sequence[ResultRow]) -> tuple[Summary, ...]:
 def _summarise(data: str, protocol: str, method: str, rows: Sequence[ResultRow]) -> Summary:
     sound = [row for row in rows if not row.trouble]
     by_seed = [
-        [np.mean([getattr(row, name) for row in sound if row.seed == seed]) for name in FIGURES]
+        [np.mean([row.figures[name] for row in sound if row.seed == seed]) for name in COLUMNS]
         for seed in sorted({row.seed for row in sound})
     ]
-    table = np.array(by_seed, np.float64).reshape(-1, len(FIGURES))
-    means = table.mean(axis=0) if len(table) else np.full(len(FIGURES), np.nan)
-    spread = table.std(axis=0, ddof=1) if len(table) > 1 else np.full(len(FIGURES), np.nan)
+    table = np.array(by_seed, np.float64).reshape(-1, len(COLUMNS))
+    means = table.mean(axis=0) if len(table) else np.full(len(COLUMNS), np.nan)
+    spread = table.std(axis=0, ddof=1) if len(table) > 1 else np.full(len(COLUMNS), np.nan)
     return Summary(
         data=data,
         protocol=protocol,
         method=method,
         measured=len(sound),
         failed=len(rows) - len(sound),
-        means=dict(zip(FIGURES, map(float, means), strict=True)),
-        spread=dict(zip(FIGURES, map(float, spread), strict=True)),
+        means=dict(zip(COLUMNS, map(float, means), strict=True)),
+        spread=dict(zip(COLUMNS, map(float, spread), strict=True)),
     )
 
 

@@ -16,7 +16,7 @@ from mvdefect.data.splits.plan import SplitPlan, save_plans
 from mvdefect.data.splits.protocols import draw_plans
 from mvdefect.evaluation.contracts import UNMET
 from mvdefect.evaluation.evaluate import Evaluation, evaluate_run
-from mvdefect.grid.results import FIGURES, ResultRow, read_results, write_results
+from mvdefect.grid.results import COLUMNS, ResultRow, read_results, write_results
 from mvdefect.grid.settings import POOLED, Cell, Grid, list_cells, make_config, read_grid
 from mvdefect.runs import RunFolder
 
@@ -138,12 +138,12 @@ def _describe(cell: Cell, name: str, plan: SplitPlan, found: Evaluation, seconds
         roc_auc_high=roc_auc.high,
         seconds=round(seconds, 1),
         trouble="",
-        **{figure: found.figures[figure].value for figure in FIGURES},
+        figures={name: found.figures[name].value for name in COLUMNS},
     )
 
 
 def _describe_failure(cell: Cell, name: str, error: Exception) -> ResultRow:
-    unknown = dict.fromkeys((*FIGURES, "roc_auc_low", "roc_auc_high", "seconds"), float("nan"))
+    unknown = dict.fromkeys(("roc_auc_low", "roc_auc_high", "seconds"), float("nan"))
     return ResultRow(
         cell=cell.name,
         data=cell.data,
@@ -156,5 +156,6 @@ def _describe_failure(cell: Cell, name: str, error: Exception) -> ResultRow:
         images=0,
         defective=0,
         trouble=str(error),
+        figures=dict.fromkeys(COLUMNS, float("nan")),
         **unknown,
     )

@@ -12,12 +12,13 @@ from typing import Any
 from mvdefect.config import FitConfig
 from mvdefect.core.errors import RunError
 from mvdefect.data.splits.plan import SplitPlan, read_split_plan
+from mvdefect.evaluation.bootstrap import Bootstrap, Figure
 from mvdefect.evaluation.comparison import compare_samples
-from mvdefect.evaluation.evaluate import FIGURES, Evaluation, evaluate_folder
-from mvdefect.evaluation.metrics import Figure, Sample
+from mvdefect.evaluation.evaluate import Evaluation, evaluate_folder
+from mvdefect.evaluation.figures import FIGURES, Sample
 from mvdefect.evaluation.strata import make_sample
 from mvdefect.report.sheets import Column, Sheet, join_figure
-from mvdefect.report.wording import FIGURE_NAMES, format_signed
+from mvdefect.report.wording import format_signed
 from mvdefect.runs import (
     PARTIAL_SUFFIX,
     EpochRow,
@@ -30,8 +31,7 @@ from mvdefect.runs import (
     read_run_config,
 )
 
-COMPARED = ("roc_auc", "average_precision", "recall", "false_alarm_rate", "f1", "brier")
-LOWER_IS_BETTER = frozenset({"false_alarm_rate", "brier", "ece"})
+COMPARED = tuple(name for name, kind in FIGURES.items() if kind.in_comparison)
 LATENCY = "batch_1_p50_ms"
 
 
@@ -148,7 +148,7 @@ class Difference:
     def judge(self, name: str) -> str:
         """Say whether the inspector is "better", "worse", or neither for certain: ""."""
         figure = self.figures[name]
-        sign = -1 if name in LOWER_IS_BETTER else 1
+        sign = -1 if FIGURES[name].lower_is_better else 1
         if math.isnan(figure.low):
             return ""
         if min(sign * figure.low, sign * figure.high) > 0:
@@ -161,10 +161,12 @@ def compare_with_others(runs: Sequence[RunContents]) -> tuple[Difference, ...]:
     if len(runs) < 2:
         return ()
     sample = runs[0].sample
-    return tuple(
-        Difference(other, {name: compare_samples(sample, other.sample, FIGURES[name]) for name in COMPARED})
-        for other in runs[1:]
-    )
+    draws = Bootstrap(sample.groups)
+
+    def compare(other: Sample) -> dict[str, Figure]:
+        return {name: compare_samples(sample, other, FIGURES[name].compute, draws) for name in COMPARED}
+
+    return tuple(Difference(other, compare(other.sample)) for other in runs[1:])
 
 
 def make_run_sheet(runs: Sequence[RunContents]) -> Sheet:
@@ -179,7 +181,7 @@ def make_run_sheet(runs: Sequence[RunContents]) -> Sheet:
     ]
     columns = (
         Column("run", "figure"),
-        *(Column(FIGURE_NAMES[name], "figure") for name in COMPARED),
+        *(Column(FIGURES[name].label, "figure") for name in COMPARED),
         Column("ms an image", "number"),
     )
     note = (
@@ -199,7 +201,7 @@ def make_difference_sheet(runs: Sequence[RunContents], differences: Sequence[Dif
         )
         for found in differences
     ]
-    columns = (Column("difference"), *(Column(FIGURE_NAMES[name], "figure") for name in COMPARED))
+    columns = (Column("difference"), *(Column(FIGURES[name].label, "figure") for name in COMPARED))
     note = (
         f"The figure of {runs[0].name} less the other's on the same photographs, with its 95% interval by "
         "paired group bootstrap. Better or worse: the interval does not hold zero."

@@ -19,9 +19,10 @@ from scipy.special import expit
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from mvdefect.data.records import GOOD as GOOD_TYPE
-from mvdefect.evaluation.calibration import ReliabilityBin, find_bins
+from mvdefect.evaluation.bootstrap import Figure, wilson_interval
+from mvdefect.evaluation.calibration import ReliabilityBin
 from mvdefect.evaluation.evaluate import Evaluation
-from mvdefect.evaluation.metrics import Figure, wilson_interval
+from mvdefect.evaluation.figures import find_bins
 from mvdefect.report.contents import Difference, RunContents
 from mvdefect.report.sheets import make_confusion_sheet
 from mvdefect.runs import EpochRow, PredictionRow

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 from mvdefect.data.records import count_by_stratum
 from mvdefect.data.splits.plan import PARTS, SplitPlan
+from mvdefect.evaluation.bootstrap import Figure
 from mvdefect.evaluation.evaluate import Evaluation
-from mvdefect.evaluation.metrics import Figure
+from mvdefect.evaluation.figures import COUNTS, FIGURES
 from mvdefect.report.wording import (
-    COUNT_NAMES,
-    FIGURE_NAMES,
     LATENCY_NAMES,
     VERDICT_NAMES,
     describe_line,
@@ -58,7 +57,7 @@ CAUGHT, RECALL = Column("caught", "number"), Column("recall", "number")
 
 def make_figure_sheet(evaluation: Evaluation) -> Sheet:
     """Every figure of the test photographs with its interval."""
-    rows = [(FIGURE_NAMES[name], *format_figure(figure)) for name, figure in evaluation.figures.items()]
+    rows = [(FIGURES[name].label, *format_figure(figure)) for name, figure in evaluation.figures.items()]
     note = (
         "Intervals: group bootstrap, near-duplicates drawn together; where groups are few or a share is 0 "
         "or 1, Wilson's interval with a group as one observation."
@@ -69,10 +68,10 @@ def make_figure_sheet(evaluation: Evaluation) -> Sheet:
 def make_count_sheet(evaluation: Evaluation) -> Sheet:
     """Counts of photographs, what becomes of products on the line, and time."""
     rows = []
-    for name, words in COUNT_NAMES.items():
+    for name, kind in COUNTS.items():
         value, interval = format_count(evaluation.confusion[name])
         same = evaluation.confusion[name].low == evaluation.confusion[name].high
-        rows.append((words, value, "" if same else interval))  # no bootstrap draws what no image showed
+        rows.append((kind.label, value, "" if same else interval))  # no bootstrap draws what no image showed
     if evaluation.reviewed:
         rows.append(("left to a person", str(evaluation.reviewed), ""))
     rows += [*describe_line(evaluation), *describe_localisation(evaluation)]
@@ -230,9 +229,9 @@ def _make_figures(evaluation: Evaluation, title: str) -> Table:
     figures.add_column("value", justify="right")
     figures.add_column("95% interval")
     for name, figure in evaluation.figures.items():
-        figures.add_row(FIGURE_NAMES[name], *format_figure(figure))
-    for name, words in COUNT_NAMES.items():
-        figures.add_row(words, *format_count(evaluation.confusion[name]))
+        figures.add_row(FIGURES[name].label, *format_figure(figure))
+    for name, kind in COUNTS.items():
+        figures.add_row(kind.label, *format_count(evaluation.confusion[name]))
     if evaluation.reviewed:
         figures.add_row("left to a person", str(evaluation.reviewed), "")
     for words, value, interval in [*describe_line(evaluation), *describe_localisation(evaluation)]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from mvdefect.evaluation.metrics import Bools, Floats
+from mvdefect.evaluation.bootstrap import Bools, Floats
 from mvdefect.evaluation.production import PER_THOUSAND
 from mvdefect.report.contents import RunContents
 from mvdefect.report.sheets import Column, Sheet

@@ -10,9 +10,9 @@ import numpy as np
 
 from mvdefect.audit.findings import Severity
 from mvdefect.core.errors import list_some
+from mvdefect.evaluation.bootstrap import FEW_GROUPS, Figure
 from mvdefect.evaluation.contracts import NO_PROMISE, UNMET
 from mvdefect.evaluation.evaluate import Evaluation
-from mvdefect.evaluation.metrics import FEW_GROUPS, Figure
 from mvdefect.report.audit_summary import AuditSummary
 from mvdefect.report.contents import Difference, RunContents
 from mvdefect.report.wording import format_percent, format_probability, format_signed

@@ -5,35 +5,14 @@ from __future__ import annotations
 import math
 
 from mvdefect.audit.findings import Audit, Severity
+from mvdefect.evaluation.bootstrap import Figure
 from mvdefect.evaluation.evaluate import Evaluation
-from mvdefect.evaluation.metrics import Figure
 
-FIGURE_NAMES = {
-    "roc_auc": "ROC-AUC",
-    "average_precision": "average precision",
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "precision": "precision",
-    "recall": "recall",
-    "specificity": "specificity",
-    "false_alarm_rate": "false-alarm rate",
-    "f1": "F1",
-    "mcc": "Matthews correlation",
-    "majority_rate": "always naming the larger class (accuracy)",
-    "brier": "Brier score",
-    "ece": "calibration error",
-}
 VERDICT_NAMES = {
     "classifier": "the classifier calls it defective",
     "novelty": "it is unlike good images",
     "combined": "both, weighed together, call it defective",
     "either": "either of the first two",
-}
-COUNT_NAMES = {
-    "true_positive": "defective, caught",
-    "false_negative": "defective, missed",
-    "true_negative": "good, passed",
-    "false_positive": "good, false alarm",
 }
 SMALLEST_SHARE = 1e-6  # what is nearer to 0 or 1 comes of rounding
 PROTOCOLS = {

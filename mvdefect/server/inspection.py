@@ -16,17 +16,18 @@ from starlette.responses import Response
 
 from mvdefect.core.errors import ExportError
 from mvdefect.evaluation.contracts import parse_contract
+from mvdefect.evaluation.figures import FIGURES
 from mvdefect.evaluation.heatmaps import COLOURS, MAX_OPACITY
 from mvdefect.inspector.answers import Answer
 from mvdefect.inspector.places import MANIFEST, find_export
-from mvdefect.report.wording import FIGURE_NAMES, describe_protocol, format_percent, format_probability
+from mvdefect.report.wording import describe_protocol, format_percent, format_probability
 from mvdefect.runs import read_json
 from mvdefect.server.corrections import Corrections
 from mvdefect.server.refusals import Refusal, make_json
 from mvdefect.server.service import Service
 from mvdefect.server.settings import Limits
 
-FIGURES = ("recall", "false_alarm_rate", "roc_auc")
+SHOWN = ("recall", "false_alarm_rate", "roc_auc")
 NOTHING_PROMISED = "That is what it came to on those photographs, and no promise for fresh ones."
 
 
@@ -118,14 +119,14 @@ def describe_guarantee(point: dict[str, Any]) -> str:
 def describe_figures(evaluation: dict[str, Any]) -> dict[str, Any]:
     """Return what was measured on the test part: a heading and rows of name, value and interval."""
     rows = []
-    for name in FIGURES:
+    for name in SHOWN:
         figure = evaluation["figures"].get(name)
         if figure is not None and all(
             isinstance(figure[key], int | float) for key in ("value", "low", "high")
         ):
             write = format_percent if name != "roc_auc" else "{:.3f}".format
             interval = f"{write(figure['low'])} to {write(figure['high'])}"
-            rows.append([FIGURE_NAMES[name], write(figure["value"]), interval])
+            rows.append([FIGURES[name].label, write(figure["value"]), interval])
     heading = (
         f"Measured on {evaluation['images']} test photographs, with 95% intervals. "
         f"Protocol {evaluation['protocol']}: {describe_protocol(evaluation['protocol'])}"

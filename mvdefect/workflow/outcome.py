@@ -13,6 +13,7 @@ from mvdefect.config import FitConfig, dump_config, validate_config
 from mvdefect.core.errors import ContractError
 from mvdefect.core.files import write_rows, write_text
 from mvdefect.data.splits.plan import PARTS, SplitPlan, read_split_plan
+from mvdefect.evaluation.bootstrap import Floats
 from mvdefect.evaluation.evaluate import (
     Evaluation,
     evaluate_folder,
@@ -21,7 +22,6 @@ from mvdefect.evaluation.evaluate import (
     judge_rows,
     read_measured,
 )
-from mvdefect.evaluation.metrics import Floats
 from mvdefect.evaluation.operating_point import (
     OperatingPoint,
     choose_operating_point,

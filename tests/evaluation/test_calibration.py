@@ -8,15 +8,8 @@ from scipy.special import expit
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
 
-from mvdefect.evaluation.calibration import (
-    Calibration,
-    brier,
-    expected_calibration_error,
-    fit_combination,
-    fit_temperature,
-    list_reliability,
-)
-from mvdefect.evaluation.metrics import Sample
+from mvdefect.evaluation.calibration import Calibration, fit_combination, fit_temperature, list_reliability
+from mvdefect.evaluation.figures import Sample, brier, expected_calibration_error
 
 
 def draw(count: int = 4000, sharpness: float = 3.0) -> tuple[np.ndarray, np.ndarray]:

@@ -9,8 +9,9 @@ import pytest
 import sklearn.metrics as sk
 
 from mvdefect.core.errors import RunError
+from mvdefect.evaluation.bootstrap import Bootstrap, wilson_interval
 from mvdefect.evaluation.comparison import compare_samples
-from mvdefect.evaluation.metrics import Metric, Sample, f1_score, measure, recall, roc_auc, wilson_interval
+from mvdefect.evaluation.figures import Metric, Sample, f1_score, measure, recall, roc_auc
 
 REPLICATES = 200
 
@@ -42,7 +43,7 @@ def test_it_is_the_bootstrap_that_draws_groups_for_both(metric: Metric, referenc
     for times in np.random.default_rng(5).multinomial(count, np.full(count, 1 / count), REPLICATES):
         drawn = np.concatenate([np.tile(members[group], n) for group, n in enumerate(times)])
         differences.append(reference(sample, drawn) - reference(other, drawn))
-    found = compare_samples(sample, other, metric, seed=5, replicates=REPLICATES)
+    found = compare_samples(sample, other, metric, Bootstrap(sample.groups, 5, REPLICATES))
     every = np.arange(len(sample.labels))
     assert found.value == pytest.approx(reference(sample, every) - reference(other, every))
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(differences, [0.025, 0.975])))

@@ -9,7 +9,11 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn import metrics as sk
 
-from mvdefect.evaluation.metrics import COUNTS, METRICS, Sample, measure, wilson_interval
+from mvdefect.evaluation import bootstrap
+from mvdefect.evaluation.bootstrap import Bootstrap, wilson_interval
+from mvdefect.evaluation.figures import COUNTS, FIGURES, Sample, measure
+
+METRICS = {name: kind.compute for name, kind in FIGURES.items() if name not in {"brier", "ece"}}
 
 SKLEARN = {
     "roc_auc": lambda s, w: sk.roc_auc_score(s.labels, s.scores, sample_weight=w),
@@ -72,7 +76,7 @@ def test_a_replicate_is_a_row() -> None:
 def test_counts_equal_those_of_scikit_learn(sample: Sample) -> None:
     (passed, alarms), (missed, caught) = sk.confusion_matrix(sample.labels, sample.verdicts)
     ones = np.ones((1, len(sample.labels)))
-    counts = {name: metric(sample, ones)[0] for name, metric in COUNTS.items()}
+    counts = {name: kind.compute(sample, ones)[0] for name, kind in COUNTS.items()}
     assert counts == {
         "true_positive": caught,
         "false_positive": alarms,
@@ -87,7 +91,7 @@ def test_what_a_person_decides_counts_for_no_verdict() -> None:
     reviewed = np.array([False, True, False, False, True])
     sample = Sample(labels, np.zeros(5), verdicts, np.arange(5), reviewed)
     ones = np.ones((1, 5))
-    found = {name: metric(sample, ones)[0] for name, metric in {**METRICS, **COUNTS}.items()}
+    found = {name: kind.compute(sample, ones)[0] for name, kind in {**FIGURES, **COUNTS}.items()}
     assert (found["recall"], found["specificity"], found["precision"]) == (1.0, 0.5, 0.5)
     assert found["accuracy"] == pytest.approx(2 / 3)
     assert found["f1"] == pytest.approx(2 / 3)
@@ -104,7 +108,7 @@ def test_intervals_hold_what_they_promise_on_grouped_data() -> None:
         right = np.repeat(rng.random(80) < 0.8, 3)  # three images a group, all right or all wrong
         labels = np.tile([True, False], 120)
         sample = Sample(labels, np.zeros(240), np.where(right, labels, ~labels), np.repeat(np.arange(80), 3))
-        figure = measure(sample, METRICS["accuracy"], replicates=400)
+        figure = measure(sample, METRICS["accuracy"], Bootstrap(sample.groups, replicates=400))
         held.append(figure.low <= 0.8 <= figure.high)
     assert 0.93 <= np.mean(held) <= 0.97
 
@@ -116,7 +120,7 @@ def test_intervals_of_few_groups_hold_what_they_promise(groups: int) -> None:
     for _ in range(400):
         caught = np.repeat(rng.random(groups) < 0.7, 2)
         sample = Sample(np.ones_like(caught), np.zeros(len(caught)), caught, np.repeat(np.arange(groups), 2))
-        figure = measure(sample, METRICS["recall"], replicates=200)
+        figure = measure(sample, METRICS["recall"], Bootstrap(sample.groups, replicates=200))
         held.append(figure.low <= 0.7 <= figure.high)
     assert 0.91 <= np.mean(held) <= 0.99  # with so few groups only some shares can occur at all
 
@@ -126,10 +130,23 @@ def test_blocks_of_replicates_do_not_change_the_draws(monkeypatch: pytest.Monkey
     labels = rng.random(50) < 0.4
     sample = Sample(labels, rng.normal(0, 1, 50) + labels, rng.random(50) < 0.5, rng.integers(0, 20, 50))
     whole = measure(sample, METRICS["roc_auc"])
-    monkeypatch.setattr("mvdefect.evaluation.metrics.BLOCK_ELEMENTS", 500)
+    monkeypatch.setattr(bootstrap, "BLOCK_ELEMENTS", 500)
     assert measure(sample, METRICS["roc_auc"]) == whole
-    assert measure(sample, METRICS["roc_auc"], seed=1) != whole
+    assert measure(sample, METRICS["roc_auc"], Bootstrap(sample.groups, seed=1)) != whole
     assert whole.low < whole.value < whole.high
+
+
+@pytest.mark.parametrize("block_elements", [500, 4_000_000])
+def test_draws_that_figures_share_change_none_of_them(
+    block_elements: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootstrap, "BLOCK_ELEMENTS", block_elements)
+    rng = np.random.default_rng(1)
+    labels = rng.random(60) < 0.4
+    sample = Sample(labels, rng.normal(0, 1, 60) + labels, rng.random(60) < 0.5, rng.integers(0, 30, 60))
+    draws = Bootstrap(sample.groups)
+    for kind in FIGURES.values():
+        assert measure(sample, kind.compute, draws) == measure(sample, kind.compute)
 
 
 def test_all_caught_is_not_certainty() -> None:

@@ -12,7 +12,7 @@ from mvdefect.audit.findings import Audit, Finding, Probe, Severity
 from mvdefect.config import FitConfig
 from mvdefect.core.errors import ImageError
 from mvdefect.data.sources.folders import Layout
-from mvdefect.evaluation.metrics import Figure
+from mvdefect.evaluation.bootstrap import Figure
 from mvdefect.report import audit_summary
 from mvdefect.report.audit_summary import AuditSummary, find_layout, summarise_audit
 from tests.conftest import make_texture, write_class_folders, write_image

@@ -159,7 +159,7 @@ def test_it_says_what_was_measured(page: str, inspector: Path, baseline: Path) -
 
 def test_the_difference_is_the_paired_one(page: str, inspector: Path, baseline: Path) -> None:
     from mvdefect.evaluation.comparison import compare_samples
-    from mvdefect.evaluation.metrics import roc_auc
+    from mvdefect.evaluation.figures import roc_auc
     from mvdefect.evaluation.strata import make_sample
 
     samples = [

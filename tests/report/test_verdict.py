@@ -11,9 +11,9 @@ import pytest
 from mvdefect.audit.findings import Finding, Probe, Severity
 from mvdefect.config import FitConfig
 from mvdefect.data.splits.plan import PlanRow, SplitPlan
+from mvdefect.evaluation.bootstrap import Figure
 from mvdefect.evaluation.calibration import Calibration
 from mvdefect.evaluation.evaluate import evaluate_predictions
-from mvdefect.evaluation.metrics import Figure
 from mvdefect.evaluation.operating_point import OperatingPoint
 from mvdefect.report.audit_summary import AuditSummary
 from mvdefect.report.contents import Difference, RunContents

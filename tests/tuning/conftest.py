@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mvdefect.evaluation.metrics import Figure
+from mvdefect.evaluation.bootstrap import Figure
 from mvdefect.runs import EpochRow
 from tuning.choice.importance import measure_importances
 from tuning.records import (

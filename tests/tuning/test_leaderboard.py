@@ -13,7 +13,7 @@ from mvdefect.core.errors import SearchError, SplitError
 from mvdefect.data.pipeline import Source
 from mvdefect.data.splits.plan import PlanRow, SplitPlan
 from mvdefect.evaluation.comparison import compare_repeats
-from mvdefect.evaluation.metrics import Sample, roc_auc
+from mvdefect.evaluation.figures import Sample, roc_auc
 from mvdefect.runs import EpochRow
 from tests.tuning.fakes import read_table, score_trial
 from tuning.choice.confirm import compare_choice

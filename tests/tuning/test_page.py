@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mvdefect.evaluation.metrics import Figure
+from mvdefect.evaluation.bootstrap import Figure
 from tests.tuning.conftest import fail, make_trials
 from tuning.page.page import write_search_page
 from tuning.page.parallel import ABSENT, BOTTOM, HEIGHT, TOP, lay_out

@@ -13,8 +13,9 @@ from mvdefect.config import FitConfig, dump_config
 from mvdefect.core.errors import SearchError
 from mvdefect.core.progress import logger
 from mvdefect.core.runtime import load_tensorflow
+from mvdefect.evaluation.bootstrap import Figure
 from mvdefect.evaluation.comparison import compare_repeats
-from mvdefect.evaluation.metrics import Figure, Sample, roc_auc
+from mvdefect.evaluation.figures import Sample, roc_auc
 from mvdefect.evaluation.strata import make_sample
 from mvdefect.runs import RunFolder, open_run, read_predictions
 from tuning.records import Confirmation

@@ -11,8 +11,9 @@ import numpy as np
 from mvdefect.core.errors import SearchError
 from mvdefect.core.files import write_table
 from mvdefect.data.splits.plan import SplitPlan
+from mvdefect.evaluation.bootstrap import Figure
 from mvdefect.evaluation.comparison import compare_repeats
-from mvdefect.evaluation.metrics import Figure, Sample, roc_auc
+from mvdefect.evaluation.figures import Sample, roc_auc
 from tuning.choice.refits import RefitRun
 from tuning.records import COMPLETED, DEFAULT, Candidate, Leaderboard, Refit, TrialRecord, Value
 from tuning.settings import SearchConfig

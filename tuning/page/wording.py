@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mvdefect.evaluation.metrics import Figure
+from mvdefect.evaluation.bootstrap import Figure
 from mvdefect.report.wording import format_signed
 from tuning.records import (
     COMPLETED,

@@ -9,7 +9,7 @@ import numpy as np
 from mvdefect.core.errors import SplitError
 from mvdefect.data.splits.dealing import CLASSES, deal_groups, pool_rare_strata
 from mvdefect.data.splits.plan import SplitPlan
-from mvdefect.evaluation.metrics import FEW_GROUPS
+from mvdefect.evaluation.bootstrap import FEW_GROUPS
 
 SCARCE_FOLDS = 3
 

@@ -1,0 +1,298 @@
+"""Figures of merit: what each is called, how it is computed, where it is shown; a new one is added here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from mvdefect.evaluation.bootstrap import Bools, Bootstrap, Figure, Floats, find_wilson
+
+BINS = 10  # of probability, for the calibration error
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What figures are computed from, one entry an image.
+
+    Attributes:
+        labels: True for defective.
+        scores: Logit or any other score that rises with suspicion.
+        verdicts: True where the inspector says 'defective'.
+        groups: Code of the group of each image.
+        reviewed: True in the grey zone, where a person decides; such an image counts neither as caught
+            nor as missed, neither as passed nor as a false alarm. None: there is no grey zone.
+    """
+
+    labels: Bools
+    scores: Floats
+    verdicts: Bools
+    groups: NDArray[np.int64]
+    reviewed: Bools | None = None
+
+    @property
+    def decided(self) -> Bools:
+        """True where the inspector itself decides."""
+        return np.ones_like(self.labels) if self.reviewed is None else ~self.reviewed
+
+    def select(self, mask: Bools) -> Sample:
+        """Return the images where `mask` is true."""
+        reviewed = None if self.reviewed is None else self.reviewed[mask]
+        return Sample(self.labels[mask], self.scores[mask], self.verdicts[mask], self.groups[mask], reviewed)
+
+
+Metric = Callable[[Sample, Floats], Floats]  # (sample, weights (r, n)) -> values (r,)
+
+
+def accuracy(sample: Sample, weights: Floats) -> Floats:
+    """Share of images with the right verdict."""
+    return _share(sample.verdicts == sample.labels, _list_decided(sample), weights)
+
+
+def recall(sample: Sample, weights: Floats) -> Floats:
+    """Share of defective images that are caught."""
+    return _share(sample.verdicts, _list_defective(sample), weights)
+
+
+def specificity(sample: Sample, weights: Floats) -> Floats:
+    """Share of good images that pass."""
+    return _share(~sample.verdicts, _list_good(sample), weights)
+
+
+def false_alarm_rate(sample: Sample, weights: Floats) -> Floats:
+    """Share of good images that are called defective."""
+    return _share(sample.verdicts, _list_good(sample), weights)
+
+
+def precision(sample: Sample, weights: Floats) -> Floats:
+    """Share of images called defective that are; 0 where none is called so."""
+    return _share(sample.labels, _list_called(sample), weights, empty=0.0)
+
+
+def balanced_accuracy(sample: Sample, weights: Floats) -> Floats:
+    """Mean of recall and specificity."""
+    return (recall(sample, weights) + specificity(sample, weights)) / 2
+
+
+def f1_score(sample: Sample, weights: Floats) -> Floats:
+    """Harmonic mean of precision and recall; NaN where nothing is defective or called so."""
+    hits = true_positives(sample, weights)
+    wrong = false_positives(sample, weights) + false_negatives(sample, weights)
+    return _divide(2 * hits, 2 * hits + wrong, np.nan)
+
+
+def matthews_correlation(sample: Sample, weights: Floats) -> Floats:
+    """Correlation of verdict and truth (Matthews, 1975), -1 to 1; 0 where one of the two never changes."""
+    hits, passed = true_positives(sample, weights), true_negatives(sample, weights)
+    alarms, missed = false_positives(sample, weights), false_negatives(sample, weights)
+    spread = (hits + alarms) * (hits + missed) * (passed + alarms) * (passed + missed)
+    return _divide(hits * passed - alarms * missed, np.sqrt(spread), 0.0)
+
+
+def majority_rate(sample: Sample, weights: Floats) -> Floats:
+    """Accuracy of always naming the class that is more frequent."""
+    share = _share(sample.labels, _list_all(sample), weights)
+    return np.maximum(share, 1 - share)
+
+
+def true_positives(sample: Sample, weights: Floats) -> Floats:
+    """Number of defective images that are caught."""
+    return np.asarray(weights @ (sample.decided & sample.labels & sample.verdicts))
+
+
+def false_positives(sample: Sample, weights: Floats) -> Floats:
+    """Number of good images that are called defective."""
+    return np.asarray(weights @ (sample.decided & ~sample.labels & sample.verdicts))
+
+
+def true_negatives(sample: Sample, weights: Floats) -> Floats:
+    """Number of good images that pass."""
+    return np.asarray(weights @ (sample.decided & ~(sample.labels | sample.verdicts)))
+
+
+def false_negatives(sample: Sample, weights: Floats) -> Floats:
+    """Number of defective images that are missed."""
+    return np.asarray(weights @ (sample.decided & sample.labels & ~sample.verdicts))
+
+
+def roc_auc(sample: Sample, weights: Floats) -> Floats:
+    """Area under the ROC curve: how often a defective image scores above a good one; ties count half."""
+    bad, good = _weigh_scores(sample, weights)
+    good_below = np.cumsum(good, axis=1) - good
+    wins = (bad * (good_below + good / 2)).sum(axis=1)
+    return _divide(wins, bad.sum(axis=1) * good.sum(axis=1), np.nan)
+
+
+def average_precision(sample: Sample, weights: Floats) -> Floats:
+    """Precision averaged over the defective images, each at its own score (no interpolation)."""
+    bad, good = _weigh_scores(sample, weights)
+    bad, good = bad[:, ::-1], good[:, ::-1]
+    hits = np.cumsum(bad, axis=1)
+    precisions = _divide(hits, hits + np.cumsum(good, axis=1), 0.0)
+    return _divide((precisions * bad).sum(axis=1), bad.sum(axis=1), np.nan)
+
+
+def brier(sample: Sample, weights: Floats) -> Floats:
+    """Mean squared difference of probability and truth (Brier, 1950); 0 is perfect."""
+    errors = (expit(sample.scores) - sample.labels) ** 2
+    return np.asarray(weights @ errors / weights.sum(axis=1))
+
+
+def expected_calibration_error(sample: Sample, weights: Floats) -> Floats:
+    """Mean distance of what was said and what came over ten bins of probability (Naeini et al., 2015)."""
+    probabilities = expit(sample.scores)
+    inside = find_bins(probabilities)[:, np.newaxis] == np.arange(BINS)
+    gaps = weights @ (inside * (probabilities - sample.labels)[:, np.newaxis])
+    return np.asarray(np.abs(gaps).sum(axis=1) / weights.sum(axis=1))
+
+
+def find_bins(probabilities: Floats) -> NDArray[np.int64]:
+    """Return the number of the bin of each probability, 0 to 9."""
+    return np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)
+
+
+def _list_all(sample: Sample) -> Bools:
+    return np.ones_like(sample.labels)
+
+
+def _list_decided(sample: Sample) -> Bools:
+    return sample.decided
+
+
+def _list_defective(sample: Sample) -> Bools:
+    return sample.labels & sample.decided
+
+
+def _list_good(sample: Sample) -> Bools:
+    return ~sample.labels & sample.decided
+
+
+def _list_called(sample: Sample) -> Bools:
+    return sample.verdicts & sample.decided
+
+
+def _weigh_scores(sample: Sample, weights: Floats) -> tuple[Floats, Floats]:
+    """Sum the weights of defective and of good images at each distinct score, scores rising."""
+    order = np.argsort(sample.scores, kind="stable")
+    scores, labels = sample.scores[order], sample.labels[order]
+    starts = np.flatnonzero(np.concatenate([[True], np.diff(scores) > 0]))
+    ordered = weights[:, order]
+    bad = np.add.reduceat(ordered * labels, starts, axis=1)
+    good = np.add.reduceat(ordered * ~labels, starts, axis=1)
+    return bad, good
+
+
+def _share(hit: Bools, among: Bools, weights: Floats, empty: float = np.nan) -> Floats:
+    return _divide(weights @ (hit & among), weights @ among, empty)
+
+
+def _divide(numerator: Floats, denominator: Floats, otherwise: float) -> Floats:
+    filled = np.full(np.broadcast(numerator, denominator).shape, otherwise)
+    np.divide(numerator, denominator, out=filled, where=denominator > 0)
+    return filled
+
+
+@dataclass(frozen=True)
+class FigureKind:
+    """A figure of merit.
+
+    Attributes:
+        name: In files.
+        label: For people.
+        compute: The function.
+        among: Which images a share is a share of; None: it is no share. Where they are few groups, its
+            interval is Wilson's.
+        lower_is_better: Whether less of it is better.
+        in_comparison: Whether runs are compared by it.
+        in_grid: Whether `mvdefect benchmark` lists it.
+        meaning: What a model card says of it; "" for nothing.
+    """
+
+    name: str
+    label: str
+    compute: Metric
+    among: Callable[[Sample], Bools] | None = None
+    lower_is_better: bool = False
+    in_comparison: bool = False
+    in_grid: bool = False
+    meaning: str = ""
+
+
+FIGURES = {
+    kind.name: kind
+    for kind in (
+        FigureKind("roc_auc", "ROC-AUC", roc_auc, in_comparison=True, in_grid=True, meaning="ROC-AUC"),
+        FigureKind(
+            "average_precision", "average precision", average_precision, in_comparison=True, in_grid=True
+        ),
+        FigureKind("accuracy", "accuracy", accuracy, _list_decided, in_grid=True, meaning="accuracy"),
+        FigureKind("balanced_accuracy", "balanced accuracy", balanced_accuracy),
+        FigureKind(
+            "precision",
+            "precision",
+            precision,
+            _list_called,
+            in_grid=True,
+            meaning="precision: share of alarms that are right",
+        ),
+        FigureKind(
+            "recall",
+            "recall",
+            recall,
+            _list_defective,
+            in_comparison=True,
+            in_grid=True,
+            meaning="recall: share of defective products that are caught",
+        ),
+        FigureKind("specificity", "specificity", specificity, _list_good),
+        FigureKind(
+            "false_alarm_rate",
+            "false-alarm rate",
+            false_alarm_rate,
+            _list_good,
+            lower_is_better=True,
+            in_comparison=True,
+            in_grid=True,
+        ),
+        FigureKind("f1", "F1", f1_score, in_comparison=True, in_grid=True, meaning="F1"),
+        FigureKind("mcc", "Matthews correlation", matthews_correlation),
+        FigureKind(
+            "majority_rate",
+            "always naming the larger class (accuracy)",
+            majority_rate,
+            _list_all,
+            meaning="accuracy of always naming the larger class",
+        ),
+        FigureKind("brier", "Brier score", brier, lower_is_better=True, in_comparison=True),
+        FigureKind("ece", "calibration error", expected_calibration_error, lower_is_better=True),
+    )
+}
+COUNTS = {
+    kind.name: kind
+    for kind in (
+        FigureKind("true_positive", "defective, caught", true_positives),
+        FigureKind("false_negative", "defective, missed", false_negatives),
+        FigureKind("true_negative", "good, passed", true_negatives),
+        FigureKind("false_positive", "good, false alarm", false_positives),
+    )
+}
+DENOMINATORS = {kind.compute: kind.among for kind in FIGURES.values() if kind.among is not None}
+
+
+def measure(sample: Sample, metric: Metric, draws: Bootstrap | None = None) -> Figure:
+    """Compute a figure and its 95% interval.
+
+    Args:
+        sample: The images.
+        metric: One of this module's functions.
+        draws: Of the groups of just these images, where other figures use them too; None: they are drawn.
+    """
+    among = DENOMINATORS.get(metric)
+    if among is not None:
+        value = float(metric(sample, np.ones((1, len(sample.labels))))[0])
+        if figure := find_wilson(value, sample.groups[among(sample)]):
+            return figure
+    return (draws or Bootstrap(sample.groups)).settle(lambda weights: metric(sample, weights))
