@@ -47,7 +47,7 @@ def test_a_fit_runs(path: Path, parts_root: Path, tmp_path: Path) -> None:
     # The last stage, which trains blocks, where that is cheap to build; the first elsewhere.
     chosen = config.stages[-1:] if path.stem == "mobilenetv2" else config.stages[:1]
     stages = tuple(stage.model_copy(update={"epochs": 1}) for stage in chosen)
-    folder = fit_inspector(config.model_copy(update={"stages": stages}), tmp_path / "run")
+    folder = fit_inspector(config.model_copy(update={"stages": stages}), tmp_path / "run").folder
     assert folder.is_finished
 
 

@@ -89,7 +89,7 @@ def test_the_saved_features_make_the_novelty_of_the_run(finished_run: Path, tiny
 
 
 def test_two_fits_with_one_seed_agree(finished_run: Path, tiny_config: FitConfig, tmp_path: Path) -> None:
-    again = fit_inspector(tiny_config, tmp_path / "again")
+    again = fit_inspector(tiny_config, tmp_path / "again").folder
     assert again.split_plan.read_text() == (finished_run / "split_plan.csv").read_text()
     pairs = zip(read_predictions(again), read_predictions(RunFolder(finished_run)), strict=True)
     assert all(one.id == two.id and abs(one.probability - two.probability) < 1e-4 for one, two in pairs)
@@ -105,9 +105,9 @@ def test_the_configuration_of_a_run_repeats_it(finished_run: Path, tiny_config: 
 
 def test_overwriting_replaces_a_run(tiny_config: FitConfig, tmp_path: Path) -> None:
     config = tiny_config.model_copy(update={"stages": tiny_config.stages[:1], "categories": ("washer",)})
-    first = fit_inspector(config, tmp_path / "run")
+    first = fit_inspector(config, tmp_path / "run").folder
     model = first.model.read_bytes()
-    other = fit_inspector(config.model_copy(update={"seed": 3}), tmp_path / "run", overwrite=True)
+    other = fit_inspector(config.model_copy(update={"seed": 3}), tmp_path / "run", overwrite=True).folder
     assert other.model.read_bytes() != model
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
@@ -124,7 +124,7 @@ def test_broken_files_can_be_left_out_of_a_fit(
         update={"data": str(root), "skip_broken": True, "stages": tiny_config.stages[:1]}
     )
     with caplog.at_level(logging.WARNING, logger="mvdefect"):
-        folder = fit_inspector(config, tmp_path / "run")
+        folder = fit_inspector(config, tmp_path / "run").folder
     ids = {row.id for row in read_predictions(folder)}
     assert "washer/train/good/007.png" not in ids
     assert len(ids) == 2 * (12 + 16) - 1
@@ -156,7 +156,7 @@ def test_real_tiles_from_real_weights(magnetic_tile: Path, mobilenet_weights: Pa
         image_size_px=96,
         stages=({"depth_blocks": 4, "epochs": 4, "learning_rate": 5e-4},),  # type: ignore[arg-type]
     )
-    folder = fit_inspector(config, tmp_path / "run")
+    folder = fit_inspector(config, tmp_path / "run").folder
     metrics = json.loads(folder.metrics.read_text())
     assert metrics["figures"]["roc_auc"]["value"] > 0.8
     assert metrics["figures"]["roc_auc"]["low"] > 0.5

@@ -28,13 +28,14 @@ from mvdefect.data.pipeline import Source, make_inference_batches
 from mvdefect.data.sources.opening import resolve_source
 from mvdefect.data.splits.plan import write_split_plan
 from mvdefect.evaluation.contracts import parse_contract
+from mvdefect.evaluation.evaluate import Evaluation
 from mvdefect.models.backbones import find_backbone
 from mvdefect.models.weights import find_weights
 from mvdefect.report.report import write_report
 from mvdefect.runs import RunFolder, check_run_is_free, finish_run, start_run, write_json
 from mvdefect.workflow.explain import explain_part
 from mvdefect.workflow.fit import fit_inspector
-from mvdefect.workflow.outcome import Scores, settle_outcome
+from mvdefect.workflow.outcome import FinishedRun, Scores, settle_outcome
 from mvdefect.workflow.photographs import (
     TO_BE_MEASURED,
     Needs,
@@ -51,7 +52,7 @@ BATCH_SIZE = 32
 SCRATCH_LEARNING_RATE = 1e-3  # rates of backbones are for weights that know something already
 
 
-def run_baseline(name: str, config: FitConfig, run: Path, overwrite: bool = False) -> RunFolder:
+def run_baseline(name: str, config: FitConfig, run: Path, overwrite: bool = False) -> FinishedRun:
     """Fit a baseline, choose its threshold, measure it on the test part, and write the report.
 
     Args:
@@ -83,13 +84,13 @@ def run_baseline(name: str, config: FitConfig, run: Path, overwrite: bool = Fals
         write_split_plan(photographs.plan, folder.split_plan)
         log_plan(photographs.plan)
         logger.info("%s: %s", baseline.name, baseline.describe)
-        unmet = _fit_and_measure(make_estimator(baseline, config), config, photographs, folder)
+        evaluation, unmet = _fit_and_measure(make_estimator(baseline, config), config, photographs, folder)
         write_json(folder.environment, describe_environment())
-        write_report(folder)
+        write_report(folder, evaluation)
     finished = finish_run(folder, run)
     if unmet is not None:
         raise unmet
-    return finished
+    return FinishedRun(finished, evaluation)
 
 
 def adapt_config(baseline: Baseline, config: FitConfig) -> FitConfig:
@@ -163,7 +164,7 @@ def score_part(estimator: Any, source: Source) -> Scores:
 
 def _fit_and_measure(
     estimator: Any, config: FitConfig, photographs: Photographs, folder: RunFolder
-) -> ContractError | None:
+) -> tuple[Evaluation, ContractError | None]:
     sources = photographs.get_sources()
     train = sources["train"]
     started = time.monotonic()

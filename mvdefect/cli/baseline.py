@@ -85,8 +85,8 @@ def baseline(
     source = name_source(config.data) if config.data else "run"
     start_work(debug, config.devices)
     from mvdefect.baselines.run import run_baseline
-    from mvdefect.evaluation.evaluate import evaluate_run
 
-    folder = run_baseline(name, config, run or Path("runs") / f"{source}-{name}-seed{config.seed}", overwrite)
-    show_evaluation(evaluate_run(folder.path), folder.path, "Baseline")
-    say_where(folder)
+    place = run or Path("runs") / f"{source}-{name}-seed{config.seed}"
+    finished = run_baseline(name, config, place, overwrite)
+    show_evaluation(finished.evaluation, finished.path, "Baseline")
+    say_where(finished.folder)

@@ -136,11 +136,9 @@ def fit(
     source = name_source(config.data) if config.data else "run"
     name = f"{source}-{config.backbone}-seed{config.seed}"
     workflow = start_work(debug, config.devices)
-    from mvdefect.evaluation.evaluate import evaluate_run
-
-    folder = workflow.fit_inspector(config, run or Path("runs") / name, overwrite)
-    show_evaluation(evaluate_run(folder.path), folder.path)
-    say_where(folder)
+    finished = workflow.fit_inspector(config, run or Path("runs") / name, overwrite)
+    show_evaluation(finished.evaluation, finished.path)
+    say_where(finished.folder)
 
 
 @click.command()
@@ -176,7 +174,7 @@ def evaluate(run: Path, split: Path | None, save: bool, as_json: bool, **changes
         from mvdefect.report.report import write_report
         from mvdefect.runs import open_run
 
-        write_report(open_run(run))
+        write_report(open_run(run), evaluation)
     if as_json:
         click.echo(json.dumps(evaluation_to_json(evaluation), indent=2))
     else:
@@ -195,14 +193,13 @@ def demo(debug: bool, /, out: Path, overwrite: bool) -> None:
       mvdefect demo --out somewhere
     """
     start_work(debug)
-    from mvdefect.evaluation.evaluate import evaluate_run
     from mvdefect.workflow.demo import WEIGHTS_NOTE, run_demo
 
-    folder = run_demo(out, overwrite)
-    show_evaluation(evaluate_run(folder.path), folder.path)
+    finished = run_demo(out, overwrite)
+    show_evaluation(finished.evaluation, finished.path)
     click.echo(WEIGHTS_NOTE)
     click.echo(f"photographs   {out / 'data'}")
-    say_where(folder)
+    say_where(finished.folder)
 
 
 def show_evaluation(evaluation: Evaluation, run: Path, kind: str = "Inspector") -> None:

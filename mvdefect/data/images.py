@@ -29,6 +29,7 @@ PLAIN_CHUNKS = frozenset({b"IHDR", b"IDAT", b"pHYs", b"gAMA", b"cHRM", b"sRGB", 
 
 
 Pixels = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
 ResizeMethod = Literal["letterbox", "stretch"]
 THUMBNAIL_SIZE_PX = 24
 PNG_BIT_DEPTH_OFFSET = 24

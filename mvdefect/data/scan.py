@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import compress
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from mvdefect.data.groups.details import FINGERPRINT_LENGTH, make_detail, take_f
 from mvdefect.data.images import (
     THUMBNAIL_SIZE_PX,
     Header,
+    Mask,
     Pixels,
     decode_mask,
     decode_with_header,
@@ -29,9 +31,9 @@ from mvdefect.data.images import (
 from mvdefect.data.records import Record
 
 BORDER_SHARE = 0.02  # of the smaller side
-
-
 FACTS_VERSION = 3  # of the cache
+
+UseImage = Callable[[Record, Pixels, Mask | None], None]
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,14 @@ class FileFacts:
         )
 
 
-def read_file_facts(record: Record) -> tuple[FileFacts, Pixels, NDArray[np.float16]]:
+def read_file_facts(
+    record: Record, use: UseImage | None = None
+) -> tuple[FileFacts, Pixels, NDArray[np.float16]]:
     """Read an image and its mask once.
+
+    Args:
+        record: The image.
+        use: Is given the record, the image and its mask, if both can be used.
 
     Returns:
         The facts; the thumbnail, uint8 (24, 24), black where the image cannot be read; and the fingerprint,
@@ -111,15 +119,17 @@ def read_file_facts(record: Record) -> tuple[FileFacts, Pixels, NDArray[np.float
     """
     encoded = record.path.read_bytes()
     sha256 = hashlib.sha256(encoded).hexdigest()
-    mask = _read_mask(record.mask_path) if record.mask_path else None
+    mask_facts, mask = _read_mask(record.mask_path) if record.mask_path else (None, None)
     try:
         image, header = decode_with_header(encoded)
     except ImageError as error:
         blank = np.zeros((THUMBNAIL_SIZE_PX, THUMBNAIL_SIZE_PX), np.uint8)
         nothing = np.zeros(FINGERPRINT_LENGTH, np.float16)
-        return FileFacts(sha256, len(encoded), mask=mask, fault=str(error)), blank, nothing
+        return FileFacts(sha256, len(encoded), mask=mask_facts, fault=str(error)), blank, nothing
     size_px = (image.shape[0], image.shape[1])
-    facts = FileFacts(sha256, len(encoded), size_px, header, measure_tones(image), mask)
+    facts = FileFacts(sha256, len(encoded), size_px, header, measure_tones(image), mask_facts)
+    if use is not None and not facts.mask_fault:
+        use(record, image, mask)
     detail = make_detail(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
     return facts, make_thumbnail(image), take_fingerprint(detail)
 
@@ -162,12 +172,12 @@ def average_between(counts: NDArray[np.int64], low: float, high: float) -> float
     return float((weights @ np.arange(len(counts))) / weights.sum())
 
 
-def _read_mask(path: Path) -> MaskFacts:
+def _read_mask(path: Path) -> tuple[MaskFacts, Mask | None]:
     try:
         mask = decode_mask(path.read_bytes())
     except (ImageError, OSError) as error:
-        return MaskFacts((0, 0), 0.0, f"its mask {path} cannot be read: {error}")
-    return MaskFacts((mask.shape[0], mask.shape[1]), float(mask.mean()))
+        return MaskFacts((0, 0), 0.0, f"its mask {path} cannot be read: {error}"), None
+    return MaskFacts((mask.shape[0], mask.shape[1]), float(mask.mean())), mask
 
 
 FACTS = TypeAdapter(tuple[FileFacts, ...])
@@ -225,17 +235,18 @@ class Scan:
     defect_shares: dict[str, float]
 
 
-def scan_images(records: Sequence[Record], skip_broken: bool = False) -> Scan:
+def scan_images(records: Sequence[Record], skip_broken: bool = False, use: UseImage | None = None) -> Scan:
     """Read every image and mask once, and keep those that can be used.
 
     Args:
         records: What to read.
         skip_broken: Leave unreadable images out (and say so) instead of stopping.
+        use: See `look_at_files`.
 
     Raises:
         ImageError: An image or its mask cannot be used and `skip_broken` is off; it names them all.
     """
-    look = look_at_files(records)
+    look = look_at_files(records, use)
     faults = [fact.fault or fact.mask_fault for fact in look.facts]
     broken = [f"{record.path}: {fault}" for record, fault in zip(records, faults, strict=True) if fault]
     if broken and not skip_broken:
@@ -271,15 +282,21 @@ def hash_files(records: Sequence[Record]) -> dict[str, str]:
     return dict(zip(names, track(hashes, "Hashing photographs", len(names)), strict=True))
 
 
-def look_at_files(records: Sequence[Record]) -> FirstLook:
+def look_at_files(records: Sequence[Record], use: UseImage | None = None) -> FirstLook:
     """Read every image and mask once, in parallel.
 
     The result is cached by the names, sizes and modification times of the files.
+
+    Args:
+        records: What to read.
+        use: Is given each record, image and mask that is decoded, by several threads; of images that are
+            found in the cache, none.
     """
     cached = _cache_file(records)
     found = _load_look(cached, records)
     if found is None:
-        read = list(track(map_in_threads(read_file_facts, records), "Reading photographs", len(records)))
+        work = map_in_threads(partial(read_file_facts, use=use), records)
+        read = list(track(work, "Reading photographs", len(records)))
         shape = (-1, THUMBNAIL_SIZE_PX, THUMBNAIL_SIZE_PX)
         thumbnails = np.array([thumbnail for _, thumbnail, _ in read], np.uint8).reshape(shape)
         fingerprints = np.array([found for _, _, found in read], np.float16).reshape(-1, FINGERPRINT_LENGTH)

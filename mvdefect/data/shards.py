@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,16 @@ import cv2
 import numpy as np
 
 from mvdefect.core.errors import ImageError
-from mvdefect.data.images import ResizeMethod, decode_image, decode_mask, resize_image, resize_mask
+from mvdefect.core.files import cache_dir
+from mvdefect.data.images import (
+    Mask,
+    Pixels,
+    ResizeMethod,
+    decode_image,
+    decode_mask,
+    resize_image,
+    resize_mask,
+)
 from mvdefect.data.records import Record
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -119,7 +129,9 @@ def read_facts(path: Path) -> ShardFacts | None:
         return None
 
 
-def write_shard(spec: ShardSpec, advance: Callable[[], object] = lambda: None) -> ShardFacts:
+def write_shard(
+    spec: ShardSpec, advance: Callable[[], object] = lambda: None, kept: KeptImages | None = None
+) -> ShardFacts:
     """Shrink the photographs of a shard and write them, one at a time.
 
     The shard is written aside and renamed, then its facts are noted beside it. Several processes on
@@ -128,6 +140,7 @@ def write_shard(spec: ShardSpec, advance: Callable[[], object] = lambda: None) -
     Args:
         spec: What to write.
         advance: Called after each photograph.
+        kept: Photographs that were shrunk already.
 
     Raises:
         OSError: A photograph is gone or the disk is full. One that is no image is left out and noted.
@@ -137,7 +150,8 @@ def write_shard(spec: ShardSpec, advance: Callable[[], object] = lambda: None) -
         with tf.io.TFRecordWriter(str(partial)) as writer:
             for record in spec.records:
                 try:
-                    example = make_example(record, spec.size_px, spec.method)
+                    shrunk = kept.find(record) if kept is not None else None
+                    example = make_example(record, shrunk or read_shrunk(record, spec.size_px, spec.method))
                     writer.write(example)
                     lengths[record.id] = len(example)
                 except ImageError as error:
@@ -150,19 +164,75 @@ def write_shard(spec: ShardSpec, advance: Callable[[], object] = lambda: None) -
     return facts
 
 
-def make_example(record: Record, size_px: int, method: ResizeMethod) -> bytes:
-    """Shrink one photograph and its mask to the working size and serialise them as `tf.train.Example`.
+@dataclass(frozen=True)
+class Shrunk:
+    """A photograph and its mask at working size, as PNG files."""
+
+    image: bytes
+    mask: bytes
+
+
+class KeptImages:
+    """Photographs that were shrunk when they were scanned, in a file without a name until they are stored."""
+
+    def __init__(self, size_px: int, method: ResizeMethod) -> None:
+        """Keep none yet."""
+        self._size_px, self._method = size_px, method
+        self._file = tempfile.TemporaryFile(dir=cache_dir("kept"))  # noqa: SIM115 (closed by __exit__)
+        self._places: dict[str, tuple[int, int, int]] = {}
+        self._end = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> KeptImages:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the space back."""
+        self._file.close()
+
+    def keep(self, record: Record, image: Pixels, mask: Mask | None) -> None:
+        """Shrink a photograph and keep it; several threads may do so."""
+        shrunk = shrink(image, mask, self._size_px, self._method)
+        with self._lock:
+            start, self._end = self._end, self._end + len(shrunk.image) + len(shrunk.mask)
+        os.pwrite(self._file.fileno(), shrunk.image + shrunk.mask, start)
+        self._places[record.id] = (start, len(shrunk.image), len(shrunk.mask))
+
+    def find(self, record: Record) -> Shrunk | None:
+        """Return what was kept of a photograph."""
+        if record.id not in self._places:
+            return None
+        start, image_bytes, mask_bytes = self._places[record.id]
+        stored = os.pread(self._file.fileno(), image_bytes + mask_bytes, start)
+        return Shrunk(stored[:image_bytes], stored[image_bytes:])
+
+
+def read_shrunk(record: Record, size_px: int, method: ResizeMethod) -> Shrunk:
+    """Read a photograph and its mask and shrink them.
 
     Raises:
         ImageError: The image or its mask cannot be read, or their sizes differ.
     """
     image = decode_image(_read_file(record.path))
-    mask = _encode_mask(record, image.shape[:2], size_px, method)
+    return shrink(image, _read_mask(record, image.shape[:2]), size_px, method)
+
+
+def shrink(image: Pixels, mask: Mask | None, size_px: int, method: ResizeMethod) -> Shrunk:
+    """Bring a photograph, uint8 RGB (height, width, 3), and its mask to working size, without loss."""
     small = cv2.cvtColor(resize_image(image, size_px, method), cv2.COLOR_RGB2BGR)
+    encoded = _encode_empty_mask(size_px)
+    if mask is not None:
+        encoded = _encode_png(resize_mask(mask, size_px, method), MASK_PARAMETERS)
+    return Shrunk(_encode_png(small, IMAGE_PARAMETERS), encoded)
+
+
+def make_example(record: Record, shrunk: Shrunk) -> bytes:
+    """Serialise a photograph and its mask at working size as `tf.train.Example`."""
     features = {
         "id": _bytes_feature(record.id.encode()),
-        "image": _bytes_feature(_encode_png(small, IMAGE_PARAMETERS)),
-        "mask": _bytes_feature(mask),
+        "image": _bytes_feature(shrunk.image),
+        "mask": _bytes_feature(shrunk.mask),
         "has_mask": _int_feature(record.mask_path is not None),
         "label": _int_feature(record.label),
         "category": _bytes_feature(record.category.encode()),
@@ -200,9 +270,9 @@ def _read_file(path: Path) -> memoryview:
         return view[: stream.readinto(view)]
 
 
-def _encode_mask(record: Record, image_shape: tuple[int, ...], size_px: int, method: ResizeMethod) -> bytes:
+def _read_mask(record: Record, image_shape: tuple[int, ...]) -> Mask | None:
     if record.mask_path is None:
-        return _encode_empty_mask(size_px)
+        return None
     try:
         mask = decode_mask(_read_file(record.mask_path))
     except ImageError as error:
@@ -212,7 +282,7 @@ def _encode_mask(record: Record, image_shape: tuple[int, ...], size_px: int, met
             f"its mask must have the image's size, {image_shape[1]}x{image_shape[0]} pixels. "
             f"Received: {mask.shape[1]}x{mask.shape[0]} in {record.mask_path}"
         )
-    return _encode_png(resize_mask(mask, size_px, method), MASK_PARAMETERS)
+    return mask
 
 
 @lru_cache

@@ -21,7 +21,16 @@ from mvdefect.core.progress import logger, show_steps
 from mvdefect.data.beam import import_beam, make_pipeline, run_pipeline
 from mvdefect.data.images import ResizeMethod
 from mvdefect.data.records import Record
-from mvdefect.data.shards import NAME, SPLIT, ShardFacts, ShardSpec, plan_shards, read_facts, write_shard
+from mvdefect.data.shards import (
+    NAME,
+    SPLIT,
+    KeptImages,
+    ShardFacts,
+    ShardSpec,
+    plan_shards,
+    read_facts,
+    write_shard,
+)
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -61,6 +70,7 @@ def prepare_images(
     runner: str = THREADS,
     runner_options: Sequence[str] = (),
     skip_broken: bool = False,
+    kept: KeptImages | None = None,
 ) -> PreparedStore:
     """Shrink every photograph and mask to the working size and store them, without loss.
 
@@ -77,6 +87,7 @@ def prepare_images(
         runner: "threads" for one thread a core, or a runner of Apache Beam, as in "FlinkRunner".
         runner_options: Options for Beam's runner, as in `["--flink_master=host:8081"]`.
         skip_broken: Leave unreadable images out (and say so) instead of stopping.
+        kept: Photographs that were shrunk already, to the same size by the same method.
 
     Raises:
         ImageError: There is nothing to store, or an image or its mask cannot be read and `skip_broken`
@@ -93,7 +104,7 @@ def prepare_images(
         return PreparedStore(path, size_px, _count_images(specs, skip_broken), key)
     with _claim_folder(path, key):
         if not _is_finished(path, specs):  # another process may have been at it
-            _write_missing_shards(specs, runner, runner_options)
+            _write_missing_shards(specs, runner, runner_options, kept)
         count = _count_images(specs, skip_broken)
         _finish(path, specs, size_px)
     logger.info("prepared %d images at %d pixels in %s", count, size_px, path)
@@ -153,13 +164,15 @@ def _claim_folder(path: Path, key: str) -> Iterator[None]:
         (path / LOCK).unlink(missing_ok=True)
 
 
-def _write_missing_shards(specs: Sequence[ShardSpec], runner: str, options: Sequence[str]) -> None:
+def _write_missing_shards(
+    specs: Sequence[ShardSpec], runner: str, options: Sequence[str], kept: KeptImages | None
+) -> None:
     missing = [spec for spec in specs if read_facts(spec.path) is None]
     if len(missing) < len(specs):
         logger.info("%d of %d shards are there already", len(specs) - len(missing), len(specs))
     if runner == THREADS:
         with show_steps("Preparing images", sum(len(spec.records) for spec in missing)) as advance:
-            for _ in map_in_threads(lambda spec: write_shard(spec, advance), missing):
+            for _ in map_in_threads(lambda spec: write_shard(spec, advance, kept), missing):
                 pass
     elif missing:
         write_shards_with_beam(missing, runner, options)

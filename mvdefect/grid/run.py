@@ -109,13 +109,14 @@ def _measure(config: FitConfig, plan: Path, run: Path) -> tuple[Evaluation, floa
         if config.baseline is None:
             from mvdefect.workflow.fit import fit_inspector
 
-            fit_inspector(planned, run, overwrite=True)
+            evaluation = fit_inspector(planned, run, overwrite=True).evaluation
         else:
             from mvdefect.baselines.run import run_baseline
 
-            run_baseline(config.baseline, planned, run, overwrite=True)
+            evaluation = run_baseline(config.baseline, planned, run, overwrite=True).evaluation
         spent = time.perf_counter() - started
-    evaluation = evaluate_run(run)
+    else:
+        evaluation = evaluate_run(run)
     if UNMET in evaluation.operating_point.guarantee:
         raise ContractError(evaluation.operating_point.guarantee)
     return evaluation, spent

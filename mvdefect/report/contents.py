@@ -77,18 +77,21 @@ class RunContents:
         return shlex.join(map(str, self.environment.get("command", ())))
 
 
-def read_contents(folder: RunFolder, prevalence: float | None = None) -> RunContents:
+def read_contents(
+    folder: RunFolder, prevalence: float | None = None, evaluation: Evaluation | None = None
+) -> RunContents:
     """Read a run that may not have its final place yet.
 
     Args:
         folder: The run.
         prevalence: Share of defective products on the line; None: that of the run's settings.
+        evaluation: What was measured already; None: it is measured.
 
     Raises:
         RunError: A file is missing or damaged.
         SplitError: The split plan was changed.
     """
-    evaluation = evaluate_folder(folder, prevalence=prevalence)
+    evaluation = evaluation or evaluate_folder(folder, prevalence=prevalence)
     return RunContents(
         name=folder.path.name.removesuffix(PARTIAL_SUFFIX),
         folder=folder,

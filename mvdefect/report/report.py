@@ -14,6 +14,7 @@ from scipy.special import expit
 from mvdefect import __version__
 from mvdefect.core.files import write_text
 from mvdefect.core.progress import logger
+from mvdefect.evaluation.evaluate import Evaluation
 from mvdefect.report.audit_summary import find_layout, summarise_audit
 from mvdefect.report.contents import RunContents, compare_with_others, read_comparable, read_contents
 from mvdefect.report.gallery import Gallery, Picture, make_galleries
@@ -125,16 +126,17 @@ def _fence(text: str) -> tuple[str, str, str]:
     return fence, text.rstrip("\n"), fence
 
 
-def write_report(folder: RunFolder) -> None:
+def write_report(folder: RunFolder, evaluation: Evaluation | None = None) -> None:
     """Write the `report.html` of a run, and its plots as PNG.
 
     Args:
         folder: A run with its predictions, split plan and operating point; it may not be finished.
+        evaluation: What was measured of it already; None: it is measured.
 
     Raises:
         RunError: A file of the run is missing or damaged.
     """
-    evidence = gather_evidence((read_contents(folder),))
+    evidence = gather_evidence((read_contents(folder, evaluation=evaluation),))
     sections = make_sections(evidence)
     for section in sections:
         for plot in section.plots:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from mvdefect.config import FitConfig, StageConfig
 from mvdefect.drawing.data_set import write_parts
-from mvdefect.runs import RunFolder
 from mvdefect.workflow.fit import fit_inspector
+from mvdefect.workflow.outcome import FinishedRun
 
 WEIGHTS_NOTE = (
     "The demo downloads nothing: its backbone starts from the texture weights of this package, which learned "
@@ -32,7 +32,7 @@ def make_demo_config(data: Path) -> FitConfig:
     )
 
 
-def run_demo(out: Path, overwrite: bool = False) -> RunFolder:
+def run_demo(out: Path, overwrite: bool = False) -> FinishedRun:
     """Draw the parts into `out/data`, and fit and measure an inspector in `out/run`.
 
     Raises:

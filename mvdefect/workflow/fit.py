@@ -17,6 +17,7 @@ from mvdefect.data.pipeline import Source
 from mvdefect.data.sources.opening import resolve_source
 from mvdefect.data.splits.plan import write_split_plan
 from mvdefect.evaluation.contracts import parse_contract
+from mvdefect.evaluation.evaluate import Evaluation
 from mvdefect.models.backbones import BackboneSpec, find_backbone
 from mvdefect.models.classifier import build_classifier
 from mvdefect.models.features import build_features, share_features
@@ -35,7 +36,7 @@ from mvdefect.training.predictions import (
 )
 from mvdefect.training.stages import plan_stages
 from mvdefect.workflow.explain import explain_part
-from mvdefect.workflow.outcome import Scores, settle_outcome
+from mvdefect.workflow.outcome import FinishedRun, Scores, settle_outcome
 from mvdefect.workflow.photographs import (
     Photographs,
     find_records,
@@ -49,7 +50,7 @@ from mvdefect.workflow.photographs import (
 NOVELTY_BATCH_SIZE = 32
 
 
-def fit_inspector(config: FitConfig, run: Path, overwrite: bool = False) -> RunFolder:
+def fit_inspector(config: FitConfig, run: Path, overwrite: bool = False) -> FinishedRun:
     """Train an inspector, choose its threshold, measure it on the test part, and write the report.
 
     An interrupted fit goes on where it stopped when it is called again with the same settings.
@@ -87,13 +88,13 @@ def fit_inspector(config: FitConfig, run: Path, overwrite: bool = False) -> RunF
             )
             model.save(folder.model)
             features = _find_features(model, spec, weights)
-            unmet = _measure(model, features, config, photographs, folder)
+            evaluation, unmet = _measure(model, features, config, photographs, folder)
             write_json(folder.environment, describe_environment())
-            write_report(folder)
+            write_report(folder, evaluation)
     finished = finish_run(folder, run)
     if unmet is not None:
         raise unmet
-    return finished
+    return FinishedRun(finished, evaluation)
 
 
 def _find_features(model: Any, spec: BackboneSpec, weights: Path | None) -> Any:
@@ -105,11 +106,12 @@ def _find_features(model: Any, spec: BackboneSpec, weights: Path | None) -> Any:
 
 def _measure(
     model: Any, features: Any, config: FitConfig, photographs: Photographs, folder: RunFolder
-) -> ContractError | None:
+) -> tuple[Evaluation, ContractError | None]:
     """Learn what good images look like, choose the operating point on validation, and evaluate on test.
 
     Returns:
-        What is wrong with the contract, if it cannot be met; the run then has the threshold by F1.
+        What was measured; and what is wrong with the contract, if it cannot be met: the run then has the
+        threshold by F1.
     """
     plan, sources = photographs.plan, photographs.get_sources()
     run = compile_features(features)

@@ -16,7 +16,6 @@ from mvdefect.data.splits.plan import PARTS, SplitPlan, read_split_plan
 from mvdefect.evaluation.bootstrap import Floats
 from mvdefect.evaluation.evaluate import (
     Evaluation,
-    evaluate_folder,
     evaluate_predictions,
     evaluation_to_json,
     judge_rows,
@@ -31,7 +30,6 @@ from mvdefect.runs import (
     PredictionRow,
     RunFolder,
     open_run,
-    read_json,
     read_predictions,
     read_run_config,
     write_json,
@@ -53,6 +51,19 @@ class Scores:
     novelty: Floats | None = None
 
 
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run and what was measured on its test part, which is measured once."""
+
+    folder: RunFolder
+    evaluation: Evaluation
+
+    @property
+    def path(self) -> Path:
+        """Where the run lies."""
+        return self.folder.path
+
+
 def write_outcome(
     folder: RunFolder,
     config: FitConfig,
@@ -72,9 +83,7 @@ def write_outcome(
     Raises:
         ContractError: The contract cannot be met; nothing is written.
     """
-    rows = [row for part in PARTS for row in _make_rows(plan, part, scores[part], defect_share)]
-    rows.sort(key=lambda row: row.id)
-    point, judged, evaluation = _evaluate(folder, config, plan, tuple(rows))
+    point, judged, evaluation = _evaluate(folder, config, plan, _make_all_rows(plan, scores, defect_share))
     _write(folder, point, judged, evaluation)
     return evaluation
 
@@ -85,25 +94,25 @@ def settle_outcome(
     plan: SplitPlan,
     scores: Mapping[str, Scores],
     defect_share: Mapping[str, float],
-) -> ContractError | None:
+) -> tuple[Evaluation, ContractError | None]:
     """Do as `write_outcome` does, and take the threshold by F1 where the contract cannot be met.
 
     Hours of training are not thrown away for a contract, but it must be told.
 
     Returns:
-        What is wrong with the contract, if it cannot be met.
+        What was measured; and what is wrong with the contract, if it cannot be met.
     """
     try:
-        write_outcome(folder, config, plan, scores, defect_share)
+        return write_outcome(folder, config, plan, scores, defect_share), None
     except ContractError as error:
-        changed = config.model_copy(update={"threshold": "f1"})
-        write_outcome(folder, changed, plan, scores, defect_share)
-        tree = read_json(folder.operating_point) | {"guarantee": f"{error}; the threshold is by f1 instead"}
-        write_json(folder.operating_point, tree)
-        write_json(folder.metrics, evaluation_to_json(evaluate_folder(folder)))
-        write_text(folder.config, dump_config(changed))
-        return ContractError(f"{error}. The run is whole, with the threshold by f1 instead")
-    return None
+        unmet = error
+    changed = config.model_copy(update={"threshold": "f1"})
+    point, judged, evaluation = _evaluate(folder, changed, plan, _make_all_rows(plan, scores, defect_share))
+    point = replace(point, guarantee=f"{unmet}; the threshold is by f1 instead")
+    evaluation = replace(evaluation, operating_point=point)
+    _write(folder, point, judged, evaluation)
+    write_text(folder.config, dump_config(changed))
+    return evaluation, ContractError(f"{unmet}. The run is whole, with the threshold by f1 instead")
 
 
 def change_operating_point(run: Path, changes: Mapping[str, object], save: bool = False) -> Evaluation:
@@ -163,6 +172,13 @@ def _judge(rows: tuple[PredictionRow, ...], point: OperatingPoint) -> tuple[Pred
         replace(row, score=float(score), probability=float(expit(score)), verdict=str(verdict))
         for row, score, verdict in zip(rows, scores, verdicts, strict=True)
     )
+
+
+def _make_all_rows(
+    plan: SplitPlan, scores: Mapping[str, Scores], defect_share: Mapping[str, float]
+) -> tuple[PredictionRow, ...]:
+    rows = [row for part in PARTS for row in _make_rows(plan, part, scores[part], defect_share)]
+    return tuple(sorted(rows, key=lambda row: row.id))
 
 
 def _make_rows(

@@ -15,6 +15,7 @@ from mvdefect.data.groups.grouping import group_records
 from mvdefect.data.pipeline import Source
 from mvdefect.data.records import Record
 from mvdefect.data.scan import Scan, scan_images
+from mvdefect.data.shards import KeptImages
 from mvdefect.data.sources.folders import check_layout
 from mvdefect.data.sources.opening import is_manifest, open_source
 from mvdefect.data.splits.plan import PARTS, SplitPlan, check_plan, read_split_plan
@@ -93,10 +94,12 @@ def prepare_photographs(
         ImageError: A photograph cannot be read.
         SplitError: They cannot be divided, or the plan was made for others.
     """
-    scan = scan_images(records, config.skip_broken)
-    plan = planned or _draw_plan(scan, config, needs)
-    check_plan(plan, dict(zip((record.id for record in scan.records), scan.sha256, strict=True)))
-    store = prepare_images(records, config.image_size_px, config.resize, skip_broken=config.skip_broken)
+    size_px, method, skip_broken = config.image_size_px, config.resize, config.skip_broken
+    with KeptImages(size_px, method) as kept:
+        scan = scan_images(records, skip_broken, kept.keep)
+        plan = planned or _draw_plan(scan, config, needs)
+        check_plan(plan, dict(zip((record.id for record in scan.records), scan.sha256, strict=True)))
+        store = prepare_images(records, size_px, method, skip_broken=skip_broken, kept=kept)
     return Photographs(scan, plan, store)
 
 

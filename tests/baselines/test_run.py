@@ -37,7 +37,7 @@ def plain_config(plain_root: Path) -> FitConfig:
 @pytest.fixture(scope="session")
 def runs(plain_config: FitConfig, tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
     root = tmp_path_factory.mktemp("baselines")
-    return {name: run_baseline(name, plain_config, root / name) for name in ESTIMATORS}
+    return {name: run_baseline(name, plain_config, root / name).folder for name in ESTIMATORS}
 
 
 @pytest.fixture(scope="session")
@@ -123,7 +123,7 @@ def test_the_distances_of_one_class_are_its_heatmaps(
 def test_two_runs_with_one_seed_agree(
     name: str, runs: dict[str, RunFolder], plain_config: FitConfig, tmp_path: Path
 ) -> None:
-    again = run_baseline(name, plain_config, tmp_path / "again")
+    again = run_baseline(name, plain_config, tmp_path / "again").folder
     assert again.predictions.read_text() == runs[name].predictions.read_text()
     assert again.split_plan.read_text() == runs[name].split_plan.read_text()
 
@@ -137,7 +137,9 @@ def test_one_class_is_blind_to_the_defective_photographs_of_train(
     assert len(kept) < len(plan.rows)
     write_split_plan(SplitPlan(plan.protocol, plan.seed, kept, plan.notes), tmp_path / "plan.csv")
     config = plain_config.model_copy(update={"split": tmp_path / "plan.csv"})
-    rows = {row.id: row for row in read_predictions(run_baseline("one-class", config, tmp_path / "run"))}
+    rows = {
+        row.id: row for row in read_predictions(run_baseline("one-class", config, tmp_path / "run").folder)
+    }
     compared = [row for row in read_predictions(runs["one-class"]) if row.id in rows]
     assert len(compared) == len(kept)
     for row in compared:
@@ -150,7 +152,7 @@ def test_one_class_runs_on_the_official_parts(
     official: Path, plain_config: FitConfig, tmp_path: Path
 ) -> None:
     config = plain_config.model_copy(update={"split": official, "one_class": "gaussian"})
-    folder = run_baseline("one-class", config, tmp_path / "run")
+    folder = run_baseline("one-class", config, tmp_path / "run").folder
     asked, used = read_split_plan(official), read_split_plan(folder.split_plan)
     assert used.protocol == "official"
     assert used.select("test") == asked.select("test")
@@ -208,7 +210,7 @@ def test_a_network_from_scratch_is_trained_as_an_inspector_is(
     config = plain_config.model_copy(
         update={"stages": (StageConfig(epochs=1),), "backbone": "resnet50", "weights": "imagenet"}
     )
-    folder = run_baseline("scratch", config, tmp_path / "run")
+    folder = run_baseline("scratch", config, tmp_path / "run").folder
     kept = read_run_config(folder)
     assert (kept.baseline, kept.backbone, kept.weights) == ("scratch", "small_cnn", "none")
     assert folder.model.is_file()

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,8 @@ from mvdefect.core.parallel import count_cores
 from mvdefect.data import shards
 from mvdefect.data.images import decode_image, resize_image
 from mvdefect.data.records import Record
-from mvdefect.data.shards import plan_shards
+from mvdefect.data.scan import scan_images
+from mvdefect.data.shards import KeptImages, plan_shards
 from mvdefect.data.sources.folders import read_records
 from mvdefect.data.store import prepare_images
 from tests.conftest import make_texture, write_class_folders, write_image
@@ -316,3 +318,28 @@ def test_the_store_can_be_moved(records: tuple[Record, ...], tmp_path: Path) -> 
     assert len(read_all(Path(moved))) == 40
     assert str(tmp_path) not in json.dumps(json.loads((moved / "dataset_info.json").read_text()))
     assert os.access(moved / "features.json", os.R_OK)
+
+
+def test_what_the_scan_decoded_is_not_decoded_again(
+    records: tuple[Record, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masked = [replace(record, mask_path=write_mask(tmp_path, record)) for record in records[:3]]
+    records = (*masked, *records[3:])
+    with KeptImages(64, "letterbox") as kept, monkeypatch.context() as patch:
+        scan_images(records, use=kept.keep)
+        patch.setattr(shards, "decode_image", lambda _: pytest.fail("decoded again"))
+        patch.setattr(shards, "decode_mask", lambda _: pytest.fail("decoded again"))
+        store = prepare_images(records, 64, "letterbox", out=tmp_path / "kept", kept=kept)
+    plain = prepare_images(records, 64, "letterbox", out=tmp_path / "plain")
+    files = [
+        {path.name: path.read_bytes() for path in one.path.glob("*.tfrecord*")} for one in (store, plain)
+    ]
+    assert files[0] == files[1]
+    assert len(files[0]) > 3
+
+
+def write_mask(folder: Path, record: Record) -> Path:
+    height, width = decode_image(record.path.read_bytes()).shape[:2]
+    mask = np.zeros((height, width, 3), np.uint8)
+    mask[: height // 3] = 255
+    return write_image(folder / "masks" / f"{record.path.stem}.png", mask)

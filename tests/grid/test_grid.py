@@ -11,7 +11,7 @@ import yaml
 
 from mvdefect.core.errors import ConfigError
 from mvdefect.grid.page import describe_grid, write_grid_report
-from mvdefect.grid.results import ResultRow, read_results, summarise, write_results
+from mvdefect.grid.results import COLUMNS, ResultRow, read_results, summarise, write_results
 from mvdefect.grid.run import run_benchmark
 from mvdefect.grid.settings import list_cells, make_config, read_grid
 
@@ -42,9 +42,7 @@ def write_grid(folder: Path, data: Path, **changes: object) -> Path:
 
 def make_row(method: str, seed: int, roc_auc: float, category: str = "nut", trouble: str = "") -> ResultRow:
     cell = f"data+{category}+closed-set+{method}+seed{seed}"
-    figures = dict.fromkeys(
-        ("average_precision", "accuracy", "precision", "recall", "f1", "false_alarm_rate"), 0.5
-    )
+    figures = dict.fromkeys(COLUMNS, 0.5) | {"roc_auc": roc_auc}
     return ResultRow(
         cell=cell,
         data="data",
@@ -56,12 +54,11 @@ def make_row(method: str, seed: int, roc_auc: float, category: str = "nut", trou
         digest="d",
         images=10,
         defective=5,
-        roc_auc=roc_auc,
         roc_auc_low=0.4,
         roc_auc_high=1.0,
         seconds=1.0,
         trouble=trouble,
-        **figures,
+        figures=figures,
     )
 
 
@@ -81,8 +78,8 @@ def test_every_cell_is_measured_once_and_a_second_call_measures_nothing(
     assert len({row.digest for row in rows if row.category == "washer"}) == 1  # all on one plan
     with (out / "results.csv").open() as stream:
         stored = list(csv.DictReader(stream))
-    assert [float(row["roc_auc"]) for row in stored] == [row.roc_auc for row in rows]
-    assert rows[1].roc_auc == 0.5
+    assert [float(row["roc_auc"]) for row in stored] == [row.figures["roc_auc"] for row in rows]
+    assert rows[1].figures["roc_auc"] == 0.5
     assert (rows[-1].protocol, rows[-1].seed, rows[-1].images) == ("random", 42, 8)  # a tenth of all
 
     def refuse(*_: object) -> None:
@@ -92,7 +89,7 @@ def test_every_cell_is_measured_once_and_a_second_call_measures_nothing(
     monkeypatch.setattr("mvdefect.baselines.run.run_baseline", refuse)
     assert run_benchmark(grid, out) == rows
     page = write_grid_report(rows, grid, out).read_text()
-    assert f"{rows[0].roc_auc:.3f}" in page
+    assert f"{rows[0].figures['roc_auc']:.3f}" in page
     assert "http" not in page.replace("http-equiv", "")
 
 
@@ -103,7 +100,7 @@ def test_what_fails_is_told_and_the_rest_goes_on(parts_root: Path, tmp_path: Pat
     )
     failed, sound = run_benchmark(grid, tmp_path / "out")
     assert "majority learns from good and defective images" in failed.trouble
-    assert math.isnan(failed.roc_auc)
+    assert math.isnan(failed.figures["roc_auc"])
     assert sound.trouble == ""
     assert failed.trouble in describe_grid([failed, sound])
     assert read_results(tmp_path / "out")[1] == sound
@@ -149,7 +146,7 @@ def test_other_settings_are_measured_anew(parts_root: Path, tmp_path: Path) -> N
     methods["m"]["one_class"] = "gaussian"
     (after,) = run_benchmark(write_grid(tmp_path, parts_root, methods=methods, **common), tmp_path / "out")
     assert before.trouble == after.trouble == ""
-    assert before.roc_auc != after.roc_auc
+    assert before.figures != after.figures
 
 
 @pytest.mark.parametrize(
