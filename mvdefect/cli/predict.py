@@ -114,12 +114,12 @@ def _inspect(
 ) -> Tally:
     from mvdefect.client.retries import Patience
     from mvdefect.inspector.photographs import list_photographs
-    from mvdefect.prediction.inspectors import Inspector, name_inspector, open_inspector
+    from mvdefect.prediction.inspectors import InspectorPlace, name_inspector, open_inspector
     from mvdefect.prediction.predict import inspect_photographs, write_to_file, write_to_stream
     from mvdefect.prediction.watch import watch_folder
 
     seen = _choose_overlays(place, flags["overlays"], flags["inspector_json"])
-    inspector = Inspector(place, flags["engine"], Patience(flags["timeout"], flags["retries"]))
+    inspector = InspectorPlace(place, flags["engine"], Patience(flags["timeout"], flags["retries"]))
     watch, size = flags["watch"], flags["batch_size"]
     photographs = list_photographs(images, sys.stdin) if watch is None else watch_folder(watch)
     if flags["runner"] != LOCAL and out is not None:

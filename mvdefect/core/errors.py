@@ -30,6 +30,10 @@ class ConfigError(MvdefectError, ValueError):
     """A setting has an unknown name or a value that is not allowed."""
 
 
+class ArgumentTypeError(MvdefectError, TypeError):
+    """A function was given something of a type that it does not take."""
+
+
 class ContractError(MvdefectError, ValueError):
     """A threshold cannot do what its contract asks."""
 

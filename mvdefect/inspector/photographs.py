@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import glob
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
-from mvdefect.core.errors import LayoutError
+import cv2
+import numpy as np
+
+from mvdefect.core.errors import ArgumentTypeError, LayoutError
 from mvdefect.data.images import is_image
 from mvdefect.data.sources.folders import list_files
 
 STDIN = "-"
 PATTERN_SIGNS = "*?["
+COLOUR_DIMENSIONS, BATCH_DIMENSIONS = 3, 4
+CHANNELS = ((), (1,), (3,))
+FAST_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 0)
+TAKEN = (
+    "an image must be a path, the bytes of a file, uint8 pixels of shape (height, width), (height, width, 3) "
+    "or (n, height, width, 3), or an iterable of these"
+)
 
 
 @dataclass(frozen=True)
@@ -86,3 +98,42 @@ def _list_archive(path: Path) -> Iterator[Photograph]:
     except zipfile.BadZipFile as error:
         raise LayoutError(f"the archive {path} is damaged: {error}") from error
     yield from (Photograph(f"{path}/{member}", path, member) for member in members if is_image(member))
+
+
+def read_images(images: Any) -> Iterator[bytes]:
+    """Yield image files, whatever names or holds them; `Inspector.predict` says what that may be.
+
+    Raises:
+        ArgumentTypeError: An image is nothing that can be one.
+        LayoutError: A path does not exist.
+    """
+    if isinstance(images, str | PathLike):
+        yield from (_read_or_nothing(photograph) for photograph in list_photographs([str(images)]))
+    elif isinstance(images, bytes | bytearray | memoryview):
+        yield bytes(images)
+    elif hasattr(images, "__array__"):
+        yield from _encode_pixels(images)
+    elif isinstance(images, Iterable) and not isinstance(images, Mapping):
+        for image in images:
+            yield from read_images(image)
+    else:
+        raise ArgumentTypeError(f"{TAKEN}. Received: {type(images).__name__}")
+
+
+def _read_or_nothing(photograph: Photograph) -> bytes:
+    """Return the bytes of a file; none, which no inspector can read, where there is no getting at them."""
+    try:
+        return photograph.read()
+    except (OSError, zipfile.BadZipFile, KeyError):
+        return b""
+
+
+def _encode_pixels(images: Any) -> Iterator[bytes]:
+    """Encode pixels as PNG files, without loss."""
+    pixels = np.asarray(images)
+    channels = pixels.shape[3:] if pixels.ndim == BATCH_DIMENSIONS else pixels.shape[2:]
+    if pixels.dtype != np.uint8 or not 2 <= pixels.ndim <= BATCH_DIMENSIONS or channels not in CHANNELS:
+        raise ArgumentTypeError(f"{TAKEN}. Received: {pixels.dtype} of shape {pixels.shape}")
+    for image in pixels if pixels.ndim == BATCH_DIMENSIONS else pixels[np.newaxis]:
+        ordered = np.ascontiguousarray(image[..., ::-1] if image.ndim == COLOUR_DIMENSIONS else image)
+        yield cv2.imencode(".png", ordered, FAST_PNG)[1].tobytes()

@@ -33,7 +33,7 @@ from mvdefect.prediction.batch_plan import (
     store_rows,
     write_lists,
 )
-from mvdefect.prediction.inspectors import Inspector, check_inspector, name_inspector, open_inspector
+from mvdefect.prediction.inspectors import InspectorPlace, check_inspector, name_inspector, open_inspector
 from mvdefect.prediction.predict import Batch, Seen, Tally, answer_batch, leave_out, read_batch
 from mvdefect.prediction.rows import VerdictRow, append_rows, read_done
 
@@ -55,7 +55,7 @@ class InspectorHandler(ModelHandler):  # type: ignore[misc]
         seen: See `mvdefect.prediction.predict.inspect_photographs`.
     """
 
-    def __init__(self, inspector: Inspector, name: str, seen: Seen | None) -> None:
+    def __init__(self, inspector: InspectorPlace, name: str, seen: Seen | None) -> None:
         super().__init__(min_batch_size=1, max_batch_size=1)
         self._inspector = inspector
         self._name = name
@@ -118,7 +118,7 @@ class Work:
         seen: Called by a worker with each photograph, its bytes and what was said of it; it travels there.
     """
 
-    inspector: Inspector
+    inspector: InspectorPlace
     runner: str
     options: tuple[str, ...] = ()
     batch_size: int = 32

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from mvdefect.client.addresses import is_url, parse_address
 from mvdefect.client.retries import Patience
 from mvdefect.core.errors import ConfigError, RunError, list_some
 from mvdefect.core.runtime import load_tensorflow
-from mvdefect.inspector.answers import Engine
+from mvdefect.inspector.answers import Answer, Engine
 from mvdefect.inspector.engines import choose_engine, open_engine
+from mvdefect.inspector.photographs import read_images
 from mvdefect.inspector.places import MANIFEST, find_export
 from mvdefect.runs import PARTIAL_SUFFIX, RunFolder, open_run, read_json
 
 
 @dataclass(frozen=True)
-class Inspector:
-    """What is to inspect photographs.
+class InspectorPlace:
+    """Where an inspector is to be found.
 
     Attributes:
         place: The folder of a run or an export, or an address.
@@ -29,12 +32,45 @@ class Inspector:
     engine: str | None = None
     patience: Patience = field(default_factory=Patience)
 
-    def from_anywhere(self) -> Inspector:
+    def from_anywhere(self) -> InspectorPlace:
         """Return the same with an absolute path, for a process in another folder."""
         return self if is_url(self.place) else replace(self, place=str(Path(self.place).absolute()))
 
 
-def open_inspector(inspector: Inspector, verbose: bool = False) -> Engine:
+class Inspector:
+    """An inspector that is open: asked again, it answers at once."""
+
+    def __init__(self, place: InspectorPlace) -> None:
+        """Open it; see `open_inspector`."""
+        self.place, self.name = place, name_inspector(place)
+        self._engine = open_inspector(place)
+
+    def predict(self, images: Any, *, heatmaps: bool = False, batch_size: int = 32) -> list[Answer]:
+        """Inspect images.
+
+        Args:
+            images: The path of a file, folder, pattern or .zip archive (str or `pathlib.Path`); the bytes of
+                an image file; pixels, uint8 of shape (height, width) or (height, width, 3), or a batch of
+                them (n, height, width, 3), as an array or tensor; or any iterable of these, such as a list or
+                a `tf.data.Dataset`.
+            heatmaps: Whether to say where defects are seen.
+            batch_size: How many are asked about together.
+
+        Returns:
+            One answer an image, in their order; the label of one that cannot be read is "unreadable".
+
+        Raises:
+            ArgumentTypeError: An image is nothing of the above.
+            LayoutError: A path does not exist.
+        """
+        coming = read_images(images)
+        answers: list[Answer] = []
+        while files := list(islice(coming, batch_size)):
+            answers += self._engine(files, heatmaps)
+        return answers
+
+
+def open_inspector(inspector: InspectorPlace, verbose: bool = False) -> Engine:
     """Return what inspects photographs; TensorFlow is loaded only where it is needed.
 
     Args:
@@ -56,7 +92,7 @@ def open_inspector(inspector: Inspector, verbose: bool = False) -> Engine:
     return open_client(inspector.place, inspector.patience)
 
 
-def name_inspector(inspector: Inspector) -> str:
+def name_inspector(inspector: InspectorPlace) -> str:
     """Return what an inspector is called in rows: the name of a run or model, and its version if it has one.
 
     The same export has the same name here and behind an address that names its version.
@@ -74,7 +110,7 @@ def name_inspector(inspector: Inspector) -> str:
     return f"{manifest['name']}/{manifest['version']}"
 
 
-def check_inspector(inspector: Inspector) -> None:
+def check_inspector(inspector: InspectorPlace) -> None:
     """See whether this can be an inspector, without opening it.
 
     Raises:
