@@ -59,6 +59,12 @@ def list_commands(text: str) -> list[str]:
     ]
 
 
+def test_every_file_that_the_documents_name_is_there() -> None:
+    for page in PAGES:
+        for name in re.findall(r"`([a-z_]+/[a-z_/]*\.py)`", page.read_text()):
+            assert any((root / name).is_file() for root in (ROOT, ROOT / "mvdefect")), f"{page.name}: {name}"
+
+
 def list_help_commands() -> list[str]:
     def list_pages(command: click.Command, name: str) -> list[str]:
         own = command.get_help(click.Context(command, info_name=name))
