@@ -133,7 +133,7 @@ def evaluate_predictions(
         line=measure_line(sample, prevalence, draws),
         recall_by_type=measure_types(selected),
         recall_by_size=measure_sizes(selected),
-        by_category=measure_categories(selected),
+        by_category=measure_categories(selected, draws),
         by_verdict=tuple(_measure_verdicts(selected, sample, operating_point, draws)),
         reliability=list_reliability(sample),
         localisation=measured.localisation if measured else None,

@@ -120,10 +120,16 @@ def false_negatives(sample: Sample, weights: Floats) -> Floats:
 
 def roc_auc(sample: Sample, weights: Floats) -> Floats:
     """Area under the ROC curve: how often a defective image scores above a good one; ties count half."""
-    bad, good = _weigh_scores(sample, weights)
-    good_below = np.cumsum(good, axis=1) - good
-    wins = (bad * (good_below + good / 2)).sum(axis=1)
-    return _divide(wins, bad.sum(axis=1) * good.sum(axis=1), np.nan)
+    bad, good = np.flatnonzero(sample.labels), np.flatnonzero(~sample.labels)
+    good = good[np.argsort(sample.scores[good], kind="stable")]
+    below, up_to = (
+        np.searchsorted(sample.scores[good], sample.scores[bad], side) for side in ("left", "right")
+    )
+    good_below = np.zeros((len(weights), len(good) + 1))
+    np.cumsum(weights[:, good], axis=1, out=good_below[:, 1:])
+    bad_weights = weights[:, bad]
+    wins = np.einsum("ij,ij->i", bad_weights, good_below[:, below] + good_below[:, up_to]) / 2
+    return _divide(wins, bad_weights.sum(axis=1) * good_below[:, -1], np.nan)
 
 
 def average_precision(sample: Sample, weights: Floats) -> Floats:
@@ -180,9 +186,10 @@ def _weigh_scores(sample: Sample, weights: Floats) -> tuple[Floats, Floats]:
     scores, labels = sample.scores[order], sample.labels[order]
     starts = np.flatnonzero(np.concatenate([[True], np.diff(scores) > 0]))
     ordered = weights[:, order]
-    bad = np.add.reduceat(ordered * labels, starts, axis=1)
-    good = np.add.reduceat(ordered * ~labels, starts, axis=1)
-    return bad, good
+    bad, good = ordered * labels, ordered * ~labels
+    if len(starts) == len(order):
+        return bad, good
+    return np.add.reduceat(bad, starts, axis=1), np.add.reduceat(good, starts, axis=1)
 
 
 def _share(hit: Bools, among: Bools, weights: Floats, empty: float = np.nan) -> Floats:

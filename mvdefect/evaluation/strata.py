@@ -85,13 +85,14 @@ def measure_types(rows: Sequence[PredictionRow]) -> tuple[TypeRecall, ...]:
     return tuple(measured)
 
 
-def measure_categories(rows: Sequence[PredictionRow]) -> tuple[CategoryFigures, ...]:
-    """Measure each product on its own."""
+def measure_categories(rows: Sequence[PredictionRow], draws: Bootstrap) -> tuple[CategoryFigures, ...]:
+    """Measure each product on its own; `draws` are those of all images, which serve where there is one."""
     measured = []
-    for category in sorted({row.category for row in rows}):
+    categories = sorted({row.category for row in rows})
+    for category in categories:
         sample = make_sample([row for row in rows if row.category == category])
-        draws = Bootstrap(sample.groups)
-        figures = [measure(sample, metric, draws) for metric in (roc_auc, recall, false_alarm_rate)]
+        own = draws if len(categories) == 1 else Bootstrap(sample.groups)
+        figures = [measure(sample, metric, own) for metric in (roc_auc, recall, false_alarm_rate)]
         measured.append(CategoryFigures(category, len(sample.labels), int(sample.labels.sum()), *figures))
     return tuple(measured)
 
