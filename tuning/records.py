@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mvdefect.evaluation.bootstrap import Figure
@@ -44,6 +45,11 @@ class TrialRecord:
     parameters: int
     learning_parameters: int
     trouble: str = ""
+
+
+def list_completed(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Return the trials that have a score."""
+    return [trial for trial in trials if trial.status == COMPLETED and math.isfinite(trial.score)]
 
 
 def find_best_epoch(history: Sequence[EpochRow]) -> EpochRow:

@@ -91,7 +91,11 @@ class Plot:
 
 
 def draw_plot(
-    title: str, alt: str, draw: Callable[[Any], None], height_inches: float = HEIGHT_INCHES
+    title: str,
+    alt: str,
+    draw: Callable[[Any], None],
+    height_inches: float = HEIGHT_INCHES,
+    width_inches: float = WIDTH_INCHES,
 ) -> Plot:
     """Draw on a pair of axes.
 
@@ -99,11 +103,12 @@ def draw_plot(
         title: Caption; names the file too.
         alt: What the plot shows.
         draw: Draws on axes of matplotlib, with this module's colours.
-        height_inches: Height; the width is the same for all.
+        height_inches: Height.
+        width_inches: Width; another one than that of most plots changes the size of text in the page.
     """
     slug = re.sub(r"\W+", "_", title.lower())
     with mpl.rc_context(SETTINGS):
-        canvas = Canvas(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
+        canvas = Canvas(figsize=(width_inches, height_inches), layout="constrained")
         draw(canvas.add_subplot())
         svg, png = io.StringIO(), io.BytesIO()
         canvas.savefig(png, format="png", dpi=DPI)
@@ -113,10 +118,10 @@ def draw_plot(
     return Plot(slug, title, alt, _make_inline(svg.getvalue(), slug, alt), png.getvalue())
 
 
-def name_in_plot(name: str) -> str:
+def name_in_plot(name: str, longest: int = MAX_NAME) -> str:
     """Let a name mean itself in a plot, and leave room for the plot."""
-    if len(name) > MAX_NAME:
-        name = f"{name[: MAX_NAME // 2 - 1]}…{name[-MAX_NAME // 2 :]}"
+    if len(name) > longest:
+        name = f"{name[: longest // 2 - 1]}…{name[-longest // 2 :]}"
     name = name.replace("$", r"\$")  # else it begins a formula
     return f"\u200b{name}" if name.startswith("_") else name  # else a legend leaves it out
 

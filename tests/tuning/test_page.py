@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,9 +12,8 @@ import pytest
 from mvdefect.evaluation.bootstrap import Figure
 from tests.tuning.conftest import fail, make_trials
 from tuning.page.page import write_search_page
-from tuning.page.parallel import ABSENT, BOTTOM, HEIGHT, TOP, lay_out
-from tuning.page.wording import describe_fit, find_best, name_roles, reach_answer
-from tuning.records import COMPLETED, DEFAULT, Importances, Leaderboard, SearchSummary, TrialRecord
+from tuning.page.wording import describe_fit, find_best, reach_answer
+from tuning.records import DEFAULT, Importances, Leaderboard, SearchSummary
 
 VOID = {"meta", "input", "br"}
 SECTIONS = [
@@ -68,10 +65,6 @@ def render(summary: SearchSummary, folder: Path) -> Page:
     return Page(path.read_text(encoding="utf-8"))
 
 
-def find_completed(summary: SearchSummary) -> list[TrialRecord]:
-    return [trial for trial in summary.trials if trial.status == COMPLETED]
-
-
 def test_it_answers_first_and_keeps_the_order(search: SearchSummary, tmp_path: Path) -> None:
     page = render(search, tmp_path)
     board = search.leaderboard
@@ -104,67 +97,27 @@ def test_it_needs_nothing_from_elsewhere_and_escapes_what_it_is_given(
     assert "url(http" not in (tmp_path / "deep" / "search.html").read_text()
 
 
-def test_every_completed_trial_is_one_line_at_its_values(search: SearchSummary) -> None:
-    plot = lay_out(search, name_roles(search))
-    assert plot is not None
-    done = find_completed(search)
-    assert sorted(line.trial for line in plot.lines) == sorted(trial.name for trial in done)
-    assert dict(plot.fixed) == {"batch_size": "32"}
-    assert [axis.name for axis in plot.axes][-2:] == [search.importances.rows[0].name, "val_roc_auc"]
-    scores = {trial.name: trial.score for trial in done}
-    ranked = sorted(plot.lines, key=lambda line: scores[line.trial])
-    assert list(plot.lines) == ranked  # the best lies on top
-    heights = [line.marks[-1][1] for line in ranked]
-    assert heights == sorted(heights, reverse=True)
-    assert [line.shade for line in ranked] == sorted(line.shade for line in ranked)
-    assert {line.shade for line in ranked} == {1, 2, 3, 4, 5}
-    for line in plot.lines:
-        values = search.trials[line.place].values
-        for axis, (x, y) in zip(plot.axes[:-1], line.marks, strict=False):
-            assert x == axis.x
-            assert (y > BOTTOM + 20) == (axis.name not in values)
-            assert TOP - 12 <= y <= HEIGHT
-    rate = next(number for number, axis in enumerate(plot.axes) if axis.name == "learning_rate")
-    by_rate = [
-        (search.trials[line.place].values.get("learning_rate"), line.marks[rate][1]) for line in ranked
-    ]
-    known = sorted((float(value), y) for value, y in by_rate if value is not None)
-    assert [y for _, y in known] == sorted((y for _, y in known), reverse=True)
-    assert all(abs(y - ABSENT) < 10 for value, y in by_rate if value is None)
-
-
-def test_where_less_is_better_the_least_is_on_top(search: SearchSummary) -> None:
+def test_where_less_is_better_the_least_is_the_best(search: SearchSummary) -> None:
     trials = tuple(replace(trial, score=1 - trial.score) for trial in search.trials)
     turned = replace(search, trials=trials, objective="val_loss", direction="min")
-    first, second = lay_out(search, {}), lay_out(turned, {})
-    assert first is not None
-    assert second is not None
-    assert [line.trial for line in first.lines] == [line.trial for line in second.lines]
-    assert second.lines[0].marks[-1][1] > second.lines[-1].marks[-1][1]
     best, other = find_best(turned), find_best(search)
     assert best is not None
     assert other is not None
     assert best.name == other.name
 
 
-def test_the_script_gets_what_the_plot_shows(search: SearchSummary, tmp_path: Path) -> None:
-    path = write_search_page(search, tmp_path / "search.html")
-    found = re.search(r'id="search-data">(.*?)</script>', path.read_text(), re.DOTALL)
-    assert found is not None
-    data = json.loads(found.group(1))
-    assert len(data["trials"]) == len(search.trials)
-    last = [row["numbers"][-1] for row in data["trials"]]
-    assert last == [None if math.isnan(trial.score) else trial.score for trial in search.trials]
-    rate = next(number for number, axis in enumerate(data["axes"]) if axis["name"] == "learning_rate")
-    assert [row["numbers"][rate] for row in data["trials"]] == [
-        trial.values.get("learning_rate") for trial in search.trials
-    ]
+def test_the_plot_of_trials_says_what_it_shows(search: SearchSummary, tmp_path: Path) -> None:
+    page = render(search, tmp_path)
+    alts = [attributes.get("aria-label") or "" for tag, attributes in page.tags if tag == "svg"]
+    assert sum(alt.startswith("val_roc_auc of 22 trials against") for alt in alts) == 1
+    assert "22 completed trials, a dot in each panel" in page.text
+    assert "The same in all trials: batch_size = 32." in page.text
 
 
 def test_marks_do_not_rest_on_colour_alone(search: SearchSummary, tmp_path: Path) -> None:
     page, board = render(search, tmp_path), search.leaderboard
     assert board is not None
-    for text in ("◆ recommended", "● winner, best trial", f"◆ {board.recommended} recommended"):
+    for text in ("◆ recommended", "● winner, best trial", f"{board.recommended}: recommended"):
         assert text in page.text
 
 
@@ -197,7 +150,9 @@ def test_before_the_first_trial_there_is_a_page_too(search: SearchSummary, tmp_p
 
 def test_one_trial_alone_can_be_shown(search: SearchSummary, tmp_path: Path) -> None:
     one = replace(search, trials=search.trials[:1], importances=Importances((), math.nan), leaderboard=None)
-    assert "1 completed trial" in render(one, tmp_path).text
+    page = render(one, tmp_path)
+    assert "1 completed trial, and no hyperparameter that differed" in page.text
+    assert f"backbone = {one.trials[0].values['backbone']}" in page.text
 
 
 def test_where_the_default_wins_it_is_kept(search: SearchSummary) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tuning.page.scales import is_number, list_hyperparameters, name_value, spans_decades
-from tuning.records import COMPLETED, Importance, Importances, TrialRecord, Value
+from tuning.records import Importance, Importances, TrialRecord, Value, list_completed
 
 MIN_TRIALS = 8
 TREES = 200
@@ -52,7 +52,7 @@ def measure_importances(trials: Sequence[TrialRecord], seed: int = 0) -> Importa
         completed, all scores are equal, or no hyperparameter took two values.
     """
     done = sorted(
-        (trial for trial in trials if trial.status == COMPLETED and math.isfinite(trial.score)),
+        list_completed(trials),
         key=lambda trial: trial.name,  # the forest draws by position
     )
     scores = np.array([trial.score for trial in done])

@@ -7,8 +7,7 @@ from pathlib import Path
 from mvdefect import __version__
 from mvdefect.core.files import write_text
 from mvdefect.report.page import make_environment
-from tuning.page.parallel import lay_out
-from tuning.page.plots import draw_importances, draw_learning_curves, draw_refits
+from tuning.page.plots import draw_importances, draw_learning_curves, draw_refits, draw_slices
 from tuning.page.rows import (
     list_columns,
     list_confirmations,
@@ -17,17 +16,16 @@ from tuning.page.rows import (
     list_rows,
     list_values,
 )
-from tuning.page.scales import list_hyperparameters
+from tuning.page.scales import find_fixed, list_hyperparameters
 from tuning.page.wording import (
     OBJECTIVES,
     describe_fit,
     describe_fixed,
-    find_symbol,
     name_candidate,
     name_roles,
     reach_answer,
 )
-from tuning.records import SearchSummary
+from tuning.records import SearchSummary, list_completed
 
 ICONS = {"ship": "✓", "care": "!", "stop": "✕"}
 
@@ -43,9 +41,10 @@ def write_search_page(summary: SearchSummary, path: Path) -> Path:
         The file.
     """
     roles = name_roles(summary)
-    parallel = lay_out(summary, roles)
+    done = list_completed(summary.trials)
+    fixed = find_fixed([trial.values for trial in done])
     names = list_hyperparameters(trial.values for trial in summary.trials)
-    shown = tuple(name for name in names if parallel is None or name not in dict(parallel.fixed))
+    shown = tuple(name for name in names if name not in fixed)
     board = summary.leaderboard
     titles = {} if board is None else {one.name: name_candidate(one.name) for one in board.candidates}
     answer = reach_answer(summary)
@@ -58,20 +57,19 @@ def write_search_page(summary: SearchSummary, path: Path) -> Path:
             icon=ICONS[answer.advice],
             objective=OBJECTIVES.get(summary.objective, summary.objective),
             confirmations=list_confirmations(summary),
-            heads=list_heads(summary, roles, parallel),
+            heads=list_heads(summary, roles),
             measured=list_measured(summary),
             values=list_values(summary, names),
             troubles=[] if board is None else [one for one in board.candidates if one.trouble],
             refits=None if board is None else draw_refits(board, summary.objective, titles),
-            parallel=parallel,
-            data=None if parallel is None else parallel.to_json(summary.trials),
-            fixed=describe_fixed({} if parallel is None else dict(parallel.fixed)),
-            find_symbol=find_symbol,
+            completed=len(done),
+            slices=draw_slices(summary, roles),
+            fixed=describe_fixed(fixed),
             curves=draw_learning_curves(summary.trials, roles),
             importances=draw_importances(summary.importances),
             fit=describe_fit(summary.importances),
             columns=list_columns(summary, shown),
-            rows=list_rows(summary, shown, roles, parallel),
+            rows=list_rows(summary, shown, roles),
             version=__version__,
         )
     )

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tuning.page.parallel import Parallel
 from tuning.page.scales import list_hyperparameters, name_value
 from tuning.page.wording import (
     describe_seeds,
@@ -48,7 +47,7 @@ class Head:
         title: What it is called.
         role: What is particular about it; "" for most.
         symbol: That as a symbol.
-        place: Of its trial among all trials; None for what is no trial with a line.
+        place: Of its trial among all trials; None for what is no trial.
         is_recommended: Whether its column is set apart.
     """
 
@@ -65,16 +64,12 @@ class Row:
 
     Attributes:
         name: Of the trial.
-        place: Its place among all.
-        has_line: Whether the parallel coordinates show it.
         role: What is particular about it; "" for most.
         symbol: That as a symbol.
         cells: The rest of the row.
     """
 
     name: str
-    place: int
-    has_line: bool
     role: str
     symbol: str
     cells: tuple[Cell, ...]
@@ -94,16 +89,16 @@ def list_confirmations(summary: SearchSummary) -> list[tuple[str, ...]]:
     ]
 
 
-def list_heads(summary: SearchSummary, roles: Mapping[str, str], parallel: Parallel | None) -> list[Head]:
+def list_heads(summary: SearchSummary, roles: Mapping[str, str]) -> list[Head]:
     """List the candidates as the heads of their columns."""
     board = summary.leaderboard
-    lines = {} if parallel is None else {line.trial: line.place for line in parallel.lines}
+    places = {trial.name: place for place, trial in enumerate(summary.trials)}
     return [
         Head(
             title=name_candidate(one.name),
             role=roles.get(one.name, ""),
             symbol=find_symbol(roles.get(one.name, "")),
-            place=lines.get(one.name),
+            place=places.get(one.name),
             is_recommended=one.name == board.recommended,
         )
         for one in (() if board is None else board.candidates)
@@ -159,21 +154,16 @@ def list_columns(summary: SearchSummary, names: tuple[str, ...]) -> list[str]:
     return ["status", summary.objective, other, "epochs", "seconds", "memory, MB", *names]
 
 
-def list_rows(
-    summary: SearchSummary, names: tuple[str, ...], roles: Mapping[str, str], parallel: Parallel | None
-) -> list[Row]:
+def list_rows(summary: SearchSummary, names: tuple[str, ...], roles: Mapping[str, str]) -> list[Row]:
     """List all trials as rows, in the order in which they began."""
-    lines = () if parallel is None else tuple(line.trial for line in parallel.lines)
     return [
         Row(
             name=trial.name,
-            place=place,
-            has_line=trial.name in lines,
             role=roles.get(trial.name, ""),
             symbol=find_symbol(roles.get(trial.name, "")),
             cells=tuple(_list_cells(trial, summary.objective, names)),
         )
-        for place, trial in enumerate(summary.trials)
+        for trial in summary.trials
     ]
 
 

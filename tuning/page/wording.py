@@ -21,6 +21,7 @@ from tuning.records import (
     Leaderboard,
     SearchSummary,
     TrialRecord,
+    list_completed,
 )
 
 RECOMMENDED, WINNER, BEST = "recommended", "winner", "best trial"
@@ -84,9 +85,8 @@ def reach_answer(summary: SearchSummary) -> Answer:
 
 def find_best(summary: SearchSummary) -> TrialRecord | None:
     """Return the completed trial with the best score, the first of equals."""
-    done = [one for one in summary.trials if one.status == COMPLETED and math.isfinite(one.score)]
     sign = 1 if summary.direction == "max" else -1
-    return max(done, key=lambda trial: sign * trial.score, default=None)
+    return max(list_completed(summary.trials), key=lambda trial: sign * trial.score, default=None)
 
 
 def name_roles(summary: SearchSummary) -> dict[str, str]:
