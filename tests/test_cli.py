@@ -16,6 +16,7 @@ import pytest
 
 from mvdefect import cli
 from mvdefect.data import shards
+from mvdefect.evaluation import evaluate as evaluate_module
 from mvdefect.models import weights as weights_module
 from mvdefect.runs import RunFolder
 from tests.conftest import make_texture, write_class_folders, write_image
@@ -229,7 +230,7 @@ def test_the_unexpected_is_one_line_too_and_a_traceback_when_asked(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("first line\nsecond line")
 
-    monkeypatch.setattr("mvdefect.evaluation.evaluate.evaluate_run", fail)
+    monkeypatch.setattr(evaluate_module, "evaluate_run", fail)
     assert run("evaluate", "x") == 2
     check_one_line(capsys, "unexpected RuntimeError: first line (more with --debug)")
     assert run("evaluate", "x", "--debug") == 2

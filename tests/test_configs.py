@@ -10,6 +10,7 @@ from mvdefect.config import load_config
 from mvdefect.workflow.demo import make_demo_config
 from mvdefect.workflow.fit import fit_inspector
 from tests.tuning.fakes import score_trial
+from tuning import tune as tune_module
 from tuning.settings import load_search
 from tuning.tune import TuneOptions, tune_inspector
 
@@ -53,7 +54,7 @@ def test_a_fit_runs(path: Path, parts_root: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", SEARCHES, ids=lambda path: path.stem)
 def test_a_search_runs(path: Path, parts_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuning.tune.find_weights", lambda *_: None)
+    monkeypatch.setattr(tune_module, "find_weights", lambda *_: None)
     search = load_search(path, {"data": str(parts_root)}, (), {"trials": 4})
     summary = tune_inspector(search, tmp_path / "out", TuneOptions(function=score_trial))
     assert summary is not None

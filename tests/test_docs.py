@@ -14,14 +14,24 @@ import numpy as np
 import pytest
 
 from mvdefect import cli
+from mvdefect.baselines import frozen as frozen_module
+from mvdefect.baselines import run as baseline_module
+from mvdefect.client import client as client_module
 from mvdefect.config import FitConfig, StageConfig
 from mvdefect.data.beam import make_pipeline
 from mvdefect.data.pipeline import Source
 from mvdefect.drawing.data_set import write_parts
+from mvdefect.exporting import export as export_module
 from mvdefect.exporting.cost import Cost
 from mvdefect.exporting.fresh_process import Saying
 from mvdefect.inspector.answers import Answer
+from mvdefect.prediction import distributed as distributed_module
+from mvdefect.server import run as server_module
+from mvdefect.workflow import demo as demo_module
+from mvdefect.workflow import fit as fit_module
 from tests.tuning.fakes import fit_instantly, score_trial
+from tuning import tune as tune_module
+from tuning.choice import confirm as confirm_module
 from tuning.space.space import TABLE
 from tuning.tune import TuneOptions
 
@@ -108,24 +118,25 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("mobilenetv2.weights.h5", "mobilenetv2_imagenet_notop.weights.h5", "FILE"):
         (tmp_path / name).write_bytes(b"")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("mvdefect.workflow.fit.predict_logits", predict_well)
-    for room in ("workflow", "baselines.run", "baselines.networks"):
-        monkeypatch.setattr(f"mvdefect.{room}.find_weights", lambda *_: None)
-    monkeypatch.setattr("tuning.tune.find_weights", lambda *_: None)
-    monkeypatch.setattr("mvdefect.exporting.export.ask_afresh", lambda *_: Saying({}, [], 1.0))
-    monkeypatch.setattr("mvdefect.exporting.export.measure_cost", lambda *_: EXACT)
-    monkeypatch.setattr("mvdefect.client.client.open_client", lambda *_: answer_good)
-    monkeypatch.setattr("mvdefect.prediction.distributed.make_pipeline", make_direct_pipeline)
-    monkeypatch.setattr("mvdefect.server.run.run_app", lambda *_: None)
+    monkeypatch.setattr(fit_module, "predict_logits", predict_well)
+    for room in (fit_module, baseline_module, frozen_module):
+        monkeypatch.setattr(room, "find_weights", lambda *_: None)
+    monkeypatch.setattr(tune_module, "find_weights", lambda *_: None)
+    monkeypatch.setattr(export_module, "ask_afresh", lambda *_: Saying({}, [], 1.0))
+    monkeypatch.setattr(export_module, "measure_cost", lambda *_: EXACT)
+    monkeypatch.setattr(client_module, "open_client", lambda *_: answer_good)
+    monkeypatch.setattr(distributed_module, "make_pipeline", make_direct_pipeline)
+    monkeypatch.setattr(server_module, "run_app", lambda *_: None)
     (tmp_path / "token.txt").write_text("a secret")
-    monkeypatch.setattr("tuning.tune.TuneOptions", partial(TuneOptions, function=score_trial))
-    monkeypatch.setattr("tuning.choice.confirm.fit_run", fit_instantly)
+    monkeypatch.setattr(tune_module, "TuneOptions", partial(TuneOptions, function=score_trial))
+    monkeypatch.setattr(confirm_module, "fit_run", fit_instantly)
     tiny = FitConfig(backbone="small_cnn", weights="none", image_size_px=64, stages=(StageConfig(epochs=1),))
     monkeypatch.setattr(
-        "mvdefect.workflow.demo.make_demo_config", lambda data: tiny.model_copy(update={"data": str(data)})
+        demo_module, "make_demo_config", lambda data: tiny.model_copy(update={"data": str(data)})
     )
     monkeypatch.setattr(
-        "mvdefect.workflow.demo.write_parts",
+        demo_module,
+        "write_parts",
         lambda root: write_parts(root, good=12, defective_per_type=4, size_px=64),
     )
     return tmp_path
@@ -143,9 +154,9 @@ def run_commands(commands: list[str]) -> None:
 @pytest.fixture
 def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the epochs and the report out of every fit: all else that a command does is done."""
-    monkeypatch.setattr("mvdefect.workflow.fit.train_classifier", lambda model, _: model)
-    for room in ("workflow", "baselines.run"):
-        monkeypatch.setattr(f"mvdefect.{room}.write_report", lambda _: None)
+    monkeypatch.setattr(fit_module, "train_classifier", lambda model, _: model)
+    for room in (fit_module, baseline_module):
+        monkeypatch.setattr(room, "write_report", lambda *_: None)
 
 
 @pytest.mark.slow

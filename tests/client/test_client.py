@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 from mvdefect.cli import main
+from mvdefect.client import client as client_module
 from mvdefect.client import retries
 from mvdefect.client.addresses import is_url, parse_address
 from mvdefect.client.client import divide_files, open_client
@@ -104,7 +105,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     def start(ends: float) -> Deadline:
         return Deadline(ends, sleep=made.append)
 
-    monkeypatch.setattr("mvdefect.client.client.Deadline", start)
+    monkeypatch.setattr(client_module, "Deadline", start)
     return made
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mvdefect.baselines import run as run_module
 from mvdefect.core.errors import ConfigError
 from mvdefect.grid.page import describe_grid, write_grid_report
 from mvdefect.grid.results import COLUMNS, ResultRow, read_results, summarise, write_results
 from mvdefect.grid.run import run_benchmark
 from mvdefect.grid.settings import list_cells, make_config, read_grid
+from mvdefect.workflow import fit as fit_module
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -85,8 +87,8 @@ def test_every_cell_is_measured_once_and_a_second_call_measures_nothing(
     def refuse(*_: object) -> None:
         raise AssertionError("what is finished is run again")
 
-    monkeypatch.setattr("mvdefect.workflow.fit.fit_inspector", refuse)
-    monkeypatch.setattr("mvdefect.baselines.run.run_baseline", refuse)
+    monkeypatch.setattr(fit_module, "fit_inspector", refuse)
+    monkeypatch.setattr(run_module, "run_baseline", refuse)
     assert run_benchmark(grid, out) == rows
     page = write_grid_report(rows, grid, out).read_text()
     assert f"{rows[0].figures['roc_auc']:.3f}" in page

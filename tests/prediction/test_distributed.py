@@ -14,6 +14,7 @@ from mvdefect.core.errors import ConfigError
 from mvdefect.inspector.photographs import Photograph, list_photographs
 from mvdefect.prediction import batch_plan as beam_plan
 from mvdefect.prediction import distributed as beam
+from mvdefect.prediction import distributed as distributed_module
 from mvdefect.prediction.batch_plan import open_plan
 from mvdefect.prediction.distributed import Work, inspect_with_beam, read_options
 from mvdefect.prediction.inspectors import Inspector
@@ -48,7 +49,7 @@ def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def _by_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the inspector is called, it answers by size; workers are threads of this process."""
     monkeypatch.setattr(beam, "check_inspector", lambda _: None)
-    monkeypatch.setattr("mvdefect.prediction.distributed.open_inspector", lambda *_: answer_by_size)
+    monkeypatch.setattr(distributed_module, "open_inspector", lambda *_: answer_by_size)
     monkeypatch.setattr(beam_plan, "BATCHES_PER_LIST", 3)
 
 
@@ -75,7 +76,7 @@ def count_asked(monkeypatch: pytest.MonkeyPatch, fails: bool = False) -> list[in
         asked.append(len(files))
         return list(answer_by_size(files))
 
-    monkeypatch.setattr("mvdefect.prediction.distributed.open_inspector", lambda *_: answer)
+    monkeypatch.setattr(distributed_module, "open_inspector", lambda *_: answer)
     return asked
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from mvdefect import cli
 from mvdefect.core.errors import ConfigError
+from mvdefect.server import run as run_module
 from mvdefect.server.inspection import (
     describe_contract,
     describe_guarantee,
@@ -38,8 +39,8 @@ def export(tmp_path: Path) -> Path:
 def served(monkeypatch: pytest.MonkeyPatch) -> list[ServerSettings]:
     """What a server would be run with."""
     found: list[ServerSettings] = []
-    monkeypatch.setattr("mvdefect.server.run.open_engine", lambda *_: FakeEngine())
-    monkeypatch.setattr("mvdefect.server.run.run_app", lambda _app, _socket, settings: found.append(settings))
+    monkeypatch.setattr(run_module, "open_engine", lambda *_: FakeEngine())
+    monkeypatch.setattr(run_module, "run_app", lambda _app, _socket, settings: found.append(settings))
     monkeypatch.delenv("MVDEFECT_TOKEN", raising=False)
     return found
 

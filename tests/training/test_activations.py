@@ -19,6 +19,7 @@ from mvdefect.models.backbones import BACKBONES
 from mvdefect.models.classifier import HEAD, build_classifier, cut_classifier
 from mvdefect.models.heads import HeadSettings
 from mvdefect.training import activations
+from mvdefect.training import budget as budget_module
 from mvdefect.training.activations import (
     ActivationStore,
     FrozenPart,
@@ -247,7 +248,7 @@ def test_too_small_a_budget_removes_nothing_and_says_so(
 ) -> None:
     monkeypatch.setenv("MVDEFECT_CACHE", str(tmp_path))
     kept = fill(tmp_path / "activations" / "a", 400, 10)
-    monkeypatch.setattr("mvdefect.training.budget.logger", logging.getLogger("quiet"))
+    monkeypatch.setattr(budget_module, "logger", logging.getLogger("quiet"))
     with caplog.at_level(logging.INFO):
         assert not make_room({"mine": 1001}, 1e-6)
     assert kept.exists()

@@ -24,6 +24,7 @@ from tests.tuning.fakes import (
     find_a_wrong_setting,
     score_trial,
 )
+from tuning.search import oracles as oracles_module
 from tuning.search.hypermodel import InspectorHyperModel, TrainingParts
 from tuning.search.search import InspectorTuner, make_tuner, read_trials
 from tuning.search.trials import TrialFunction
@@ -212,7 +213,7 @@ def test_kill_9_after_the_seventh_of_twelve_trials(tmp_path: Path) -> None:
 def test_progress_tells_best_what_is_left_and_how_long(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tuning.search.oracles.logger", logging.getLogger("progress"))
+    monkeypatch.setattr(oracles_module, "logger", logging.getLogger("progress"))
     with caplog.at_level(logging.INFO):
         best = run(tmp_path).oracle.get_best_trials()[0]
     lines = [record.getMessage() for record in caplog.records]

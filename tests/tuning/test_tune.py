@@ -18,6 +18,7 @@ from mvdefect.data.splits.plan import read_split_plan, write_split_plan
 from mvdefect.data.splits.protocols import assign_closed_set
 from mvdefect.runs import open_run
 from tests.tuning.fakes import RUNS, be_killed, find_a_wrong_setting, fit_instantly, read_table, score_trial
+from tuning.choice import confirm as confirm_module
 from tuning.choice.confirm import confirm_choice
 from tuning.nested import tune_nested
 from tuning.search.claim import claim_folder, list_changes, wait_for_chief
@@ -200,7 +201,7 @@ def test_a_worker_without_a_chief_says_so(tmp_path: Path) -> None:
 def test_the_test_part_is_opened_last_and_only_on_request(
     parts_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tuning.choice.confirm.fit_run", fit_instantly)
+    monkeypatch.setattr(confirm_module, "fit_run", fit_instantly)
     options = TuneOptions(confirm=5, function=score_trial)
     (found,) = tune(make_search(parts_root), tmp_path / "out", options).confirmations
     assert found.seeds == (0, 1, 2, 3, 4)
@@ -213,7 +214,7 @@ def test_the_test_part_is_opened_last_and_only_on_request(
 def test_the_default_is_not_compared_with_itself(
     parts_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tuning.choice.confirm.fit_run", fit_instantly)
+    monkeypatch.setattr(confirm_module, "fit_run", fit_instantly)
     search = make_search(parts_root, space={"dropout": [0.55, 0.6]})
     summary = tune(search, tmp_path / "out", TuneOptions(confirm=2, function=score_trial))
     assert summary.leaderboard is not None
@@ -226,7 +227,7 @@ def test_another_choice_is_confirmed_by_runs_of_its_own(
     plan_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A search that was prolonged may choose otherwise."""
-    monkeypatch.setattr("tuning.choice.confirm.fit_run", fit_instantly)
+    monkeypatch.setattr(confirm_module, "fit_run", fit_instantly)
     default = FitConfig(split=plan_path)
     for dropout in (0.5, 0.4):
         confirm_choice(default.model_copy(update={"dropout": dropout}), default, 1, tmp_path)
@@ -237,7 +238,7 @@ def test_another_choice_is_confirmed_by_runs_of_its_own(
 def test_a_nested_search_tests_every_photograph_once(
     parts_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tuning.choice.confirm.fit_run", fit_instantly)
+    monkeypatch.setattr(confirm_module, "fit_run", fit_instantly)
     search = make_search(parts_root, trials=2, refits={"best": 1, "seeds": 1})
     found = tune_nested(search, tmp_path, QUICK, 2)
     assert [one.name for one in found] == ["fold 1", "fold 2", "all folds"]
