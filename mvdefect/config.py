@@ -86,12 +86,11 @@ class FitConfig(Settings):
     group_pattern: str = Field(
         default="", description="Regular expression that names, in an id, what belongs together."
     )
-    categories: tuple[str, ...] = Field(default=(), description="Products to use; none given: all.")
+    categories: tuple[str, ...] = Field(default=(), description="Products to use (default: all).")
     skip_broken: bool = Field(default=False, description="Leave unreadable files out instead of stopping.")
     near_duplicates: Literal["part", "image", "none"] = Field(
         default="part",
-        description="What a split keeps together: all of one part, an image and its changed copies, or "
-        "neither.",
+        description="What a split keeps together: images of one part, an image's changed copies, or nothing.",
     )
     image_size_px: ImageSize = Field(
         default=224, description="Working size in pixels, a multiple of 32, at least 64."
@@ -100,7 +99,9 @@ class FitConfig(Settings):
         default="letterbox",
         description="How images get their working size: with margins, or out of proportion.",
     )
-    augment: AugmentConfig = AugmentConfig()
+    augment: AugmentConfig = Field(
+        default=AugmentConfig(), description="Changes that a training image may undergo."
+    )
     backbone: str = Field(
         default="densenet121",
         description="Backbone: resnet50, efficientnetb0, densenet121, mobilenetv2 or small_cnn.",
@@ -111,7 +112,7 @@ class FitConfig(Settings):
     )
     head: Literal["pooled", "patch"] = Field(
         default="pooled",
-        description="What is scored: pooled features, or every position (patch), with a map as the heatmap.",
+        description="What is scored: an image as a whole, or every position (patch), for heatmaps.",
     )
     pooling: Literal["avg", "avg_max"] = Field(
         default="avg",
@@ -135,11 +136,7 @@ class FitConfig(Settings):
         description="Batch normalisation of blocks that learn: as it came, or following the batches.",
     )
     views: int = Field(
-        default=8,
-        ge=0,
-        le=1024,
-        description="Views of each image in training, itself among them (0: new in every epoch, none "
-        "stored).",
+        default=8, ge=0, le=1024, description="Views of each image in training (0: new ones in every epoch)."
     )
     activation_budget_gb: float = Field(
         default=10.0, ge=0, description="Gigabytes of disk for activations of frozen blocks (0: store none)."
@@ -169,6 +166,7 @@ class FitConfig(Settings):
             StageConfig(epochs=16),
         ),
         min_length=1,
+        description="Stages of training, one after another.",
     )
     patience: int = Field(
         default=8, ge=1, description="Epochs without a better validation score before a stage ends."
@@ -213,7 +211,7 @@ class FitConfig(Settings):
         default=None,
         gt=0,
         lt=1,
-        description="Share of defective products on the line, as in 0.005; null: as photographed.",
+        description="Share of defective products on the line, as in 0.005 (default: as photographed).",
     )
     baseline: str | None = Field(
         default=None, description="The baseline that made a run; null: transfer learning."

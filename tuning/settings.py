@@ -53,15 +53,19 @@ class SearchConfig(Settings):
     )
     trials: int = Field(default=30, ge=1, le=100_000, description="Trials at most.")
     minutes: float | None = Field(
-        default=None, gt=0, description="Minutes after which no trial begins; null: any."
+        default=None, gt=0, description="Minutes after which no trial begins (default: no limit)."
     )
     patience: int | None = Field(
-        default=None, ge=1, description="Trials without a better one before the search ends; null: any."
+        default=None,
+        ge=1,
+        description="Trials without a better one before the search ends (default: no limit).",
     )
     factor: int = Field(
         default=3, ge=2, le=10, description="Factor of hyperband: one trial in so many goes on."
     )
-    refits: RefitConfig = RefitConfig()
+    refits: RefitConfig = Field(
+        default=RefitConfig(), description="How the best configurations are trained again."
+    )
     seed: int = Field(
         default=0, ge=0, lt=2**31, description="Seed of the search; that of the fits is a setting of theirs."
     )

@@ -42,7 +42,8 @@ class PretrainConfig(Settings):
     )
     steps: int = Field(default=20_000, ge=1, description="Steps of training.")
     targets: dict[str, float] = Field(
-        default={}, description=f"weight of each question: {', '.join(TARGETS)}; empty: what suits the source"
+        default={},
+        description=f"Weight of each question: {', '.join(TARGETS)} (default: what suits the source).",
     )
     learning_rate: float = Field(
         default=2e-3, gt=0, le=1, description="Peak of the learning rate, on a cosine schedule."
