@@ -32,13 +32,13 @@ ImageSize = Annotated[int, AfterValidator(_check_image_size)]
 class AugmentConfig(Settings):
     """Changes that a training image may undergo. Switch off what would itself be a defect."""
 
-    flip: bool = Field(default=True, description="Mirror left and right; with turns, also up and down.")
-    quarter_turns: bool = Field(default=True, description="Turn by 0, 90, 180 or 270 degrees.")
+    flip: bool = Field(True, description="Mirror left and right; with turns, also up and down.")
+    quarter_turns: bool = Field(True, description="Turn by 0, 90, 180 or 270 degrees.")
     brightness: float = Field(
-        default=0.08, ge=0, le=0.5, description="Largest shift of brightness, as a share of the full range."
+        0.08, ge=0, le=0.5, description="Largest shift of brightness, as a share of the full range."
     )
     contrast: float = Field(
-        default=0.15, ge=0, le=0.9, description="Largest relative change of contrast, about mid-grey."
+        0.15, ge=0, le=0.9, description="Largest relative change of contrast, about mid-grey."
     )
 
 
@@ -46,176 +46,156 @@ class StageConfig(Settings):
     """One stage of training."""
 
     depth_blocks: int | None = Field(
-        default=None,
+        None,
         ge=0,
-        description="Backbone blocks to unfreeze, from the top (0: train the head only; null: what suits the "
-        "backbone).",
+        description="Backbone blocks to unfreeze (0: train the head only; null: what suits the backbone).",
     )
     epochs: int = Field(ge=1, description="Epochs of the stage.")
     learning_rate: float | None = Field(
-        default=None,
+        None,
         gt=0,
         le=1,
-        description="Peak of the uppermost block's learning rate; null: what suits the backbone.",
+        description="Peak of the uppermost block's rate; null: what suits the backbone.",
     )
     head_learning_rate: float | None = Field(
-        default=None,
-        gt=0,
-        le=1,
-        description="Peak of the head's learning rate; null: as the uppermost block's.",
+        None, gt=0, le=1, description="Peak of the head's rate; null: that of the uppermost block."
     )
     block_decay: float = Field(
-        default=1.0, gt=0, le=1, description="Factor on the learning rate from a block to the one below it."
+        1.0, gt=0, le=1, description="Factor on the learning rate from a block to the one below it."
     )
-    warmup: float = Field(
-        default=0.1, ge=0, lt=1, description="Share of the stage in which learning rates rise."
-    )
+    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the stage in which learning rates rise.")
 
 
 class FitConfig(Settings):
     """Everything that decides what `mvdefect fit` does."""
 
     data: str | None = Field(
-        default=None,
-        description="Folder of photographs, CSV manifest, MVTec AD's archive, or mvtec_ad:bottle.",
+        None, description="Folder of photographs, CSV manifest, MVTec AD's archive, or mvtec_ad:bottle."
     )
     split: Path | None = Field(
-        default=None,
-        description="Split plan of `mvdefect data split`; without one, a closed-set plan is drawn.",
+        None, description="Split plan of `mvdefect data split`; without one, a closed-set plan is drawn."
     )
     group_pattern: str = Field(
-        default="", description="Regular expression that names, in an id, what belongs together."
+        "", description="Regular expression that names, in an id, what belongs together."
     )
-    categories: tuple[str, ...] = Field(default=(), description="Products to use (default: all).")
-    skip_broken: bool = Field(default=False, description="Leave unreadable files out instead of stopping.")
+    categories: tuple[str, ...] = Field((), description="Products to use (default: all).")
+    skip_broken: bool = Field(False, description="Leave unreadable files out instead of stopping.")
     near_duplicates: Literal["part", "image", "none"] = Field(
-        default="part",
+        "part",
         description="What a split keeps together: images of one part, an image's changed copies, or nothing.",
     )
     image_size_px: ImageSize = Field(
-        default=224, description="Working size in pixels, a multiple of 32, at least 64."
+        224, description="Working size in pixels, a multiple of 32, at least 64."
     )
     resize: Literal["letterbox", "stretch"] = Field(
-        default="letterbox",
-        description="How images get their working size: with margins, or out of proportion.",
+        "letterbox", description="How images get their working size: with margins, or out of proportion."
     )
-    augment: AugmentConfig = Field(
-        default=AugmentConfig(), description="Changes that a training image may undergo."
-    )
+    augment: AugmentConfig = Field(AugmentConfig(), description="Changes that a training image may undergo.")
     backbone: str = Field(
-        default="densenet121",
+        "densenet121",
         description="Backbone: resnet50, efficientnetb0, densenet121, mobilenetv2 or small_cnn.",
     )
     weights: str = Field(
-        default="imagenet",
+        "imagenet",
         description="Weights to start from: imagenet, texture, none, or the path of a weights file.",
     )
     head: Literal["pooled", "patch"] = Field(
-        default="pooled",
-        description="What is scored: an image as a whole, or every position (patch), for heatmaps.",
+        "pooled",
+        description="Head: pooled scores the image; patch scores every position, and its map is the heatmap.",
     )
     pooling: Literal["avg", "avg_max"] = Field(
-        default="avg",
-        description="What a pooled head takes of each feature: its average, or also its maximum.",
+        "avg", description="What a pooled head takes of each feature: its average, or also its maximum."
     )
     sharpness: float = Field(
-        default=1.0,
+        1.0,
         gt=0,
         le=100,
-        description="Sharpness of a patch head's pooling, from mean (low) to maximum (high).",
+        description="Sharpness of a patch head's pooling: low: mean, high: maximum.",
     )
-    learn_sharpness: bool = Field(default=False, description="Let a patch head find its sharpness.")
+    learn_sharpness: bool = Field(False, description="Let a patch head find its sharpness.")
     taps: Literal[1, 2] = Field(
-        default=2, description="Resolutions that the head looks at: the output alone, or also a finer one."
+        2, description="Resolutions that the head looks at: the output alone, or also a finer one."
     )
     dropout: float = Field(
-        default=0.2, ge=0, lt=1, description="Share of features that are dropped before the last layer."
+        0.2, ge=0, lt=1, description="Share of features that are dropped before the last layer."
     )
     bn_policy: Literal["frozen", "adapt"] = Field(
-        default="frozen",
-        description="Batch normalisation of blocks that learn: as it came, or following the batches.",
+        "frozen",
+        description="Batch normalisation of blocks that learn: as it came, or adapting.",
     )
     views: int = Field(
-        default=8, ge=0, le=1024, description="Views of each image in training (0: new ones in every epoch)."
+        8,
+        ge=0,
+        le=1024,
+        description="Views of each image in training (0: new ones in every epoch, none stored).",
     )
     activation_budget_gb: float = Field(
-        default=10.0, ge=0, description="Gigabytes of disk for activations of frozen blocks (0: store none)."
+        10.0, ge=0, description="Gigabytes of disk for activations of frozen blocks (0: store none)."
     )
     activation_dtype: Literal["float16", "float32"] = Field(
-        default="float16", description="Number format of stored activations."
+        "float16", description="Number format of stored activations."
     )
     balance: Literal["weights", "batches", "none"] = Field(
-        default="weights",
+        "weights",
         description="What makes each category and class count alike: loss weights, or how often it comes.",
     )
-    loss: Literal["cross_entropy", "focal"] = Field(
-        default="cross_entropy", description="Loss that training lowers."
-    )
-    focal_gamma: float = Field(
-        default=2.0, ge=0, le=10, description="Gamma of the focal loss (0: cross-entropy)."
-    )
+    loss: Literal["cross_entropy", "focal"] = Field("cross_entropy", description="Loss that training lowers.")
+    focal_gamma: float = Field(2.0, ge=0, le=10, description="Gamma of the focal loss (0: cross-entropy).")
     label_smoothing: float = Field(
-        default=0.0, ge=0, lt=0.5, description="Share of a label that is spread over all classes."
+        0.0, ge=0, lt=0.5, description="Share of a label that is spread over all classes."
     )
     mask_loss_weight: float = Field(
-        default=0.0, ge=0, description="Weight of the masks beside the labels; needs a patch head."
+        0.0, ge=0, description="Weight of the masks beside the labels; needs a patch head."
     )
     stages: tuple[StageConfig, ...] = Field(
-        default=(
-            StageConfig(depth_blocks=0, epochs=1, learning_rate=1e-3),
-            StageConfig(epochs=16),
-        ),
+        (StageConfig(depth_blocks=0, epochs=1, learning_rate=1e-3), StageConfig(epochs=16)),
         min_length=1,
         description="Stages of training, one after another.",
     )
     patience: int = Field(
-        default=8, ge=1, description="Epochs without a better validation score before a stage ends."
+        8, ge=1, description="Epochs without a better validation score before a stage ends."
     )
-    weight_decay: float = Field(default=1e-4, ge=0, le=1, description="Weight decay of AdamW.")
-    clip_norm: float | None = Field(default=1.0, gt=0, description="Largest norm of a gradient; null: any.")
+    weight_decay: float = Field(1e-4, ge=0, le=1, description="Weight decay of AdamW.")
+    clip_norm: float | None = Field(1.0, gt=0, description="Largest norm of a gradient; null: any.")
     ema: float | None = Field(
-        default=0.98, gt=0, lt=1, description="Momentum of the moving average of weights; null: no average."
+        0.98, gt=0, lt=1, description="Momentum of the moving average of weights; null: no average."
     )
-    batch_size: int = Field(default=32, ge=1, le=1024, description="Images per batch.")
-    seed: int = Field(default=0, ge=0, lt=2**31, description="Seed of the split and of the training.")
+    batch_size: int = Field(32, ge=1, le=1024, description="Images per batch.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the split and of the training.")
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
-        default="auto",
-        description="Number format; auto: mixed_bfloat16 on GPUs that have it, otherwise float32.",
+        "auto", description="Number format; auto: mixed_bfloat16 on GPUs that have it, otherwise float32."
     )
     devices: int = Field(
-        default=1, ge=1, le=64, description="GPUs, or parts of the processor, that share each batch."
+        1, ge=1, le=64, description="GPUs, or parts of the processor, that share each batch."
     )
     deterministic: bool = Field(
-        default=True,
-        description="Only operations that always give the same result (default), or the fastest.",
+        True, description="Only operations that always give the same result (default), or the fastest."
     )
-    tensorboard: bool = Field(default=True, description="Write curves for TensorBoard into the run.")
+    tensorboard: bool = Field(True, description="Write curves for TensorBoard into the run.")
     one_class: Literal["padim", "memory_bank", "gaussian"] = Field(
-        default="padim",
+        "padim",
         description="What tells how unlike good images one is, the novelty; padim: for parts that lie alike.",
     )
     verdict: Literal["classifier", "combined", "either"] = Field(
-        default="combined",
-        description="What makes an image defective: the classifier's score, one that also weighs novelty "
-        "(combined), or either of score and novelty.",
+        "combined",
+        description="What makes an image defective: the classifier's score, "
+        "one that also weighs novelty (combined), or either of score and novelty.",
     )
     threshold: str = Field(
-        default="f1",
+        "f1",
         description="What the threshold is chosen by, on validation: f1, 'min-recall 0.99', 'max-fpr 0.01', "
         "'cost 1:20' (a false alarm : a missed defect), or a probability.",
     )
     review_budget: float = Field(
-        default=0.0, ge=0, lt=1, description="Share of images, the least certain, that a person decides."
+        0.0, ge=0, lt=1, description="Share of images, the least certain, that a person decides."
     )
     prevalence: float | None = Field(
-        default=None,
+        None,
         gt=0,
         lt=1,
-        description="Share of defective products on the line, as in 0.005 (default: as photographed).",
+        description="Share of defectives on the line, as in 0.005 (default: as photographed).",
     )
-    baseline: str | None = Field(
-        default=None, description="The baseline that made a run; null: transfer learning."
-    )
+    baseline: str | None = Field(None, description="The baseline that made a run; null: transfer learning.")
 
     @model_validator(mode="before")
     @classmethod

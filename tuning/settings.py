@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,27 +13,29 @@ from mvdefect.core.errors import ConfigError
 from mvdefect.core.settings import Settings, dump_settings, list_changes, load_settings, read_yaml
 
 DIRECTIONS = {"val_roc_auc": "max", "val_loss": "min"}
-HINTS = dict.fromkeys(FitConfig.model_fields, " Settings of a fit go under `settings`.")
 
 
 class RefitConfig(Settings):
     """How the best configurations are trained again before one is chosen."""
 
     best: int = Field(
-        default=3, ge=1, le=50, description="Configurations of the search to train again, beside the default."
+        3, ge=1, le=50, description="Configurations of the search to train again, beside the default."
     )
-    seeds: int = Field(default=3, ge=1, le=50, description="Trainings of each on every fold.")
+    seeds: int = Field(3, ge=1, le=50, description="Trainings of each on every fold.")
     folds: int | None = Field(
-        default=None,
+        None,
         ge=1,
         le=20,
-        description="Parts of train and val that validate in turn (1: val alone; null: 3 where val holds few "
-        "groups of defective photographs).",
+        description="Parts of train and val that validate in turn (1: val alone; null: 3 where val "
+        "holds few groups of defective photographs).",
     )
 
 
 class SearchConfig(Settings):
     """Everything that decides what a search does."""
+
+    kind: ClassVar[str] = "setting of a search"
+    hints: ClassVar = dict.fromkeys(FitConfig.model_fields, " Settings of a fit go under `settings`.")
 
     settings: dict[str, Any] = Field(
         default_factory=dict, description="Settings of a fit, by dotted key: where the search starts."
@@ -45,29 +47,23 @@ class SearchConfig(Settings):
         default_factory=dict, description="Weights of each backbone, where they differ by backbone."
     )
     strategy: Literal["bayesian", "random", "hyperband"] = Field(
-        default="bayesian", description="How the search chooses its trials."
+        "bayesian", description="How the search chooses its trials."
     )
     objective: Literal["val_roc_auc", "val_loss"] = Field(
-        default="val_roc_auc",
+        "val_roc_auc",
         description="What decides, on the validation part: the most val_roc_auc, or the least val_loss.",
     )
-    trials: int = Field(default=30, ge=1, le=100_000, description="Trials at most.")
+    trials: int = Field(30, ge=1, le=100_000, description="Trials at most.")
     minutes: float | None = Field(
-        default=None, gt=0, description="Minutes after which no trial begins (default: no limit)."
+        None, gt=0, description="Minutes after which no trial begins (default: no limit)."
     )
     patience: int | None = Field(
-        default=None,
-        ge=1,
-        description="Trials without a better one before the search ends (default: no limit).",
+        None, ge=1, description="Trials without a better one before the search ends (default: no limit)."
     )
-    factor: int = Field(
-        default=3, ge=2, le=10, description="Factor of hyperband: one trial in so many goes on."
-    )
-    refits: RefitConfig = Field(
-        default=RefitConfig(), description="How the best configurations are trained again."
-    )
+    factor: int = Field(3, ge=2, le=10, description="Factor of hyperband: one trial in so many goes on.")
+    refits: RefitConfig = Field(RefitConfig(), description="How the best configurations are trained again.")
     seed: int = Field(
-        default=0, ge=0, lt=2**31, description="Seed of the search; that of the fits is a setting of theirs."
+        0, ge=0, lt=2**31, description="Seed of the search; that of the fits is a setting of theirs."
     )
 
     @property
@@ -96,8 +92,7 @@ def load_search(
     changes = list_changes(overrides)
     changes += [(f"settings.{key}", value) for key, value in list_changes({}, assignments)]
     changes += [(f"space.{name}", domain) for name, domain in list_changes({}, space)]
-    file = read_yaml(path, "search", "names")
-    search = load_settings(SearchConfig, file, changes, "setting of a search", HINTS)
+    search = load_settings(SearchConfig, read_yaml(path, "search", "names"), changes)
     make_base(search)
     return search
 

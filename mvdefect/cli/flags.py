@@ -69,10 +69,10 @@ def setting(
     def look_up() -> click.Option:
         field, default = _find_field(model(), key)
         words = _describe_type(field.annotation)
-        told = [text or field.description or "", "Repeatable." if "multiple" in words else ""]
-        told += [_describe_default(default) if with_default else ""]
-        words |= {"help": " ".join(filter(None, told))} | ({"metavar": metavar} if metavar else {})
-        option = click.Option(names, **words)
+        told = [text or field.description, "multiple" in words and "Repeatable."]
+        told += [with_default and _describe_default(default)]
+        words |= {"metavar": metavar} if metavar else {}
+        option = click.Option(names, help=" ".join(filter(None, told)), **words)
         option.name = prefix + key
         return option
 

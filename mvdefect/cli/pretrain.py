@@ -53,12 +53,8 @@ def pretrain(
     /,
     config_path: Path | None,
     assignments: tuple[str, ...],
-    until: int | None,
-    workers: int | None,
-    half: bool,
     out: Path | None,
     verify: Path | None,
-    overwrite: bool,
     **settings: Any,
 ) -> None:
     """Make weights to start from, where ImageNet's cannot be had or may not be used.
@@ -75,8 +71,9 @@ def pretrain(
       mvdefect pretrain --verify line.weights.h5
     """
     show_messages()
+    options = {name: settings.pop(name) for name in ("until", "workers", "half", "overwrite")}
     if verify is not None:
-        _verify(verify, workers, debug)
+        _verify(verify, options["workers"], debug)
         return
     from mvdefect.core.runtime import load_backend
     from mvdefect.pretraining.settings import load_pretraining
@@ -87,7 +84,7 @@ def pretrain(
     from mvdefect.pretraining.pretrain import PretrainOptions
     from mvdefect.pretraining.pretrain import pretrain as make_weights
 
-    card = make_weights(config, place, PretrainOptions(until, overwrite, workers, half))
+    card = make_weights(config, place, PretrainOptions(**options))
     if card is not None:
         _show(card, place)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -17,9 +17,16 @@ from mvdefect.core.errors import ConfigError, describe_unknown_name
 
 
 class Settings(BaseModel):
-    """Settings that nobody changes once they are made, and that allow no unknown name."""
+    """Settings that nobody changes once they are made, and that allow no unknown name.
+
+    Attributes:
+        kind: What an error calls one of them.
+        hints: What an error adds about a name that is none of them.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: ClassVar[str] = "setting"
+    hints: ClassVar[dict[str, str]] = {}
 
 
 Model = TypeVar("Model", bound=Settings)
@@ -62,21 +69,13 @@ def list_changes(overrides: Mapping[str, Any], assignments: Sequence[str] = ()) 
     return given + [parse_assignment(assignment) for assignment in assignments]
 
 
-def load_settings(
-    model: type[Model],
-    file: Mapping[str, Any],
-    changes: Iterable[tuple[str, Any]],
-    kind: str = "setting",
-    hints: Mapping[str, str] | None = None,
-) -> Model:
+def load_settings(model: type[Model], file: Mapping[str, Any], changes: Iterable[tuple[str, Any]]) -> Model:
     """Build settings: defaults < what a file holds < changes.
 
     Args:
         model: What the settings are checked by; it has a default for each.
         file: What `read_yaml` returned.
         changes: By dotted key, the last one having the last word; here None means null.
-        kind: What an error calls a setting.
-        hints: What an error adds about a name that is unknown here.
 
     Raises:
         ConfigError: A key is unknown (the nearest one is named), or a value is not allowed.
@@ -90,13 +89,11 @@ def load_settings(
             assign(tree, key, value)
         elif isinstance(tree[name], dict):
             tree[name][entry] = value
-    return validate_settings(model, tree, kind, hints)
+    return validate_settings(model, tree)
 
 
-def validate_settings(
-    model: type[Model], tree: Mapping[str, Any], kind: str = "setting", hints: Mapping[str, str] | None = None
-) -> Model:
-    """Check a tree of settings; the last two arguments are those of `load_settings`.
+def validate_settings(model: type[Model], tree: Mapping[str, Any]) -> Model:
+    """Check a tree of settings.
 
     Raises:
         ConfigError: It names each bad key, what is allowed and what came.
@@ -104,8 +101,7 @@ def validate_settings(
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        told = [_describe(model, item, kind, hints or {}) for item in error.errors()]
-        raise ConfigError("; ".join(told)) from error
+        raise ConfigError("; ".join(_describe(model, item) for item in error.errors())) from error
 
 
 def dump_settings(settings: Settings) -> str:
@@ -113,13 +109,13 @@ def dump_settings(settings: Settings) -> str:
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
 
 
-def find_model(model: type[BaseModel], path: Iterable[str | int]) -> type[BaseModel]:
+def find_model(model: type[Settings], path: Iterable[str | int]) -> type[Settings]:
     """Return the model of the entry at a path, as that of a stage at ("stages", 1)."""
     for name in path:
         if name in model.model_fields:
             annotation = model.model_fields[str(name)].annotation
             inner = [annotation, *get_args(annotation)]
-            model = next(one for one in inner if isinstance(one, type) and issubclass(one, BaseModel))
+            model = next(one for one in inner if isinstance(one, type) and issubclass(one, Settings))
     return model
 
 
@@ -132,12 +128,12 @@ def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _describe(model: type[BaseModel], item: ErrorDetails, kind: str, hints: Mapping[str, str]) -> str:
+def _describe(model: type[Settings], item: ErrorDetails) -> str:
     key = ".".join(map(str, item["loc"]))
     if item["type"] == "extra_forbidden":
         *parents, last = item["loc"]
         allowed = find_model(model, parents).model_fields
-        return describe_unknown_name(kind, str(last), allowed) + hints.get(str(last), "")
+        return describe_unknown_name(model.kind, str(last), allowed) + model.hints.get(str(last), "")
     message = item["msg"].removeprefix("Value error, ")
     if not key:  # of several settings together; the message names them
         return message

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -21,41 +21,38 @@ PHOTOGRAPHED_TARGETS = {"defect_type": 1.0, "position": 1.0, "rotation": 0.3, "c
 class PretrainConfig(Settings):
     """Everything that decides what `mvdefect pretrain` does."""
 
-    backbone: str = Field(default="efficientnetb0", description="Backbone to pre-train.")
+    kind: ClassVar[str] = "setting of a pre-training"
+
+    backbone: str = Field("efficientnetb0", description="Backbone to pre-train.")
     weights: str = Field(
-        default="none",
+        "none",
         description="Weights to start from: none (random), imagenet, texture, or the path of a weights file.",
     )
     photographs: str | None = Field(
-        default=None,
-        description="Folder of photographs to learn from, unlabelled; without one, surfaces are drawn.",
+        None, description="Folder of photographs to learn from, unlabelled; without one, surfaces are drawn."
     )
     image_size_px: ImageSize = Field(
-        default=128, description="Size of a view in pixels, a multiple of 32, at least 64."
+        128, description="Size of a view in pixels, a multiple of 32, at least 64."
     )
-    recipes: int = Field(default=1000, ge=2, le=1_000_000, description="Kinds of surface that there are.")
+    recipes: int = Field(1000, ge=2, le=1_000_000, description="Kinds of surface that there are.")
     surfaces: int = Field(
-        default=16,
-        ge=2,
-        le=4096,
-        description="Surfaces per step, each with two flawless views and a faulty one.",
+        16, ge=2, le=4096, description="Surfaces per step, each with two flawless views and a faulty one."
     )
-    steps: int = Field(default=20_000, ge=1, description="Steps of training.")
+    steps: int = Field(20_000, ge=1, description="Steps of training.")
     targets: dict[str, float] = Field(
-        default={},
-        description=f"Weight of each question: {', '.join(TARGETS)} (default: what suits the source).",
+        {}, description=f"Weight of each question: {', '.join(TARGETS)} (default: what suits the source)."
     )
     learning_rate: float = Field(
-        default=2e-3, gt=0, le=1, description="Peak of the learning rate, on a cosine schedule."
+        2e-3, gt=0, le=1, description="Peak of the learning rate, on a cosine schedule."
     )
     warmup: float = Field(
-        default=0.05, ge=0, lt=1, description="Share of the steps in which the learning rate rises."
+        0.05, ge=0, lt=1, description="Share of the steps in which the learning rate rises."
     )
-    weight_decay: float = Field(default=0.02, ge=0, le=1, description="Weight decay of AdamW.")
-    clip_norm: float = Field(default=1.0, gt=0, description="Largest norm of a gradient.")
-    seed: int = Field(default=0, ge=0, lt=2**31, description="Seed of all that is drawn.")
+    weight_decay: float = Field(0.02, ge=0, le=1, description="Weight decay of AdamW.")
+    clip_norm: float = Field(1.0, gt=0, description="Largest norm of a gradient.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of all that is drawn.")
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
-        default="float32", description="Number format of the computation."
+        "float32", description="Number format of the computation."
     )
 
     @model_validator(mode="after")
@@ -80,15 +77,5 @@ class PretrainConfig(Settings):
 def load_pretraining(
     path: Path | None, overrides: Mapping[str, Any], assignments: Sequence[str] = ()
 ) -> PretrainConfig:
-    """Build the settings: defaults < YAML file < flags < `--set` assignments.
-
-    Args:
-        path: A YAML file, or none.
-        overrides: Settings by dotted key; None means 'not given'.
-        assignments: "key=value" strings; the value is read as YAML.
-
-    Raises:
-        ConfigError: The file cannot be read, a key is unknown, or a value is not allowed.
-    """
-    changes = list_changes(overrides, assignments)
-    return load_settings(PretrainConfig, read_yaml(path), changes, "setting of a pre-training")
+    """Build the settings of a pre-training as `mvdefect.config.load_config` does those of a fit."""
+    return load_settings(PretrainConfig, read_yaml(path), list_changes(overrides, assignments))
