@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
@@ -26,18 +27,8 @@ ASSIGNMENTS = click.option(
 )
 
 
-def load_fit_model() -> type[Settings]:
-    """Return the settings of a fit."""
-    from mvdefect.config import FitConfig
-
-    return FitConfig
-
-
 class SettingsCommand(click.Command):
-    """A command with `setting` options; what they are is looked up when the command itself is wanted.
-
-    So the list of all commands is there before pydantic is.
-    """
+    """A command with `setting` options, looked up when it is used itself: a list of commands needs none."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the options, those of settings looked up."""
@@ -48,7 +39,7 @@ class SettingsCommand(click.Command):
 def setting(
     key: str,
     *names: str,
-    model: Callable[[], type[Settings]] = load_fit_model,
+    model: str = "mvdefect.config:FitConfig",
     prefix: str = "",
     text: str = "",
     metavar: str | None = None,
@@ -59,7 +50,7 @@ def setting(
     Args:
         key: Of the field, as in "stages.-1.epochs".
         names: Of the option.
-        model: Returns the settings that have the field.
+        model: Where the settings are that have the field.
         prefix: Where these settings stand among those of the command, as in "settings.".
         text: What the help says, if not what the field says of itself.
         metavar: What the help calls the value, if not by its type.
@@ -67,10 +58,10 @@ def setting(
     """
 
     def look_up() -> click.Option:
-        field, default = _find_field(model(), key)
+        field, default = _find_field(resolve_name(model), key)
         words = _describe_type(field.annotation)
-        told = [text or field.description, "multiple" in words and "Repeatable."]
-        told += [with_default and _describe_default(default)]
+        told = [text or field.description, "Repeatable." if "multiple" in words else None]
+        told += [_describe_default(default) if with_default else None]
         words |= {"metavar": metavar} if metavar else {}
         option = click.Option(names, help=" ".join(filter(None, told)), **words)
         option.name = prefix + key
@@ -98,9 +89,9 @@ def _find_field(model: type[Settings], key: str) -> tuple[FieldInfo, Any]:
     return find_model(model, parents).model_fields[name], default
 
 
-def _describe_default(value: Any) -> str:
+def _describe_default(value: Any) -> str | None:
     if isinstance(value, bool) or value in (None, "", ()):
-        return ""
+        return None
     return f"Default: {f'{value:g}' if isinstance(value, float) else value}."
 
 

@@ -14,19 +14,12 @@ from mvdefect.cli.work import PATH, show_messages
 
 if TYPE_CHECKING:
     from mvdefect.pretraining.card import Card
-    from mvdefect.pretraining.settings import PretrainConfig
 
 
 EXIT_DIFFERS = 1
 
 
-def _load_model() -> type[PretrainConfig]:
-    from mvdefect.pretraining.settings import PretrainConfig
-
-    return PretrainConfig
-
-
-pretrain_setting = partial(setting, model=_load_model)
+pretrain_setting = partial(setting, model="mvdefect.pretraining.settings:PretrainConfig")
 
 
 @click.command(cls=SettingsCommand)

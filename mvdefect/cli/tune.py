@@ -16,14 +16,8 @@ if TYPE_CHECKING:
     from tuning.settings import SearchConfig
 
 
-def _load_model() -> type[SearchConfig]:
-    from tuning.settings import SearchConfig
-
-    return SearchConfig
-
-
 fit_setting = partial(setting, prefix="settings.")
-search_setting = partial(setting, model=_load_model)
+search_setting = partial(setting, model="tuning.settings:SearchConfig")
 
 
 @click.command(cls=SettingsCommand)

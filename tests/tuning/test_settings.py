@@ -47,6 +47,13 @@ def test_what_is_dumped_loads_as_the_same(path: Path, tmp_path: Path) -> None:
     assert load_search(again, {}) == search
 
 
+def test_what_a_file_leaves_empty_is_empty(tmp_path: Path) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_text("settings:\nspace:\n")
+    search = load_search(path, {"settings.seed": 3}, ("stages.-1.epochs=5",))
+    assert (search.settings, search.space) == ({"seed": 3, "stages.-1.epochs": 5}, {})
+
+
 def test_directions_are_explicit() -> None:
     assert load_search(None, {}).direction == "max"
     assert load_search(None, {"objective": "val_loss"}).direction == "min"
