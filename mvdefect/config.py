@@ -4,164 +4,198 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from mvdefect.core.errors import ConfigError, describe_unknown_name
-from mvdefect.core.settings import assign, merge_trees, parse_assignment
+from mvdefect.core.settings import (
+    Settings,
+    dump_settings,
+    list_changes,
+    load_settings,
+    read_yaml,
+    validate_settings,
+)
 
 OLD_CORRELATION = "near_duplicate_correlation"
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+def _check_image_size(value: int) -> int:
+    if value < 64 or value % 32:
+        raise ValueError("must be a multiple of 32 and at least 64")
+    return value
 
 
-class AugmentConfig(_Settings):
+ImageSize = Annotated[int, AfterValidator(_check_image_size)]
+
+
+class AugmentConfig(Settings):
     """Changes that a training image may undergo. Switch off what would itself be a defect."""
 
-    flip: bool = Field(default=True, description="mirror left and right (with turns: also up and down)")
-    quarter_turns: bool = Field(default=True, description="turn by 0, 90, 180 or 270 degrees")
+    flip: bool = Field(True, description="Mirror left and right; with turns, also up and down.")
+    quarter_turns: bool = Field(True, description="Turn by 0, 90, 180 or 270 degrees.")
     brightness: float = Field(
-        default=0.08, ge=0, le=0.5, description="largest shift, as a share of full range"
+        0.08, ge=0, le=0.5, description="Largest shift of brightness, as a share of the full range."
     )
-    contrast: float = Field(default=0.15, ge=0, le=0.9, description="largest relative change about mid-grey")
+    contrast: float = Field(
+        0.15, ge=0, le=0.9, description="Largest relative change of contrast, about mid-grey."
+    )
 
 
-class StageConfig(_Settings):
+class StageConfig(Settings):
     """One stage of training."""
 
     depth_blocks: int | None = Field(
-        default=None,
+        None,
         ge=0,
-        description="blocks of the backbone that learn, from the top; 0: none; null: what suits the backbone",
+        description="Backbone blocks to unfreeze (0: train the head only; null: what suits the backbone).",
     )
-    epochs: int = Field(ge=1)
+    epochs: int = Field(ge=1, description="Epochs of the stage.")
     learning_rate: float | None = Field(
-        default=None,
+        None,
         gt=0,
         le=1,
-        description="peak of a cosine schedule for the uppermost block; null: what suits the backbone",
+        description="Peak of the uppermost block's rate; null: what suits the backbone.",
     )
     head_learning_rate: float | None = Field(
-        default=None, gt=0, le=1, description="peak for the head; null: that of the uppermost block"
+        None, gt=0, le=1, description="Peak of the head's rate; null: that of the uppermost block."
     )
     block_decay: float = Field(
-        default=1.0, gt=0, le=1, description="factor on the learning rate from a block to the one below it"
+        1.0, gt=0, le=1, description="Factor on the learning rate from a block to the one below it."
     )
-    warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the stage in which rates rise")
+    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the stage in which learning rates rise.")
 
 
-class FitConfig(_Settings):
+class FitConfig(Settings):
     """Everything that decides what `mvdefect fit` does."""
 
     data: str | None = Field(
-        default=None, description="folder of photographs, CSV manifest, archive, or mvtec_ad:<category>"
+        None, description="Folder of photographs, CSV manifest, MVTec AD's archive, or mvtec_ad:bottle."
     )
-    split: Path | None = Field(default=None, description="a split plan; null: a closed-set plan is drawn")
+    split: Path | None = Field(
+        None, description="Split plan of `mvdefect data split`; without one, a closed-set plan is drawn."
+    )
     group_pattern: str = Field(
-        default="", description="regular expression that names, in an id, what belongs together"
+        "", description="Regular expression that names, in an id, what belongs together."
     )
-    categories: tuple[str, ...] = Field(default=(), description="products to use; empty: all")
-    skip_broken: bool = Field(default=False, description="leave unreadable files out instead of stopping")
+    categories: tuple[str, ...] = Field((), description="Products to use (default: all).")
+    skip_broken: bool = Field(False, description="Leave unreadable files out instead of stopping.")
     near_duplicates: Literal["part", "image", "none"] = Field(
-        default="part",
-        description="what is kept in one part of a split: all images of one part, an image and its changed "
-        "copies, or neither",
+        "part",
+        description="What a split keeps together: images of one part, an image's changed copies, or nothing.",
     )
-    image_size_px: int = Field(default=224, description="working size; a multiple of 32, at least 64")
-    resize: Literal["letterbox", "stretch"] = "letterbox"
-    augment: AugmentConfig = AugmentConfig()
-    backbone: str = "densenet121"
+    image_size_px: ImageSize = Field(
+        224, description="Working size in pixels, a multiple of 32, at least 64."
+    )
+    resize: Literal["letterbox", "stretch"] = Field(
+        "letterbox", description="How images get their working size: with margins, or out of proportion."
+    )
+    augment: AugmentConfig = Field(AugmentConfig(), description="Changes that a training image may undergo.")
+    backbone: str = Field(
+        "densenet121",
+        description="Backbone: resnet50, efficientnetb0, densenet121, mobilenetv2 or small_cnn.",
+    )
     weights: str = Field(
-        default="imagenet", description="imagenet, texture, none, or the path of a weights file"
+        "imagenet",
+        description="Weights to start from: imagenet, texture, none, or the path of a weights file.",
     )
-    head: Literal["pooled", "patch"] = "pooled"
+    head: Literal["pooled", "patch"] = Field(
+        "pooled",
+        description="Head: pooled scores the image; patch scores every position, and its map is the heatmap.",
+    )
     pooling: Literal["avg", "avg_max"] = Field(
-        default="avg", description="what a pooled head takes of each feature: average, or also maximum"
+        "avg", description="What a pooled head takes of each feature: its average, or also its maximum."
     )
     sharpness: float = Field(
-        default=1.0, gt=0, le=100, description="of a patch head's pooling: low: mean, high: maximum"
+        1.0,
+        gt=0,
+        le=100,
+        description="Sharpness of a patch head's pooling: low: mean, high: maximum.",
     )
-    learn_sharpness: bool = Field(default=False, description="let a patch head find its sharpness")
+    learn_sharpness: bool = Field(False, description="Let a patch head find its sharpness.")
     taps: Literal[1, 2] = Field(
-        default=2, description="resolutions that the head looks at: the output alone, or also a finer one"
+        2, description="Resolutions that the head looks at: the output alone, or also a finer one."
     )
-    dropout: float = Field(default=0.2, ge=0, lt=1)
+    dropout: float = Field(
+        0.2, ge=0, lt=1, description="Share of features that are dropped before the last layer."
+    )
     bn_policy: Literal["frozen", "adapt"] = Field(
-        default="frozen", description="batch normalisation of blocks that learn: as it came, or adapting"
+        "frozen",
+        description="Batch normalisation of blocks that learn: as it came, or adapting.",
     )
     views: int = Field(
-        default=8,
+        8,
         ge=0,
         le=1024,
-        description="views of each image that training goes through, the image itself among them; "
-        "0: new ones in every epoch, so that nothing can be stored",
+        description="Views of each image in training (0: new ones in every epoch, none stored).",
     )
     activation_budget_gb: float = Field(
-        default=10.0, ge=0, description="disk space for activations of frozen blocks; 0: store none"
+        10.0, ge=0, description="Gigabytes of disk for activations of frozen blocks (0: store none)."
     )
-    activation_dtype: Literal["float16", "float32"] = "float16"
+    activation_dtype: Literal["float16", "float32"] = Field(
+        "float16", description="Number format of stored activations."
+    )
     balance: Literal["weights", "batches", "none"] = Field(
-        default="weights",
-        description="what makes each category and class count alike: loss weights, or how often it comes",
+        "weights",
+        description="What makes each category and class count alike: loss weights, or how often it comes.",
     )
-    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
-    focal_gamma: float = Field(default=2.0, ge=0, le=10, description="of the focal loss: 0: cross-entropy")
-    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    loss: Literal["cross_entropy", "focal"] = Field("cross_entropy", description="Loss that training lowers.")
+    focal_gamma: float = Field(2.0, ge=0, le=10, description="Gamma of the focal loss (0: cross-entropy).")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=0.5, description="Share of a label that is spread over all classes."
+    )
     mask_loss_weight: float = Field(
-        default=0.0, ge=0, description="weight of the masks beside the labels; needs a patch head"
+        0.0, ge=0, description="Weight of the masks beside the labels; needs a patch head."
     )
     stages: tuple[StageConfig, ...] = Field(
-        default=(
-            StageConfig(depth_blocks=0, epochs=1, learning_rate=1e-3),
-            StageConfig(epochs=16),
-        ),
+        (StageConfig(depth_blocks=0, epochs=1, learning_rate=1e-3), StageConfig(epochs=16)),
         min_length=1,
+        description="Stages of training, one after another.",
     )
     patience: int = Field(
-        default=8, ge=1, description="epochs without a better validation score before a stage ends"
+        8, ge=1, description="Epochs without a better validation score before a stage ends."
     )
-    weight_decay: float = Field(default=1e-4, ge=0, le=1)
-    clip_norm: float | None = Field(default=1.0, gt=0, description="largest norm of a gradient; null: any")
+    weight_decay: float = Field(1e-4, ge=0, le=1, description="Weight decay of AdamW.")
+    clip_norm: float | None = Field(1.0, gt=0, description="Largest norm of a gradient; null: any.")
     ema: float | None = Field(
-        default=0.98, gt=0, lt=1, description="momentum of the moving average of weights; null: no average"
+        0.98, gt=0, lt=1, description="Momentum of the moving average of weights; null: no average."
     )
-    batch_size: int = Field(default=32, ge=1, le=1024)
-    seed: int = Field(default=0, ge=0, lt=2**31)
+    batch_size: int = Field(32, ge=1, le=1024, description="Images per batch.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the split and of the training.")
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
-        default="auto", description="auto: mixed_bfloat16 on GPUs that have it, otherwise float32"
+        "auto", description="Number format; auto: mixed_bfloat16 on GPUs that have it, otherwise float32."
     )
     devices: int = Field(
-        default=1, ge=1, le=64, description="GPUs, or parts of the processor, to share a batch"
+        1, ge=1, le=64, description="GPUs, or parts of the processor, that share each batch."
     )
-    deterministic: bool = Field(default=True, description="only operations that always give the same result")
-    tensorboard: bool = Field(default=True, description="write curves for TensorBoard into the run")
+    deterministic: bool = Field(
+        True, description="Only operations that always give the same result (default), or the fastest."
+    )
+    tensorboard: bool = Field(True, description="Write curves for TensorBoard into the run.")
     one_class: Literal["padim", "memory_bank", "gaussian"] = Field(
-        default="padim",
-        description="what tells how unlike good images one is, the novelty; padim: for parts that lie alike",
+        "padim",
+        description="What tells how unlike good images one is, the novelty; padim: for parts that lie alike.",
     )
     verdict: Literal["classifier", "combined", "either"] = Field(
-        default="combined",
-        description="defective by the classifier's score, by one that also weighs how unlike good images "
-        "one is, or by the classifier or novelty, each on its own",
+        "combined",
+        description="What makes an image defective: the classifier's score, "
+        "one that also weighs novelty (combined), or either of score and novelty.",
     )
     threshold: str = Field(
-        default="f1",
-        description="what the threshold is chosen by, on validation: f1, min-recall 0.99, max-fpr 0.01, "
-        "cost 1:20 (a false alarm : a missed defect), or a probability such as 0.37",
+        "f1",
+        description="What the threshold is chosen by, on validation: f1, 'min-recall 0.99', 'max-fpr 0.01', "
+        "'cost 1:20' (a false alarm : a missed defect), or a probability.",
     )
     review_budget: float = Field(
-        default=0.0, ge=0, lt=1, description="share of images, the least certain, that a person decides"
+        0.0, ge=0, lt=1, description="Share of images, the least certain, that a person decides."
     )
     prevalence: float | None = Field(
-        default=None, gt=0, lt=1, description="share of defective products on the line; null: as photographed"
+        None,
+        gt=0,
+        lt=1,
+        description="Share of defectives on the line, as in 0.005 (default: as photographed).",
     )
-    baseline: str | None = Field(
-        default=None, description="the baseline that made a run; null: transfer learning"
-    )
+    baseline: str | None = Field(None, description="The baseline that made a run; null: transfer learning.")
 
     @model_validator(mode="before")
     @classmethod
@@ -186,13 +220,6 @@ class FitConfig(_Settings):
                 f"Received: mask_loss_weight={self.mask_loss_weight:g} with head={self.head}"
             )
         return self
-
-    @field_validator("image_size_px")
-    @classmethod
-    def _check_image_size(cls, value: int) -> int:
-        if value < 64 or value % 32:
-            raise ValueError("must be a multiple of 32 and at least 64")
-        return value
 
 
 def replace_old_settings(tree: dict[str, Any]) -> dict[str, Any]:
@@ -220,13 +247,8 @@ def load_config(
         ConfigError: The file cannot be read, a key is unknown (the nearest one is named), or a value
             is not allowed.
     """
-    tree = FitConfig().model_dump(mode="json")
-    if path is not None:
-        tree = merge_trees(tree, replace_old_settings(_read_yaml(path)))
-    given = {key: value for key, value in overrides.items() if value is not None}
-    for key, value in [*given.items(), *map(parse_assignment, assignments)]:
-        assign(tree, key, value)
-    return validate_config(tree)
+    file = replace_old_settings(read_yaml(path))
+    return load_settings(FitConfig, file, list_changes(overrides, assignments))
 
 
 def apply_settings(settings: Mapping[str, Any]) -> FitConfig:
@@ -238,10 +260,7 @@ def apply_settings(settings: Mapping[str, Any]) -> FitConfig:
     Raises:
         ConfigError: A key is unknown (the nearest one is named), or a value is not allowed.
     """
-    tree = FitConfig().model_dump(mode="json")
-    for key, value in settings.items():
-        assign(tree, key, value)
-    return validate_config(tree)
+    return load_settings(FitConfig, {}, settings.items())
 
 
 def validate_config(tree: Mapping[str, Any]) -> FitConfig:
@@ -250,37 +269,9 @@ def validate_config(tree: Mapping[str, Any]) -> FitConfig:
     Raises:
         ConfigError: It names each bad key, what is allowed and what came.
     """
-    try:
-        return FitConfig.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError("; ".join(_describe(item) for item in error.errors())) from error
+    return validate_settings(FitConfig, tree)
 
 
 def dump_config(config: FitConfig) -> str:
     """Return the configuration as YAML that `load_config` reads."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"the configuration {path} cannot be read: {error}") from error
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        raise ConfigError(f"the configuration {path} must map settings to values. Received: {tree!r}")
-    return tree
-
-
-def _describe(item: Any) -> str:
-    key = ".".join(str(part) for part in item["loc"])
-    if item["type"] == "extra_forbidden":
-        parent = ".".join(str(part) for part in item["loc"][:-1])
-        models: dict[str, type[_Settings]] = {"augment": AugmentConfig, "stages": StageConfig}
-        model = models.get(str(item["loc"][0]), FitConfig) if parent else FitConfig
-        return describe_unknown_name("setting", str(item["loc"][-1]), model.model_fields)
-    message = item["msg"].removeprefix("Value error, ")
-    if not key:  # of several settings together; the message names them
-        return str(message)
-    return f"{key}: {message[0].lower()}{message[1:]}. Received: {key}={item['input']!r}"
+    return dump_settings(config)

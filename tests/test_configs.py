@@ -55,7 +55,7 @@ def test_a_fit_runs(path: Path, parts_root: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", SEARCHES, ids=lambda path: path.stem)
 def test_a_search_runs(path: Path, parts_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tune_module, "find_weights", lambda *_: None)
-    search = load_search(path, {"data": str(parts_root)}, (), {"trials": 4})
+    search = load_search(path, {"settings.data": str(parts_root), "trials": 4})
     summary = tune_inspector(search, tmp_path / "out", TuneOptions(function=score_trial))
     assert summary is not None
     assert summary.leaderboard is not None

@@ -4,60 +4,67 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from mvdefect.config import FitConfig, apply_settings
-from mvdefect.core.errors import ConfigError, describe_unknown_name
-from mvdefect.core.settings import parse_assignment
+from mvdefect.core.errors import ConfigError
+from mvdefect.core.settings import Settings, dump_settings, list_changes, load_settings, read_yaml
 
 DIRECTIONS = {"val_roc_auc": "max", "val_loss": "min"}
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RefitConfig(_Settings):
+class RefitConfig(Settings):
     """How the best configurations are trained again before one is chosen."""
 
-    best: int = Field(default=3, ge=1, le=50, description="configurations of the search, beside the default")
-    seeds: int = Field(default=3, ge=1, le=50, description="trainings of each on every fold")
+    best: int = Field(
+        3, ge=1, le=50, description="Configurations of the search to train again, beside the default."
+    )
+    seeds: int = Field(3, ge=1, le=50, description="Trainings of each on every fold.")
     folds: int | None = Field(
-        default=None,
+        None,
         ge=1,
         le=20,
-        description="parts of train and val that validate in turn; 1: val alone; null: 3 where val holds "
-        "few groups of defective photographs",
+        description="Parts of train and val that validate in turn (1: val alone; null: 3 where val "
+        "holds few groups of defective photographs).",
     )
 
 
-class SearchConfig(_Settings):
+class SearchConfig(Settings):
     """Everything that decides what a search does."""
 
+    kind: ClassVar[str] = "setting of a search"
+    hints: ClassVar = dict.fromkeys(FitConfig.model_fields, " Settings of a fit go under `settings`.")
+
     settings: dict[str, Any] = Field(
-        default_factory=dict, description="settings of a fit, by dotted key: where the search starts"
+        default_factory=dict, description="Settings of a fit, by dotted key: where the search starts."
     )
     space: dict[str, Any] = Field(
-        default_factory=dict, description="what is searched; see `tuning.space.space`"
+        default_factory=dict, description="What is searched; see `tuning.space.space`."
     )
     weights: dict[str, str] = Field(
-        default_factory=dict, description="backbone -> weights, where they differ by backbone"
+        default_factory=dict, description="Weights of each backbone, where they differ by backbone."
     )
-    strategy: Literal["bayesian", "random", "hyperband"] = "bayesian"
+    strategy: Literal["bayesian", "random", "hyperband"] = Field(
+        "bayesian", description="How the search chooses its trials."
+    )
     objective: Literal["val_roc_auc", "val_loss"] = Field(
-        default="val_roc_auc", description="maximised or minimised, on the validation part"
+        "val_roc_auc",
+        description="What decides, on the validation part: the most val_roc_auc, or the least val_loss.",
     )
-    trials: int = Field(default=30, ge=1, le=100_000, description="at most")
-    minutes: float | None = Field(default=None, gt=0, description="no trial begins after so many; null: any")
+    trials: int = Field(30, ge=1, le=100_000, description="Trials at most.")
+    minutes: float | None = Field(
+        None, gt=0, description="Minutes after which no trial begins (default: no limit)."
+    )
     patience: int | None = Field(
-        default=None, ge=1, description="trials without a better one before the search ends; null: any"
+        None, ge=1, description="Trials without a better one before the search ends (default: no limit)."
     )
-    factor: int = Field(default=3, ge=2, le=10, description="of hyperband: one in so many goes on")
-    refits: RefitConfig = RefitConfig()
-    seed: int = Field(default=0, ge=0, lt=2**31, description="of the search; that of the fits is a setting")
+    factor: int = Field(3, ge=2, le=10, description="Factor of hyperband: one trial in so many goes on.")
+    refits: RefitConfig = Field(RefitConfig(), description="How the best configurations are trained again.")
+    seed: int = Field(
+        0, ge=0, lt=2**31, description="Seed of the search; that of the fits is a setting of theirs."
+    )
 
     @property
     def direction(self) -> str:
@@ -67,32 +74,25 @@ class SearchConfig(_Settings):
 
 def load_search(
     path: Path | None,
-    settings: Mapping[str, Any],
+    overrides: Mapping[str, Any],
     assignments: Sequence[str] = (),
-    overrides: Mapping[str, Any] | None = None,
     space: Sequence[str] = (),
 ) -> SearchConfig:
     """Build the settings of a search: defaults < YAML file < flags.
 
     Args:
         path: A YAML file, or none.
-        settings: Settings of a fit by dotted key; None means 'not given'.
-        assignments: The same as "key=value" strings, the value being YAML.
-        overrides: Settings of the search by name; None means 'not given'.
+        overrides: Settings by dotted key, those of a fit below `settings`; None means 'not given'.
+        assignments: Settings of a fit as "key=value" strings, the value being YAML.
         space: "name=domain" strings, the domain being YAML.
 
     Raises:
         ConfigError: The file cannot be read, a key is unknown, or a value is not allowed.
     """
-    tree: dict[str, Any] = {} if path is None else _read_yaml(path)
-    fits = {**(tree.get("settings") or {}), **_drop_missing(settings)}
-    fits |= dict(map(parse_assignment, assignments))
-    named = {**(tree.get("space") or {}), **dict(map(parse_assignment, space))}
-    given = {**tree, "settings": fits, "space": named, **_drop_missing(overrides or {})}
-    try:
-        search = SearchConfig.model_validate(given)
-    except ValidationError as error:
-        raise ConfigError("; ".join(_describe(item) for item in error.errors())) from error
+    changes = list_changes(overrides)
+    changes += [(f"settings.{key}", value) for key, value in list_changes({}, assignments)]
+    changes += [(f"space.{name}", domain) for name, domain in list_changes({}, space)]
+    search = load_settings(SearchConfig, read_yaml(path, "search", "names"), changes)
     make_base(search)
     return search
 
@@ -111,33 +111,4 @@ def make_base(search: SearchConfig) -> FitConfig:
 
 def dump_search(search: SearchConfig) -> str:
     """Return the settings as YAML that `load_search` reads."""
-    return yaml.safe_dump(search.model_dump(mode="json"), sort_keys=False)
-
-
-def _drop_missing(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if value is not None}
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"the search {path} cannot be read: {error}") from error
-    tree = {} if tree is None else tree
-    if not isinstance(tree, dict) or any(
-        not isinstance(tree.get(key) or {}, dict) for key in ("settings", "space")
-    ):
-        raise ConfigError(
-            f"the search {path} must map names to values, and so must `settings` and `space` in it"
-        )
-    return tree
-
-
-def _describe(item: Any) -> str:
-    *parents, name = (str(part) for part in item["loc"])
-    if item["type"] == "extra_forbidden":
-        model = RefitConfig if parents == ["refits"] else SearchConfig
-        hint = " Settings of a fit go under `settings`." if name in FitConfig.model_fields else ""
-        return describe_unknown_name("setting of a search", name, model.model_fields) + hint
-    key = ".".join([*parents, name])
-    return f"{key}: {item['msg'][0].lower()}{item['msg'][1:]}. Received: {key}={item['input']!r}"
+    return dump_settings(search)

@@ -7,29 +7,30 @@ from typing import Any
 
 import click
 
+from mvdefect.cli.flags import ASSIGNMENTS, CONFIG, SettingsCommand, setting
 from mvdefect.cli.inspector import say_where, show_evaluation
 from mvdefect.cli.work import PATH, start_work
 
 
-@click.command()
+@click.command(cls=SettingsCommand)
 @click.argument("name")
-@click.option("--data", help="Folder of photographs, CSV manifest, MVTec AD's archive, or mvtec_ad:bottle.")
-@click.option("--split", type=PATH, help="Split plan of `mvdefect data split`. Default: closed-set, drawn.")
-@click.option("--category", "categories", multiple=True, help="Product to use; repeatable. Default: all.")
-@click.option("--backbone", help="Of frozen-svm, one-class and scratch-backbone.")
-@click.option(
-    "--weights", help="Of frozen-svm and one-class: imagenet, texture, none, or the path of a file."
+@setting("data", "--data")
+@setting("split", "--split")
+@setting("categories", "--category")
+@setting("backbone", "--backbone", text="Backbone of frozen-svm, one-class and scratch-backbone.")
+@setting(
+    "weights", "--weights", text="Weights of frozen-svm and one-class: imagenet, texture, none, or a file."
 )
-@click.option("--image-size", type=int, help="Working size in pixels; a multiple of 32.")
-@click.option("--kind", help="Of one-class: padim, memory_bank or gaussian.")
-@click.option("--threshold", help="f1, 'min-recall 0.99', 'max-fpr 0.01', 'cost 1:20', or a probability.")
-@click.option("--prevalence", type=float, help="Share of defective products on the line, as in 0.005.")
-@click.option("--review-budget", type=float, help="Share of images, the least certain, for a person.")
-@click.option("--seed", type=int, help="Seed of the split and of the baseline.")
-@click.option("--skip-broken", is_flag=True, default=None, help="Leave unreadable files out.")
-@click.option("--config", "config_path", type=PATH, help="YAML file with settings; flags override it.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting; repeatable.")
-@click.option("--run", type=PATH, help="Where the run goes. Default: runs/<data>-<name>-seed<seed>.")
+@setting("image_size_px", "--image-size")
+@setting("one_class", "--kind", text="Score of one-class; padim: for parts that lie alike.")
+@setting("threshold", "--threshold")
+@setting("prevalence", "--prevalence")
+@setting("review_budget", "--review-budget")
+@setting("seed", "--seed")
+@setting("skip_broken", "--skip-broken")
+@CONFIG
+@ASSIGNMENTS
+@click.option("--run", type=PATH, help="Output directory. Default: runs/<data>-<name>-seed<seed>.")
 @click.option("--overwrite", is_flag=True, help="Replace a finished run of that name.")
 @click.pass_obj
 def baseline(
@@ -40,7 +41,7 @@ def baseline(
     assignments: tuple[str, ...],
     run: Path | None,
     overwrite: bool,
-    **flags: Any,
+    **settings: Any,
 ) -> None:
     """Measure something simpler than an inspector, in the same way, on the same split plan.
 
@@ -65,21 +66,7 @@ def baseline(
     from mvdefect.config import load_config
 
     find_baseline(name)
-    overrides = {
-        "data": flags["data"],
-        "split": None if flags["split"] is None else str(flags["split"]),
-        "categories": list(flags["categories"]) or None,
-        "backbone": flags["backbone"],
-        "weights": flags["weights"],
-        "image_size_px": flags["image_size"],
-        "one_class": flags["kind"],
-        "threshold": flags["threshold"],
-        "prevalence": flags["prevalence"],
-        "review_budget": flags["review_budget"],
-        "seed": flags["seed"],
-        "skip_broken": flags["skip_broken"],
-    }
-    config = load_config(config_path, overrides, assignments)
+    config = load_config(config_path, settings, assignments)
     from mvdefect.data.sources.opening import name_source
 
     source = name_source(config.data) if config.data else "run"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mvdefect.cli.flags import ASSIGNMENTS, CONFIG, SettingsCommand, setting
 from mvdefect.cli.work import PATH, show_messages, start_work
 
 
@@ -43,36 +44,36 @@ if TYPE_CHECKING:
     from mvdefect.evaluation.evaluate import Evaluation
 
 
-@click.command()
-@click.option("--data", help="Folder of photographs, CSV manifest, MVTec AD's archive, or mvtec_ad:bottle.")
-@click.option("--split", type=PATH, help="Split plan of `mvdefect data split`. Default: closed-set, drawn.")
-@click.option("--group-pattern", metavar="REGEX", help="What in an id names what belongs together.")
-@click.option("--category", "categories", multiple=True, help="Product to use; repeatable. Default: all.")
-@click.option("--backbone", help="resnet50, efficientnetb0, densenet121, mobilenetv2 or small_cnn.")
-@click.option("--weights", help="imagenet, texture, none, or the path of a weights file.")
-@click.option("--image-size", type=int, help="Working size in pixels; a multiple of 32.")
-@click.option("--unfreeze-depth", type=int, help="Blocks that learn in the last stage; 0: head only.")
-@click.option("--epochs", type=int, help="Epochs of the last stage.")
-@click.option("--head", help="pooled, or patch: scores every position, and its map is the heatmap.")
-@click.option("--views", type=int, help="Views of each image in training; 0: new ones in every epoch.")
-@click.option("--activation-budget-gb", type=float, help="Disk space for activations of frozen blocks.")
-@click.option("--verdict", help="classifier, combined (weighs novelty too; default), or either of the two.")
-@click.option("--threshold", help="f1, 'min-recall 0.99', 'max-fpr 0.01', 'cost 1:20', or a probability.")
-@click.option("--prevalence", type=float, help="Share of defective products on the line, as in 0.005.")
-@click.option("--review-budget", type=float, help="Share of images, the least certain, for a person.")
-@click.option("--batch-size", type=int, help="Images a batch.")
-@click.option("--seed", type=int, help="Seed of the split and of the training.")
-@click.option("--precision", help="auto, float32, mixed_bfloat16 or mixed_float16.")
-@click.option("--devices", type=int, help="GPUs, or parts of the processor, that share each batch.")
-@click.option(
-    "--deterministic/--no-deterministic",
-    default=None,
-    help="Only operations that always give the same result (default), or the fastest.",
+@click.command(cls=SettingsCommand)
+@setting("data", "--data")
+@setting("split", "--split")
+@setting("group_pattern", "--group-pattern", metavar="REGEX")
+@setting("categories", "--category")
+@setting("backbone", "--backbone")
+@setting("weights", "--weights")
+@setting("image_size_px", "--image-size")
+@setting(
+    "stages.-1.depth_blocks",
+    "--unfreeze-depth",
+    text="Backbone blocks to unfreeze in the last stage (0: train the head only).",
 )
-@click.option("--skip-broken", is_flag=True, default=None, help="Leave unreadable files out.")
-@click.option("--config", "config_path", type=PATH, help="YAML file with settings; flags override it.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting; repeatable.")
-@click.option("--run", type=PATH, help="Where the run goes. Default: runs/<data>-<backbone>-seed<seed>.")
+@setting("stages.-1.epochs", "--epochs", text="Epochs of the last stage.")
+@setting("head", "--head")
+@setting("views", "--views")
+@setting("activation_budget_gb", "--activation-budget-gb")
+@setting("verdict", "--verdict")
+@setting("threshold", "--threshold")
+@setting("prevalence", "--prevalence")
+@setting("review_budget", "--review-budget")
+@setting("batch_size", "--batch-size")
+@setting("seed", "--seed")
+@setting("precision", "--precision")
+@setting("devices", "--devices")
+@setting("deterministic", "--deterministic/--no-deterministic")
+@setting("skip_broken", "--skip-broken")
+@CONFIG
+@ASSIGNMENTS
+@click.option("--run", type=PATH, help="Output directory. Default: runs/<data>-<backbone>-seed<seed>.")
 @click.option("--overwrite", is_flag=True, help="Replace a finished run of that name.")
 @click.pass_obj
 def fit(
@@ -82,7 +83,7 @@ def fit(
     assignments: tuple[str, ...],
     run: Path | None,
     overwrite: bool,
-    **flags: Any,
+    **settings: Any,
 ) -> None:
     """Train an inspector and measure it honestly.
 
@@ -102,31 +103,7 @@ def fit(
     """
     from mvdefect.config import load_config
 
-    overrides = {
-        "data": flags["data"],
-        "split": None if flags["split"] is None else str(flags["split"]),
-        "group_pattern": flags["group_pattern"],
-        "categories": list(flags["categories"]) or None,
-        "backbone": flags["backbone"],
-        "weights": flags["weights"],
-        "image_size_px": flags["image_size"],
-        "stages.-1.depth_blocks": flags["unfreeze_depth"],
-        "stages.-1.epochs": flags["epochs"],
-        "head": flags["head"],
-        "views": flags["views"],
-        "activation_budget_gb": flags["activation_budget_gb"],
-        "verdict": flags["verdict"],
-        "threshold": flags["threshold"],
-        "prevalence": flags["prevalence"],
-        "review_budget": flags["review_budget"],
-        "precision": flags["precision"],
-        "devices": flags["devices"],
-        "deterministic": flags["deterministic"],
-        "batch_size": flags["batch_size"],
-        "seed": flags["seed"],
-        "skip_broken": flags["skip_broken"],
-    }
-    config = load_config(config_path, overrides, assignments)
+    config = load_config(config_path, settings, assignments)
     if config.baseline is not None:
         raise click.UsageError(
             f"these are settings of a baseline: mvdefect baseline {config.baseline} takes them"
@@ -141,13 +118,13 @@ def fit(
     say_where(finished.folder)
 
 
-@click.command()
+@click.command(cls=SettingsCommand)
 @click.argument("run", type=PATH)
 @click.option("--split", type=PATH, help="Another plan, whose test images the run must have tested on.")
-@click.option("--threshold", help="f1, 'min-recall 0.99', 'max-fpr 0.01', 'cost 1:20', or a probability.")
-@click.option("--verdict", help="classifier, combined, or either.")
-@click.option("--prevalence", type=float, help="Share of defective products on the line, as in 0.005.")
-@click.option("--review-budget", type=float, help="Share of images, the least certain, for a person.")
+@setting("threshold", "--threshold", with_default=False)
+@setting("verdict", "--verdict", with_default=False)
+@setting("prevalence", "--prevalence", with_default=False)
+@setting("review_budget", "--review-budget", with_default=False)
 @click.option("--save", is_flag=True, help="Let the run keep this threshold, verdict and so on.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def evaluate(run: Path, split: Path | None, save: bool, as_json: bool, **changes: Any) -> None:
@@ -182,7 +159,7 @@ def evaluate(run: Path, split: Path | None, save: bool, as_json: bool, **changes
 
 
 @click.command()
-@click.option("--out", type=PATH, default=Path("mvdefect-demo"), show_default=True, help="Where all goes.")
+@click.option("--out", type=PATH, default=Path("mvdefect-demo"), show_default=True, help="Output directory.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier demo.")
 @click.pass_obj
 def demo(debug: bool, /, out: Path, overwrite: bool) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mvdefect.cli.flags import ASSIGNMENTS, CONFIG, SettingsCommand, setting
 from mvdefect.cli.work import PATH, show_messages
 
 if TYPE_CHECKING:
@@ -17,20 +19,21 @@ if TYPE_CHECKING:
 EXIT_DIFFERS = 1
 
 
-@click.command()
-@click.option("--backbone", help="Backbone to pre-train. Default: efficientnetb0.")
-@click.option(
-    "--photographs", help="Folder of photographs to learn from, unlabelled. Default: surfaces are drawn."
-)
-@click.option("--weights", help="What to start from: none (default), imagenet, texture, or a weights file.")
-@click.option("--image-size", "image_size_px", type=int, help="Size of a view in pixels; a multiple of 32.")
-@click.option("--steps", type=int, help="Steps of training. Default: 20000.")
-@click.option("--surfaces", type=int, help="Surfaces a step, three views each. Default: 16.")
-@click.option("--learning-rate", type=float, help="Peak of the learning rate.")
-@click.option("--seed", type=int, help="Seed of all that is drawn.")
-@click.option("--precision", help="float32 (default), mixed_bfloat16 or mixed_float16.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting; repeatable.")
-@click.option("--config", "config_path", type=PATH, help="YAML file of settings; flags override it.")
+pretrain_setting = partial(setting, model="mvdefect.pretraining.settings:PretrainConfig")
+
+
+@click.command(cls=SettingsCommand)
+@pretrain_setting("backbone", "--backbone")
+@pretrain_setting("photographs", "--photographs")
+@pretrain_setting("weights", "--weights")
+@pretrain_setting("image_size_px", "--image-size")
+@pretrain_setting("steps", "--steps")
+@pretrain_setting("surfaces", "--surfaces")
+@pretrain_setting("learning_rate", "--learning-rate")
+@pretrain_setting("seed", "--seed")
+@pretrain_setting("precision", "--precision")
+@ASSIGNMENTS
+@CONFIG
 @click.option("--until", type=click.IntRange(1), metavar="STEP", help="Stop there; the same command goes on.")
 @click.option("--workers", type=click.IntRange(1), help="Processes that draw. Default: one a core.")
 @click.option("--half/--full", default=True, show_default=True, help="Store weights as float16 or float32.")
@@ -38,7 +41,15 @@ EXIT_DIFFERS = 1
 @click.option("--verify", type=PATH, metavar="FILE", help="Instead: see whether this file's card holds.")
 @click.option("--overwrite", is_flag=True, help="Replace weights that are there.")
 @click.pass_obj
-def pretrain(debug: bool, /, config_path: Path | None, assignments: tuple[str, ...], **flags: Any) -> None:
+def pretrain(
+    debug: bool,
+    /,
+    config_path: Path | None,
+    assignments: tuple[str, ...],
+    out: Path | None,
+    verify: Path | None,
+    **settings: Any,
+) -> None:
     """Make weights to start from, where ImageNet's cannot be had or may not be used.
 
     A backbone learns from surfaces that are drawn while it learns, and from faults planted in them; or, with
@@ -53,15 +64,14 @@ def pretrain(debug: bool, /, config_path: Path | None, assignments: tuple[str, .
       mvdefect pretrain --verify line.weights.h5
     """
     show_messages()
-    verify, out = flags.pop("verify"), flags.pop("out")
-    options = {name: flags.pop(name) for name in ("until", "workers", "half", "overwrite")}
+    options = {name: settings.pop(name) for name in ("until", "workers", "half", "overwrite")}
     if verify is not None:
         _verify(verify, options["workers"], debug)
         return
     from mvdefect.core.runtime import load_backend
     from mvdefect.pretraining.settings import load_pretraining
 
-    config = load_pretraining(config_path, flags, assignments)
+    config = load_pretraining(config_path, settings, assignments)
     place = out or Path(f"{config.backbone}.weights.h5")
     load_backend(debug)
     from mvdefect.pretraining.pretrain import PretrainOptions

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mvdefect.cli.flags import SettingsCommand, setting
 from mvdefect.cli.work import PATH, show_messages, start_work
 
 if TYPE_CHECKING:
@@ -14,14 +16,18 @@ if TYPE_CHECKING:
     from tuning.settings import SearchConfig
 
 
-@click.command()
-@click.option("--data", help="Folder of photographs, CSV manifest, MVTec AD's archive, or mvtec_ad:bottle.")
-@click.option("--split", type=PATH, help="Split plan of `mvdefect data split`. Default: closed-set, drawn.")
-@click.option("--category", "categories", multiple=True, help="Product to use; repeatable. Default: all.")
-@click.option("--backbone", help="Where the search starts: the backbone of the settings.")
-@click.option("--weights", help="imagenet, texture, none, or the path of a weights file.")
-@click.option("--image-size", type=int, help="Working size in pixels; a multiple of 32.")
-@click.option("--epochs", type=int, help="Epochs of the last stage.")
+fit_setting = partial(setting, prefix="settings.")
+search_setting = partial(setting, model="tuning.settings:SearchConfig")
+
+
+@click.command(cls=SettingsCommand)
+@fit_setting("data", "--data")
+@fit_setting("split", "--split")
+@fit_setting("categories", "--category")
+@fit_setting("backbone", "--backbone", text="Backbone that the search starts from.")
+@fit_setting("weights", "--weights")
+@fit_setting("image_size_px", "--image-size")
+@fit_setting("stages.-1.epochs", "--epochs", text="Epochs of the last stage.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting of a fit.")
 @click.option(
     "--vary",
@@ -31,12 +37,12 @@ if TYPE_CHECKING:
     help="What is searched: 'dropout=[0, 0.3]', 'learning_rate={min: 1.0e-5, max: 1.0e-3}', "
     "views=default, or taps=null to leave it as it is; repeatable.",
 )
-@click.option("--strategy", help="bayesian (default), random or hyperband.")
-@click.option("--objective", help="val_roc_auc, the most (default), or val_loss, the least.")
-@click.option("--trials", type=int, help="Trials at most. Default: 30.")
-@click.option("--minutes", type=float, help="No trial begins after so many minutes.")
-@click.option("--patience", type=int, help="Trials without a better one before the search ends.")
-@click.option("--seed", type=int, help="Seed of the search; that of the fits is --set seed=1.")
+@search_setting("strategy", "--strategy")
+@search_setting("objective", "--objective")
+@search_setting("trials", "--trials")
+@search_setting("minutes", "--minutes")
+@search_setting("patience", "--patience")
+@search_setting("seed", "--seed")
 @click.option(
     "--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Trials at a time."
 )
@@ -54,7 +60,7 @@ if TYPE_CHECKING:
     help="Search within each of so many folds, and test each choice outside its fold.",
 )
 @click.option("--config", "config_path", type=PATH, help="YAML file of a search; flags override it.")
-@click.option("--out", type=PATH, help="Where the search goes. Default: runs/tune-<data>-<backbone>.")
+@click.option("--out", type=PATH, help="Output directory. Default: runs/tune-<data>-<backbone>.")
 @click.option("--overwrite", is_flag=True, help="Replace a search of that name, if its settings were others.")
 @click.pass_obj
 def tune(
@@ -63,9 +69,12 @@ def tune(
     config_path: Path | None,
     assignments: tuple[str, ...],
     space: tuple[str, ...],
-    out: Path | None,
+    workers: int,
+    confirm: int,
     nested: int | None,
-    **flags: Any,
+    out: Path | None,
+    overwrite: bool,
+    **settings: Any,
 ) -> None:
     """Search for the settings that suit your photographs.
 
@@ -81,19 +90,9 @@ def tune(
       mvdefect tune --data photographs --vary 'dropout=[0, 0.3]' --vary taps=null --confirm 2 --out runs/sure
       mvdefect tune --data photographs --strategy hyperband --minutes 30 --nested 2 --out runs/nested
     """
-    settings = {
-        "data": flags["data"],
-        "split": None if flags["split"] is None else str(flags["split"]),
-        "categories": list(flags["categories"]) or None,
-        "backbone": flags["backbone"],
-        "weights": flags["weights"],
-        "image_size_px": flags["image_size"],
-        "stages.-1.epochs": flags["epochs"],
-    }
-    limits = ("strategy", "objective", "trials", "minutes", "patience", "seed")
     from tuning.settings import load_search, make_base
 
-    search = load_search(config_path, settings, assignments, {name: flags[name] for name in limits}, space)
+    search = load_search(config_path, settings, assignments, space)
     base = make_base(search)
     from mvdefect.data.sources.opening import name_source
 
@@ -102,7 +101,7 @@ def tune(
     start_work(debug, 1)
     from tuning.tune import TuneOptions
 
-    options = TuneOptions(flags["workers"], flags["overwrite"], flags["confirm"], set_up=show_messages)
+    options = TuneOptions(workers, overwrite, confirm, set_up=show_messages)
     if nested is None:
         _tune(search, place, options)
     else:

@@ -8,21 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from mvdefect.config import FitConfig, apply_settings
 from mvdefect.core.errors import ConfigError, describe_unknown_name
+from mvdefect.core.settings import Settings, read_yaml
 
 POOLED = "all"
 SEPARATOR = "+"  # between the parts of a cell's name
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ProtocolChoice(_Settings):
+class ProtocolChoice(Settings):
     """A protocol, with what it takes."""
 
     name: str
@@ -39,7 +35,7 @@ class ProtocolChoice(_Settings):
         return self.name if number is None else f"{self.name}-{number}"
 
 
-class Grid(_Settings):
+class Grid(Settings):
     """What a benchmark measures: every method on every category, protocol and seed."""
 
     data: tuple[str, ...] = Field(min_length=1, description="sources, as after --data")
@@ -80,10 +76,7 @@ def read_grid(path: Path) -> Grid:
         ConfigError: The file cannot be read, or a key or value is not allowed.
     """
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-        grid = Grid.model_validate(tree)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"the grid {path} cannot be read: {error}") from error
+        grid = Grid.model_validate(read_yaml(path, "grid"))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"

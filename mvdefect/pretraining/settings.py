@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from mvdefect.core.errors import ConfigError, describe_unknown_name
-from mvdefect.core.settings import assign, parse_assignment
+from mvdefect.config import ImageSize
+from mvdefect.core.errors import describe_unknown_name
+from mvdefect.core.settings import Settings, list_changes, load_settings, read_yaml
 
 TARGETS = ("recipe", "defect_type", "position", "rotation", "contrast", "layout")
 NEEDS_RECIPES = "recipe"
@@ -18,43 +18,42 @@ DRAWN_TARGETS = {"recipe": 0.3, "defect_type": 1.0, "position": 1.0, "contrast":
 PHOTOGRAPHED_TARGETS = {"defect_type": 1.0, "position": 1.0, "rotation": 0.3, "contrast": 0.5, "layout": 2.0}
 
 
-class PretrainConfig(BaseModel):
+class PretrainConfig(Settings):
     """Everything that decides what `mvdefect pretrain` does."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: ClassVar[str] = "setting of a pre-training"
 
-    backbone: str = "efficientnetb0"
+    backbone: str = Field("efficientnetb0", description="Backbone to pre-train.")
     weights: str = Field(
-        default="none", description="what to start from: none (random), imagenet, texture, or a weights file"
+        "none",
+        description="Weights to start from: none (random), imagenet, texture, or the path of a weights file.",
     )
     photographs: str | None = Field(
-        default=None, description="folder of photographs to learn from; null: surfaces are drawn"
+        None, description="Folder of photographs to learn from, unlabelled; without one, surfaces are drawn."
     )
-    image_size_px: int = Field(default=128, description="size of a view; a multiple of 32, at least 64")
-    recipes: int = Field(default=1000, ge=2, le=1_000_000, description="how many kinds of surface there are")
+    image_size_px: ImageSize = Field(
+        128, description="Size of a view in pixels, a multiple of 32, at least 64."
+    )
+    recipes: int = Field(1000, ge=2, le=1_000_000, description="Kinds of surface that there are.")
     surfaces: int = Field(
-        default=16,
-        ge=2,
-        le=4096,
-        description="surfaces a step, each with two flawless views and a faulty one",
+        16, ge=2, le=4096, description="Surfaces per step, each with two flawless views and a faulty one."
     )
-    steps: int = Field(default=20_000, ge=1)
+    steps: int = Field(20_000, ge=1, description="Steps of training.")
     targets: dict[str, float] = Field(
-        default={}, description=f"weight of each question: {', '.join(TARGETS)}; empty: what suits the source"
+        {}, description=f"Weight of each question: {', '.join(TARGETS)} (default: what suits the source)."
     )
-    learning_rate: float = Field(default=2e-3, gt=0, le=1, description="peak of a cosine schedule")
-    warmup: float = Field(default=0.05, ge=0, lt=1, description="share of the steps in which the rate rises")
-    weight_decay: float = Field(default=0.02, ge=0, le=1)
-    clip_norm: float = Field(default=1.0, gt=0, description="largest norm of a gradient")
-    seed: int = Field(default=0, ge=0, lt=2**31)
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
-
-    @field_validator("image_size_px")
-    @classmethod
-    def _check_image_size(cls, value: int) -> int:
-        if value < 64 or value % 32:
-            raise ValueError("must be a multiple of 32 and at least 64")
-        return value
+    learning_rate: float = Field(
+        2e-3, gt=0, le=1, description="Peak of the learning rate, on a cosine schedule."
+    )
+    warmup: float = Field(
+        0.05, ge=0, lt=1, description="Share of the steps in which the learning rate rises."
+    )
+    weight_decay: float = Field(0.02, ge=0, le=1, description="Weight decay of AdamW.")
+    clip_norm: float = Field(1.0, gt=0, description="Largest norm of a gradient.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of all that is drawn.")
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
+        "float32", description="Number format of the computation."
+    )
 
     @model_validator(mode="after")
     def _check_targets(self) -> PretrainConfig:
@@ -78,54 +77,5 @@ class PretrainConfig(BaseModel):
 def load_pretraining(
     path: Path | None, overrides: Mapping[str, Any], assignments: Sequence[str] = ()
 ) -> PretrainConfig:
-    """Build the settings: defaults < YAML file < flags < `--set` assignments.
-
-    Args:
-        path: A YAML file, or none.
-        overrides: Settings by name; None means 'not given'.
-        assignments: "key=value" strings; the value is read as YAML.
-
-    Raises:
-        ConfigError: The file cannot be read, a key is unknown, or a value is not allowed.
-    """
-    tree = PretrainConfig().model_dump(mode="json")
-    tree.update({} if path is None else _read_yaml(path))
-    tree.update({key: value for key, value in overrides.items() if value is not None})
-    for key, value in map(parse_assignment, assignments):
-        if key.startswith("targets."):
-            tree["targets"][key.removeprefix("targets.")] = value
-        else:
-            assign(tree, key, value)
-    return validate_pretraining(tree)
-
-
-def validate_pretraining(tree: Mapping[str, Any]) -> PretrainConfig:
-    """Check a tree of settings.
-
-    Raises:
-        ConfigError: It names each bad key, what is allowed and what came.
-    """
-    try:
-        return PretrainConfig.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError("; ".join(_describe(item) for item in error.errors())) from error
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"the configuration {path} cannot be read: {error}") from error
-    if not isinstance(tree, dict):
-        raise ConfigError(f"the configuration {path} must map settings to values. Received: {tree!r}")
-    return tree
-
-
-def _describe(item: Any) -> str:
-    key = ".".join(str(part) for part in item["loc"])
-    if item["type"] == "extra_forbidden":
-        return describe_unknown_name("setting of a pre-training", key, PretrainConfig.model_fields)
-    message = item["msg"].removeprefix("Value error, ")
-    if not key:  # of several settings together; the message names them
-        return str(message)
-    return f"{key}: {message[0].lower()}{message[1:]}. Received: {key}={item['input']!r}"
+    """Build the settings of a pre-training as `mvdefect.config.load_config` does those of a fit."""
+    return load_settings(PretrainConfig, read_yaml(path), list_changes(overrides, assignments))

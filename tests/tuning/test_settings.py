@@ -28,9 +28,8 @@ def path(tmp_path: Path) -> Path:
 def test_flags_go_over_the_file_and_the_file_over_defaults(path: Path) -> None:
     search = load_search(
         path,
-        {"backbone": "resnet50", "weights": None},
+        {"settings.backbone": "resnet50", "settings.weights": None, "trials": 9, "minutes": None},
         ("seed=3",),
-        {"trials": 9, "minutes": None},
         ("taps=[1, 2]", "views=default"),
     )
     assert search.settings == {"backbone": "resnet50", "stages.-1.epochs": 5, "seed": 3}
@@ -48,9 +47,16 @@ def test_what_is_dumped_loads_as_the_same(path: Path, tmp_path: Path) -> None:
     assert load_search(again, {}) == search
 
 
+def test_what_a_file_leaves_empty_is_empty(tmp_path: Path) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_text("settings:\nspace:\n")
+    search = load_search(path, {"settings.seed": 3}, ("stages.-1.epochs=5",))
+    assert (search.settings, search.space) == ({"seed": 3, "stages.-1.epochs": 5}, {})
+
+
 def test_directions_are_explicit() -> None:
     assert load_search(None, {}).direction == "max"
-    assert load_search(None, {}, (), {"objective": "val_loss"}).direction == "min"
+    assert load_search(None, {"objective": "val_loss"}).direction == "min"
 
 
 @pytest.mark.parametrize(
