@@ -89,6 +89,13 @@ def average_neighbourhoods(maps: Maps) -> Maps:
     return _average_along(_average_along(maps, 1), 2)
 
 
+def average_tensors(maps: Any) -> Any:
+    """Do to tensors of TensorFlow what `average_neighbourhoods` does to arrays."""
+    import tensorflow as tf
+
+    return tf.nn.avg_pool2d(maps, 3, 1, "SAME")  # which counts only the neighbours that exist
+
+
 def join_maps(maps: Sequence[NDArray[Any]]) -> Maps:
     """Join maps of several resolutions at that of the first, channel behind channel.
 
