@@ -15,7 +15,7 @@ from scipy.special import logsumexp
 from mvdefect.config import FitConfig
 from mvdefect.core.errors import ConfigError, RunError
 from mvdefect.models.backbones import BACKBONES
-from mvdefect.models.classifier import add_logit_map, build_classifier, load_classifier
+from mvdefect.models.classifier import build_classifier, load_classifier
 from mvdefect.models.heads import HeadSettings, LogSumExpPooling, add_head, add_map_output, choose_head
 
 
@@ -181,20 +181,6 @@ def test_pixels_in_logit_out_also_after_reloading(name: str, head: HeadSettings,
     again = load_classifier(tmp_path / "model.keras")
     assert np.allclose(again.predict(pixels, verbose=0), logits, atol=1e-5)
     assert np.allclose(again.predict(pixels[:1], verbose=0), logits[:1], atol=1e-4)
-
-
-def test_the_logit_map_pools_to_the_logit() -> None:
-    model = build_classifier(BACKBONES["small_cnn"], 64, HeadSettings("patch"), 2, None)
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
-    logits, logit_map = add_logit_map(model).predict(pixels, verbose=0)
-    assert logit_map.shape == (2, 8, 8, 1)
-    assert np.allclose(LogSumExpPooling()(logit_map), logits, atol=1e-5)
-
-
-def test_a_pooled_head_has_no_map() -> None:
-    assert (
-        add_logit_map(build_classifier(BACKBONES["small_cnn"], 64, HeadSettings("pooled"), 2, None)) is None
-    )
 
 
 def test_a_damaged_model_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from mvdefect.config import FitConfig
 from mvdefect.core.errors import ConfigError, RunError
-from mvdefect.models.feature_maps import FeatureSource, average_neighbourhoods, iterate_chunks, join_maps
+from mvdefect.models.feature_maps import FeatureSource, average_neighbourhoods, iterate_chunks
 from mvdefect.models.memory_bank import MemoryBank
 from mvdefect.models.normality import (
     KINDS,
@@ -226,13 +226,3 @@ def test_chunks_are_the_whole_in_order_and_small(tmp_path: Path) -> None:
     assert max(chunk.nbytes for chunk in chunks) <= 16 << 20
     assert len(chunks) > 1
     assert np.array_equal(np.concatenate(chunks), stored.astype(np.float32))
-
-
-def test_joined_maps_keep_the_first_and_interpolate_the_others() -> None:
-    fine = RNG.random((2, 4, 4, 3), dtype=np.float32)
-    coarse = np.array([[0, 4], [8, 12]], np.float32).reshape(1, 2, 2, 1).repeat(2, axis=0)
-    joined = join_maps([fine, coarse])
-    assert joined.shape == (2, 4, 4, 4)
-    assert np.array_equal(joined[..., :3], fine)
-    expected = [[0, 1, 3, 4], [2, 3, 5, 6], [6, 7, 9, 10], [8, 9, 11, 12]]
-    assert np.allclose(joined[0, :, :, 3], expected)
