@@ -21,6 +21,7 @@ from mvdefect.data.images import Pixels
 
 if TYPE_CHECKING:
     from mvdefect.data.pipeline import Source
+    from mvdefect.data.store import PreparedStore
 
 SHARED = Path(os.environ.get("MVDEFECT_SHARED", Path(__file__).parents[2] / "shared"))
 
@@ -116,6 +117,14 @@ def write_image(path: Path, image: np.ndarray) -> Path:
     encoded = cv2.imencode(path.suffix, image[..., ::-1] if image.ndim == 3 else image)[1]
     path.write_bytes(encoded.tobytes())
     return path
+
+
+def read_stored(store: PreparedStore) -> dict[str, dict[str, np.ndarray]]:
+    """Read a prepared store as any user of TFDS does: image, mask and the rest by id."""
+    import tensorflow_datasets as tfds
+
+    examples = tfds.as_numpy(tfds.builder_from_directory(store.path).as_dataset(split="images"))
+    return {example["id"].decode(): example for example in examples}
 
 
 def make_texture(seed: int, height: int = 40, width: int = 48) -> Pixels:

@@ -17,6 +17,29 @@ from mvdefect.data.scan import FirstLook, Scan
 
 MAX_PAIRS = 60
 MANY_UNDECIDED = 0.05  # share of the images, above which it is a warning
+# Of each kind of finding how bad it is, what was found in how many pairs, what to do about it, and what to
+# say of a pair.
+PAIR_FAULTS = {
+    "contradicting-labels": (
+        Severity.ERROR,
+        "{} image(s) are there twice under different labels.",
+        "Decide which label is right, and remove the other copy.",
+        "also {0.second} ({0.relation})",
+    ),
+    "groups-separate-one-part": (
+        Severity.WARNING,
+        "Your groups separate {} pair(s) that look like the same part.",
+        "Look at them. They are kept together in a split all the same; if they are two parts, "
+        "`--near-duplicates none` goes by your groups alone.",
+        "like {0.second}",
+    ),
+    "same-part-under-two-labels": (
+        Severity.WARNING,
+        "{} pair(s) of images show the same part under different labels.",
+        "Look at them: a part before and after damage is fine, a wrong label is not.",
+        "same part as {0.second}",
+    ),
+}
 
 
 def find_copies(look: FirstLook, scan: Scan, links: Links) -> Iterator[Finding]:
@@ -31,22 +54,25 @@ def find_copies(look: FirstLook, scan: Scan, links: Links) -> Iterator[Finding]:
     same_first, same_second = link_equal_names(scan.sha256)
     conflicting = labels[links.first] != labels[links.second]
     against = labels[same_first] != labels[same_second]
-    yield from _report_contradictions(
+    yield from _report_pairs(
+        "contradicting-labels",
         [
             *_describe_identical(look.records, same_first[against], same_second[against]),
             *_describe_links(look.records, links, conflicting & links.is_same_image),
-        ]
+        ],
     )
     yield from _report_identical(look, same_first, same_second)
     apart = are_separated(scan, same_first, same_second)
-    yield from _report_separated(
+    yield from _report_pairs(
+        "groups-separate-one-part",
         [
             *_describe_identical(look.records, same_first[apart], same_second[apart]),
             *_describe_links(look.records, links, are_separated(scan, links.first, links.second)),
-        ]
+        ],
     )
-    yield from _report_parts_under_two_labels(
-        _describe_links(look.records, links, conflicting & ~links.is_same_image)
+    yield from _report_pairs(
+        "same-part-under-two-labels",
+        _describe_links(look.records, links, conflicting & ~links.is_same_image),
     )
     yield from _report_near(look, links, (same_first, same_second))
     yield from _report_undecided(look.records, links)
@@ -68,15 +94,12 @@ def report_group_names(scan: Scan, codes: Indices) -> Iterator[Finding]:
         )
 
 
-def _report_contradictions(pairs: Sequence[Pair]) -> Iterator[Finding]:
+def _report_pairs(code: str, pairs: Sequence[Pair]) -> Iterator[Finding]:
+    severity, message, advice, remark = PAIR_FAULTS[code]
     if pairs:
+        files = tuple((pair.first, remark.format(pair)) for pair in pairs)
         yield Finding(
-            "contradicting-labels",
-            Severity.ERROR,
-            f"{len(pairs)} image(s) are there twice under different labels.",
-            "Decide which label is right, and remove the other copy.",
-            files=tuple((pair.first, f"also {pair.second} ({pair.relation})") for pair in pairs),
-            pairs=tuple(pairs[:MAX_PAIRS]),
+            code, severity, message.format(len(pairs)), advice, files=files, pairs=tuple(pairs[:MAX_PAIRS])
         )
 
 
@@ -117,31 +140,6 @@ def _report_near(look: FirstLook, links: Links, identical: tuple[Indices, Indice
         groups=groups,
         pairs=tuple(_describe_link(look.records, links, index) for index in _pick_one_a_group(codes, links)),
     )
-
-
-def _report_parts_under_two_labels(pairs: Sequence[Pair]) -> Iterator[Finding]:
-    if pairs:
-        yield Finding(
-            "same-part-under-two-labels",
-            Severity.WARNING,
-            f"{len(pairs)} pair(s) of images show the same part under different labels.",
-            "Look at them: a part before and after damage is fine, a wrong label is not.",
-            files=tuple((pair.first, f"same part as {pair.second}") for pair in pairs),
-            pairs=tuple(pairs[:MAX_PAIRS]),
-        )
-
-
-def _report_separated(pairs: Sequence[Pair]) -> Iterator[Finding]:
-    if pairs:
-        yield Finding(
-            "groups-separate-one-part",
-            Severity.WARNING,
-            f"Your groups separate {len(pairs)} pair(s) that look like the same part.",
-            "Look at them. They are kept together in a split all the same; if they are two parts, "
-            "`--near-duplicates none` goes by your groups alone.",
-            files=tuple((pair.first, f"like {pair.second}") for pair in pairs),
-            pairs=tuple(pairs[:MAX_PAIRS]),
-        )
 
 
 def _report_undecided(records: Sequence[Record], links: Links) -> Iterator[Finding]:

@@ -1,9 +1,9 @@
-"""Faults of masks: missing, empty, on a good image, of another size, unreadable, without an image."""
+"""Faults of files and of masks: unreadable, blank, mixed; empty, on a good image, without an image."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 from PIL import Image
@@ -19,33 +19,60 @@ MIN_FILLED = 0.5  # share of the network's input
 SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP"}
 
 
+# Of each kind of finding how bad it is, what was found in how many files, and what to do about it.
 FAULTS = {
-    "unusable": (
-        "unusable-masks",
+    "unreadable-files": (
+        Severity.ERROR,
+        "{} file(s) cannot be read as one photograph.",
+        "Mend or remove them; `--skip-broken` leaves them out of a fit.",
+    ),
+    "wrong-extension": (
+        Severity.WARNING,
+        "{} file(s) hold another format than their name says.",
+        "Rename them. mvdefect goes by the content, but other programs may not.",
+    ),
+    "blank-images": (
+        Severity.WARNING,
+        "{} photograph(s) show one even grey.",
+        "Remove them: a covered lens or a failed exposure teaches nothing.",
+    ),
+    "exif-rotation": (
+        Severity.NOTE,
+        "{} photograph(s) are stored turned or mirrored, and say so in EXIF.",
+        "Nothing for mvdefect, which lays them upright. Masks must fit the upright photograph.",
+    ),
+    "much-shrunk-images": (
+        Severity.WARNING,
+        "{} image(s) are shrunk by more than {} to {} pixels: a small defect is gone before the network sees "
+        "it.",
+        "Crop the images to what counts or cut them into pieces, or choose a larger --image-size.",
+    ),
+    "mostly-padding": (
+        Severity.WARNING,
+        "{} image(s) are so long that more than half of the network's input is padding.",
+        "Crop them or cut them into pieces nearer to a square, or use `--set resize=stretch`.",
+    ),
+    "unusable-masks": (
         Severity.ERROR,
         "{} mask(s) cannot be read, or have another size than their photograph.",
         "Export them again, in the photograph's own size.",
     ),
-    "good": (
-        "masks-on-good-images",
+    "masks-on-good-images": (
         Severity.ERROR,
         "{} photograph(s) labelled good have a mask that marks a defect.",
         "Either the label or the mask is wrong: look at them and move or mend them.",
     ),
-    "empty": (
-        "empty-masks",
+    "empty-masks": (
         Severity.ERROR,
         "{} defective photograph(s) have a mask that marks nothing.",
         "Draw the defect, or remove the mask; if there is no defect, the photograph is good.",
     ),
-    "missing": (
-        "missing-masks",
+    "missing-masks": (
         Severity.WARNING,
         "{} defective photograph(s) have no mask, while others of the product have one.",
         "Add them, or know that where a defect lies is measured on the others alone.",
     ),
-    "orphan": (
-        "orphaned-masks",
+    "orphaned-masks": (
         Severity.ERROR,
         "{} mask(s) belong to no defective photograph.",
         "Rename them to <name>_mask.png in the folder of their type, or remove them.",
@@ -55,11 +82,23 @@ FAULTS = {
 
 def find_file_faults(look: FirstLook) -> Iterator[Finding]:
     """Find what is wrong with files one by one, and where they differ from each other."""
-    yield from _find_unreadable(look)
+    yield from _report(
+        "unreadable-files", [(record.id, facts.fault) for record, facts in _rows(look) if facts.fault]
+    )
     usable = look.select_readable()
-    yield from _find_wrong_suffixes(usable)
-    yield from _find_blank(usable)
-    yield from _find_turned(usable)
+    yield from _report("wrong-extension", list(_list_wrong_suffixes(usable)))
+    blank = [
+        (record.id, f"grey value {facts.tones.extremes[0]} throughout")
+        for record, facts in _rows(usable)
+        if facts.tones and facts.tones.extremes[0] == facts.tones.extremes[1]
+    ]
+    yield from _report("blank-images", blank)
+    turned = [
+        (record.id, f"EXIF orientation {facts.header.orientation}")
+        for record, facts in _rows(usable)
+        if facts.header and facts.header.orientation != 1
+    ]
+    yield from _report("exif-rotation", turned)
     for code, what, describe, advice in DIFFERENCES:
         yield from _find_mixture(usable, code, what, describe, advice)
 
@@ -80,86 +119,24 @@ def find_lost_detail(look: FirstLook, image_size_px: int, resize: ResizeMethod) 
             shrunk.append((record.id, f"{_describe_size(facts)}: by {scale:.0f}"))
         if resize == "letterbox" and short < MIN_FILLED * long:
             padded.append((record.id, f"{_describe_size(facts)}: {1 - short / long:.0%} padding"))
-    if shrunk:
-        yield Finding(
-            "much-shrunk-images",
-            Severity.WARNING,
-            f"{len(shrunk)} image(s) are shrunk by more than {MAX_SHRINKING} to {image_size_px} pixels: a "
-            "small defect is gone before the network sees it.",
-            "Crop the images to what counts or cut them into pieces, or choose a larger --image-size.",
-            tuple(shrunk),
-        )
-    if padded:
-        yield Finding(
-            "mostly-padding",
-            Severity.WARNING,
-            f"{len(padded)} image(s) are so long that more than half of the network's input is padding.",
-            "Crop them or cut them into pieces nearer to a square, or use `--set resize=stretch`.",
-            tuple(padded),
-        )
+    yield from _report("much-shrunk-images", shrunk, MAX_SHRINKING, image_size_px)
+    yield from _report("mostly-padding", padded)
 
 
-def _find_unreadable(look: FirstLook) -> Iterator[Finding]:
-    files = [(record.id, facts.fault) for record, facts in _rows(look) if facts.fault]
+def _report(code: str, files: Sequence[tuple[str, str]], *numbers: int) -> Iterator[Finding]:
+    severity, message, advice = FAULTS[code]
     if files:
-        yield Finding(
-            "unreadable-files",
-            Severity.ERROR,
-            f"{len(files)} file(s) cannot be read as one photograph.",
-            "Mend or remove them; `--skip-broken` leaves them out of a fit.",
-            tuple(files),
-        )
+        yield Finding(code, severity, message.format(len(files), *numbers), advice, tuple(files))
 
 
-def _find_wrong_suffixes(look: FirstLook) -> Iterator[Finding]:
+def _list_wrong_suffixes(look: FirstLook) -> Iterator[tuple[str, str]]:
     formats = Image.registered_extensions()
-    files = []
     for record, facts in _rows(look):
         suffix = PurePosixPath(record.id).suffix.lower()
         named = formats.get(suffix, "")
         actual = facts.header.format if facts.header else ""
         if SAME_FORMAT.get(named, named) != SAME_FORMAT.get(actual, actual):
-            files.append((record.id, f"holds {actual}"))
-    if files:
-        yield Finding(
-            "wrong-extension",
-            Severity.WARNING,
-            f"{len(files)} file(s) hold another format than their name says.",
-            "Rename them. mvdefect goes by the content, but other programs may not.",
-            tuple(files),
-        )
-
-
-def _find_blank(look: FirstLook) -> Iterator[Finding]:
-    files = [
-        (record.id, f"grey value {facts.tones.extremes[0]} throughout")
-        for record, facts in _rows(look)
-        if facts.tones and facts.tones.extremes[0] == facts.tones.extremes[1]
-    ]
-    if files:
-        yield Finding(
-            "blank-images",
-            Severity.WARNING,
-            f"{len(files)} photograph(s) show one even grey.",
-            "Remove them: a covered lens or a failed exposure teaches nothing.",
-            tuple(files),
-        )
-
-
-def _find_turned(look: FirstLook) -> Iterator[Finding]:
-    files = [
-        (record.id, f"EXIF orientation {facts.header.orientation}")
-        for record, facts in _rows(look)
-        if facts.header and facts.header.orientation != 1
-    ]
-    if files:
-        yield Finding(
-            "exif-rotation",
-            Severity.NOTE,
-            f"{len(files)} photograph(s) are stored turned or mirrored, and say so in EXIF.",
-            "Nothing for mvdefect, which lays them upright. Masks must fit the upright photograph.",
-            tuple(files),
-        )
+            yield record.id, f"holds {actual}"
 
 
 def _find_mixture(
@@ -243,7 +220,8 @@ def find_mask_faults(layout: Layout, look: FirstLook) -> Iterator[Finding]:
         elif not facts.mask.share and record.label:
             empty.append((record.id, str(record.mask_path)))
     orphans = [(str(path), "") for path in layout.orphan_masks]
-    found = {"unusable": unusable, "good": on_good, "empty": empty, "missing": missing, "orphan": orphans}
-    for key, (code, severity, message, advice) in FAULTS.items():
-        if found[key]:
-            yield Finding(code, severity, message.format(len(found[key])), advice, tuple(found[key]))
+    yield from _report("unusable-masks", unusable)
+    yield from _report("masks-on-good-images", on_good)
+    yield from _report("empty-masks", empty)
+    yield from _report("missing-masks", missing)
+    yield from _report("orphaned-masks", orphans)

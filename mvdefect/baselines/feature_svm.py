@@ -47,11 +47,19 @@ class FeatureSVM(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         best_score_: Their mean ROC-AUC on the inner folds; NaN where there were too few groups to search.
     """
 
-    penalties: tuple[float, ...]
-    gamma_factors: tuple[float, ...]
-    folds: int
-    seed: int
-    n_jobs: int | None
+    def __init__(
+        self,
+        penalties: tuple[float, ...],
+        gamma_factors: tuple[float, ...],
+        folds: int,
+        seed: int,
+        n_jobs: int | None,
+    ) -> None:
+        self.penalties = penalties
+        self.gamma_factors = gamma_factors
+        self.folds = folds
+        self.seed = seed
+        self.n_jobs = n_jobs
 
     def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> FeatureSVM:
         """Learn from pictures.

@@ -90,11 +90,7 @@ class FrozenSVMClassifier(FeatureSVM):
     ) -> None:
         self.backbone = backbone
         self.weights = weights
-        self.penalties = penalties
-        self.gamma_factors = gamma_factors
-        self.folds = folds
-        self.seed = seed
-        self.n_jobs = n_jobs
+        super().__init__(penalties, gamma_factors, folds, seed, n_jobs)
 
     def _prepare(self, pictures: Pixels) -> None:
         self.network_ = build_network(build_pooled_features, self.backbone, self.weights, pictures, self.seed)

@@ -152,11 +152,7 @@ class HandcraftedClassifier(FeatureSVM):
         n_jobs: int | None = None,
     ) -> None:
         self.descriptors = descriptors
-        self.penalties = penalties
-        self.gamma_factors = gamma_factors
-        self.folds = folds
-        self.seed = seed
-        self.n_jobs = n_jobs
+        super().__init__(penalties, gamma_factors, folds, seed, n_jobs)
 
     def _prepare(self, pictures: Pixels) -> None:  # noqa: ARG002, others build a network for their size
         if not self.descriptors:

@@ -16,7 +16,6 @@ from mvdefect.data.images import Pixels
 from mvdefect.models.backbones import BackboneSpec
 from mvdefect.models.classifier import build_classifier
 from mvdefect.models.features import build_features, share_features
-from mvdefect.models.gaussians import PooledGaussian
 from mvdefect.models.heads import HeadSettings
 from mvdefect.models.normality import Normality, fit_normality
 
@@ -107,8 +106,6 @@ class OneClassDetector(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def map_distances(self, X: ArrayLike) -> NDArray[np.float32] | None:
         """Return the distance of each position, float32 (n, h, w); None where the kind knows no places."""
-        if isinstance(self.normality_, PooledGaussian):
-            return None
         return self.normality_.score_positions(run_network(self.network_, check_pictures(X)))
 
     def _fit_normality(self, pictures: Pixels, numbers: NDArray[np.int64]) -> Normality:

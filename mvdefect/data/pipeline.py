@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -13,7 +12,6 @@ import tensorflow as tf
 
 from mvdefect.config import AugmentConfig
 from mvdefect.core.errors import ImageError, list_some
-from mvdefect.data.images import Pixels
 from mvdefect.data.shards import NAME, read_facts
 from mvdefect.data.splits.plan import PlanRow, SplitPlan
 from mvdefect.data.store import PreparedStore
@@ -121,26 +119,13 @@ def read_masks(source: Source, cells: int) -> np.ndarray:
     """
     side = source.store.size_px // cells
     masks = np.empty((source.count, cells, cells), np.uint8)
-    for number, example in enumerate(_read_examples(source, source.places)):
+    examples = tf.data.Dataset.from_tensor_slices(source.places).map(
+        _make_reader(source.store), num_parallel_calls=tf.data.AUTOTUNE
+    )
+    for number, example in enumerate(examples.prefetch(tf.data.AUTOTUNE)):
         mask = tf.io.decode_png(_parse(example, "mask"), channels=1).numpy()
         masks[number] = mask.reshape(cells, side, cells, side).max((1, 3)) > 127
     return masks
-
-
-def read_pictures(source: Source, ids: Collection[str]) -> dict[str, tuple[Pixels, Pixels]]:
-    """Read images of a part for people to look at.
-
-    Returns:
-        For each id of the part: the image, uint8 (size, size, 3), and its mask, uint8 (size, size), 255
-        where the defect is.
-    """
-    numbers = [number for number, row in enumerate(source.rows) if row.id in set(ids)]
-    pictures = {}
-    for number, example in zip(numbers, _read_examples(source, source.places[numbers]), strict=True):
-        image = tf.io.decode_png(_parse(example, "image"), channels=3).numpy()
-        mask = tf.io.decode_png(_parse(example, "mask"), channels=1).numpy()[:, :, 0]
-        pictures[source.rows[number].id] = (image, mask)
-    return pictures
 
 
 @lru_cache(maxsize=8)
@@ -170,15 +155,6 @@ def _make_reader(store: PreparedStore):  # type: ignore[no-untyped-def]
             return os.pread(stream.fileno(), length, offset)
 
     return lambda place: tf.ensure_shape(tf.numpy_function(read, [place], tf.string, stateful=False), ())
-
-
-def _read_examples(source: Source, places: Integers) -> Iterator[tf.Tensor]:
-    if not len(places):
-        return iter(())
-    found = tf.data.Dataset.from_tensor_slices(places).map(
-        _make_reader(source.store), num_parallel_calls=tf.data.AUTOTUNE
-    )
-    return iter(found.prefetch(tf.data.AUTOTUNE))
 
 
 def _parse(example: tf.Tensor, name: str) -> tf.Tensor:

@@ -14,8 +14,25 @@ from mvdefect.core.errors import LayoutError, list_some
 GOOD = "good"
 
 
+class Labelled:
+    """What category and defect type tell of an image."""
+
+    category: str
+    defect_type: str
+
+    @property
+    def label(self) -> int:
+        """1 for defective, 0 for good. The positive class is 'defective', everywhere."""
+        return int(self.defect_type != GOOD)
+
+    @property
+    def stratum(self) -> str:
+        """Category and defect type: what a stratified split keeps in proportion."""
+        return f"{self.category}/{self.defect_type}"
+
+
 @dataclass(frozen=True)
-class Record:
+class Record(Labelled):
     """One image file.
 
     Attributes:
@@ -35,16 +52,6 @@ class Record:
     mask_path: Path | None = None
     group: str = ""
     part: str = ""
-
-    @property
-    def label(self) -> int:
-        """1 for defective, 0 for good. The positive class is 'defective', everywhere."""
-        return int(self.defect_type != GOOD)
-
-    @property
-    def stratum(self) -> str:
-        """Category and defect type: what a stratified split keeps in proportion."""
-        return f"{self.category}/{self.defect_type}"
 
 
 def make_id(path: Path, root: Path) -> str:

@@ -97,30 +97,28 @@ def evaluate_predictions(
     rows: Sequence[PredictionRow],
     plan: SplitPlan,
     operating_point: OperatingPoint,
-    part: str = "test",
     prevalence: float | None = None,
     measured: Measured | None = None,
 ) -> Evaluation:
-    """Measure the predictions of a part.
+    """Measure the predictions of the test part.
 
     Args:
         rows: Predictions of the images of the plan.
         plan: The split plan that they were made under.
         operating_point: The threshold behind the verdicts.
-        part: Which part to measure.
         prevalence: Share of defective products on the line; None: that of the images.
         measured: What needed more than predictions, where it was measured.
 
     Raises:
         RunError: The predictions are not of that plan's images.
     """
-    selected = [row for row in rows if row.split == part]
-    if [row.id for row in selected] != [row.id for row in plan.select(part)]:
-        raise RunError(f"the predictions are not those of the {part} part of the split plan")
+    selected = [row for row in rows if row.split == "test"]
+    if [row.id for row in selected] != [row.id for row in plan.select("test")]:
+        raise RunError("the predictions are not those of the test part of the split plan")
     sample = make_sample(selected)
     draws = Bootstrap(sample.groups)
     return Evaluation(
-        part=part,
+        part="test",
         protocol=plan.protocol,
         split_digest=plan.digest,
         images=len(selected),
@@ -142,26 +140,28 @@ def evaluate_predictions(
     )
 
 
-def evaluate_run(run: Path, split: Path | None = None, prevalence: float | None = None) -> Evaluation:
+def evaluate_run(run: Path, split: Path | None = None) -> Evaluation:
     """Measure the predictions that a run made on its test part, or on that of another plan.
 
     Args:
         run: A finished run.
         split: Another split plan; the run must have tested on every image of its test part.
-        prevalence: Share of defective products on the line; None: that of the run's settings.
 
     Raises:
         RunError: `run` is no finished run, its files are damaged, or it was trained on images that `split`
             tests on.
         SplitError: A split plan was changed.
     """
-    return evaluate_folder(open_run(run), split, prevalence)
+    return evaluate_folder(open_run(run), split)
 
 
 def evaluate_folder(
     folder: RunFolder, split: Path | None = None, prevalence: float | None = None
 ) -> Evaluation:
-    """Do as `evaluate_run` does for the folder of a run that may not be finished."""
+    """Do as `evaluate_run` does for the folder of a run that may not be finished.
+
+    The prevalence is the share of defective products on the line; None: that of the run's settings.
+    """
     plan, rows = read_split_plan(folder.split_plan), read_predictions(folder)
     point = read_operating_point(folder)
     share = read_run_config(folder).prevalence if prevalence is None else prevalence
@@ -206,13 +206,11 @@ def judge_rows(rows: Sequence[PredictionRow]) -> Judged:
     )
 
 
-def _take_tested(
-    rows: Sequence[PredictionRow], plan: SplitPlan, other: SplitPlan, part: str = "test"
-) -> list[PredictionRow]:
+def _take_tested(rows: Sequence[PredictionRow], plan: SplitPlan, other: SplitPlan) -> list[PredictionRow]:
     """Return the predictions of another plan's test part, with its groups."""
-    hashes = {row.id: row.sha256 for row in plan.select(part)}
-    tested = {row.id: row for row in rows if row.split == part}
-    wanted = other.select(part)
+    hashes = {row.id: row.sha256 for row in plan.select("test")}
+    tested = {row.id: row for row in rows if row.split == "test"}
+    wanted = other.select("test")
     others = [row.id for row in wanted if hashes.get(row.id) != row.sha256]
     if others:
         raise RunError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from mvdefect.config import FitConfig, dump_config
@@ -69,7 +70,7 @@ def _run_cell(cell: Cell, grid: Grid, out: Path, seconds: dict[str, float]) -> l
         plans = _draw(cell, config, out)
     except MvdefectError as error:
         logger.warning("%s: %s", cell.name, error)
-        return [_describe_failure(cell, cell.name, error)]
+        return [_begin_row(cell, cell.name, str(error))]
     rows = []
     for path, plan in plans:
         name = cell.name if len(plans) == 1 else f"{cell.name}+{path.stem}"
@@ -77,7 +78,7 @@ def _run_cell(cell: Cell, grid: Grid, out: Path, seconds: dict[str, float]) -> l
             evaluation, spent = _measure(config, path, out / "runs" / name)
         except Exception as error:  # whatever it is, the other cells go on
             logger.warning("%s: %s", name, error, exc_info=not isinstance(error, MvdefectError))
-            rows.append(_describe_failure(cell, name, error))
+            rows.append(_begin_row(cell, name, str(error)))
             continue
         rows.append(_describe(cell, name, plan, evaluation, spent or seconds.get(name, float("nan"))))
     return rows
@@ -123,27 +124,21 @@ def _measure(config: FitConfig, plan: Path, run: Path) -> tuple[Evaluation, floa
 
 
 def _describe(cell: Cell, name: str, plan: SplitPlan, found: Evaluation, seconds: float) -> ResultRow:
-    roc_auc = found.figures["roc_auc"]
-    return ResultRow(
-        cell=cell.name,
-        data=cell.data,
-        category=cell.category,
+    return replace(
+        _begin_row(cell, name),
         protocol=plan.protocol,
-        plan=name,
-        method=cell.method,
-        seed=cell.seed,
         digest=plan.digest,
         images=found.images,
         defective=found.defective,
-        roc_auc_low=roc_auc.low,
-        roc_auc_high=roc_auc.high,
+        roc_auc_low=found.figures["roc_auc"].low,
+        roc_auc_high=found.figures["roc_auc"].high,
         seconds=round(seconds, 1),
-        trouble="",
         figures={name: found.figures[name].value for name in COLUMNS},
     )
 
 
-def _describe_failure(cell: Cell, name: str, error: Exception) -> ResultRow:
+def _begin_row(cell: Cell, name: str, trouble: str = "") -> ResultRow:
+    """Return a row of which nothing is measured."""
     unknown = dict.fromkeys(("roc_auc_low", "roc_auc_high", "seconds"), float("nan"))
     return ResultRow(
         cell=cell.name,
@@ -156,7 +151,7 @@ def _describe_failure(cell: Cell, name: str, error: Exception) -> ResultRow:
         digest="",
         images=0,
         defective=0,
-        trouble=str(error),
+        trouble=trouble,
         figures=dict.fromkeys(COLUMNS, float("nan")),
         **unknown,
     )

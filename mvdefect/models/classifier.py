@@ -15,7 +15,7 @@ import keras
 from mvdefect.core.errors import RunError
 from mvdefect.models.backbones import BackboneSpec
 from mvdefect.models.freezing import BACKBONE, check_depth
-from mvdefect.models.heads import LOGIT_MAP, POOLED, HeadSettings, add_head, add_map_output
+from mvdefect.models.heads import POOLED, HeadSettings, add_head
 from mvdefect.models.weights import load_weights
 
 SCALING = "scaling"
@@ -68,17 +68,6 @@ def replace_head(model: Any, spec: BackboneSpec, head: HeadSettings, taps: int) 
 def join_head(model: Any, head: Any) -> keras.Model:
     """Return the classifier with another head, which may share its layers."""
     return _chain(model.get_layer(SCALING), model.get_layer(BACKBONE), head, model.name)
-
-
-def add_logit_map(model: keras.Model) -> keras.Model | None:
-    """Return a model that also gives the logit map, or None where the head has none.
-
-    Its outputs are logits (b, 1) and the map (b, height, width, 1), both float32.
-    """
-    head = model.get_layer(HEAD)
-    if LOGIT_MAP not in {layer.name for layer in head.layers}:
-        return None
-    return join_head(model, add_map_output(head))
 
 
 def load_classifier(path: Path) -> keras.Model:

@@ -1,4 +1,4 @@
-"""Feature maps of a frozen network: read in pieces, averaged over neighbours, joined over resolutions."""
+"""Feature maps of a frozen network: read in pieces, averaged over neighbours, stretched."""
 
 from __future__ import annotations
 
@@ -89,20 +89,11 @@ def average_neighbourhoods(maps: Maps) -> Maps:
     return _average_along(_average_along(maps, 1), 2)
 
 
-def join_maps(maps: Sequence[NDArray[Any]]) -> Maps:
-    """Join maps of several resolutions at that of the first, channel behind channel.
+def average_tensors(maps: Any) -> Any:
+    """Do to tensors of TensorFlow what `average_neighbourhoods` does to arrays."""
+    import tensorflow as tf
 
-    Coarser ones are interpolated bilinearly, with pixel centres aligned as in image resizing.
-
-    Args:
-        maps: Floats of shape (n, h_i, w_i, c_i).
-
-    Returns:
-        float32 of shape (n, h_0, w_0, sum of c_i).
-    """
-    height, width = maps[0].shape[1:3]
-    parts = [stretch_maps(stretch_maps(part.astype(np.float32), 1, height), 2, width) for part in maps]
-    return np.concatenate(parts, axis=-1)
+    return tf.nn.avg_pool2d(maps, 3, 1, "SAME")  # which counts only the neighbours that exist
 
 
 def stretch_maps(maps: Maps, axis: int, length: int) -> Maps:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,37 +14,48 @@ from mvdefect.models.feature_maps import (
     FeatureSource,
     Maps,
     average_neighbourhoods,
+    average_tensors,
     check_shape,
     iterate_chunks,
     iterate_several,
 )
-
-Vectors = NDArray[np.float32]
+from mvdefect.models.one_class import Normality
 
 MAX_CHANNELS = 100
 FLOOR = 1e-4  # of the usual variance: positions that never change keep a little of it
 
 
 @dataclass(frozen=True)
-class PooledGaussian:
-    """A Gaussian around the embeddings of good images (Rippel et al., 2020).
+class PooledGaussian(Normality):
+    """A Gaussian around the mean vectors of good images (Rippel et al., 2020).
 
     Attributes:
         mean: float64 of shape (d,).
         precision: Inverse covariance, float64 of shape (d, d).
     """
 
+    kind: ClassVar = "gaussian"
+    layout: ClassVar = {"mean": ("float64", "d"), "precision": ("float64", "dd")}
+
     mean: NDArray[np.float64]
     precision: NDArray[np.float64]
 
-    def score(self, embeddings: Vectors) -> NDArray[np.float64]:
-        """Return the Mahalanobis distance of each embedding (n, d) from the good ones, (n,)."""
-        centred = embeddings.astype(np.float64) - self.mean
-        squares = np.einsum("nd,de,ne->n", centred, self.precision, centred, optimize=True)
-        return np.asarray(np.sqrt(np.maximum(squares, 0)))
+    @classmethod
+    def fit(cls, features: FeatureSource, seed: int = 0) -> Self:  # noqa: ARG003, nothing is drawn
+        """Fit a Gaussian with a shrunken covariance (Ledoit & Wolf, 2004), as Rippel et al. (2020) do.
+
+        Args:
+            features: Floats of shape (n, h, w, d), or batches of them; n at least 2, and it may be below d.
+            seed: Of no effect.
+        """
+        from sklearn.covariance import LedoitWolf
+
+        embeddings = np.concatenate([chunk.mean(axis=(1, 2)) for chunk in iterate_several(features)])
+        fitted = LedoitWolf(store_precision=True).fit(embeddings.astype(np.float64))
+        return cls(fitted.location_, fitted.precision_)
 
     def score_images(self, features: FeatureSource) -> NDArray[np.float64]:
-        """Return the distance of each image's mean vector from the good ones, (n,).
+        """Return the Mahalanobis distance of each image's mean vector from the good ones, (n,).
 
         Args:
             features: Floats of shape (n, h, w, d), or batches of them.
@@ -51,33 +63,22 @@ class PooledGaussian:
         scores = [np.zeros(0)]
         for chunk in iterate_chunks(features):
             check_shape(chunk, (*chunk.shape[1:3], len(self.mean)))
-            scores.append(self.score(chunk.mean(axis=(1, 2))))
+            centred = chunk.mean(axis=(1, 2)).astype(np.float64) - self.mean
+            squares = np.einsum("nd,de,ne->n", centred, self.precision, centred, optimize=True)
+            scores.append(np.sqrt(np.maximum(squares, 0)))
         return np.concatenate(scores)
 
+    def score_tensor(self, features: Any) -> Any:
+        """Return the same as tensors of TensorFlow, float32."""
+        import tensorflow as tf
 
-def fit_gaussian(embeddings: Vectors) -> PooledGaussian:
-    """Fit a Gaussian with a shrunken covariance (Ledoit & Wolf, 2004), as Rippel et al. (2020) do.
-
-    Args:
-        embeddings: Of good images, float32 (n, d); n may be smaller than d.
-    """
-    from sklearn.covariance import LedoitWolf
-
-    fitted = LedoitWolf(store_precision=True).fit(embeddings.astype(np.float64))
-    return PooledGaussian(fitted.location_, fitted.precision_)
-
-
-def fit_pooled_gaussian(features: FeatureSource) -> PooledGaussian:
-    """Fit a Gaussian to the mean vectors of good images.
-
-    Args:
-        features: Floats of shape (n, h, w, d), or batches of them; n at least 2.
-    """
-    return fit_gaussian(np.concatenate([chunk.mean(axis=(1, 2)) for chunk in iterate_several(features)]))
+        centred = tf.cast(tf.reduce_mean(features, axis=(1, 2)), tf.float64) - self.mean
+        squares = tf.einsum("nd,de,ne->n", centred, tf.constant(self.precision), centred)
+        return tf.cast(tf.sqrt(tf.maximum(squares, 0)), tf.float32)
 
 
 @dataclass(frozen=True)
-class PatchGaussians:
+class PatchGaussians(Normality):
     """A Gaussian for each position: PaDiM (Defard et al., 2021).
 
     It fits parts that always lie the same way: what is usual is learned for each place.
@@ -89,10 +90,57 @@ class PatchGaussians:
         whitening: W of each position, float32 of shape (h, w, d, d): W^T W is the inverse covariance.
     """
 
+    kind: ClassVar = "padim"
+    layout: ClassVar = {
+        "channels": ("int64", "d"),
+        "input_channels": ("int64", ""),
+        "mean": ("float32", "hwd"),
+        "whitening": ("float32", "hwdd"),
+    }
+
     channels: NDArray[np.int64]
     input_channels: int
     mean: Maps
     whitening: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        if not ((self.channels >= 0) & (self.channels < self.input_channels)).all():
+            raise ValueError(f"it names channels that maps of {self.input_channels} channels lack")
+
+    @classmethod
+    def fit(cls, features: FeatureSource, seed: int = 0, max_channels: int = MAX_CHANNELS) -> Self:
+        """Fit a Gaussian at each position, with covariances shrunken as Chen et al. (2010) do.
+
+        One pass, and memory that does not grow with the images.
+
+        Args:
+            features: Of good images, floats of shape (n, h, w, c), or batches of them; n at least 2.
+            seed: Draws the channels where there are more than `max_channels`.
+            max_channels: More are not looked at: a covariance grows with their square.
+
+        Raises:
+            ConfigError: `max_channels` is below 1, or see `iterate_several`.
+        """
+        if max_channels < 1:
+            raise ConfigError(f"max_channels must be at least 1. Received: max_channels={max_channels}")
+        chunks = iterate_several(features)
+        first = next(chunks)
+        height, width, present = first.shape[1:]
+        channels = _draw_channels(present, max_channels, seed)
+        origin = average_neighbourhoods(first[..., channels]).mean(axis=0)  # or squares would cancel
+        places, kept = height * width, len(channels)
+        count, sums, products = 0, np.zeros((places, kept)), np.zeros((places, kept, kept))
+        for chunk in chain([first], chunks):
+            centred = average_neighbourhoods(chunk[..., channels]) - origin
+            by_place = centred.reshape(len(chunk), places, kept).transpose(1, 0, 2).astype(np.float64)
+            sums += by_place.sum(axis=1)
+            products += by_place.transpose(0, 2, 1) @ by_place
+            count += len(chunk)
+        offsets = sums / count
+        covariances = products / count - offsets[:, :, np.newaxis] * offsets[:, np.newaxis, :]
+        mean = (origin + offsets.reshape(origin.shape)).astype(np.float32)
+        whitening = _whiten(shrink_covariances(covariances, count))
+        return cls(channels, present, mean, whitening.reshape(height, width, kept, kept))
 
     def score_positions(self, features: FeatureSource) -> NDArray[np.float32]:
         """Return the Mahalanobis distance of each position from its Gaussian, (n, h, w).
@@ -114,42 +162,13 @@ class PatchGaussians:
         """Return the largest distance in each image, (n,)."""
         return np.asarray(self.score_positions(features).max(axis=(1, 2)), np.float64)
 
+    def score_tensor(self, features: Any) -> Any:
+        """Return the same as tensors of TensorFlow, float32."""
+        import tensorflow as tf
 
-def fit_patch_gaussians(
-    features: FeatureSource, seed: int = 0, max_channels: int = MAX_CHANNELS
-) -> PatchGaussians:
-    """Fit a Gaussian at each position, with covariances shrunken as Chen et al. (2010) do.
-
-    One pass, and memory that does not grow with the images.
-
-    Args:
-        features: Of good images, floats of shape (n, h, w, c), or batches of them; n at least 2.
-        seed: Draws the channels where there are more than `max_channels`.
-        max_channels: More are not looked at: a covariance grows with their square.
-
-    Raises:
-        ConfigError: `max_channels` is below 1, or see `iterate_several`.
-    """
-    if max_channels < 1:
-        raise ConfigError(f"max_channels must be at least 1. Received: max_channels={max_channels}")
-    chunks = iterate_several(features)
-    first = next(chunks)
-    height, width, present = first.shape[1:]
-    channels = _draw_channels(present, max_channels, seed)
-    origin = average_neighbourhoods(first[..., channels]).mean(axis=0)  # or squares would cancel
-    places, kept = height * width, len(channels)
-    count, sums, products = 0, np.zeros((places, kept)), np.zeros((places, kept, kept))
-    for chunk in chain([first], chunks):
-        centred = average_neighbourhoods(chunk[..., channels]) - origin
-        by_place = centred.reshape(len(chunk), places, kept).transpose(1, 0, 2).astype(np.float64)
-        sums += by_place.sum(axis=1)
-        products += by_place.transpose(0, 2, 1) @ by_place
-        count += len(chunk)
-    offsets = sums / count
-    covariances = products / count - offsets[:, :, np.newaxis] * offsets[:, np.newaxis, :]
-    mean = (origin + offsets.reshape(origin.shape)).astype(np.float32)
-    whitening = _whiten(shrink_covariances(covariances, count))
-    return PatchGaussians(channels, present, mean, whitening.reshape(height, width, kept, kept))
+        centred = average_tensors(tf.gather(features, self.channels, axis=-1)) - self.mean
+        whitened = tf.einsum("hwed,nhwd->nhwe", tf.constant(self.whitening), centred)
+        return tf.reduce_max(tf.norm(whitened, axis=-1), axis=(1, 2))
 
 
 def shrink_covariances(covariances: NDArray[np.float64], count: int) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ https://arxiv.org/abs/2106.08265
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,12 @@ from mvdefect.core.errors import ConfigError
 from mvdefect.models.feature_maps import (
     FeatureSource,
     average_neighbourhoods,
+    average_tensors,
     check_shape,
     iterate_chunks,
     iterate_several,
 )
+from mvdefect.models.one_class import Normality
 
 Vectors = NDArray[np.float32]
 
@@ -29,7 +31,7 @@ PRIOR_PATCHES = 10  # what a position's own figures must outweigh
 
 
 @dataclass(frozen=True)
-class MemoryBank:
+class MemoryBank(Normality):
     """Patches of good images; what lies far from all of them is new.
 
     Patches are compared wherever they lie, so parts may lie in any way. How far good patches usually lie
@@ -43,10 +45,54 @@ class MemoryBank:
         spread: Standard deviation of the same, above 0.
     """
 
+    kind: ClassVar = "memory_bank"
+    layout: ClassVar = {
+        "scale": ("float32", "c"),
+        "vectors": ("float32", "kc"),
+        "usual": ("float32", "hw"),
+        "spread": ("float32", "hw"),
+    }
+
     scale: NDArray[np.float32]
     vectors: Vectors
     usual: NDArray[np.float32]
     spread: NDArray[np.float32]
+
+    @classmethod
+    def fit(
+        cls,
+        features: FeatureSource,
+        seed: int = 0,
+        max_vectors: int = MAX_VECTORS,
+        max_candidates: int = MAX_CANDIDATES,
+    ) -> Self:
+        """Keep patches that cover all patches of good images.
+
+        One pass over the features draws candidates evenly; a coreset of them is kept. Time and memory for
+        the coreset do not grow with the images.
+
+        Args:
+            features: Of good images, floats of shape (n, h, w, c), or batches of them; n at least 2.
+            seed: Draws candidates and the projection.
+            max_vectors: Size of the bank.
+            max_candidates: How many patches it is chosen from.
+
+        Raises:
+            ConfigError: A size is below 1, or see `iterate_several`.
+        """
+        if min(max_vectors, max_candidates) < 1:
+            raise ConfigError(
+                "max_vectors and max_candidates must be at least 1. "
+                f"Received: max_vectors={max_vectors}, max_candidates={max_candidates}"
+            )
+        rng = np.random.default_rng(seed)
+        drawn = _draw_candidates(features, rng, max_candidates)
+        scale = drawn.vectors.std(axis=0, dtype=np.float64).astype(np.float32)
+        scale[scale == 0] = 1
+        vectors = drawn.vectors / scale
+        chosen = choose_coreset(_project(vectors, rng), max_vectors)
+        usual, spread = _measure_usual(vectors, drawn, chosen)
+        return cls(scale, vectors[chosen], usual, spread)
 
     def measure_distances(self, features: FeatureSource) -> NDArray[np.float32]:
         """Return how far each patch lies from the nearest one of the bank, (n, h, w).
@@ -74,6 +120,16 @@ class MemoryBank:
         """Return the largest score of each image's positions, (n,)."""
         return np.asarray(self.score_positions(features).max(axis=(1, 2)), np.float64)
 
+    def score_tensor(self, features: Any) -> Any:
+        """Return the same as tensors of TensorFlow, float32."""
+        import tensorflow as tf
+
+        patches, vectors = average_tensors(features) / self.scale, tf.constant(self.vectors)
+        products = tf.einsum("nhwc,kc->nhwk", patches, vectors)
+        nearest = tf.argmin(tf.reduce_sum(vectors**2, axis=1) - 2 * products, axis=-1)
+        distances = tf.norm(patches - tf.gather(vectors, nearest), axis=-1)
+        return tf.reduce_max((distances - self.usual) / self.spread, axis=(1, 2))
+
 
 @dataclass(frozen=True)
 class _Candidates:
@@ -83,41 +139,6 @@ class _Candidates:
     images: NDArray[np.int64]
     positions: NDArray[np.int64]
     map_shape: tuple[int, int]
-
-
-def fit_memory_bank(
-    features: FeatureSource,
-    seed: int = 0,
-    max_vectors: int = MAX_VECTORS,
-    max_candidates: int = MAX_CANDIDATES,
-) -> MemoryBank:
-    """Keep patches that cover all patches of good images.
-
-    One pass over the features draws candidates evenly; a coreset of them is kept. Time and memory for
-    the coreset do not grow with the images.
-
-    Args:
-        features: Of good images, floats of shape (n, h, w, c), or batches of them; n at least 2.
-        seed: Draws candidates and the projection.
-        max_vectors: Size of the bank.
-        max_candidates: How many patches it is chosen from.
-
-    Raises:
-        ConfigError: A size is below 1, or see `iterate_several`.
-    """
-    if min(max_vectors, max_candidates) < 1:
-        raise ConfigError(
-            "max_vectors and max_candidates must be at least 1. "
-            f"Received: max_vectors={max_vectors}, max_candidates={max_candidates}"
-        )
-    rng = np.random.default_rng(seed)
-    drawn = _draw_candidates(features, rng, max_candidates)
-    scale = drawn.vectors.std(axis=0, dtype=np.float64).astype(np.float32)
-    scale[scale == 0] = 1
-    vectors = drawn.vectors / scale
-    chosen = choose_coreset(_project(vectors, rng), max_vectors)
-    usual, spread = _measure_usual(vectors, drawn, chosen)
-    return MemoryBank(scale, vectors[chosen], usual, spread)
 
 
 def choose_coreset(points: Vectors, size: int) -> NDArray[np.int64]:

@@ -15,8 +15,6 @@ from mvdefect.core.errors import ConfigError
 from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
 from mvdefect.inspector.answers import UNREADABLE, Answer
 
-FORMATS = ("csv", "jsonl")
-
 
 @dataclass(frozen=True)
 class VerdictRow:

@@ -19,7 +19,7 @@ from mvdefect.baselines.one_class import OneClassDetector, draw_aside
 from mvdefect.core.errors import ConfigError
 from mvdefect.models.backbones import find_backbone
 from mvdefect.models.classifier import build_classifier
-from mvdefect.models.gaussians import fit_gaussian
+from mvdefect.models.gaussians import PooledGaussian
 from mvdefect.models.heads import HeadSettings
 from mvdefect.models.normality import KINDS
 
@@ -166,12 +166,12 @@ def test_one_class_decides_on_good_pictures_that_it_had_not_seen(pictures: Pictu
     detector = OneClassDetector("gaussian", "small_cnn", "none", contamination=0.25).fit(pixels)
     aside = draw_aside(np.arange(40), 0)
     maps = detector.network_.predict_on_batch(pixels)
-    first = fit_gaussian(maps[~aside].mean(axis=(1, 2)))
-    distances = first.score(maps[aside].mean(axis=(1, 2)))
+    first = PooledGaussian.fit(maps[~aside])
+    distances = first.score_images(maps[aside])
     assert len(distances) == 8
     assert detector.limit_ == pytest.approx(np.quantile(distances, 0.75), rel=1e-4)
     assert detector.scale_ == pytest.approx(np.quantile(distances, 0.75) - np.median(distances), rel=1e-3)
-    whole = fit_gaussian(maps.mean(axis=(1, 2))).score(maps.mean(axis=(1, 2)))
+    whole = PooledGaussian.fit(maps).score_images(maps)
     expected = (whole - detector.limit_) / detector.scale_
     assert np.allclose(detector.decision_function(pixels), expected, atol=0.01)
 

@@ -15,7 +15,7 @@ from mvdefect.baselines.run import adapt_config, make_estimator, read_pixels, ru
 from mvdefect.config import FitConfig, StageConfig
 from mvdefect.core.errors import ConfigError, RunExistsError, SplitError
 from mvdefect.data.groups.grouping import group_records
-from mvdefect.data.pipeline import Source, read_pictures
+from mvdefect.data.pipeline import Source
 from mvdefect.data.scan import scan_images
 from mvdefect.data.sources.folders import read_records
 from mvdefect.data.splits.plan import PARTS, PlanRow, SplitPlan, read_split_plan, write_split_plan
@@ -24,6 +24,7 @@ from mvdefect.data.store import prepare_images
 from mvdefect.evaluation.evaluate import evaluate_run
 from mvdefect.evaluation.heatmaps import read_heatmaps
 from mvdefect.runs import RunFolder, read_history, read_predictions, read_run_config
+from tests.conftest import read_stored
 
 ESTIMATORS = [name for name, baseline in BASELINES.items() if baseline.learner != "network"]
 
@@ -80,13 +81,13 @@ def test_the_kept_estimator_makes_the_predictions_of_the_run(
     folder = runs[name]
     plan = read_split_plan(folder.split_plan)
     store = prepare_images(read_records(Path(str(plain_config.data))), 64, "letterbox")
+    stored = read_stored(store)
     estimator = joblib.load(folder.estimator)
     rows = {row.id: row for row in read_predictions(folder)}
     assert len(rows) == len(plan.rows)
     for part in PARTS:
         ids = [row.id for row in plan.select(part)]
-        pictures = read_pictures(Source(store, plan, part), ids)
-        logits = estimator.decision_function(np.stack([pictures[id_][0] for id_ in ids]))
+        logits = estimator.decision_function(np.stack([stored[id_]["image"] for id_ in ids]))
         assert np.allclose(logits, [rows[id_].logit for id_ in ids], atol=1e-4)
         assert {rows[id_].split for id_ in ids} == {part}
 
@@ -197,9 +198,9 @@ def test_pixels_lie_in_the_order_of_the_plan_and_vanish(sources: dict[str, Sourc
     with read_pixels(train) as pixels:
         assert pixels.shape == (train.count, 64, 64, 3)
         path = Path(pixels.filename)  # type: ignore[attr-defined]
-        pictures = read_pictures(train, [row.id for row in train.rows])
+        stored = read_stored(train.store)
         for number, row in enumerate(train.rows):
-            assert np.array_equal(pixels[number], pictures[row.id][0])
+            assert np.array_equal(pixels[number], stored[row.id]["image"])
         assert path.is_file()
     assert not path.parent.exists()
 

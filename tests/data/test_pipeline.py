@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 
 from mvdefect.config import AugmentConfig
 from mvdefect.core.errors import ImageError
@@ -18,8 +17,8 @@ from mvdefect.data.pipeline import (
     make_inference_batches,
     make_view_batches,
     read_masks,
-    read_pictures,
 )
+from tests.conftest import read_stored
 
 
 def test_inference_follows_the_order_of_the_plan(sources: dict[str, Source], parts_root: Path) -> None:
@@ -59,9 +58,9 @@ def test_a_view_is_the_same_wherever_it_comes(sources: dict[str, Source]) -> Non
 def test_masks_keep_the_smallest_defect(sources: dict[str, Source]) -> None:
     source = sources["train"]
     masks = read_masks(source, 16)
-    pictures = read_pictures(source, [row.id for row in source.rows])
+    stored = read_stored(source.store)
     for row, coarse in zip(source.rows, masks, strict=True):
-        rows, columns = np.nonzero(pictures[row.id][1])
+        rows, columns = np.nonzero(stored[row.id]["mask"][..., 0])
         assert {*zip(rows // 4, columns // 4, strict=True)} == {*zip(*np.nonzero(coarse), strict=True)}
         assert coarse.any() == (row.label == 1)
 
@@ -75,18 +74,8 @@ def test_an_image_that_the_store_lacks_is_named(sources: dict[str, Source]) -> N
 
 def test_any_user_of_tfds_can_read_the_store(sources: dict[str, Source]) -> None:
     source = sources["val"]
-    builder = tfds.builder_from_directory(source.store.path)
-    images = {e["id"].decode(): e["image"] for e in tfds.as_numpy(builder.as_dataset(split="images"))}
+    stored = read_stored(source.store)
     ours = np.concatenate(list(make_inference_batches(source, 16).as_numpy_iterator()))
-    assert all(np.array_equal(images[row.id], image) for row, image in zip(source.rows, ours, strict=True))
-
-
-def test_pictures_are_read_by_id(sources: dict[str, Source]) -> None:
-    source = sources["test"]
-    rows = [row for row in source.plan.select("test") if row.label][:2]
-    pictures = read_pictures(source, [row.id for row in rows])
-    assert set(pictures) == {row.id for row in rows}
-    for image, mask in pictures.values():
-        assert image.shape == (64, 64, 3)
-        assert set(np.unique(mask)) == {0, 255}
-    assert read_pictures(source, []) == {}
+    assert all(
+        np.array_equal(stored[row.id]["image"], image) for row, image in zip(source.rows, ours, strict=True)
+    )

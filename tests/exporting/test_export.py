@@ -23,7 +23,7 @@ from mvdefect.exporting.fresh_process import Saying, ask
 from mvdefect.exporting.samples import Samples
 from mvdefect.exporting.warmup import FILE, PLACE, encode_request
 from mvdefect.inspector.graph import decide, score_features
-from mvdefect.models.normality import fit_normality
+from mvdefect.models.normality import KINDS, fit_normality
 from mvdefect.runs import RunFolder, read_run_config
 
 ENGINE = {"name": "savedmodel", "format": "savedmodel", "precision": "float32", "file": "saved_model.pb"}
@@ -150,7 +150,7 @@ def test_photographs_that_are_gone(finished_run: Path, tmp_path: Path) -> None:
         export_run(tmp_path / "nothing", tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["padim", "memory_bank", "gaussian"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_novelty_in_the_graph_is_that_of_numpy(kind: str) -> None:
     rng = np.random.default_rng(0)
     good, other = (rng.normal(size=(12, 5, 4, 6)).astype(np.float32) for _ in range(2))

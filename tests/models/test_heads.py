@@ -15,8 +15,7 @@ from scipy.special import logsumexp
 from mvdefect.config import FitConfig
 from mvdefect.core.errors import ConfigError, RunError
 from mvdefect.models.backbones import BACKBONES
-from mvdefect.models.classifier import add_logit_map, build_classifier, load_classifier
-from mvdefect.models.gaussians import fit_gaussian
+from mvdefect.models.classifier import build_classifier, load_classifier
 from mvdefect.models.heads import HeadSettings, LogSumExpPooling, add_head, add_map_output, choose_head
 
 
@@ -184,36 +183,7 @@ def test_pixels_in_logit_out_also_after_reloading(name: str, head: HeadSettings,
     assert np.allclose(again.predict(pixels[:1], verbose=0), logits[:1], atol=1e-4)
 
 
-def test_the_logit_map_pools_to_the_logit() -> None:
-    model = build_classifier(BACKBONES["small_cnn"], 64, HeadSettings("patch"), 2, None)
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
-    logits, logit_map = add_logit_map(model).predict(pixels, verbose=0)
-    assert logit_map.shape == (2, 8, 8, 1)
-    assert np.allclose(LogSumExpPooling()(logit_map), logits, atol=1e-5)
-
-
-def test_a_pooled_head_has_no_map() -> None:
-    assert (
-        add_logit_map(build_classifier(BACKBONES["small_cnn"], 64, HeadSettings("pooled"), 2, None)) is None
-    )
-
-
 def test_a_damaged_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.keras").write_bytes(b"not a model")
     with pytest.raises(RunError, match="cannot be loaded"):
         load_classifier(tmp_path / "model.keras")
-
-
-def test_mahalanobis_distance_of_a_known_gaussian() -> None:
-    rng = np.random.default_rng(0)
-    scale = np.array([1.0, 2.0, 4.0])
-    good = (rng.normal(0, 1, (20_000, 3)) * scale + 10).astype(np.float32)
-    points = np.array([[10, 10, 10], [13, 10, 10], [10, 10, 22]], np.float32)
-    assert np.allclose(fit_gaussian(good).score(points), [0, 3, 3], atol=0.15)
-
-
-def test_novelty_works_with_fewer_images_than_features() -> None:
-    rng = np.random.default_rng(0)
-    normality = fit_gaussian(rng.normal(0, 1, (20, 100)).astype(np.float32))
-    near, far = rng.normal(0, 1, (10, 100)), rng.normal(3, 1, (10, 100))
-    assert normality.score(near.astype(np.float32)).max() < normality.score(far.astype(np.float32)).min()

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
+from mvdefect.config import FitConfig
 from mvdefect.core.errors import ConfigError, RunError
-from mvdefect.models.feature_maps import FeatureSource, average_neighbourhoods, iterate_chunks, join_maps
-from mvdefect.models.gaussians import PooledGaussian
-from mvdefect.models.memory_bank import fit_memory_bank
+from mvdefect.models.feature_maps import FeatureSource, average_neighbourhoods, iterate_chunks
+from mvdefect.models.memory_bank import MemoryBank
 from mvdefect.models.normality import (
     KINDS,
     Normality,
     fit_normality,
     load_normality,
-    name_kind,
     save_normality,
 )
 
@@ -30,9 +31,11 @@ NEW = RNG.normal(0, 1, (4, 6, 5, 8)).astype(np.float16)
 
 def score(normality: Normality, features: FeatureSource) -> np.ndarray:
     """Return the map where there is one, else the image scores."""
-    if isinstance(normality, PooledGaussian):
-        return normality.score_images(features)
-    return normality.score_positions(features)
+    return (
+        normality.score_images(features)
+        if normality.kind == "gaussian"
+        else normality.score_positions(features)
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -42,7 +45,7 @@ def test_what_lies_far_from_good_scores_higher(kind: str) -> None:
     assert near.shape == (4,)
     assert near.dtype == np.float64
     assert near.max() < far.min()
-    assert name_kind(normality) == kind
+    assert normality.kind == kind
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -59,7 +62,6 @@ def test_a_planted_patch_is_found_where_it_lies(kind: str) -> None:
     normality = fit_normality(kind, GOOD)
     planted = NEW.astype(np.float32)
     planted[1, 4, 2] += 12
-    assert not isinstance(normality, PooledGaussian)
     maps, images = normality.score_positions(planted), normality.score_images(planted)
     assert maps.dtype == np.float32
     row, column = np.unravel_index(maps[1].argmax(), maps[1].shape)
@@ -76,6 +78,15 @@ def test_a_kept_score_is_the_same_to_the_last_bit(kind: str, tmp_path: Path) -> 
     assert type(again) is type(normality)
     assert np.array_equal(score(again, NEW), score(normality, NEW))
     assert [path.name for path in tmp_path.iterdir()] == ["normality.npz"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_that_a_score_holds_is_kept(kind: str) -> None:
+    assert [field.name for field in fields(KINDS[kind])] == list(KINDS[kind].layout)
+
+
+def test_the_kinds_are_those_of_the_configuration() -> None:
+    assert get_args(FitConfig.model_fields["one_class"].annotation) == tuple(KINDS)
 
 
 def test_a_score_needs_the_suffix_that_numpy_would_add(tmp_path: Path) -> None:
@@ -159,7 +170,7 @@ def test_memory_does_not_grow_with_the_images(kind: str) -> None:
 
     fit = partial(fit_normality, kind)
     if kind == "memory_bank":  # a smaller one, to be quick
-        fit = partial(fit_memory_bank, max_vectors=100, max_candidates=2000)
+        fit = partial(MemoryBank.fit, max_vectors=100, max_candidates=2000)
     fit(lazy(2))  # imports
     many = 120  # 60 MiB
     assert peak_bytes(many) < peak_bytes(many // 2) + (many * 16 * 16 * 16 * 32 * 4) // 20
@@ -215,13 +226,3 @@ def test_chunks_are_the_whole_in_order_and_small(tmp_path: Path) -> None:
     assert max(chunk.nbytes for chunk in chunks) <= 16 << 20
     assert len(chunks) > 1
     assert np.array_equal(np.concatenate(chunks), stored.astype(np.float32))
-
-
-def test_joined_maps_keep_the_first_and_interpolate_the_others() -> None:
-    fine = RNG.random((2, 4, 4, 3), dtype=np.float32)
-    coarse = np.array([[0, 4], [8, 12]], np.float32).reshape(1, 2, 2, 1).repeat(2, axis=0)
-    joined = join_maps([fine, coarse])
-    assert joined.shape == (2, 4, 4, 4)
-    assert np.array_equal(joined[..., :3], fine)
-    expected = [[0, 1, 3, 4], [2, 3, 5, 6], [6, 7, 9, 10], [8, 9, 11, 12]]
-    assert np.allclose(joined[0, :, :, 3], expected)

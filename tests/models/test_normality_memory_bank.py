@@ -8,7 +8,7 @@ from scipy.spatial.distance import cdist
 
 from mvdefect.core.errors import ConfigError
 from mvdefect.models.feature_maps import average_neighbourhoods
-from mvdefect.models.memory_bank import MemoryBank, choose_coreset, fit_memory_bank
+from mvdefect.models.memory_bank import MemoryBank, choose_coreset
 
 RNG = np.random.default_rng(0)
 GOOD = RNG.normal(0, 1, (30, 4, 5, 6)).astype(np.float32)
@@ -29,7 +29,7 @@ def test_distances_to_a_bank_by_hand() -> None:
 
 
 def test_a_bank_of_all_patches_has_the_distances_of_scipy() -> None:
-    bank = fit_memory_bank(GOOD, max_vectors=10_000)
+    bank = MemoryBank.fit(GOOD, max_vectors=10_000)
     good, new = (average_neighbourhoods(maps).reshape(-1, 6) for maps in (GOOD, NEW))
     scale = good.std(axis=0)
     assert np.allclose(bank.scale, scale, rtol=1e-5)
@@ -73,7 +73,7 @@ def test_copies_are_kept_once() -> None:
 
 def test_sizes_are_bounds_and_seeds_decide() -> None:
     wide = RNG.normal(0, 1, (20, 4, 5, 80)).astype(np.float32)  # wide enough to be projected
-    first, again, other = (fit_memory_bank(wide, seed, 50, 200) for seed in (1, 1, 2))
+    first, again, other = (MemoryBank.fit(wide, seed, 50, 200) for seed in (1, 1, 2))
     assert first.vectors.shape == (50, 80)
     assert np.array_equal(first.vectors, again.vectors)
     assert np.array_equal(first.score_positions(wide), again.score_positions(wide))
@@ -82,7 +82,7 @@ def test_sizes_are_bounds_and_seeds_decide() -> None:
 
 def test_candidates_are_drawn_evenly() -> None:
     numbered = np.arange(400, dtype=np.float32)[:, np.newaxis, np.newaxis, np.newaxis]
-    scaled = np.concatenate([fit_memory_bank(numbered, seed, 40, 40).vectors[:, 0] for seed in range(25)])
+    scaled = np.concatenate([MemoryBank.fit(numbered, seed, 40, 40).vectors[:, 0] for seed in range(25)])
     drawn = scaled / scaled.std() * 400 / np.sqrt(12)
     assert len(drawn) == 1000
     counts, _ = np.histogram(drawn, bins=4, range=(0, 400))
@@ -93,7 +93,7 @@ def test_candidates_are_drawn_evenly() -> None:
 def test_places_that_vary_more_are_allowed_more() -> None:
     good = RNG.normal(0, 1, (300, 1, 12, 2)).astype(np.float32)
     good[:, :, 8:] *= 5
-    bank = fit_memory_bank(good, max_vectors=10_000)
+    bank = MemoryBank.fit(good, max_vectors=10_000)
     assert bank.usual[0, 10] > 2 * bank.usual[0, 2]
     odd = RNG.normal(0, 1, (1, 1, 12, 2)).astype(np.float32)
     assert bank.score_positions(odd)[0, 0, :6].max() < 6
@@ -102,7 +102,7 @@ def test_places_that_vary_more_are_allowed_more() -> None:
 
 
 def test_what_is_usual_is_measured_against_other_images() -> None:
-    bank = fit_memory_bank(GOOD, max_vectors=10_000)  # every patch is in it
+    bank = MemoryBank.fit(GOOD, max_vectors=10_000)  # every patch is in it
     patches = average_neighbourhoods(GOOD).reshape(30, -1, 6) / bank.scale
     odd, even = patches[1::2].reshape(-1, 6), patches[::2].reshape(-1, 6)
     distances = np.concatenate([cdist(odd, even).min(axis=1), cdist(even, odd).min(axis=1)])
@@ -115,11 +115,11 @@ def test_what_is_usual_is_measured_against_other_images() -> None:
 
 @pytest.mark.parametrize("same", [np.zeros((4, 2, 2, 3)), np.broadcast_to(GOOD[:1], (6, 4, 5, 6))])
 def test_good_images_that_are_all_alike_give_finite_scores(same: np.ndarray) -> None:
-    bank = fit_memory_bank(same.astype(np.float32))
+    bank = MemoryBank.fit(same.astype(np.float32))
     assert np.isfinite(bank.score_images(same.astype(np.float32) + 1)).all()
     assert bank.score_images(same.astype(np.float32) + 1).min() > bank.score_images(same).max()
 
 
 def test_sizes_below_one_are_refused() -> None:
     with pytest.raises(ConfigError, match="must be at least 1. Received: max_vectors=0, max_candidates=5"):
-        fit_memory_bank(GOOD, max_vectors=0, max_candidates=5)
+        MemoryBank.fit(GOOD, max_vectors=0, max_candidates=5)

@@ -11,9 +11,9 @@ import tensorflow as tf
 
 from mvdefect.core.errors import ConfigError
 from mvdefect.models.backbones import BACKBONES
-from mvdefect.models.classifier import HEAD, SCALING, add_logit_map, build_classifier, join_head
+from mvdefect.models.classifier import HEAD, SCALING, build_classifier, join_head
 from mvdefect.models.freezing import BACKBONE
-from mvdefect.models.heads import HeadSettings, add_head
+from mvdefect.models.heads import HeadSettings, add_head, add_map_output
 from mvdefect.models.saliency import build_heatmaps
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
@@ -106,7 +106,7 @@ def test_the_mean_of_an_averaging_head_and_its_bias_are_the_logit(taps: int) -> 
 def test_a_patch_head_gives_its_own_map() -> None:
     model = build(kind="patch")
     found = build_heatmaps(model).predict(PIXELS, verbose=0)
-    expected = add_logit_map(model).predict(PIXELS, verbose=0)[1][..., 0]
+    expected = join_head(model, add_map_output(model.get_layer(HEAD))).predict(PIXELS, verbose=0)[1][..., 0]
     assert expected.std() > 0.01
     assert np.array_equal(found, expected)
 

@@ -22,7 +22,7 @@ from mvdefect.data.groups.grouping import group_records
 from mvdefect.data.scan import Scan
 from mvdefect.data.splits.plan import SplitPlan
 from mvdefect.data.splits.protocols import assign_closed_set
-from mvdefect.evaluation.evaluate import evaluate_run
+from mvdefect.evaluation.evaluate import evaluate_folder, evaluate_run
 from mvdefect.report.report import compare_runs
 from mvdefect.report.sheets import make_evaluation_tables
 from mvdefect.report.wording import format_figure
@@ -136,7 +136,7 @@ def test_every_picture_and_plot_is_described_and_every_table_named(page: str) ->
 
 def test_it_says_what_was_measured(page: str, inspector: Path, baseline: Path) -> None:
     evaluation, text = evaluate_run(inspector), Page(page).text
-    for run in (evaluation, evaluate_run(baseline, prevalence=0.02)):
+    for run in (evaluation, evaluate_folder(RunFolder(baseline), prevalence=0.02)):
         for name in ("roc_auc", "average_precision", "recall", "false_alarm_rate", "f1"):
             value, interval = format_figure(run.figures[name])
             assert f"{value} ({interval})" in text

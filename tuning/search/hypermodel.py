@@ -31,7 +31,6 @@ SHARED = ("backbone", "weights", "image_size_px", "resize", "views", "seed", "au
 Pair = tuple[ActivationStore, ActivationStore]
 
 
-PAUSE_SECONDS = 30.0  # between checkpoints: many trials are over before
 EPOCHS = "tuner/epochs"  # what Hyperband allows a trial
 
 

@@ -62,11 +62,6 @@ class Dimension:
     domain: Domain
     conditions: tuple[Condition, ...] = ()
 
-    @property
-    def setting(self) -> str:
-        """Dotted key of the setting of a fit."""
-        return name_setting(self.name)
-
 
 def name_setting(name: str) -> str:
     """Return the dotted key of the setting of a fit that a hyperparameter is."""

@@ -16,7 +16,7 @@ from mvdefect.core.errors import SplitError, list_some
 from mvdefect.core.files import write_text
 from mvdefect.data.groups.candidates import Indices
 from mvdefect.data.groups.duplicates import RULE
-from mvdefect.data.records import GOOD, count_by_stratum
+from mvdefect.data.records import Labelled, count_by_stratum
 from mvdefect.data.scan import Scan
 
 PARTS = ("train", "val", "test")
@@ -29,7 +29,7 @@ OUTDATED = (
 
 
 @dataclass(frozen=True)
-class PlanRow:
+class PlanRow(Labelled):
     """One image of a split plan."""
 
     id: str
@@ -38,16 +38,6 @@ class PlanRow:
     defect_type: str
     group: int
     sha256: str
-
-    @property
-    def label(self) -> int:
-        """1 for defective, 0 for good."""
-        return int(self.defect_type != GOOD)
-
-    @property
-    def stratum(self) -> str:
-        """Category and defect type."""
-        return f"{self.category}/{self.defect_type}"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ Look = Callable[[Pixels], tuple[np.ndarray, ...]]
 
 OUTPUTS = (LOGIT, NOVELTY, HEATMAP) = ("logit", "novelty", "heatmap")  # what comes out, in this order
 FLOAT32, BFLOAT16, INT8 = "float32", "bfloat16", "int8"
-PRECISIONS = (FLOAT32, BFLOAT16, INT8)
 TENSORS = tuple(f"{name}:0" for name in OUTPUTS)
 OWN_PRECISION = r".*/(head|novelty)(_\d+)?/.*"  # operations that stay as they are where others become 8-bit
 

@@ -1,0 +1,60 @@
+"""What all kinds of one-class score have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mvdefect.models.feature_maps import FeatureSource
+
+
+class Normality(ABC):
+    """How good images look; each kind is a frozen dataclass of what scoring needs.
+
+    Attributes:
+        kind: Its name, as in a configuration.
+        layout: Of each field its type and its axes; axes of one letter are of one length.
+    """
+
+    kind: ClassVar[str]
+    layout: ClassVar[dict[str, tuple[str, str]]]
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, features: FeatureSource, seed: int = 0) -> Self:
+        """Learn from features of good images, (n, h, w, c) or batches of them; n at least 2."""
+
+    @abstractmethod
+    def score_images(self, features: FeatureSource) -> NDArray[np.float64]:
+        """Return how unlike good images others are, (n,), from features (n, h, w, c) or batches of them."""
+
+    @abstractmethod
+    def score_tensor(self, features: Any) -> Any:
+        """Return the same as tensors of TensorFlow, float32."""
+
+    def score_positions(self, features: FeatureSource) -> NDArray[np.float32] | None:  # noqa: ARG002
+        """Return the score of each position, (n, h, w); None where the kind knows no places."""
+        return None
+
+    @classmethod
+    def rebuild(cls, arrays: dict[str, NDArray[Any]]) -> Self:
+        """Put stored fields together.
+
+        Raises:
+            ValueError: Some are missing, are of another type or shape, or hold what is no number.
+        """
+        if set(arrays) != set(cls.layout):
+            raise ValueError(f"it holds {sorted(arrays)}, not {sorted(cls.layout)}")
+        lengths: dict[str, int] = {}
+        for name, (dtype, axes) in cls.layout.items():
+            array = arrays[name]
+            lengths_agree = all(
+                lengths.setdefault(axis, size) == size for axis, size in zip(axes, array.shape, strict=False)
+            )
+            as_written = array.dtype == dtype and array.ndim == len(axes) and lengths_agree
+            if not as_written or not np.isfinite(array).all():
+                raise ValueError(f"{name} is not as it was written")
+        return cls(**{name: array[()] for name, array in arrays.items()})
