@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from mvdefect.core.version import __version__
+
 if TYPE_CHECKING:
     from mvdefect.audit.findings import Audit
     from mvdefect.config import FitConfig
@@ -31,8 +33,7 @@ if TYPE_CHECKING:
     Place = str | PathLike[str]
     Run = Place | FinishedRun
 
-__version__ = "0.1.0"
-__all__ = ["check", "evaluate", "export", "fit", "load", "predict"]
+__all__ = ["__version__", "check", "evaluate", "export", "fit", "load", "predict"]
 
 
 def check(

@@ -45,7 +45,7 @@ def test_every_example_works_twice_in_one_process(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     images = write_class_folders(tmp_path / "images", 12, 12)
     (tmp_path / "part.png").write_bytes(sorted(images.rglob("*.png"))[0].read_bytes())
-    assert set(FUNCTIONS) == set(mvdefect.__all__)
+    assert {*FUNCTIONS, "__version__"} == set(mvdefect.__all__)
     finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner()
     known = {"mvdefect": mvdefect, "numpy": np, "pathlib": pathlib}
     for _ in range(2):

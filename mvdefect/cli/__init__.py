@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import click
 
-from mvdefect import __version__
 from mvdefect.cli.baseline import baseline
 from mvdefect.cli.benchmark import benchmark
 from mvdefect.cli.data import data
@@ -20,6 +19,7 @@ from mvdefect.cli.serve import serve
 from mvdefect.cli.tune import tune
 from mvdefect.cli.work import insist_on_interrupts
 from mvdefect.core.errors import MvdefectError
+from mvdefect.core.version import __version__
 
 EXIT_TROUBLE = 2
 DEBUG = "--debug"

@@ -12,9 +12,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from importlib import metadata
 from typing import Any
 
-from mvdefect import __version__
 from mvdefect.core.errors import ConfigError
 from mvdefect.core.parallel import count_cores
+from mvdefect.core.version import __version__
 
 TENSORFLOW = "tensorflow"
 BFLOAT16_CAPABILITY = (8, 0)  # Ampere and later

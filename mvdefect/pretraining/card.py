@@ -11,9 +11,9 @@ from typing import Any
 import keras
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mvdefect import __version__
 from mvdefect.core.errors import WeightsError
 from mvdefect.core.files import write_text
+from mvdefect.core.version import __version__
 from mvdefect.models.weights import WEIGHTS_SUFFIX
 from mvdefect.pretraining.settings import PretrainConfig
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from mvdefect import __version__
 from mvdefect.audit.audit import AuditSettings, audit_data
 from mvdefect.audit.findings import Finding, Probe
 from mvdefect.config import FitConfig
 from mvdefect.core.errors import MvdefectError
 from mvdefect.core.files import cache_dir, write_text
 from mvdefect.core.progress import logger
+from mvdefect.core.version import __version__
 from mvdefect.data.groups.duplicates import RULE
 from mvdefect.data.sources.folders import Layout
 from mvdefect.data.sources.opening import open_source

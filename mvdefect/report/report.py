@@ -11,9 +11,9 @@ from typing import Any
 
 from scipy.special import expit
 
-from mvdefect import __version__
 from mvdefect.core.files import write_text
 from mvdefect.core.progress import logger
+from mvdefect.core.version import __version__
 from mvdefect.evaluation.evaluate import Evaluation
 from mvdefect.report.audit_summary import find_layout, summarise_audit
 from mvdefect.report.contents import RunContents, compare_with_others, read_comparable, read_contents

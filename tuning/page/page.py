@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mvdefect import __version__
 from mvdefect.core.files import write_text
+from mvdefect.core.version import __version__
 from mvdefect.report.page import make_environment
 from tuning.page.plots import draw_importances, draw_learning_curves, draw_refits, draw_slices
 from tuning.page.rows import (
