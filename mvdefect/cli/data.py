@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import mvdefect
 from mvdefect.cli.work import PATH, show_messages
 
 EXIT_FOUND = 1
@@ -149,19 +150,24 @@ def check(
     show_messages()
     from rich.console import Console
 
-    from mvdefect.audit.audit import AuditSettings, audit_data
     from mvdefect.audit.findings import Severity, audit_to_json
     from mvdefect.data.sources.opening import open_source
     from mvdefect.report.audit_page import print_audit, write_audit_page
 
-    layout = open_source(source, categories, group_pattern)
-    audit = audit_data(layout, AuditSettings(near_duplicates, image_size))
+    audit = mvdefect.check(
+        source,
+        categories=categories,
+        group_pattern=group_pattern,
+        near_duplicates=near_duplicates,
+        image_size_px=image_size,
+    )
     if as_json:
         click.echo(json.dumps(audit_to_json(audit), indent=2))
     else:
         print_audit(audit, Console(markup=False, highlight=False))
     if html:
-        write_audit_page(audit, {record.id: record for record in layout.records}, html)
+        records = open_source(source, categories, group_pattern).records
+        write_audit_page(audit, {record.id: record for record in records}, html)
         click.echo(f"page          {html}", err=as_json)
     if audit.count(Severity.ERROR):
         click.get_current_context().exit(EXIT_FOUND)

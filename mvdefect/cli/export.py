@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import mvdefect
 from mvdefect.cli.work import PATH, show_messages
 
 if TYPE_CHECKING:
@@ -62,9 +63,7 @@ def export(debug: bool, /, run: Path, out: Path, **flags: Any) -> None:
     from mvdefect.core.runtime import load_tensorflow
 
     load_tensorflow(verbose=debug)
-    from mvdefect.exporting.export import ExportSettings, export_run
-
-    found = export_run(run, out, ExportSettings(**flags))
+    found = mvdefect.export(run, out, **flags)
     click.echo(f"{found.path}:")
     for name, cost in found.costs.items():
         click.echo(f"  {name}: {_describe(cost)}; {found.images_per_s[name]:.0f} photographs a second")

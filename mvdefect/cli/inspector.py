@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import mvdefect
 from mvdefect.cli.flags import ASSIGNMENTS, CONFIG, SettingsCommand, setting
 from mvdefect.cli.work import PATH, show_messages, start_work
 
@@ -108,12 +109,8 @@ def fit(
         raise click.UsageError(
             f"these are settings of a baseline: mvdefect baseline {config.baseline} takes them"
         )
-    from mvdefect.data.sources.opening import name_source
-
-    source = name_source(config.data) if config.data else "run"
-    name = f"{source}-{config.backbone}-seed{config.seed}"
-    workflow = start_work(debug, config.devices)
-    finished = workflow.fit_inspector(config, run or Path("runs") / name, overwrite)
+    start_work(debug, config.devices)
+    finished = mvdefect.fit(settings=config, run=run, overwrite=overwrite)
     show_evaluation(finished.evaluation, finished.path)
     say_where(finished.folder)
 
@@ -140,19 +137,10 @@ def evaluate(run: Path, split: Path | None, save: bool, as_json: bool, **changes
       mvdefect evaluate runs/first --threshold 'min-recall 0.9' --prevalence 0.005
       mvdefect evaluate runs/first --threshold 'cost 1:20' --review-budget 0.05 --save
     """
-    from mvdefect.evaluation.evaluate import evaluate_run, evaluation_to_json
-    from mvdefect.workflow.outcome import change_operating_point
-
-    given = {name: value for name, value in changes.items() if value is not None}
-    if split is not None and given:
-        raise click.UsageError("--split measures the operating point that the run has: give no other with it")
-    evaluation = change_operating_point(run, given, save) if given or save else evaluate_run(run, split)
-    if save:
-        from mvdefect.report.report import write_report
-        from mvdefect.runs import open_run
-
-        write_report(open_run(run), evaluation)
+    evaluation = mvdefect.evaluate(run, split=split, save=save, **changes)
     if as_json:
+        from mvdefect.evaluation.evaluate import evaluation_to_json
+
         click.echo(json.dumps(evaluation_to_json(evaluation), indent=2))
     else:
         show_evaluation(evaluation, run)

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -65,12 +64,9 @@ def show_messages() -> None:
     warnings.filterwarnings("ignore", module="PIL")  # on files that end as errors of ours or not at all
 
 
-def start_work(debug: bool, devices: int = 1) -> Any:
-    """Set up messages and TensorFlow on so many devices, and return the library's main module."""
+def start_work(debug: bool, devices: int = 1) -> None:
+    """Set up messages, and TensorFlow on as many devices."""
     show_messages()
     from mvdefect.core.runtime import load_tensorflow
 
     load_tensorflow(verbose=debug, devices=devices)
-    from mvdefect.workflow import fit as workflow
-
-    return workflow
