@@ -4,13 +4,16 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test cover check bench clean
 
 demo: $(STAMP)
 	$(BIN)/mvdefect demo --out mvdefect-demo --overwrite
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term --cov-fail-under=90
+	$(BIN)/python -m pytest -n 2 --dist loadscope
+
+cover: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist loadscope --cov --cov-report=term --cov-fail-under=90
 
 check: $(STAMP)
 	$(BIN)/ruff check .
@@ -21,6 +24,8 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/input.py
 	$(BIN)/python benchmarks/duplicates.py scale
 	$(BIN)/python benchmarks/audit.py
+	$(BIN)/python benchmarks/evaluate.py
+	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/fit.py --data "$${MVDEFECT_SHARED:-../shared}/data/magnetic_tile"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,12 +36,27 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory):
         yield
 
 
+def make_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder that one worker makes and all of them use; nobody may change what lies in it."""
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ
+    root = factory.getbasetemp().parent if is_worker else factory.getbasetemp()
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (root / f"{name}.made").exists():
+            make(root / name)
+            (root / f"{name}.made").touch()
+    return root / name
+
+
 @pytest.fixture(scope="session")
 def parts_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two drawn products, 20 good and 4 × 5 defective images each, 64 pixels."""
     from mvdefect.drawing.data_set import write_parts
 
-    return write_parts(tmp_path_factory.mktemp("data") / "parts", good=20, defective_per_type=5, size_px=64)
+    def make(place: Path) -> None:
+        write_parts(place, good=20, defective_per_type=5, size_px=64)
+
+    return make_once(tmp_path_factory, "parts", make)
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +98,7 @@ def finished_run(tiny_config: FitConfig, tmp_path_factory: pytest.TempPathFactor
     """The run of `tiny_config`; tests read it and change nothing."""
     from mvdefect.workflow.fit import fit_inspector
 
-    return fit_inspector(tiny_config, tmp_path_factory.mktemp("runs") / "run").path
+    return make_once(tmp_path_factory, "run", lambda place: fit_inspector(tiny_config, place))
 
 
 @pytest.fixture(scope="session")
@@ -89,8 +106,10 @@ def exported(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """The export of the finished run; tests read it and change nothing."""
     from mvdefect.exporting.export import ExportSettings, export_run
 
-    root = tmp_path_factory.mktemp("saved_models")
-    return export_run(finished_run, root, ExportSettings(name="parts")).path
+    def make(place: Path) -> None:
+        export_run(finished_run, place, ExportSettings(name="parts"))
+
+    return make_once(tmp_path_factory, "saved_models", make) / "parts" / "1"
 
 
 @pytest.fixture

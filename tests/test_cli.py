@@ -24,6 +24,7 @@ from tests.conftest import make_texture, write_class_folders, write_image
 TINY = ["--backbone", "small_cnn", "--weights", "none", "--image-size", "64", "--set", "head=patch"]
 
 
+MOST_MODULES = 60
 HEAVY = {"tensorflow", "keras", "sklearn", "scipy", "cv2", "numpy", "matplotlib"}
 TAKING_SETTINGS = [["fit"], ["tune"], ["baseline"], ["pretrain"], ["evaluate"]]
 DATA_COMMANDS = ("check", "split", "verify", "prepare", "synth")
@@ -72,13 +73,12 @@ def test_help_loads_nothing_heavy(command: list[str]) -> None:
         assert "Example" in done.stdout
 
 
-def test_help_is_fast() -> None:
-    durations = []
-    for _ in range(5):
-        started = time.monotonic()
-        subprocess.run([sys.executable, "-m", "mvdefect", "--help"], capture_output=True, check=True)
-        durations.append(time.monotonic() - started)
-    assert min(durations) < 0.3
+def test_help_imports_little() -> None:
+    """What it takes in time is measured by `benchmarks/startup.py`."""
+    probe = "import sys, click\nbefore = set(sys.modules)\nfrom mvdefect import cli\n"
+    probe += "print(len(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < MOST_MODULES
 
 
 def test_no_command_shows_help(capsys: pytest.CaptureFixture[str]) -> None:
