@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,11 @@ def make_direct_pipeline(beam: Any, *_: object) -> Any:
     return make_pipeline(beam, "DirectRunner", ["--prism_location=/nonexistent/prism"], "local")
 
 
+def say_nothing(_: Path, engines: Sequence[str], *__: object) -> AbstractContextManager[list[Saying]]:
+    """Stand for a fresh process that has loaded engines."""
+    return nullcontext([Saying({}, [], 1.0)] * len(engines))
+
+
 @pytest.fixture
 def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with everything that the documentation speaks of; nothing is downloaded."""
@@ -106,7 +112,7 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for room in ("workflow", "baselines.run", "baselines.networks"):
         monkeypatch.setattr(f"mvdefect.{room}.find_weights", lambda *_: None)
     monkeypatch.setattr("tuning.tune.find_weights", lambda *_: None)
-    monkeypatch.setattr("mvdefect.exporting.export.ask_afresh", lambda *_: Saying({}, [], 1.0))
+    monkeypatch.setattr("mvdefect.exporting.export.ask_afresh", say_nothing)
     monkeypatch.setattr("mvdefect.exporting.export.measure_cost", lambda *_: EXACT)
     monkeypatch.setattr("mvdefect.client.client.open_client", lambda *_: answer_good)
     monkeypatch.setattr("mvdefect.prediction.distributed.make_pipeline", make_direct_pipeline)
