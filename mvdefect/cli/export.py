@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mvdefect.cli.work import PATH, show_messages
+from mvdefect.inspector.formats.registry import DEFAULT_FORMAT, FORMATS
 
 if TYPE_CHECKING:
     from mvdefect.exporting.cost import Cost
+
+NAMES = tuple(FORMATS)
 
 
 @click.command()
@@ -24,9 +27,9 @@ if TYPE_CHECKING:
     "--format",
     "formats",
     multiple=True,
-    default=("savedmodel",),
+    default=(DEFAULT_FORMAT,),
     show_default=True,
-    help="savedmodel, openvino, onnx or litert; repeatable.",
+    help=f"{', '.join(NAMES[:-1])} or {NAMES[-1]}; repeatable.",
 )
 @click.option(
     "--quantize",

@@ -18,8 +18,10 @@ from typing import IO, Any
 from mvdefect.core.errors import ExportError
 from mvdefect.core.progress import logger
 from mvdefect.inspector.answers import PIXELS, Answer, Engine
-from mvdefect.inspector.engines import open_engine
-from mvdefect.inspector.places import SAVED_MODEL
+from mvdefect.inspector.engines import choose_engine, open_engine
+from mvdefect.inspector.formats.registry import FORMATS
+from mvdefect.inspector.places import MANIFEST
+from mvdefect.runs import read_json
 
 BATCH_SIZES = (1, 7)
 TIMED_BATCH = 32
@@ -120,8 +122,7 @@ def ask(export: Path, name: str, some: Sequence[Path], paths: Sequence[Path]) ->
     """Ask one engine; the result is a tree for JSON."""
     engine = open_engine(export, name)
     found = {str(size): list(_inspect(engine, some, size)) for size in BATCH_SIZES}
-    if name == SAVED_MODEL:
-        found[PIXELS] = list(_inspect_pixels(export, some))
+    found |= _ask_pixels(export, name, some)
     every = list(_inspect(engine, paths, TIMED_BATCH))
     return {"some": found, "all": every, "images_per_s": _time(engine, paths[:TIMED_BATCH])}
 
@@ -132,16 +133,16 @@ def _inspect(engine: Engine, paths: Sequence[Path], size: int) -> Iterator[Said]
         yield from map(_shorten, engine(files))
 
 
-def _inspect_pixels(export: Path, paths: Sequence[Path]) -> Iterator[Said]:
-    import tensorflow as tf
-
+def _ask_pixels(export: Path, name: str, paths: Sequence[Path]) -> dict[str, list[Said]]:
+    """Ask about decoded photographs, where an engine takes them."""
     from mvdefect.data.images import decode_image
-    from mvdefect.inspector.tensorflow_engines import read_answers
 
-    model: Any = tf.saved_model.load(str(export))
-    for path in paths:
-        pixels = tf.constant(decode_image(path.read_bytes())[None])
-        yield from map(_shorten, read_answers(model.signatures[PIXELS](pixels=pixels)))
+    entry = choose_engine(read_json(export / MANIFEST), name)
+    look = FORMATS[entry["format"]].open_pixels(export)
+    if look is None:
+        return {}
+    answers = [look(decode_image(path.read_bytes())[None])[0] for path in paths]
+    return {PIXELS: list(map(_shorten, answers))}
 
 
 def _shorten(answer: Answer) -> Said:

@@ -22,7 +22,7 @@ from mvdefect.exporting.cost import measure_cost
 from mvdefect.exporting.export import ExportSettings, export_run
 from mvdefect.exporting.fresh_process import Saying, ask
 from mvdefect.exporting.samples import Samples
-from mvdefect.exporting.warmup import FILE, PLACE, encode_request
+from mvdefect.inspector.formats.warmup import FILE, PLACE, encode_request
 from mvdefect.inspector.graph import decide, score_features
 from mvdefect.models.normality import fit_normality
 from mvdefect.runs import RunFolder, read_run_config
