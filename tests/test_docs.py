@@ -109,7 +109,7 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).write_bytes(b"")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("mvdefect.workflow.fit.predict_logits", predict_well)
-    for room in ("workflow", "baselines.run", "baselines.networks"):
+    for room in ("workflow.fit", "baselines.run", "baselines.frozen"):
         monkeypatch.setattr(f"mvdefect.{room}.find_weights", lambda *_: None)
     monkeypatch.setattr("tuning.tune.find_weights", lambda *_: None)
     monkeypatch.setattr("mvdefect.exporting.export.ask_afresh", say_nothing)
@@ -144,7 +144,7 @@ def run_commands(commands: list[str]) -> None:
 def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the epochs and the report out of every fit: all else that a command does is done."""
     monkeypatch.setattr("mvdefect.workflow.fit.train_classifier", lambda model, _: model)
-    for room in ("workflow", "baselines.run"):
+    for room in ("workflow.fit", "baselines.run"):
         monkeypatch.setattr(f"mvdefect.{room}.write_report", lambda _: None)
 
 
