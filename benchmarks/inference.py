@@ -28,11 +28,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from mvdefect.inspector.formats.format import PRECISIONS
+from mvdefect.inspector.formats.registry import FORMATS
+
 BACKBONES = ("mobilenetv2", "efficientnetb0", "resnet50", "densenet121")
 ENGINES = {
-    "float32": ("savedmodel", "onnx", "openvino", "litert"),
-    "bfloat16": ("openvino",),
-    "int8": ("onnx", "openvino", "litert"),
+    precision: tuple(kind.name for kind in FORMATS.values() if precision in kind.precisions)
+    for precision in PRECISIONS
 }
 ROUNDS = {1: 40, 32: 7}
 LARGE_PX = 1024

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,11 @@ def make_direct_pipeline(beam: Any, *_: object) -> Any:
     return make_pipeline(beam, "DirectRunner", ["--prism_location=/nonexistent/prism"], "local")
 
 
+def say_nothing(_: Path, engines: Sequence[str], *__: object) -> AbstractContextManager[list[Saying]]:
+    """Stand for a fresh process that has loaded engines."""
+    return nullcontext([Saying({}, [], 1.0)] * len(engines))
+
+
 @pytest.fixture
 def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with everything that the documentation speaks of; nothing is downloaded."""
@@ -122,7 +128,7 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for room in (fit_module, baseline_module, frozen_module):
         monkeypatch.setattr(room, "find_weights", lambda *_: None)
     monkeypatch.setattr(tune_module, "find_weights", lambda *_: None)
-    monkeypatch.setattr(export_module, "ask_afresh", lambda *_: Saying({}, [], 1.0))
+    monkeypatch.setattr(export_module, "ask_afresh", say_nothing)
     monkeypatch.setattr(export_module, "measure_cost", lambda *_: EXACT)
     monkeypatch.setattr(client_module, "open_client", lambda *_: answer_good)
     monkeypatch.setattr(distributed_module, "make_pipeline", make_direct_pipeline)

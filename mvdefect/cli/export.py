@@ -9,9 +9,12 @@ import click
 
 import mvdefect
 from mvdefect.cli.work import PATH, show_messages
+from mvdefect.inspector.formats.registry import DEFAULT_FORMAT, FORMATS
 
 if TYPE_CHECKING:
     from mvdefect.exporting.cost import Cost
+
+NAMES = tuple(FORMATS)
 
 
 @click.command()
@@ -25,9 +28,9 @@ if TYPE_CHECKING:
     "--format",
     "formats",
     multiple=True,
-    default=("savedmodel",),
+    default=(DEFAULT_FORMAT,),
     show_default=True,
-    help="savedmodel, openvino, onnx or litert; repeatable.",
+    help=f"{', '.join(NAMES[:-1])} or {NAMES[-1]}; repeatable.",
 )
 @click.option(
     "--quantize",

@@ -13,8 +13,8 @@ from mvdefect.data.splits.plan import read_split_plan
 from mvdefect.evaluation.figures import FIGURES
 from mvdefect.exporting.cost import Cost
 from mvdefect.inspector.answers import LABELS
-from mvdefect.inspector.formats.format import FLOAT32
-from mvdefect.inspector.places import SAVED_MODEL, view_run
+from mvdefect.inspector.formats.format import FLOAT32, Format
+from mvdefect.inspector.places import view_run
 from mvdefect.runs import RunFolder, read_json
 
 FORMAT = "mvdefect inspector 2"
@@ -43,17 +43,11 @@ def describe_export(folder: RunFolder, config: FitConfig, name: str, version: in
     }
 
 
-def describe_engine(kind: str, precision: str, file: str) -> dict[str, Any]:
-    """Return the entry of an engine that has not been measured.
-
-    Args:
-        kind: Its format; a SavedModel lies in the export's own folder, others in one of the engine's name.
-        precision: In which it computes.
-        file: Name of its main file.
-    """
-    name = kind if precision == FLOAT32 else f"{kind}-{precision}"
-    place = file if kind == SAVED_MODEL else f"{name}/{file}"
-    return {"name": name, "format": kind, "precision": precision, "file": place}
+def describe_engine(kind: Format, precision: str) -> dict[str, Any]:
+    """Return the entry of an engine that has not been measured, by its format and precision."""
+    name = kind.name if precision == FLOAT32 else f"{kind.name}-{precision}"
+    place = f"{name}/{kind.file}" if kind.has_folder else kind.file
+    return {"name": name, "format": kind.name, "precision": precision, "file": place}
 
 
 def describe_cost(cost: Cost, images_per_s: float) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,12 @@ from mvdefect.core.progress import logger
 from mvdefect.exporting.cost import Cost, measure_cost
 from mvdefect.exporting.description import describe_cost, describe_engine, describe_export, write_model_card
 from mvdefect.exporting.fresh_process import ask_afresh
-from mvdefect.exporting.network import freeze_network, run_network
+from mvdefect.exporting.network import GraphOriginal
 from mvdefect.exporting.samples import Samples
-from mvdefect.exporting.warmup import write_warmup
-from mvdefect.inspector.answers import BYTES, DEFAULT, EXPLAIN, PIXELS
-from mvdefect.inspector.engines import find_levels
-from mvdefect.inspector.formats.format import FLOAT32, INT8
-from mvdefect.inspector.formats.registry import FORMATS, open_network, require_packages, write_network
-from mvdefect.inspector.graph import InspectorGraph, build_graph, save_graph
-from mvdefect.inspector.places import MANIFEST, MODEL_CARD, SAVED_MODEL, SAVED_MODEL_FILE
+from mvdefect.inspector.formats.format import FLOAT32
+from mvdefect.inspector.formats.registry import DEFAULT_FORMAT, FORMATS, require_packages
+from mvdefect.inspector.graph import InspectorGraph, build_graph
+from mvdefect.inspector.places import MANIFEST, MODEL_CARD
 from mvdefect.runs import RunFolder, open_run, read_run_config, write_json
 
 PARTIAL_SUFFIX = ".partial"
@@ -36,14 +32,14 @@ class ExportSettings:
     """What an export is to hold.
 
     Attributes:
-        formats: "savedmodel", or names of `mvdefect.inspector.formats`.
-        quantize: Precision of all formats but the SavedModel, which stays float32.
+        formats: Names of `mvdefect.inspector.formats.registry`.
+        quantize: Precision of all formats but those that know float32 alone.
         max_flips: Share of the test photographs that may get another verdict than in the run.
         name: Of the model; None: that of the run.
         version: Number of the version; None: one more than the last.
     """
 
-    formats: tuple[str, ...] = (SAVED_MODEL,)
+    formats: tuple[str, ...] = (DEFAULT_FORMAT,)
     quantize: str = FLOAT32
     max_flips: float = MAX_FLIPS
     name: str | None = None
@@ -113,19 +109,20 @@ def check_settings(settings: ExportSettings) -> None:
         ConfigError: They do not.
         ExportError: A package is missing.
     """
-    allowed = (SAVED_MODEL, *FORMATS)
-    for kind in settings.formats:
-        if kind not in allowed:
-            raise ConfigError(f"format must be one of {', '.join(allowed)}. Received: {kind}")
-    others = [kind for kind in settings.formats if kind != SAVED_MODEL]
-    if settings.quantize != FLOAT32 and not others:
-        raise ConfigError(f"a SavedModel stays float32; name one of {', '.join(FORMATS)} to quantize")
-    for kind in others:
-        if settings.quantize not in FORMATS[kind].precisions:
+    for name in settings.formats:
+        if name not in FORMATS:
+            raise ConfigError(f"format must be one of {', '.join(FORMATS)}. Received: {name}")
+    chosen = [FORMATS[name] for name in settings.formats]
+    if settings.quantize != FLOAT32 and not any(kind.can_quantize for kind in chosen):
+        exact = ", ".join(kind.noun for kind in FORMATS.values() if not kind.can_quantize)
+        others = ", ".join(kind.name for kind in FORMATS.values() if kind.can_quantize)
+        raise ConfigError(f"{exact} stays float32; name one of {others} to quantize")
+    for kind in chosen:
+        if kind.can_quantize and settings.quantize not in kind.precisions:
             raise ConfigError(
-                f"{kind} can be {', '.join(FORMATS[kind].precisions)}. Received: {settings.quantize}"
+                f"{kind.name} can be {', '.join(kind.precisions)}. Received: {settings.quantize}"
             )
-        require_packages(kind)
+        require_packages(kind.name)
 
 
 def _choose_place(base: Path, version: int | None) -> Path:
@@ -143,52 +140,51 @@ def _fill(
     samples = Samples(folder, config)
     _write_engines(export, build_graph(folder), samples, manifest, settings)
     write_json(export / MANIFEST, manifest)
-    costs, rates = {}, {}
-    some = samples.some
-    for engine in manifest["engines"]:
-        logger.info("asking %s about the test part", engine["name"])
-        said = ask_afresh(export, engine["name"], samples.find(some), samples.find(samples.test))
-        cost = measure_cost(said, some, samples.test)
-        check_cost(cost, engine, settings.max_flips)
-        engine |= describe_cost(cost, said.images_per_s)
-        costs[engine["name"]], rates[engine["name"]] = cost, said.images_per_s
+    exported = _measure_engines(export, samples, manifest["engines"], settings.max_flips)
     write_json(export / MANIFEST, manifest)
     write_text(export / MODEL_CARD, write_model_card(manifest))
-    return Exported(export, costs, rates)
+    return exported
+
+
+def _measure_engines(
+    export: Path, samples: Samples, engines: list[dict[str, Any]], max_flips: float
+) -> Exported:
+    """Ask each engine about the test part, and note with it what it costs.
+
+    What TensorFlow runs comes last: once imported, it does not leave a process. The others are asked in one
+    without it, as they are used, and none of their threads outlives them.
+    """
+    some = samples.some
+    order = sorted(engines, key=lambda engine: FORMATS[engine["format"]].needs_tensorflow)
+    names = [engine["name"] for engine in order]
+    costs: dict[str, Cost] = {}
+    with ask_afresh(export, names, samples.find(some), samples.find(samples.test)) as sayings:
+        for engine, said in zip(order, sayings, strict=True):
+            cost = costs[engine["name"]] = measure_cost(said, some, samples.test)
+            check_cost(cost, engine, max_flips)
+            engine |= describe_cost(cost, said.images_per_s)
+    return Exported(
+        export,
+        {engine["name"]: costs[engine["name"]] for engine in engines},
+        {engine["name"]: engine["images_per_s"] for engine in engines},
+    )
 
 
 def _write_engines(
     export: Path, graph: InspectorGraph, samples: Samples, manifest: dict[str, Any], settings: ExportSettings
 ) -> None:
-    if SAVED_MODEL in settings.formats:
-        logger.info("writing %s", SAVED_MODEL)
-        save_graph(graph, export)
-        _write_warmup(export, manifest["name"], samples.find(samples.some)[0])
-        manifest["engines"].append(describe_engine(SAVED_MODEL, FLOAT32, SAVED_MODEL_FILE))
-    others = [kind for kind in dict.fromkeys(settings.formats) if kind != SAVED_MODEL]
-    if not others:
-        return
-    network, images = freeze_network(graph), None
-    if settings.quantize != FLOAT32:
-        images = samples.read_validation()
-    for kind in others:
-        engine = describe_engine(kind, settings.quantize, FORMATS[kind].file)
-        path = export / engine["file"]
+    photograph = samples.find(samples.some)[0].read_bytes()
+    original = GraphOriginal(graph, manifest["name"], photograph)
+    chosen = [FORMATS[name] for name in dict.fromkeys(settings.formats)]
+    images = samples.read_validation() if settings.quantize != FLOAT32 else None
+    for kind in sorted(chosen, key=lambda one: one.can_quantize):  # what is always exact is listed first
+        precision = settings.quantize if kind.can_quantize else FLOAT32
+        engine = describe_engine(kind, precision)
         logger.info("writing %s", engine["name"])
-        path.parent.mkdir()
-        write_network(kind, network, path, images if settings.quantize == INT8 else None)
-        if images is not None:
-            coarse = open_network(kind, path, settings.quantize)
-            engine["levels"] = find_levels(coarse, partial(run_network, network), images)
+        path = export / engine["file"]
+        path.parent.mkdir(exist_ok=True)
+        engine |= kind.write(original, path, precision, images if kind.can_quantize else None)
         manifest["engines"].append(engine)
-
-
-def _write_warmup(export: Path, name: str, photograph: Path) -> None:
-    import tensorflow as tf
-
-    files = tf.constant([photograph.read_bytes()])
-    pixels = tf.zeros((1, 64, 64, 3), tf.uint8)
-    write_warmup(export, name, {DEFAULT: {BYTES: files}, PIXELS: {PIXELS: pixels}, EXPLAIN: {BYTES: files}})
 
 
 def check_cost(cost: Cost, engine: dict[str, Any], max_flips: float) -> None:

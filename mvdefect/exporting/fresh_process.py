@@ -1,20 +1,27 @@
-"""A fresh look at an export: a process of its own loads an engine of it and inspects photographs."""
+"""A fresh look at an export: a process of its own loads its engines, one after the other, and asks each."""
 
 from __future__ import annotations
 
+import gc
 import json
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 from mvdefect.core.errors import ExportError
+from mvdefect.core.progress import logger
 from mvdefect.inspector.answers import PIXELS, Answer, Engine
-from mvdefect.inspector.engines import open_engine
-from mvdefect.inspector.places import SAVED_MODEL
+from mvdefect.inspector.engines import choose_engine, open_engine
+from mvdefect.inspector.formats.registry import FORMATS
+from mvdefect.inspector.places import MANIFEST
+from mvdefect.runs import read_json
 
 BATCH_SIZES = (1, 7)
 TIMED_BATCH = 32
@@ -39,40 +46,83 @@ class Saying:
     images_per_s: float
 
 
-def ask_afresh(export: Path, engine: str, some: Sequence[Path], paths: Sequence[Path]) -> Saying:
-    """Let a fresh process load an engine and inspect photographs.
+@contextmanager
+def ask_afresh(
+    export: Path, engines: Sequence[str], some: Sequence[Path], paths: Sequence[Path]
+) -> Iterator[Iterator[Saying]]:
+    """Let one fresh process load engines and inspect photographs.
 
     Args:
         export: The folder of the export.
-        engine: Name of the engine.
+        engines: Names of engines, in the order in which they are loaded.
         some: Photographs that come in every way there is.
         paths: Photographs that come in once.
 
+    Yields:
+        What each engine said, as soon as it has; the process ends with the block.
+
     Raises:
-        ExportError: It cannot be loaded or run.
+        ExportError: One cannot be loaded or run.
     """
     asked = {
         "export": str(export),
-        "engine": engine,
+        "engines": list(engines),
         "some": list(map(str, some)),
         "all": list(map(str, paths)),
     }
     command = [sys.executable, "-m", "mvdefect.exporting.fresh_process"]
-    done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise ExportError(f"the export cannot be loaded and run by a fresh process: {lines[-1]}")
-    tree = json.loads(done.stdout.splitlines()[-1])
+    with TemporaryFile("w+") as given, TemporaryFile("w+", errors="replace") as complaints:
+        json.dump(asked, given)
+        given.seek(0)
+        with subprocess.Popen(  # noqa: S603
+            command, stdin=given, stdout=subprocess.PIPE, stderr=complaints, text=True
+        ) as process:
+            try:
+                yield _hear(process, complaints, engines)
+            finally:
+                process.kill()  # where nobody wants to hear the rest
+
+
+def _hear(process: subprocess.Popen[str], complaints: IO[str], engines: Sequence[str]) -> Iterator[Saying]:
+    for name in engines:
+        logger.info("asking %s about the test part", name)
+        line = process.stdout.readline() if process.stdout is not None else ""
+        if not line:
+            raise _explain_end(process, complaints)
+        yield _read_saying(json.loads(line))
+    if process.wait():
+        raise _explain_end(process, complaints)
+
+
+def _explain_end(process: subprocess.Popen[str], complaints: IO[str]) -> ExportError:
+    code = process.wait()
+    complaints.seek(0)
+    lines = complaints.read().strip().splitlines() or [f"exit code {code}"]
+    return ExportError(f"the export cannot be loaded and run by a fresh process: {lines[-1]}")
+
+
+def _read_saying(tree: Mapping[str, Any]) -> Saying:
     some_said = {way: [(said[0], said[1]) for said in found] for way, found in tree["some"].items()}
     return Saying(some_said, [(said[0], said[1]) for said in tree["all"]], tree["images_per_s"])
 
 
+def ask_each(asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Do so in this process, with what `ask_afresh` wrote down; an engine is gone before the next is loaded.
+
+    Its threads and its memory would take their part of the machine, and the rate of the next would be that
+    of both.
+    """
+    some, paths = ([Path(name) for name in asked[which]] for which in ("some", "all"))
+    for name in asked["engines"]:
+        yield ask(Path(asked["export"]), name, some, paths)
+        gc.collect()  # what refers to itself, as graphs of TensorFlow do
+
+
 def ask(export: Path, name: str, some: Sequence[Path], paths: Sequence[Path]) -> dict[str, Any]:
-    """Do so in this process; the result is a tree for JSON."""
+    """Ask one engine; the result is a tree for JSON."""
     engine = open_engine(export, name)
     found = {str(size): list(_inspect(engine, some, size)) for size in BATCH_SIZES}
-    if name == SAVED_MODEL:
-        found[PIXELS] = list(_inspect_pixels(export, some))
+    found |= _ask_pixels(export, name, some)
     every = list(_inspect(engine, paths, TIMED_BATCH))
     return {"some": found, "all": every, "images_per_s": _time(engine, paths[:TIMED_BATCH])}
 
@@ -83,16 +133,16 @@ def _inspect(engine: Engine, paths: Sequence[Path], size: int) -> Iterator[Said]
         yield from map(_shorten, engine(files))
 
 
-def _inspect_pixels(export: Path, paths: Sequence[Path]) -> Iterator[Said]:
-    import tensorflow as tf
-
+def _ask_pixels(export: Path, name: str, paths: Sequence[Path]) -> dict[str, list[Said]]:
+    """Ask about decoded photographs, where an engine takes them."""
     from mvdefect.data.images import decode_image
-    from mvdefect.inspector.tensorflow_engines import read_answers
 
-    model: Any = tf.saved_model.load(str(export))
-    for path in paths:
-        pixels = tf.constant(decode_image(path.read_bytes())[None])
-        yield from map(_shorten, read_answers(model.signatures[PIXELS](pixels=pixels)))
+    entry = choose_engine(read_json(export / MANIFEST), name)
+    look = FORMATS[entry["format"]].open_pixels(export)
+    if look is None:
+        return {}
+    answers = [look(decode_image(path.read_bytes())[None])[0] for path in paths]
+    return {PIXELS: list(map(_shorten, answers))}
 
 
 def _shorten(answer: Answer) -> Said:
@@ -108,7 +158,15 @@ def _time(engine: Engine, paths: Sequence[Path]) -> float:
     return round(TIMED_ROUNDS * len(files) / (time.perf_counter() - started), 1)
 
 
+def _tell_each() -> None:
+    """Write one line of JSON an engine; what libraries print goes nowhere, so that no line is theirs."""
+    asked = json.load(sys.stdin)
+    with os.fdopen(os.dup(sys.stdout.fileno()), "w") as answers:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        for tree in ask_each(asked):
+            print(json.dumps(tree), file=answers, flush=True)
+
+
 if __name__ == "__main__":
-    given = json.load(sys.stdin)
-    some_paths, all_paths = ([Path(name) for name in given[which]] for which in ("some", "all"))
-    print(json.dumps(ask(Path(given["export"]), given["engine"], some_paths, all_paths)))
+    _tell_each()

@@ -7,6 +7,7 @@ after (numbers to verdicts) such a runtime leaves to the very code that training
 from __future__ import annotations
 
 import hashlib
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,28 @@ from mvdefect.inspector.formats.format import NOVELTY, OUTPUTS, Pixels
 from mvdefect.inspector.graph import InspectorGraph, score_features
 
 NETWORK = "network"  # the scope of all operations
+
+
+class GraphOriginal:
+    """An inspector that is written in formats; see `mvdefect.inspector.formats.format.Original`.
+
+    Args:
+        graph: It.
+        name: Under which it is served.
+        photograph: One that it might be asked about.
+    """
+
+    def __init__(self, graph: InspectorGraph, name: str, photograph: bytes) -> None:
+        self.graph, self.name, self.photograph = graph, name, photograph
+
+    @cached_property
+    def network(self) -> Any:
+        """Its networks, frozen when the first format asks for them."""
+        return freeze_network(self.graph)
+
+    def look(self, pixels: Pixels) -> tuple[np.ndarray, ...]:
+        """Run these networks."""
+        return run_network(self.network, pixels)
 
 
 def freeze_network(graph: InspectorGraph) -> Any:

@@ -14,8 +14,6 @@ from mvdefect.runs import RunFolder, read_json, read_predictions, read_run_confi
 
 MANIFEST = "inspector.json"
 MODEL_CARD = "model_card.md"
-SAVED_MODEL = "savedmodel"  # the format that TF Serving loads; it lies in the export's own folder
-SAVED_MODEL_FILE = "saved_model.pb"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from mvdefect.core.errors import ExportError
-from mvdefect.inspector.answers import DEFAULT, EXPLAIN, UNREADABLE_ANSWER, Answer, Engine
+from mvdefect.inspector.answers import BYTES, DEFAULT, EXPLAIN, PIXELS, UNREADABLE_ANSWER, Answer, Engine
+from mvdefect.inspector.formats.format import LookAtPixels, Pixels
 from mvdefect.inspector.graph import build_graph
 from mvdefect.runs import RunFolder
 
@@ -31,17 +32,35 @@ def open_saved_model(export: Path) -> Engine:
     Raises:
         ExportError: It cannot be loaded.
     """
+    inspect, explain = _load_signatures(export, DEFAULT, EXPLAIN)
+    return _make_engine(partial(_ask, inspect, BYTES), partial(_ask, explain, BYTES))
+
+
+def open_saved_pixels(export: Path) -> LookAtPixels:
+    """Return what takes RGB pixels of any size, uint8 (n, height, width, 3), from an export's SavedModel.
+
+    Raises:
+        ExportError: It cannot be loaded.
+    """
+    (inspect,) = _load_signatures(export, PIXELS)
+
+    def look(pixels: Pixels) -> list[Answer]:
+        return read_answers(_ask(inspect, PIXELS, tf.constant(pixels)))
+
+    return look
+
+
+def _load_signatures(export: Path, *names: str) -> list[tuple[Any, Any]]:
+    """Return signatures, each with the model, whose variables must live as long as it."""
     try:
         model = tf.saved_model.load(str(export))
-        inspect, explain = model.signatures[DEFAULT], model.signatures[EXPLAIN]
+        return [(model, model.signatures[name]) for name in names]
     except (OSError, KeyError, ValueError) as error:
         raise ExportError(f"the export {export} cannot be loaded: {error}") from error
 
-    def ask(signature: Any, files: Any) -> dict[str, Any]:
-        _ = model  # whose variables must live as long as its signatures
-        return dict(signature(image_bytes=files))
 
-    return _make_engine(partial(ask, inspect), partial(ask, explain))
+def _ask(loaded: tuple[Any, Any], name: str, given: Any) -> dict[str, Any]:
+    return dict(loaded[1](**{name: given}))
 
 
 def _make_engine(ask: Ask, ask_with_heatmaps: Ask) -> Engine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from mvdefect.exporting.cost import measure_cost
 from mvdefect.exporting.export import ExportSettings, export_run
 from mvdefect.exporting.fresh_process import Saying, ask
 from mvdefect.exporting.samples import Samples
-from mvdefect.exporting.warmup import FILE, PLACE, encode_request
+from mvdefect.inspector.formats.warmup import FILE, PLACE, encode_request
 from mvdefect.inspector.graph import decide, score_features
 from mvdefect.models.normality import KINDS, fit_normality
 from mvdefect.runs import RunFolder, read_run_config
@@ -114,7 +115,7 @@ def test_an_export_that_says_something_else_is_removed(
     monkeypatch.setattr(module, "_write_engines", lambda *given: given[3]["engines"].append(ENGINE))
     said = [(row.verdict, row.probability) for row in samples.test]
     some = [("defective", row.probability + 0.3) for row in samples.some]
-    monkeypatch.setattr(module, "ask_afresh", lambda *_: Saying({"1": some}, said, 1.0))
+    monkeypatch.setattr(module, "ask_afresh", lambda *_: nullcontext([Saying({"1": some}, said, 1.0)]))
     with pytest.raises(ExportError, match="verdicts differ, and a probability by 3.0e-01"):
         export_run(finished_run, tmp_path, ExportSettings(name="parts"))
     assert not any(tmp_path.iterdir())
@@ -188,15 +189,30 @@ def test_decisions_in_the_graph_are_those_of_the_operating_point(
     np.testing.assert_allclose(found["probability"], 1 / (1 + np.exp(-scores)), rtol=1e-5)
 
 
-def test_warmup_requests_are_messages_of_tf_serving() -> None:
-    """Read by hand: fields, wire types and lengths, as protobuf's encoding guide has them."""
-    encoded = encode_request("m", "s", {"x": tf.constant([1.0])})
-    tensor = tf.make_tensor_proto(tf.constant([1.0])).SerializeToString()
-    spec = b"\x0a\x01m\x1a\x01s"
-    entry = b"\x0a\x01x\x12" + bytes([len(tensor)]) + tensor
-    request = b"\x0a" + bytes([len(spec)]) + spec + b"\x12" + bytes([len(entry)]) + entry
-    log = b"\x0a" + bytes([len(request)]) + request
-    assert encoded == b"\x32" + bytes([len(log)]) + log
+@pytest.mark.parametrize("length", [1, 127, 128, 70_000])  # a length takes one to three bytes
+def test_warmup_requests_are_messages_of_tf_serving(length: int) -> None:
+    from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+
+    inputs = {"x": tf.constant([b"a" * length]), "y": tf.ones((2, 3))}
+    expected = PredictionLog()
+    request = expected.predict_log.request
+    request.model_spec.name, request.model_spec.signature_name = "m", "s"
+    for name, tensor in inputs.items():
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(tensor))
+    assert PredictionLog.FromString(encode_request("m", "s", inputs)) == expected
+
+
+def test_each_signature_is_warmed_up(exported: Path, photographs: list[bytes]) -> None:
+    from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+
+    records = tf.data.TFRecordDataset(str(exported / PLACE / FILE)).as_numpy_iterator()
+    requests = [PredictionLog.FromString(record).predict_log.request for record in records]
+    assert {request.model_spec.name for request in requests} == {"parts"}
+    found = {request.model_spec.signature_name: request.inputs for request in requests}
+    assert set(found) == {"serving_default", "pixels", "explain"}
+    for name in ("serving_default", "explain"):
+        assert tf.make_ndarray(found[name]["image_bytes"]).tolist() == [photographs[0]]
+    assert tf.make_ndarray(found["pixels"]["pixels"]).shape == (1, 64, 64, 3)
 
 
 def test_the_command(finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,14 +18,18 @@ import tensorflow as tf
 from mvdefect.cli import main
 from mvdefect.core.errors import ConfigError, ExportError
 from mvdefect.exporting import export as module
+from mvdefect.exporting import fresh_process
 from mvdefect.exporting.cost import Cost
 from mvdefect.exporting.export import ExportSettings, check_cost, check_settings, export_run
+from mvdefect.exporting.fresh_process import ask_afresh
 from mvdefect.exporting.network import share_computations
 from mvdefect.exporting.samples import Samples
-from mvdefect.inspector.engines import choose_engine, find_levels, open_engine, put_level
+from mvdefect.inspector.answers import Answer
+from mvdefect.inspector.engines import choose_engine, open_engine
 from mvdefect.inspector.formats import registry as table
 from mvdefect.inspector.formats.format import Pixels
 from mvdefect.inspector.formats.openvino import deal_out
+from mvdefect.inspector.network_engines import find_levels, put_level
 from mvdefect.runs import PredictionRow, RunFolder, read_run_config
 
 FORMATS = ("openvino", "onnx", "litert")
@@ -71,6 +77,77 @@ def test_a_broken_file_costs_the_others_nothing(
     assert [answer.label for answer in mixed[1::2]] == [answer.label for answer in whole]
     assert engine([b"no image"])[0].probability is None
     assert engine([]) == []
+
+
+def test_one_fresh_process_asks_all_engines(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, popen = [], subprocess.Popen
+
+    def start(command: list[str], **settings: object) -> subprocess.Popen:
+        started.append(command)
+        return popen(command, **settings)
+
+    monkeypatch.setattr(fresh_process.subprocess, "Popen", start)
+    found = export_run(finished_run, tmp_path, ExportSettings(formats=(*FORMATS, "savedmodel"), name="all"))
+    assert [command[1:] for command in started] == [["-m", "mvdefect.exporting.fresh_process"]]
+    engines = json.loads((found.path / "inspector.json").read_text())["engines"]
+    assert [engine["name"] for engine in engines] == list(found.costs) == ["savedmodel", *FORMATS]
+    assert all(engine["images_per_s"] > 0 for engine in engines)
+    assert len({engine["cost"]["largest_difference"] for engine in engines}) > 1  # each has its own
+
+
+def test_an_engine_that_cannot_be_loaded_is_named(
+    networks: Path, rows: list[tuple[bytes, PredictionRow]], tmp_path: Path
+) -> None:
+    export, photograph = tmp_path / "export", tmp_path / "photograph.png"
+    shutil.copytree(networks, export)
+    (export / "onnx" / "network.onnx").write_bytes(b"broken")
+    photograph.write_bytes(rows[0][0])
+    said = r"^the export cannot be loaded and run by a fresh process: .*onnx/network\.onnx"
+    with ask_afresh(export, ["openvino", "onnx", "litert"], [photograph], [photograph]) as sayings:
+        assert next(sayings).all[0][0] == rows[0][1].verdict
+        with pytest.raises(ExportError, match=said) as failed:
+            next(sayings)
+    assert "\n" not in str(failed.value)
+
+
+def test_an_engine_is_gone_before_the_next_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[weakref.ref] = []
+
+    class FakeEngine:
+        def __init__(self, *_: object) -> None:
+            assert all(one() is None for one in loaded)
+            self.itself = self  # as what TensorFlow makes refers to itself
+            loaded.append(weakref.ref(self))
+
+        def __call__(self, files: list[bytes]) -> list[Answer]:
+            return [Answer("good", 0.1, 1.0)] * len(files)
+
+    monkeypatch.setattr(fresh_process, "open_engine", FakeEngine)
+    monkeypatch.setattr(fresh_process, "_ask_pixels", lambda *_: {})
+    photograph = tmp_path / "photograph.png"
+    photograph.write_bytes(b"")
+    asked = {"export": "", "engines": ["a", "b", "c"], "some": [], "all": [str(photograph)]}
+    assert [tree["all"] for tree in fresh_process.ask_each(asked)] == [[("good", 0.1)]] * 3
+    assert len(loaded) == 3
+
+
+def test_what_formats_there_are_is_known_without_loading_anything_heavy() -> None:
+    code = (
+        "import sys; import mvdefect.inspector.formats.registry;"
+        "heavy = {'tensorflow', 'numpy', 'scipy', 'cv2', 'openvino', 'onnxruntime', 'ai_edge_litert'};"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules);"
+        "import mvdefect.inspector.engines; assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_format_can_be_chosen_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["export", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "savedmodel, onnx, openvino or litert; repeatable." in said
 
 
 def test_predicting_needs_no_tensorflow(networks: Path, rows: list[tuple[bytes, PredictionRow]]) -> None:
@@ -180,7 +257,7 @@ def test_photographs_are_dealt_out_evenly(cores: int) -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_what_is_found_does_not_depend_on_company(networks: Path, precision: str) -> None:
-    look = table.open_network("openvino", networks / "openvino" / "network.xml", precision)
+    look = table.FORMATS["openvino"].load(networks / "openvino" / "network.xml", precision)
     manifest = json.loads((networks / "inspector.json").read_text())
     size_px = manifest["image_size_px"]
     images = np.random.default_rng(0).integers(0, 256, (21, size_px, size_px, 3), dtype=np.uint8)

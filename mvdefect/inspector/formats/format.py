@@ -1,17 +1,24 @@
-"""What a format of networks is, and what all of them agree on."""
+"""What a format of an export is, and what all formats agree on; to know of them loads nothing heavy."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+from mvdefect.core.runtime import TENSORFLOW
 
-Pixels = NDArray[np.uint8]
-Look = Callable[[Pixels], tuple[np.ndarray, ...]]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mvdefect.inspector.answers import Answer, Engine
+
+Pixels: TypeAlias = "NDArray[np.uint8]"
+Look: TypeAlias = "Callable[[Pixels], tuple[np.ndarray, ...]]"
+LookAtPixels: TypeAlias = "Callable[[Pixels], list[Answer]]"
 
 OUTPUTS = (LOGIT, NOVELTY, HEATMAP) = ("logit", "novelty", "heatmap")  # what comes out, in this order
 FLOAT32, BFLOAT16, INT8 = "float32", "bfloat16", "int8"
@@ -19,24 +26,95 @@ TENSORS = tuple(f"{name}:0" for name in OUTPUTS)
 OWN_PRECISION = r".*/(head|novelty)(_\d+)?/.*"  # operations that stay as they are where others become 8-bit
 
 
+class Original(Protocol):
+    """An inspector that is written in formats."""
+
+    @property
+    def name(self) -> str:
+        """Under which it is served."""
+
+    @property
+    def photograph(self) -> bytes:
+        """One that it might be asked about."""
+
+    @property
+    def graph(self) -> Any:
+        """All of it, a `mvdefect.inspector.graph.InspectorGraph`."""
+
+    @property
+    def network(self) -> Any:
+        """Its networks alone, a frozen function of TensorFlow.
+
+        From uint8 `pixels` (n, size, size, 3) it makes OUTPUTS: float32 logit (n,), novelty (n,) and heatmap
+        (n, height, width).
+        """
+
+    def look(self, pixels: Pixels) -> tuple[np.ndarray, ...]:
+        """Run these networks."""
+
+
 @dataclass(frozen=True)
-class Format:
-    """A way to keep and to run networks.
+class Format(ABC):
+    """A way to keep and to run an inspector.
 
     Attributes:
+        name: By which users choose it.
+        noun: One of it, in a sentence.
         file: Name of its main file.
-        precisions: In which it can compute.
-        to_write: The modules that this takes; the extra of its name brings them.
+        precisions: In which it can compute; one that only knows float32 may lie beside others of fewer bits.
+        to_write: The modules that this takes.
         to_run: The modules that running takes.
-        write: Converts a frozen network of `mvdefect.exporting.network` and writes it to a path; with
-            calibration images, uint8 (n, size, size, 3), it becomes one of 8-bit integers.
-        open: Loads one, to be run in a precision; returns a function from uint8 pixels (n, size, size, 3) to
-            float32 logit (n,), novelty (n,) and heatmap (n, height, width), which threads may share.
+        brings: What pip has to install for them.
+        has_folder: Whether it lies in a folder of its engine's name, or in the export's own.
     """
 
+    name: str
+    noun: str
     file: str
     precisions: tuple[str, ...]
     to_write: tuple[str, ...]
     to_run: tuple[str, ...]
-    write: Callable[[Any, Path, Pixels | None], None]
-    open: Callable[[Path, str], Look]
+    brings: str
+    has_folder: bool = True
+
+    @property
+    def can_quantize(self) -> bool:
+        """Whether it knows more than float32."""
+        return self.precisions != (FLOAT32,)
+
+    @property
+    def needs_tensorflow(self) -> bool:
+        """Whether TensorFlow runs it."""
+        return TENSORFLOW in self.to_run
+
+    @abstractmethod
+    def write(self, original: Original, path: Path, precision: str, images: Pixels | None) -> dict[str, Any]:
+        """Write an inspector.
+
+        Args:
+            original: It.
+            path: Of the main file.
+            precision: In which it will compute.
+            images: To calibrate fewer bits with, uint8 (n, size, size, 3); None in float32.
+
+        Returns:
+            What `inspector.json` has to say of the engine beside what it says of all.
+        """
+
+    @abstractmethod
+    def open(self, export: Path, manifest: Mapping[str, Any], entry: Mapping[str, Any]) -> Engine:
+        """Return the engine.
+
+        Args:
+            export: The folder of the export's version.
+            manifest: The content of its `inspector.json`.
+            entry: What that says of the engine.
+
+        Raises:
+            ExportError: It cannot be loaded.
+            RunError: `inspector.json` is damaged.
+        """
+
+    def open_pixels(self, _export: Path) -> LookAtPixels | None:
+        """Return what takes uint8 RGB pixels of any size (n, height, width, 3); None: it takes files."""
+        return None

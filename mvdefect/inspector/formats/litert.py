@@ -13,8 +13,8 @@ from mvdefect.core.parallel import count_cores
 from mvdefect.inspector.formats.format import OUTPUTS, Look, Pixels
 
 
-def write_litert(network: Any, path: Path, calibration: Pixels | None) -> None:
-    """Convert a frozen network and write it; see `mvdefect.inspector.formats.format.Format`.
+def write_network(network: Any, path: Path, calibration: Pixels | None) -> None:
+    """Convert a frozen network and write it; see `mvdefect.inspector.formats.networks.Runtime`.
 
     With calibration images, weights and activations become 8-bit integers, head and novelty as well: this
     converter spares nothing.
@@ -32,8 +32,8 @@ def _split(images: Pixels) -> Iterator[list[Pixels]]:
     return ([image[np.newaxis]] for image in images)
 
 
-def open_litert(path: Path, _precision: str) -> Look:
-    """Load such a network; see `mvdefect.inspector.formats.format.Format`."""
+def load_network(path: Path, _precision: str) -> Look:
+    """Load such a network; see `mvdefect.inspector.formats.networks.Runtime`."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(path), num_threads=count_cores())

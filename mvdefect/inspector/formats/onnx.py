@@ -19,8 +19,8 @@ FULL_SUFFIX = ".float32"
 FIRST_CONVOLUTIONS = 4  # that stay as they are where others become 8-bit
 
 
-def write_onnx(network: Any, path: Path, calibration: Pixels | None) -> None:
-    """Convert a frozen network and write it; see `mvdefect.inspector.formats.format.Format`.
+def write_network(network: Any, path: Path, calibration: Pixels | None) -> None:
+    """Convert a frozen network and write it; see `mvdefect.inspector.formats.networks.Runtime`.
 
     With calibration images, weights and activations become 8-bit integers where they are convolved or
     multiplied, but for the head, the novelty, and the first convolutions.
@@ -68,8 +68,8 @@ def _quantize(full: Path, path: Path, calibration: Pixels) -> None:
     )
 
 
-def open_onnx(path: Path, _precision: str) -> Look:
-    """Load such a network; see `mvdefect.inspector.formats.format.Format`."""
+def load_network(path: Path, _precision: str) -> Look:
+    """Load such a network; see `mvdefect.inspector.formats.networks.Runtime`."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -96,8 +96,8 @@ def _set_levels(quantizer: Any, low: float, high: float) -> None:
         quantizer.input(place).replace_source_output(constant.output(0))
 
 
-def write_openvino(network: Any, path: Path, calibration: Pixels | None) -> None:
-    """Convert a frozen network and write it; see `mvdefect.inspector.formats.format.Format`.
+def write_network(network: Any, path: Path, calibration: Pixels | None) -> None:
+    """Convert a frozen network and write it; see `mvdefect.inspector.formats.networks.Runtime`.
 
     With calibration images, it becomes one of 8-bit integers; see `mvdefect.inspector.formats.openvino`.
     """
@@ -109,8 +109,8 @@ def write_openvino(network: Any, path: Path, calibration: Pixels | None) -> None
     openvino.save_model(model, str(path), compress_to_fp16=False)
 
 
-def open_openvino(path: Path, precision: str) -> Look:
-    """Load such a network; see `mvdefect.inspector.formats.format.Format`.
+def load_network(path: Path, precision: str) -> Look:
+    """Load such a network; see `mvdefect.inspector.formats.networks.Runtime`.
 
     One photograph is looked at by all cores together. Several are dealt out in parts, each to a core of its
     own, which need not wait for one another after every layer. Every size of a part has a network of fixed

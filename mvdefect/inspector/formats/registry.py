@@ -1,82 +1,93 @@
-"""The formats of networks, by name."""
+"""The formats of exports, by name: to add one, write its file and list it here."""
 
 from __future__ import annotations
 
-import warnings
-from contextlib import redirect_stdout
 from importlib.util import find_spec
-from io import StringIO
-from pathlib import Path
-from typing import Any
 
 from mvdefect.core.errors import ExportError
-from mvdefect.core.runtime import muted_stderr
-from mvdefect.inspector.formats.format import BFLOAT16, FLOAT32, INT8, Format, Look, Pixels
-from mvdefect.inspector.formats.litert import open_litert, write_litert
-from mvdefect.inspector.formats.onnx import open_onnx, write_onnx
-from mvdefect.inspector.formats.openvino import open_openvino, write_openvino
+from mvdefect.core.runtime import TENSORFLOW
+from mvdefect.inspector.formats.format import BFLOAT16, FLOAT32, INT8, Format
+from mvdefect.inspector.formats.networks import NetworkFormat, Runtime
+from mvdefect.inspector.formats.savedmodel import SavedModel
 
-FORMATS = {
-    "onnx": Format(
+
+def _import_onnx() -> Runtime:
+    from mvdefect.inspector.formats import onnx
+
+    return onnx
+
+
+def _import_openvino() -> Runtime:
+    from mvdefect.inspector.formats import openvino
+
+    return openvino
+
+
+def _import_litert() -> Runtime:
+    from mvdefect.inspector.formats import litert
+
+    return litert
+
+
+LISTED: tuple[Format, ...] = (
+    SavedModel(
+        name="savedmodel",
+        noun="a SavedModel",
+        file="saved_model.pb",
+        precisions=(FLOAT32,),
+        to_write=(TENSORFLOW,),
+        to_run=(TENSORFLOW,),
+        brings=TENSORFLOW,
+        has_folder=False,
+    ),
+    NetworkFormat(
+        name="onnx",
+        noun="an ONNX network",
         file="network.onnx",
         precisions=(FLOAT32, INT8),
         to_write=("tf2onnx", "onnx", "onnxruntime"),
         to_run=("onnxruntime",),
-        write=write_onnx,
-        open=open_onnx,
+        brings="mvdefect[onnx]",
+        runtime=_import_onnx,
     ),
-    "openvino": Format(
+    NetworkFormat(
+        name="openvino",
+        noun="an OpenVINO network",
         file="network.xml",
         precisions=(FLOAT32, BFLOAT16, INT8),
         to_write=("openvino", "nncf"),
         to_run=("openvino",),
-        write=write_openvino,
-        open=open_openvino,
+        brings="mvdefect[openvino]",
+        runtime=_import_openvino,
     ),
-    "litert": Format(
+    NetworkFormat(
+        name="litert",
+        noun="a LiteRT network",
         file="network.tflite",
         precisions=(FLOAT32, INT8),
         to_write=("ai_edge_litert",),
         to_run=("ai_edge_litert",),
-        write=write_litert,
-        open=open_litert,
+        brings="mvdefect[litert]",
+        runtime=_import_litert,
     ),
-}
+)
+FORMATS = {one.name: one for one in LISTED}
+DEFAULT_FORMAT = LISTED[0].name
 
 
 def require_packages(name: str) -> None:
-    """Make sure that networks can be written in a format.
+    """Make sure that a format can be written.
 
     Raises:
-        ExportError: A package is missing; it names the extra that brings it.
+        ExportError: A package is missing; it says what brings it.
     """
     missing = [package for package in FORMATS[name].to_write if find_spec(package) is None]
     if missing:
         raise ExportError(
-            f"the format {name} needs {', '.join(missing)}; pip install 'mvdefect[{name}]' brings it"
+            f"the format {name} needs {', '.join(missing)}; pip install '{FORMATS[name].brings}' brings it"
         )
-
-
-def write_network(name: str, network: Any, path: Path, calibration: Pixels | None) -> None:
-    """Write a network in a format, without the chatter of converters; see `Format.write`."""
-    with muted_stderr(), redirect_stdout(StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        FORMATS[name].write(network, path, calibration)
 
 
 def can_run(name: str) -> bool:
     """Whether what runs a format is installed here."""
     return all(find_spec(package) for package in FORMATS[name].to_run)
-
-
-def open_network(name: str, path: Path, precision: str) -> Look:
-    """Load a network.
-
-    Raises:
-        ExportError: It is damaged, or of another version of its runtime.
-    """
-    try:
-        return FORMATS[name].open(path, precision)
-    except (OSError, RuntimeError, ValueError) as error:
-        lines = str(error).strip().splitlines() or [repr(error)]
-        raise ExportError(f"the network {path} cannot be loaded: {lines[0]}") from error

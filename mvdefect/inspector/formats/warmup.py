@@ -12,6 +12,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from mvdefect.inspector.answers import BYTES, DEFAULT, EXPLAIN, PIXELS
+
 PLACE = "assets.extra"
 FILE = "tf_serving_warmup_requests"
 PREDICT_LOG, REQUEST = 6, 1  # field numbers of PredictionLog and PredictLog
@@ -21,14 +23,16 @@ KEY, VALUE = 1, 2  # of an entry of a map
 LENGTH_DELIMITED = 2  # wire type
 
 
-def write_warmup(export: Path, name: str, requests: Mapping[str, Mapping[str, tf.Tensor]]) -> Path:
+def write_warmup(export: Path, name: str, photograph: bytes) -> Path:
     """Write one request a signature.
 
     Args:
         export: The SavedModel.
         name: Under which TF Serving offers it.
-        requests: By signature, its inputs by name.
+        photograph: The file that it is asked about.
     """
+    files, pixels = tf.constant([photograph]), tf.zeros((1, 64, 64, 3), tf.uint8)
+    requests = {DEFAULT: {BYTES: files}, PIXELS: {PIXELS: pixels}, EXPLAIN: {BYTES: files}}
     path = export / PLACE / FILE
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:

@@ -1,0 +1,127 @@
+"""Engines of networks: files become pixels before one, and its numbers become verdicts after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+from scipy.stats import theilslopes
+
+from mvdefect.core.errors import ImageError
+from mvdefect.core.parallel import count_cores
+from mvdefect.data.images import Pixels, decode_at_size
+from mvdefect.evaluation.operating_point import OperatingPoint, parse_operating_point
+from mvdefect.inspector.answers import UNREADABLE_ANSWER, Answer, Engine
+from mvdefect.inspector.formats.format import LOGIT, NOVELTY, Look
+from mvdefect.inspector.places import View, parse_view
+
+LARGEST_BATCH = 32  # more at a time cost memory and gain nothing
+LEVELLED = (LOGIT, NOVELTY)
+
+Levels = Mapping[str, Sequence[float]]  # by output: slope and offset
+
+
+def find_levels(coarse: Look, exact: Look, images: Pixels) -> dict[str, list[float]]:
+    """Fit, for logit and novelty, the line by which a coarser network comes closest to the exact one.
+
+    It is that of Theil and Sen, the median of the slopes of all pairs, which a few photographs that a
+    network makes nothing sensible of do not move (Sen, 1968; by SciPy).
+
+    Args:
+        coarse: A network of fewer bits.
+        exact: The same in float32.
+        images: uint8 (n, size, size, 3); none that anything is measured on.
+
+    Returns:
+        Slope and offset by the name of the output; a slope of 1 where all images look alike to it.
+    """
+    found, wanted = _look_at(coarse, images), _look_at(exact, images)
+    return {name: _fit(x, y) for name, x, y in zip(LEVELLED, found, wanted, strict=True)}
+
+
+def _look_at(look: Look, images: Pixels) -> tuple[np.ndarray, ...]:
+    parts = [look(batch)[: len(LEVELLED)] for batch in _split(images)]
+    return tuple(np.concatenate(column).astype(np.float64) for column in zip(*parts, strict=True))
+
+
+def _split(images: Pixels) -> Iterator[Pixels]:
+    return (images[start : start + LARGEST_BATCH] for start in range(0, len(images), LARGEST_BATCH))
+
+
+def _fit(found: np.ndarray, wanted: np.ndarray) -> list[float]:
+    if np.ptp(found) == 0:
+        return [1.0, float(np.median(wanted) - found[0])]
+    slope, offset = theilslopes(wanted, found)[:2]
+    if slope <= 0:  # which would turn the order round
+        slope, offset = 1.0, np.median(wanted - found)
+    return [float(slope), float(offset)]
+
+
+def put_level(found: tuple[np.ndarray, ...], levels: Levels) -> tuple[np.ndarray, ...]:
+    """Return logits and novelties, float64 (n,) each, put right; without levels as they are."""
+    lines = [levels.get(name, (1.0, 0.0)) for name in LEVELLED]
+    return tuple(slope * values + offset for values, (slope, offset) in zip(found, lines, strict=True))
+
+
+def make_network_engine(
+    network: Look, manifest: Mapping[str, Any], path: Path, levels: Levels | None = None
+) -> Engine:
+    """Return the engine of a network in an export.
+
+    Args:
+        network: It.
+        manifest: The content of the export's `inspector.json`.
+        path: Where that lies.
+        levels: What puts its numbers right; see `find_levels`.
+
+    Raises:
+        RunError: `inspector.json` is damaged.
+    """
+    point = parse_operating_point(manifest["operating_point"])
+    view = parse_view(manifest, path)
+
+    def look(pixels: Pixels) -> tuple[np.ndarray, ...]:
+        logits, novelty, heatmaps = network(pixels)
+        found = logits.astype(np.float64), novelty.astype(np.float64)
+        return (*put_level(found, levels or {}), heatmaps)
+
+    readers = ThreadPoolExecutor(count_cores(), thread_name_prefix="decode")
+
+    def inspect(files: Sequence[bytes], with_heatmaps: bool = False) -> list[Answer]:
+        images = readers.map(lambda file: read_photograph(file, view), files)
+        return list(_answer(images, len(files), look, point, with_heatmaps))
+
+    return inspect
+
+
+def read_photograph(encoded: bytes, view: View) -> Pixels | None:
+    """Decode an image file and bring it to the working size, as training does; None: it cannot be read."""
+    try:
+        return decode_at_size(encoded, view.size_px, view.resize)
+    except ImageError:
+        return None
+
+
+def _answer(
+    images: Iterator[Pixels | None], count: int, look: Look, point: OperatingPoint, with_heatmaps: bool
+) -> Iterator[Answer]:
+    """Look at images while those of the next batch are decoded."""
+    for start in range(0, count, LARGEST_BATCH):
+        batch = [next(images) for _ in range(min(LARGEST_BATCH, count - start))]
+        readable = [image for image in batch if image is not None]
+        answers = iter(decide(look(np.stack(readable)), point, with_heatmaps) if readable else ())
+        yield from (UNREADABLE_ANSWER if image is None else next(answers) for image in batch)
+
+
+def decide(found: tuple[np.ndarray, ...], point: OperatingPoint, with_heatmaps: bool) -> Iterator[Answer]:
+    """Reach the verdicts of what a network gave."""
+    logits, novelty, heatmaps = found
+    labels = point.decide(logits, novelty)
+    probabilities = expit(point.find_scores(logits, novelty))
+    for number, label in enumerate(labels):
+        heatmap = heatmaps[number] if with_heatmaps else None
+        yield Answer(str(label), float(probabilities[number]), float(novelty[number]), heatmap)
