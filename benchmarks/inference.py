@@ -28,13 +28,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mvdefect.inspector.formats.format import PRECISIONS
+from mvdefect.inspector.formats.format import BFLOAT16, FLOAT32, INT8
 from mvdefect.inspector.formats.registry import FORMATS
 
 BACKBONES = ("mobilenetv2", "efficientnetb0", "resnet50", "densenet121")
 ENGINES = {
     precision: tuple(kind.name for kind in FORMATS.values() if precision in kind.precisions)
-    for precision in PRECISIONS
+    for precision in (FLOAT32, BFLOAT16, INT8)
 }
 ROUNDS = {1: 40, 32: 7}
 LARGE_PX = 1024
