@@ -133,6 +133,12 @@ def test_every_function_is_documented_and_typed() -> None:
         assert set(inspect.signature(function).parameters) <= set(function.__annotations__)
 
 
+def test_the_readme_shows_what_the_package_says_of_itself() -> None:
+    example = str(mvdefect.__doc__).split("is called.\n\n")[1].rstrip()
+    assert "mvdefect.export(run)" in example
+    assert example in (Path(__file__).parents[1] / "README.md").read_text()
+
+
 def test_importing_the_package_loads_nothing_heavy() -> None:
     code = (
         "import sys, mvdefect; print(sorted({'numpy', 'tensorflow', 'pydantic', 'click'} & set(sys.modules)))"
