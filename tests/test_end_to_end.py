@@ -18,12 +18,15 @@ from mvdefect.data.pipeline import Source
 from mvdefect.data.sources.folders import read_records
 from mvdefect.data.splits.plan import PARTS, read_split_plan
 from mvdefect.data.store import prepare_images
+from mvdefect.evaluation import evaluate
+from mvdefect.evaluation.evaluate import evaluate_predictions as measure
 from mvdefect.models.backbones import find_backbone
 from mvdefect.models.classifier import load_classifier
 from mvdefect.models.normality import load_normality
 from mvdefect.runs import RunFolder, read_predictions
 from mvdefect.training.predictions import compile_features, iterate_features, predict_logits
 from mvdefect.training.stages import plan_stages
+from mvdefect.workflow import outcome
 from mvdefect.workflow.fit import fit_inspector
 
 
@@ -88,8 +91,19 @@ def test_the_saved_features_make_the_novelty_of_the_run(finished_run: Path, tiny
     assert np.allclose(found, [recorded[row.id] for row in test.rows], rtol=1e-3)
 
 
-def test_two_fits_with_one_seed_agree(finished_run: Path, tiny_config: FitConfig, tmp_path: Path) -> None:
-    again = fit_inspector(tiny_config, tmp_path / "again").folder
+def test_two_fits_with_one_seed_agree_and_are_measured_once(
+    finished_run: Path, tiny_config: FitConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    monkeypatch.setattr(
+        outcome, "evaluate_predictions", lambda *a, **k: made.append(measure(*a, **k)) or made[0]
+    )
+    monkeypatch.setattr(evaluate, "evaluate_predictions", lambda *_, **__: pytest.fail("measured again"))
+    finished = fit_inspector(tiny_config, tmp_path / "again")
+    monkeypatch.undo()
+    assert len(made) == 1
+    assert repr(finished.evaluation) == repr(evaluate.evaluate_run(finished.path))  # NaN equals nothing
+    again = finished.folder
     assert again.split_plan.read_text() == (finished_run / "split_plan.csv").read_text()
     pairs = zip(read_predictions(again), read_predictions(RunFolder(finished_run)), strict=True)
     assert all(one.id == two.id and abs(one.probability - two.probability) < 1e-4 for one, two in pairs)
