@@ -82,7 +82,7 @@ def fit_plainly(config: Any, weights: Path | None, train: Any, val: Any, epochs:
     from sklearn.metrics import roc_auc_score
 
     from mvdefect.data.pipeline import make_inference_batches
-    from mvdefect.training.learners import make_loss
+    from mvdefect.training.losses import make_loss
     from mvdefect.training.stages import make_optimizer
 
     model, spec, stage = make_classifier(config, weights)

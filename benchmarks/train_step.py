@@ -101,7 +101,7 @@ def compile_classifier(case: Case) -> Any:
     from mvdefect.models.classifier import build_classifier
     from mvdefect.models.freezing import unfreeze
     from mvdefect.models.heads import HeadSettings
-    from mvdefect.training.learners import make_loss
+    from mvdefect.training.losses import make_loss
     from mvdefect.training.stages import Stage, make_optimizer
 
     spec = BACKBONES[case.backbone]

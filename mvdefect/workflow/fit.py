@@ -22,7 +22,8 @@ from mvdefect.models.backbones import BackboneSpec, find_backbone
 from mvdefect.models.classifier import build_classifier
 from mvdefect.models.features import build_features, share_features
 from mvdefect.models.heads import choose_head
-from mvdefect.models.normality import Normality, fit_normality, save_normality
+from mvdefect.models.normality import fit_normality, save_normality
+from mvdefect.models.one_class import Normality
 from mvdefect.models.weights import find_weights
 from mvdefect.report.report import write_report
 from mvdefect.runs import RunFolder, check_run_is_free, finish_run, start_run, write_json

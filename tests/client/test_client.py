@@ -28,7 +28,7 @@ from mvdefect.client.client import divide_files, open_client
 from mvdefect.client.rest import BODY_BYTES, RestSender, read_retry_after, write_request
 from mvdefect.client.retries import Deadline, Patience, RefusedError, keep_asking
 from mvdefect.core.errors import ConfigError, MvdefectError, ServerError
-from mvdefect.prediction.inspectors import Inspector, check_inspector, open_inspector
+from mvdefect.prediction.inspectors import InspectorPlace, check_inspector, open_inspector
 
 GOOD = {"label": "good", "status": "ok", "probability": 0.1, "novelty": 1.5}
 Reply = tuple[int, dict[str, str], bytes]
@@ -147,7 +147,7 @@ def test_an_address_names_host_model_and_version(url: str, said: tuple[str, str,
 )
 def test_what_is_no_address_is_told_without_its_password(url: str) -> None:
     with pytest.raises(ConfigError, match=r"must be http://HOST:8501/v1/models/NAME") as caught:
-        check_inspector(Inspector(url))
+        check_inspector(InspectorPlace(url))
     assert "secret" not in str(caught.value)
 
 
@@ -377,10 +377,10 @@ def test_overlays_of_a_server_need_to_know_its_colours(
 def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "requests", None)
     with pytest.raises(ConfigError, match=r"pip install 'mvdefect\[client\]'"):
-        open_inspector(Inspector("http://line:8501/v1/models/parts"))
+        open_inspector(InspectorPlace("http://line:8501/v1/models/parts"))
     monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
     with pytest.raises(ConfigError, match=r"pip install 'mvdefect\[client\]'"):
-        open_inspector(Inspector("grpc://line:8500/parts"))
+        open_inspector(InspectorPlace("grpc://line:8500/parts"))
 
 
 @pytest.mark.parametrize(("timeout_s", "retry_count"), [(0.0, 1), (-1.0, 1), (1.0, -1), (float("nan"), 1)])

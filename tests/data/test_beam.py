@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mvdefect.core.errors import ConfigError, ImageError
-from mvdefect.data import shards
+from mvdefect.data import shards, store
 from mvdefect.data.records import Record
 from mvdefect.data.sources.folders import read_records
 from mvdefect.data.store import prepare_images
@@ -81,9 +81,8 @@ def test_what_is_there_is_not_written_again(
 def test_workers_that_see_another_folder_are_found_out(
     records: tuple[Record, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mvdefect.data import beam
 
-    monkeypatch.setattr(beam, "write_stored_shard", len)  # they end well, and leave nothing here
+    monkeypatch.setattr(store, "write_stored_shard", len)  # they end well, and leave nothing here
     runner, options = DIRECT
     with pytest.raises(ConfigError, match=r"4 of 4 shards are not in .*store: each worker must see"):
         prepare_images(records, 64, "stretch", out=tmp_path / "store", runner=runner, runner_options=options)

@@ -16,13 +16,8 @@ from mvdefect.config import FitConfig
 from mvdefect.core.errors import ConfigError, RunError
 from mvdefect.models.feature_maps import FeatureSource, average_neighbourhoods, iterate_chunks
 from mvdefect.models.memory_bank import MemoryBank
-from mvdefect.models.normality import (
-    KINDS,
-    Normality,
-    fit_normality,
-    load_normality,
-    save_normality,
-)
+from mvdefect.models.normality import KINDS, fit_normality, load_normality, save_normality
+from mvdefect.models.one_class import Normality
 
 RNG = np.random.default_rng(0)
 GOOD = RNG.normal(0, 1, (40, 6, 5, 8)).astype(np.float16)

@@ -17,7 +17,7 @@ from mvdefect.prediction import distributed as beam
 from mvdefect.prediction import distributed as distributed_module
 from mvdefect.prediction.batch_plan import open_plan
 from mvdefect.prediction.distributed import Work, inspect_with_beam, read_options
-from mvdefect.prediction.inspectors import Inspector
+from mvdefect.prediction.inspectors import InspectorPlace
 from mvdefect.prediction.predict import inspect_photographs, write_to_file
 from mvdefect.prediction.rows import VerdictRow
 from tests.beam_engines import DIRECT, MARKS, PORTABLE, quiet_beam  # noqa: F401 (a fixture for all)
@@ -26,7 +26,7 @@ from tests.prediction.test_predict import answer_by_size
 pytest.importorskip("apache_beam")
 pytestmark = MARKS
 
-WORK = Work(Inspector("runs/x"), *DIRECT, batch_size=4)
+WORK = Work(InspectorPlace("runs/x"), *DIRECT, batch_size=4)
 FAILING = "photographs/013.png"
 
 

@@ -23,7 +23,7 @@ from mvdefect.core.errors import ConfigError, LayoutError, RunError
 from mvdefect.inspector.answers import Answer
 from mvdefect.inspector.engines import open_engine
 from mvdefect.inspector.photographs import Photograph, list_photographs
-from mvdefect.prediction.inspectors import Inspector, check_inspector, name_inspector, open_inspector
+from mvdefect.prediction.inspectors import InspectorPlace, check_inspector, name_inspector, open_inspector
 from mvdefect.prediction.predict import Tally, inspect_photographs, write_to_file
 from mvdefect.prediction.rows import format_heading, format_row, make_row, read_done
 from mvdefect.prediction.watch import watch_folder
@@ -155,9 +155,9 @@ def test_rows_of_two_inspectors_do_not_mix(folder: Path, kind: str) -> None:
 
 def test_what_is_no_inspector_is_told(exported: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="there is no run and no export"):
-        check_inspector(Inspector(str(tmp_path / "frist")))
+        check_inspector(InspectorPlace(str(tmp_path / "frist")))
     with pytest.raises(RunError, match="holds the exports parts; name one: .*parts"):
-        check_inspector(Inspector(str(exported.parent.parent)))
+        check_inspector(InspectorPlace(str(exported.parent.parent)))
 
 
 def test_an_inspector_has_a_name(exported: Path, finished_run: Path) -> None:
@@ -168,7 +168,7 @@ def test_an_inspector_has_a_name(exported: Path, finished_run: Path) -> None:
         "http://line:8501/v1/models/parts/versions/1": "parts/1",
         "grpc://line:8500/parts": "parts",
     }
-    assert {place: name_inspector(Inspector(place)) for place in places} == places
+    assert {place: name_inspector(InspectorPlace(place)) for place in places} == places
 
 
 def test_rows_are_what_csv_and_json_readers_expect() -> None:
@@ -238,15 +238,15 @@ def test_the_last_version_is_taken_and_nothing_else(exported: Path, tmp_path: Pa
 
 
 def test_the_engine_is_chosen(exported: Path, finished_run: Path, tmp_path: Path) -> None:
-    chosen = Inspector(str(exported), "savedmodel")
+    chosen = InspectorPlace(str(exported), "savedmodel")
     assert len(open_inspector(chosen)([b"no photograph"])) == 1
     with pytest.raises(ConfigError, match="the export has the engines savedmodel. Received: onnx"):
-        open_inspector(Inspector(str(exported), "onnx"))
+        open_inspector(InspectorPlace(str(exported), "onnx"))
     for place in (str(finished_run), "http://line:8501/v1/models/parts"):
         with pytest.raises(ConfigError, match="only an export has engines to choose from. Received: onnx"):
-            check_inspector(Inspector(place, "onnx"))
+            check_inspector(InspectorPlace(place, "onnx"))
     with pytest.raises(RunError):
-        check_inspector(Inspector(str(tmp_path)))
+        check_inspector(InspectorPlace(str(tmp_path)))
 
 
 def test_the_command(

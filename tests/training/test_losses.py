@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mvdefect.training.learners import make_loss, make_mask_loss
+from mvdefect.training.losses import make_loss, make_mask_loss
 
 
 def cross_entropy(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:

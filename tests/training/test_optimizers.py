@@ -13,7 +13,7 @@ from mvdefect.models.backbones import BACKBONES, BackboneSpec
 from mvdefect.models.classifier import HEAD, build_classifier, cut_classifier
 from mvdefect.models.freezing import BACKBONE, unfreeze
 from mvdefect.models.heads import HeadSettings
-from mvdefect.training.learners import make_loss
+from mvdefect.training.losses import make_loss
 from mvdefect.training.stages import Stage, make_optimizer, make_schedule
 
 SPEC = BACKBONES["small_cnn"]

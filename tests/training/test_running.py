@@ -23,7 +23,7 @@ from pathlib import Path
 settings = json.loads(sys.argv[1])
 from mvdefect.core.runtime import load_tensorflow
 load_tensorflow(devices=settings["config"].get("devices", 1))
-from mvdefect import workflow
+from mvdefect.workflow import fit as workflow
 from mvdefect.config import FitConfig
 from mvdefect.training import activations, fit
 
