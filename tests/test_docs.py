@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,7 @@ SHRINK_PRETRAIN += ["--set", "steps=2", "--set", "surfaces=2", "--set", "weights
 
 
 EXACT = Cost(1, 0, None, None, 1, 0.0, 0)
+MAKERS = {"fit", "baseline", "tune", "pretrain", "benchmark", "demo", "predict", "report"}
 SHRUNK = {"fit": SHRINK, "tune": SHRINK_TUNE, "baseline": SHRINK_BASELINE, "pretrain": SHRINK_PRETRAIN}
 
 
@@ -114,80 +117,85 @@ def say_nothing(_: Path, engines: Sequence[str], *__: object) -> AbstractContext
     return nullcontext([Saying({}, [], 1.0)] * len(engines))
 
 
-@pytest.fixture
-def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with everything that the documentation speaks of; nothing is downloaded."""
-    parts = write_parts(tmp_path / "photographs", good=12, defective_per_type=4, size_px=64)
+@dataclass
+class Workshop:
+    """A folder with everything that the documentation speaks of; each command is run in it once."""
+
+    place: Path
+    done: set[str] = field(default_factory=set)
+
+    def run(self, commands: list[str]) -> None:
+        for command in commands:
+            if command in self.done:
+                continue
+            arguments = shlex.split(command)[1:]
+            self._free_place(arguments)
+            with pytest.raises(SystemExit) as ended:
+                cli.main([*arguments, *SHRUNK.get(arguments[0], [])])
+            assert not ended.value.code, command
+            self.done.add(command)
+
+    def _free_place(self, arguments: list[str]) -> None:
+        """Remove what a command of another page has made where this one makes its own."""
+        if arguments[:2] == ["data", "synth"]:
+            shutil.rmtree(self.place / arguments[2], ignore_errors=True)
+        if arguments[0] not in MAKERS or "--overwrite" in arguments:
+            return
+        for option in ("--run", "--out"):
+            if option in arguments:
+                made = self.place / arguments[arguments.index(option) + 1]
+                shutil.rmtree(made, ignore_errors=True) if made.is_dir() else made.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    """Nothing is downloaded; epochs and reports are left out of fits, all else is done."""
+    place = tmp_path_factory.mktemp("workshop")
+    parts = write_parts(place / "photographs", good=12, defective_per_type=4, size_px=64)
     for name in ("magnetic_tile", "FOLDER"):
-        (tmp_path / name).symlink_to(parts)
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
+        (place / name).symlink_to(parts)
+    (place / "configs").symlink_to(ROOT / "configs")
     for name in ("mobilenetv2.weights.h5", "mobilenetv2_imagenet_notop.weights.h5", "FILE"):
-        (tmp_path / name).write_bytes(b"")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(fit_module, "predict_logits", predict_well)
-    for room in (fit_module, baseline_module, frozen_module):
-        monkeypatch.setattr(room, "find_weights", lambda *_: None)
-    monkeypatch.setattr(tune_module, "find_weights", lambda *_: None)
-    monkeypatch.setattr(export_module, "ask_afresh", say_nothing)
-    monkeypatch.setattr(export_module, "measure_cost", lambda *_: EXACT)
-    monkeypatch.setattr(client_module, "open_client", lambda *_: answer_good)
-    monkeypatch.setattr(distributed_module, "make_pipeline", make_direct_pipeline)
-    monkeypatch.setattr(server_module, "run_app", lambda *_: None)
-    (tmp_path / "token.txt").write_text("a secret")
-    monkeypatch.setattr(tune_module, "TuneOptions", partial(TuneOptions, function=score_trial))
-    monkeypatch.setattr(confirm_module, "fit_run", fit_instantly)
+        (place / name).write_bytes(b"")
+    (place / "token.txt").write_text("a secret")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        replace_what_is_slow_or_not_there(patch)
+        yield Workshop(place)
+
+
+def replace_what_is_slow_or_not_there(patch: pytest.MonkeyPatch) -> None:
     tiny = FitConfig(backbone="small_cnn", weights="none", image_size_px=64, stages=(StageConfig(epochs=1),))
-    monkeypatch.setattr(
-        demo_module, "make_demo_config", lambda data: tiny.model_copy(update={"data": str(data)})
-    )
-    monkeypatch.setattr(
+    patch.setattr(fit_module, "predict_logits", predict_well)
+    patch.setattr(fit_module, "train_classifier", lambda model, _: model)
+    for room in (fit_module, baseline_module):
+        patch.setattr(room, "write_report", lambda *_: None)
+    for room in (fit_module, baseline_module, frozen_module, tune_module):
+        patch.setattr(room, "find_weights", lambda *_: None)
+    patch.setattr(export_module, "ask_afresh", say_nothing)
+    patch.setattr(export_module, "measure_cost", lambda *_: EXACT)
+    patch.setattr(client_module, "open_client", lambda *_: answer_good)
+    patch.setattr(distributed_module, "make_pipeline", make_direct_pipeline)
+    patch.setattr(server_module, "run_app", lambda *_: None)
+    patch.setattr(tune_module, "TuneOptions", partial(TuneOptions, function=score_trial))
+    patch.setattr(confirm_module, "fit_run", fit_instantly)
+    patch.setattr(demo_module, "make_demo_config", lambda data: tiny.model_copy(update={"data": str(data)}))
+    patch.setattr(
         demo_module,
         "write_parts",
         lambda root: write_parts(root, good=12, defective_per_type=4, size_px=64),
     )
-    return tmp_path
-
-
-def run_commands(commands: list[str]) -> None:
-    for command in commands:
-        arguments = shlex.split(command)[1:]
-        arguments += SHRUNK.get(arguments[0], [])
-        with pytest.raises(SystemExit) as ended:
-            cli.main(arguments)
-        assert not ended.value.code, command
-
-
-@pytest.fixture
-def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the epochs and the report out of every fit: all else that a command does is done."""
-    monkeypatch.setattr(fit_module, "train_classifier", lambda model, _: model)
-    for room in (fit_module, baseline_module):
-        monkeypatch.setattr(room, "write_report", lambda *_: None)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-@pytest.mark.usefixtures("untrained")
-def test_the_commands_of_a_page(page: Path, workshop: Path) -> None:
-    run_commands(list_commands(page.read_text()))
-
-
-def leave_out_documented(commands: list[str]) -> list[str]:
-    """Leave out what a page has run already, unless it makes a folder or file that another one takes."""
-    known = {command for page in PAGES for command in list_commands(page.read_text())}
-    new = [command for command in commands if command not in known]
-
-    def is_needed(command: str) -> bool:
-        made = re.findall(r"--(?:run|out) (\S+)", command)
-        return any(name in other for name in made for other in new)
-
-    return [command for command in commands if command not in known or is_needed(command)]
+def test_the_commands_of_a_page(page: Path, workshop: Workshop) -> None:
+    workshop.run(list_commands(page.read_text()))
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("untrained")
-def test_the_commands_of_the_help(workshop: Path) -> None:
-    commands = leave_out_documented(list(dict.fromkeys(list_help_commands())))
+def test_the_commands_of_the_help(workshop: Workshop) -> None:
+    commands = list(dict.fromkeys(list_help_commands()))
     assert len(commands) >= 30
     orders = (
         (" data ",),
@@ -198,7 +206,8 @@ def test_the_commands_of_the_help(workshop: Path) -> None:
         (" evaluate ", " report ", " benchmark ", " demo "),
     )
     for kinds in orders:  # plans, runs, what needs them
-        run_commands([command for command in commands if any(kind in command for kind in kinds)])
+        workshop.run([command for command in commands if any(kind in command for kind in kinds)])
+    assert workshop.done >= set(commands)
 
 
 def test_the_commands_in_the_headers_of_the_configurations_name_their_file() -> None:
