@@ -12,6 +12,9 @@ import click
 import mvdefect
 from mvdefect.cli.work import PATH, show_messages
 
+if TYPE_CHECKING:
+    from mvdefect.data.splits.plan import SplitPlan
+
 EXIT_FOUND = 1
 category_option = click.option(
     "--category", "categories", multiple=True, help="Product to use; repeatable. Default: all."
@@ -86,10 +89,6 @@ def synth(
         faults=parse_faults(plant),
     )
     click.echo(f"photographs   {out}")
-
-
-if TYPE_CHECKING:
-    from mvdefect.data.splits.plan import SplitPlan
 
 
 def _refuse_correlation(_context: click.Context, _option: click.Parameter, value: str | None) -> None:

@@ -1,4 +1,4 @@
-"""The commands that make an inspector and measure it."""
+"""The commands that make an inspector, measure it and report on it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import click
 import mvdefect
 from mvdefect.cli.flags import ASSIGNMENTS, CONFIG, SettingsCommand, setting
 from mvdefect.cli.work import PATH, show_messages, start_work
+
+if TYPE_CHECKING:
+    from mvdefect.evaluation.evaluate import Evaluation
 
 
 @click.command()
@@ -39,10 +42,6 @@ def report(runs: tuple[Path, ...], out: Path, markdown: Path | None) -> None:
     click.echo(f"report        {out}")
     if markdown is not None:
         click.echo(f"markdown      {markdown}")
-
-
-if TYPE_CHECKING:
-    from mvdefect.evaluation.evaluate import Evaluation
 
 
 @click.command(cls=SettingsCommand)

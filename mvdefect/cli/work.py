@@ -1,4 +1,4 @@
-"""What commands share: messages on stderr, and TensorFlow set up before it is needed."""
+"""What commands share: messages on stderr, TensorFlow set up before it is needed, a Ctrl-C that is heard."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables as CSV: rows that are frozen dataclasses of numbers and text, or plain sequences."""
+"""Files: where they go, how they are written whole or not at all, and tables as CSV."""
 
 from __future__ import annotations
 

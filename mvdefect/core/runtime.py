@@ -1,4 +1,4 @@
-"""What a run was made with: versions, machine and command."""
+"""TensorFlow, loaded late and quietly, on which devices and how precisely; and what a run was made with."""
 
 from __future__ import annotations
 

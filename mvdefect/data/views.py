@@ -1,4 +1,8 @@
-"""Epochs: which image comes when, and in which of its views; a function of (seed, epoch) alone."""
+"""Views and epochs: how an image is shown, and which image comes when; functions of seed and number.
+
+View 0 is the image as it is. The others go through all poses by turns, each under a light of its own,
+so that what is computed for a view can be kept and used again.
+"""
 
 from __future__ import annotations
 

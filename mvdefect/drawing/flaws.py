@@ -1,4 +1,4 @@
-"""Planting the faults: copies of photographs, damage to their files, and masks that are wrong."""
+"""Flaws of a data set: which images have them, and how copies, broken files and wrong masks are made."""
 
 from __future__ import annotations
 

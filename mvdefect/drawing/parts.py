@@ -1,4 +1,4 @@
-"""Surfaces without an outline: each fills its picture, and no two pictures show the same place."""
+"""Flawless parts: objects that lie on a ground, and surfaces that fill the picture."""
 
 from __future__ import annotations
 

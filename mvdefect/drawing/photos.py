@@ -1,7 +1,7 @@
-"""Shortcuts: something that tells good from defective, and has nothing to do with the defects.
+"""Photos of a drawn data set: where each lies in MVTec AD's tree, and shortcuts on request.
 
-Each photograph gets a cue, a normal random number that is 1.5 higher on average where the part is
-defective. Whoever sees the cue alone reaches a ROC-AUC of 0.86: P(N(1.5, 1) > N(0, 1)).
+With a shortcut each photograph gets a cue, a normal random number that is 1.5 higher on average where the
+part is defective. Whoever sees the cue alone reaches a ROC-AUC of 0.86: P(N(1.5, 1) > N(0, 1)).
 """
 
 from __future__ import annotations

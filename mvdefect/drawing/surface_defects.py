@@ -1,4 +1,4 @@
-"""Faults: local changes of a surface, each with the mask of what it changed.
+"""Defects of surfaces: local changes, each with the mask of what it changed.
 
 They are drawn to be told apart and to be found, from plain to hardly visible: a fault of light is at least
 about as strong as the surface around it varies.

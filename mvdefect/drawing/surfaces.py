@@ -1,4 +1,8 @@
-"""Surfaces: recipes that combine fields and colours, and the flawless pictures that they give."""
+"""Surfaces: recipes that combine fields and colours, and the flawless pictures that they give.
+
+A field is float32 (size, size) of mean 0 and deviation 1. Its look is drawn by one generator (the recipe's),
+its place by another (the picture's), so two pictures of a recipe show two places of one surface.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Heatmaps laid over photographs, for people to look at."""
+"""Heatmaps: as a run keeps those of its test part, and laid over images for people to look at."""
 
 from __future__ import annotations
 

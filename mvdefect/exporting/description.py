@@ -1,4 +1,4 @@
-"""The model card of an export (Mitchell et al., 2019): what it promises, and what it does not."""
+"""What an export says of itself: `inspector.json`, and the model card (Mitchell et al., 2019)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The classifier: raw uint8 pixels in, one logit out; preprocessing is inside.
 
-It is a chain of three models, `scaling`, `backbone` and `head`, so that it can be cut and joined anew.
+It is a chain of three models, `scaling`, `backbone` and `head`, so that it can be cut at the freeze boundary
+into what is frozen and the rest that learns, and joined anew.
 """
 
 from __future__ import annotations

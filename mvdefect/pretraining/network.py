@@ -1,4 +1,4 @@
-"""What a pre-training minimises."""
+"""The network that is pre-trained, one small ending for each question, and what its training minimises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layout of a picture: how bright, how contrasty and how strongly edged it is, and where.
+"""Scenes: what a network is shown of one surface, and what it is asked about it, the layout included.
 
 Histograms of gradients over a grid (Dalal & Triggs, 2005) are the classic description of a whole picture. A
 network that can tell them from its pooled features has kept in these what lies where.

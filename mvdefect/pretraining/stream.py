@@ -1,4 +1,4 @@
-"""The stream of batches: drawn ahead by other processes, each a function of the settings and its number."""
+"""The stream of batches, drawn ahead by other processes: drawn surfaces, or unlabelled photographs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The audit of a data set as one self-contained HTML file, with the pairs to look at."""
+"""The audit of a data set: on the terminal, and as one self-contained HTML file with the pairs to look at."""
 
 from __future__ import annotations
 

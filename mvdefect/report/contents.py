@@ -1,4 +1,4 @@
-"""The runs of a report side by side: their figures, and paired intervals of the differences."""
+"""What the report knows of runs, read from their folders: each alone, and compared side by side."""
 
 from __future__ import annotations
 

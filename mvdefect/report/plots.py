@@ -1,4 +1,4 @@
-"""Plots with curves: ROC, precision and recall, reliability, learning."""
+"""Plots as inline SVG that follows the page's colours, and as PNG for whatever is no page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report of a run, or of several side by side: one HTML file that opens without a network."""
+"""The report of a run, or of several side by side: one HTML file, or the same words as Markdown."""
 
 from __future__ import annotations
 

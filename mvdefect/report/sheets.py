@@ -1,4 +1,4 @@
-"""The evaluation as a table on the terminal."""
+"""The tables of an evaluation: for the report (HTML and Markdown from the same ones), and on the terminal."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from mvdefect.report.wording import (
     format_count,
     format_figure,
 )
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 @dataclass(frozen=True)
@@ -203,10 +206,6 @@ def join_figure(figure: Figure) -> str:
     """Return a figure and its interval in one cell."""
     value, interval = format_figure(figure)
     return f"{value} ({interval})" if interval else value
-
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 
 def make_evaluation_tables(evaluation: Evaluation, title: str) -> tuple[Table, ...]:

@@ -1,4 +1,4 @@
-"""What the inspection page asks: about the inspector, about a photograph, and to store a correction."""
+"""The inspection page: what it is told of the inspector, of an image, and how a correction is stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The paths below `/v1/models`, as TF Serving has them."""
+"""TF Serving's REST: what a predict request holds, how it is answered, and the paths below `/v1/models`.
+
+https://www.tensorflow.org/tfx/serving/api_rest describes it.
+"""
 
 from __future__ import annotations
 

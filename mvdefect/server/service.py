@@ -1,4 +1,4 @@
-"""The service: photographs of a request in, answers out, or a reason why not."""
+"""The service: images of many requests in, asked about together by one thread, and answers out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""Filling the activation stores of several cuts of one backbone, which then runs once for all of them."""
+"""The activation store: what the frozen part makes of each image and view, computed once and kept.
+
+One folder holds the activations of one part of a split plan at one cut of one network; its name is a hash
+of all that decides them. In it lies one entry a slot, and a slot holds one view of every image (see
+`mvdefect.data.views`), so an epoch reads one entry. Entries are computed when they are first asked for,
+checked when they are opened, and mapped into memory. `fill_stores` fills those of several cuts at once.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Room for activations: whether they fit the budget and the disk, and which old ones go."""
+"""The budget of the activation store: whether activations fit it and the disk, and which old ones go."""
 
 from __future__ import annotations
 

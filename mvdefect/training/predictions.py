@@ -1,4 +1,4 @@
-"""How long the whole inspector takes for an image."""
+"""What an inspector says of the images of a part, and how long it takes for one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Optimizers: AdamW with a learning rate for the head and for each block that learns."""
+"""Stages: what learns, for how long and how fast; and the optimizer, with a rate for each block."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MVTec AD's archive: downloaded with its hash, and unpacked once, whole or not at all."""
+"""MVTec AD as published: what it holds, how it is told from faulty copies, and its archive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The protocol `unseen-type`: a defect type that nobody was trained on comes in the test."""
+"""Protocols that withhold something from train: most defective images, or one defect type."""
 
 from __future__ import annotations
 
