@@ -41,8 +41,8 @@ SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I"})
 def decode_plain_png(encoded: bytes | memoryview) -> tuple[NDArray[np.uint8], str] | None:
     """Decode a plain PNG, grey or RGB with 8 bits, to the same pixels as Pillow does.
 
-    It is the commonest file of a camera at the line. OpenCV decodes it without taking Python's lock and without
-    a second copy of the pixels, so that a thread a core keeps every core busy.
+    It is the commonest file of a camera at the line. OpenCV decodes it without taking Python's lock and
+    without a second copy of the pixels, so that a thread a core keeps every core busy.
 
     Args:
         encoded: The bytes of any file.

@@ -248,8 +248,8 @@ def write_shards_with_beam(specs: Sequence[ShardSpec], runner: str, options: Seq
 
     Every worker needs this package, and must see the images and the store under the same paths as this
     process: a network file system, mounted in one place everywhere. What each shard holds is noted in a file
-    beside it, and the pipeline carries the names of these files
-    alone: an engine takes no pipeline of gigabytes.
+    beside it, and the pipeline carries the names of these files alone: an engine takes no pipeline of
+    gigabytes.
 
     Args:
         specs: The shards.
