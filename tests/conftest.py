@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import gc
+import logging
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +37,21 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MVDEFECT_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_networks() -> Iterator[None]:
+    """Let go of what Keras keeps of each model, or a worker grows by gigabytes."""
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].backend.clear_session()
+        gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def _messages_that_can_be_caught() -> None:
+    """Undo what a command did to the logger of the package, so that `caplog` hears it."""
+    logging.getLogger("mvdefect").propagate = True
 
 
 def make_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

@@ -33,7 +33,7 @@ from mvdefect.models.classifier import build_classifier
 from mvdefect.models.freezing import unfreeze
 from mvdefect.models.heads import HeadSettings
 from mvdefect.models.saliency import build_heatmaps
-from mvdefect.training.learners import make_loss
+from mvdefect.training.losses import make_loss
 from mvdefect.training.stages import make_optimizer
 from mvdefect.training.stages import Stage
 
