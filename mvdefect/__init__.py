@@ -137,7 +137,7 @@ def evaluate(
         threshold: "f1", "min-recall 0.99", "max-fpr 0.01", "cost 1:20", or a probability.
         verdict: "classifier", "combined" or "either".
         prevalence: Share of defective products on the line, 0 to 1.
-        review_budget: Share of images, the least certain, for a person, 0 to 1.
+        review_budget: Fraction of images for manual review, the least certain first, 0 to 1.
         save: Whether the run keeps these.
 
     Raises:

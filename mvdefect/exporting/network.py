@@ -16,7 +16,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from mvdefect.inspector.answers import PIXELS
 from mvdefect.inspector.formats.format import NOVELTY, OUTPUTS, Pixels
-from mvdefect.inspector.graph import InspectorGraph, score_features
+from mvdefect.inspector.graph import InspectorGraph
 
 NETWORK = "network"  # the scope of all operations
 
@@ -63,7 +63,7 @@ def freeze_network(graph: InspectorGraph) -> Any:
         logit = tf.reshape(graph.classifier(pixels, training=False), (-1,))
         features = graph.features(pixels, training=False)
         with tf.name_scope(NOVELTY):
-            novelty = score_features(graph.normality, features)
+            novelty = graph.normality.score_tensor(features)
         found = (logit, novelty, graph.heatmaps(pixels, training=False))
         return tuple(tf.cast(value, tf.float32) for value in found)
 

@@ -65,16 +65,6 @@ def _score(calibration: Calibration, logits: tf.Tensor, novelty: tf.Tensor) -> t
     return scores + calibration.novelty_weight * tf.math.log(tf.maximum(novelty, SMALLEST_NOVELTY))
 
 
-def score_features(normality: Normality, features: tf.Tensor) -> tf.Tensor:
-    """Return how unlike good images others are, float32 (n,), as `normality.score_images` does.
-
-    Args:
-        normality: What good images look like.
-        features: float32 (n, height, width, channels).
-    """
-    return normality.score_tensor(features)
-
-
 class InspectorGraph(tf.Module):  # type: ignore[misc]
     """All that a run decides with.
 
@@ -123,7 +113,7 @@ class InspectorGraph(tf.Module):  # type: ignore[misc]
 
     def _inspect(self, pixels: tf.Tensor, readable: tf.Tensor) -> dict[str, tf.Tensor]:
         logits = tf.reshape(self.classifier(pixels, training=False), (-1,))
-        novelty = score_features(self.normality, self.features(pixels, training=False))
+        novelty = self.normality.score_tensor(self.features(pixels, training=False))
         return decide(self.point, logits, novelty, readable)
 
     def list_signatures(self) -> dict[str, Any]:

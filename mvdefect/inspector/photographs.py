@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 
 from mvdefect.core.errors import ArgumentTypeError, LayoutError
-from mvdefect.data.images import is_image
+from mvdefect.data.images import Pixels, is_image
 from mvdefect.data.sources.folders import list_files
 
 STDIN = "-"
 PATTERN_SIGNS = "*?["
 COLOUR_DIMENSIONS, BATCH_DIMENSIONS = 3, 4
 CHANNELS = ((), (1,), (3,))
-FAST_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 0)
+FAST_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)
 TAKEN = (
     "an image must be a path, the bytes of a file, uint8 pixels of shape (height, width), (height, width, 3) "
     "or (n, height, width, 3), or an iterable of these"
@@ -129,11 +129,15 @@ def _read_or_nothing(photograph: Photograph) -> bytes:
 
 
 def _encode_pixels(images: Any) -> Iterator[bytes]:
-    """Encode pixels as PNG files, without loss."""
     pixels = np.asarray(images)
     channels = pixels.shape[3:] if pixels.ndim == BATCH_DIMENSIONS else pixels.shape[2:]
     if pixels.dtype != np.uint8 or not 2 <= pixels.ndim <= BATCH_DIMENSIONS or channels not in CHANNELS:
         raise ArgumentTypeError(f"{TAKEN}. Received: {pixels.dtype} of shape {pixels.shape}")
-    for image in pixels if pixels.ndim == BATCH_DIMENSIONS else pixels[np.newaxis]:
-        ordered = np.ascontiguousarray(image[..., ::-1] if image.ndim == COLOUR_DIMENSIONS else image)
-        yield cv2.imencode(".png", ordered, FAST_PNG)[1].tobytes()
+    yield from map(encode_image, pixels if pixels.ndim == BATCH_DIMENSIONS else pixels[np.newaxis])
+
+
+def encode_image(image: Pixels) -> bytes:
+    """Encode pixels, uint8 (height, width) or RGB (height, width, 3), as a PNG file, which loses nothing."""
+    ordered = np.ascontiguousarray(image[..., ::-1] if image.ndim == COLOUR_DIMENSIONS else image)
+    encoded: bytes = cv2.imencode(".png", ordered, FAST_PNG)[1].tobytes()  # OpenCV writes BGR
+    return encoded

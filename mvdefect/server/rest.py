@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
 from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
 from mvdefect.inspector.answers import BYTES, DEFAULT, EXPLAIN, NO_PROBABILITY, OK, PIXELS, UNREADABLE, Answer
+from mvdefect.inspector.photographs import encode_image
 from mvdefect.server.image_headers import check_pixels
 from mvdefect.server.refusals import Refusal, make_json
 from mvdefect.server.service import Service
@@ -144,9 +144,7 @@ def encode_pixels(given: list[Any], limits: Limits) -> list[bytes]:
     if not fits or pixels.min() < 0 or pixels.max() > 255:
         raise Refusal(400, "pixels must be whole numbers from 0 to 255, (n, height, width, 3), of one size")
     check_pixels(pixels.shape[1] * pixels.shape[2], limits)
-    flags = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-    turned = np.ascontiguousarray(pixels[..., ::-1].astype(np.uint8))  # OpenCV writes BGR
-    return [cv2.imencode(".png", one, flags)[1].tobytes() for one in turned]
+    return [encode_image(image) for image in pixels.astype(np.uint8)]
 
 
 def format_answers(

@@ -64,14 +64,17 @@ class FinishedRun:
         return self.folder.path
 
 
-def write_outcome(
+def settle_outcome(
     folder: RunFolder,
     config: FitConfig,
     plan: SplitPlan,
     scores: Mapping[str, Scores],
     defect_share: Mapping[str, float],
-) -> Evaluation:
+) -> tuple[Evaluation, ContractError | None]:
     """Choose the operating point on validation, reach every verdict, and measure the test part.
+
+    Where the contract cannot be met, the threshold is by F1: hours of training are not thrown away for a
+    contract, but it must be told.
 
     Args:
         folder: Where predictions, operating point and metrics go.
@@ -80,39 +83,21 @@ def write_outcome(
         scores: One for each of train, val and test.
         defect_share: Share of defective pixels by id, where a mask tells.
 
-    Raises:
-        ContractError: The contract cannot be met; nothing is written.
-    """
-    point, judged, evaluation = _evaluate(folder, config, plan, _make_all_rows(plan, scores, defect_share))
-    _write(folder, point, judged, evaluation)
-    return evaluation
-
-
-def settle_outcome(
-    folder: RunFolder,
-    config: FitConfig,
-    plan: SplitPlan,
-    scores: Mapping[str, Scores],
-    defect_share: Mapping[str, float],
-) -> tuple[Evaluation, ContractError | None]:
-    """Do as `write_outcome` does, and take the threshold by F1 where the contract cannot be met.
-
-    Hours of training are not thrown away for a contract, but it must be told.
-
     Returns:
         What was measured; and what is wrong with the contract, if it cannot be met.
     """
+    rows, unmet = _make_all_rows(plan, scores, defect_share), None
     try:
-        return write_outcome(folder, config, plan, scores, defect_share), None
+        point, judged, evaluation = _evaluate(folder, config, plan, rows)
     except ContractError as error:
-        unmet = error
-    changed = config.model_copy(update={"threshold": "f1"})
-    point, judged, evaluation = _evaluate(folder, changed, plan, _make_all_rows(plan, scores, defect_share))
-    point = replace(point, guarantee=f"{unmet}; the threshold is by f1 instead")
-    evaluation = replace(evaluation, operating_point=point)
+        unmet = ContractError(f"{error}. The run is whole, with the threshold by f1 instead")
+        changed = config.model_copy(update={"threshold": "f1"})
+        point, judged, evaluation = _evaluate(folder, changed, plan, rows)
+        point = replace(point, guarantee=f"{error}; the threshold is by f1 instead")
+        evaluation = replace(evaluation, operating_point=point)
+        write_text(folder.config, dump_config(changed))
     _write(folder, point, judged, evaluation)
-    write_text(folder.config, dump_config(changed))
-    return evaluation, ContractError(f"{unmet}. The run is whole, with the threshold by f1 instead")
+    return evaluation, unmet
 
 
 def change_operating_point(run: Path, changes: Mapping[str, object], save: bool = False) -> Evaluation:

@@ -23,7 +23,7 @@ from mvdefect.exporting.export import ExportSettings, export_run
 from mvdefect.exporting.fresh_process import Saying, ask
 from mvdefect.exporting.samples import Samples
 from mvdefect.inspector.formats.warmup import FILE, PLACE, encode_request
-from mvdefect.inspector.graph import decide, score_features
+from mvdefect.inspector.graph import decide
 from mvdefect.models.normality import KINDS, fit_normality
 from mvdefect.runs import RunFolder, read_run_config
 
@@ -157,7 +157,7 @@ def test_novelty_in_the_graph_is_that_of_numpy(kind: str) -> None:
     good, other = (rng.normal(size=(12, 5, 4, 6)).astype(np.float32) for _ in range(2))
     normality = fit_normality(kind, good)
     np.testing.assert_allclose(
-        score_features(normality, tf.constant(other)), normality.score_images(other), rtol=1e-4
+        normality.score_tensor(tf.constant(other)), normality.score_images(other), rtol=1e-4
     )
 
 

@@ -17,7 +17,7 @@ from mvdefect.data.splits.plan import PARTS, SplitPlan, write_split_plan
 from mvdefect.data.splits.protocols import assign_closed_set
 from mvdefect.evaluation.heatmaps import Heatmaps, write_heatmaps
 from mvdefect.runs import EpochRow, RunFolder, write_json
-from mvdefect.workflow.outcome import Scores, write_outcome
+from mvdefect.workflow.outcome import Scores, settle_outcome
 from tests.conftest import make_texture, write_image
 
 HOSTILE_TYPE = "<b>dent&\"'|"
@@ -55,7 +55,7 @@ def make_run(
         maps = np.random.default_rng(seed).normal(size=(len(ids), 4, 4)).astype(np.float16)
         write_heatmaps(folder, Heatmaps(tuple(ids), maps))
         write_json(folder.latency, {f"batch_{b}_p{p}_ms": b + p / 100 for b in (1, 32) for p in (50, 95)})
-    write_outcome(folder, config, plan, score(plan, strength, seed), scan.defect_shares)
+    settle_outcome(folder, config, plan, score(plan, strength, seed), scan.defect_shares)
     return folder
 
 
