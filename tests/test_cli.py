@@ -24,7 +24,7 @@ from tests.conftest import make_texture, write_class_folders, write_image
 TINY = ["--backbone", "small_cnn", "--weights", "none", "--image-size", "64", "--set", "head=patch"]
 
 
-MOST_MODULES = 150
+MOST_MODULES = 30
 HEAVY = {"tensorflow", "keras", "sklearn", "scipy", "cv2", "numpy", "matplotlib"}
 TAKING_SETTINGS = [["fit"], ["tune"], ["baseline"], ["pretrain"], ["evaluate"]]
 DATA_COMMANDS = ("check", "split", "verify", "prepare", "synth")

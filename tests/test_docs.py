@@ -81,9 +81,13 @@ def test_every_file_that_the_documents_name_is_there() -> None:
 
 def list_help_commands() -> list[str]:
     def list_pages(command: click.Command, name: str) -> list[str]:
-        own = command.get_help(click.Context(command, info_name=name))
-        inner = command.commands.items() if isinstance(command, click.Group) else ()
-        return [own, *(page for child, below in inner for page in list_pages(below, child))]
+        context = click.Context(command, info_name=name)
+        names = command.list_commands(context) if isinstance(command, click.Group) else ()
+        inner = [(name, command.get_command(context, name)) for name in names]
+        return [
+            command.get_help(context),
+            *(page for child, below in inner for page in list_pages(below, child)),
+        ]
 
     return [command for page in list_pages(cli.commands, "mvdefect") for command in list_commands(page)]
 

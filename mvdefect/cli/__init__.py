@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Sequence
+from pkgutil import resolve_name
 
 import click
 
-from mvdefect.cli.baseline import baseline
-from mvdefect.cli.benchmark import benchmark
-from mvdefect.cli.data import data
-from mvdefect.cli.export import export
-from mvdefect.cli.inspector import demo, evaluate, fit, report
-from mvdefect.cli.predict import predict
-from mvdefect.cli.pretrain import pretrain
-from mvdefect.cli.serve import serve
-from mvdefect.cli.tune import tune
 from mvdefect.cli.work import insist_on_interrupts
 from mvdefect.core.errors import MvdefectError
 from mvdefect.core.version import __version__
 
 EXIT_TROUBLE = 2
 DEBUG = "--debug"
+SUMMARIES = {
+    "fit": "Train an inspector and measure it honestly.",
+    "tune": "Search for the settings that suit your photographs.",
+    "baseline": "Measure something simpler than an inspector.",
+    "evaluate": "Measure a finished run on its test part.",
+    "report": "Write the report that a quality engineer signs.",
+    "export": "Write the inspector as a SavedModel for TF Serving.",
+    "predict": "Inspect photographs with a run, an export or a server.",
+    "serve": "Serve an export: TF Serving's REST, and a page.",
+    "benchmark": "Measure many methods on many products.",
+    "data": "Check photographs, split them, prepare them, draw some.",
+    "pretrain": "Make weights to start from without a download.",
+    "demo": "Draw parts, train an inspector of them, measure it.",
+}
+PLACES = {"fit": "inspector", "evaluate": "inspector", "report": "inspector", "demo": "inspector"}
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -44,12 +50,34 @@ def main(args: Sequence[str] | None = None) -> None:
         click.echo("Interrupted. The same command goes on where it stopped.", err=True)
     except Exception as error:
         if debug:
+            import traceback
+
             traceback.print_exc()
         click.echo(f"Error: {_describe(error)}", err=True)
     sys.exit(EXIT_TROUBLE)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class LazyGroup(click.Group):
+    """The commands, each imported when it is used: to list them takes no import."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return their names, in the order in which they are used."""
+        return list(SUMMARIES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import one of them; None: there is none of that name."""
+        if cmd_name not in SUMMARIES:
+            return None
+        command: click.Command = resolve_name(f"mvdefect.cli.{PLACES.get(cmd_name, cmd_name)}:{cmd_name}")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write their names and summaries."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUMMARIES.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="mvdefect")
 @click.option(DEBUG, is_flag=True, expose_value=False, help="Show tracebacks and native messages.")
 def commands() -> None:
@@ -74,23 +102,6 @@ def commands() -> None:
     Find out before what the photographs are worth:
       mvdefect data check photographs
     """
-
-
-for command in (
-    fit,
-    tune,
-    baseline,
-    evaluate,
-    report,
-    export,
-    predict,
-    serve,
-    benchmark,
-    data,
-    pretrain,
-    demo,
-):
-    commands.add_command(command)
 
 
 def _describe(error: Exception) -> str:

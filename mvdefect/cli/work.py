@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +49,9 @@ def insist_on_interrupts(patience_seconds: float = PATIENCE_SECONDS) -> Iterator
 
 def show_messages() -> None:
     """Send the library's messages to stderr."""
+    import logging
+    import warnings
+
     from rich.console import Console
     from rich.logging import RichHandler
 
