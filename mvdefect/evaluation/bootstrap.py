@@ -18,7 +18,8 @@ REPLICATES = 2000
 CONFIDENCE = 0.95
 TAIL = (1 - CONFIDENCE) / 2
 FEW_GROUPS = 20
-BLOCK_ELEMENTS = 4_000_000
+BLOCK_ELEMENTS = 250_000  # 2 MB, which a processor's cache holds
+KEPT_ELEMENTS = 4_000_000
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -56,7 +57,7 @@ class Bootstrap:
         self._seed, self._replicates = seed, replicates
         _, self._code = np.unique(groups, return_inverse=True)
         self._drawn: list[NDArray[np.unsignedinteger]] = []
-        self._only_block: Floats | None = None
+        self._blocks: list[Floats] = []
 
     def settle(
         self, compute: Callable[[Floats], Floats], is_share: bool = False, tail: float = TAIL
@@ -85,15 +86,12 @@ class Bootstrap:
 
     def _list_weights(self) -> Iterator[Floats]:
         """Yield blocks of replicates: how often each image was drawn, (r, n)."""
-        if self._only_block is not None:
-            yield self._only_block
-            return
         self._drawn = self._drawn or list(self._draw())
-        for drawn in self._drawn:
-            block = drawn[:, self._code].astype(np.float64)
-            if len(self._drawn) == 1:
-                self._only_block = block
-            yield block
+        if self._replicates * len(self.groups) > KEPT_ELEMENTS:
+            yield from (drawn[:, self._code].astype(np.float64) for drawn in self._drawn)
+        else:
+            self._blocks = self._blocks or [drawn[:, self._code].astype(np.float64) for drawn in self._drawn]
+            yield from self._blocks
 
     def _draw(self) -> Iterator[NDArray[np.unsignedinteger]]:
         """Yield how often each group was drawn, (r, groups), in as few bytes as that takes."""

@@ -11,6 +11,7 @@ from scipy.special import expit
 
 from mvdefect.evaluation.bootstrap import Bools, Bootstrap, Figure, Floats, find_wilson
 
+TINY = np.finfo(np.float64).tiny
 BINS = 10  # of probability, for the calibration error
 
 
@@ -137,7 +138,8 @@ def average_precision(sample: Sample, weights: Floats) -> Floats:
     bad, good = _weigh_scores(sample, weights)
     bad, good = bad[:, ::-1], good[:, ::-1]
     hits = np.cumsum(bad, axis=1)
-    precisions = _divide(hits, hits + np.cumsum(good, axis=1), 0.0)
+    precisions = np.empty(hits.shape)
+    np.divide(hits, np.maximum(hits + np.cumsum(good, axis=1), TINY), out=precisions)
     return _divide((precisions * bad).sum(axis=1), bad.sum(axis=1), np.nan)
 
 
