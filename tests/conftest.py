@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 
 from mvdefect.config import FitConfig, StageConfig
+from mvdefect.core.progress import logger
 from mvdefect.data.images import Pixels
 
 if TYPE_CHECKING:
@@ -48,10 +49,21 @@ def _forget_networks() -> Iterator[None]:
         gc.collect()
 
 
-@pytest.fixture(autouse=True)
-def _messages_that_can_be_caught() -> None:
-    """Undo what a command did to the logger of the package, so that `caplog` hears it."""
-    logging.getLogger("mvdefect").propagate = True
+@pytest.fixture
+def messages() -> Iterator[list[str]]:
+    """What the package logs during a test, whatever earlier tests did to its logger."""
+    heard: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(record.getMessage())
+
+    listener, level = Listener(), logger.level
+    logger.addHandler(listener)
+    logger.setLevel(logging.INFO)
+    yield heard
+    logger.setLevel(level)
+    logger.removeHandler(listener)
 
 
 def make_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

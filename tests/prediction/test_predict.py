@@ -303,7 +303,8 @@ def slowly(files, _with_heatmaps):
 
 source, out = sys.argv[1:3]
 coming = watch_folder(Path(source), 0.01) if sys.argv[3] == "watch" else list_photographs([source])
-write_to_file(lambda photographs: inspect_photographs(slowly, photographs, 4), coming, Path(out), "csv")
+size = 1 if sys.argv[3] == "watch" else 4  # a batch that is not full would wait for ever
+write_to_file(lambda photographs: inspect_photographs(slowly, photographs, size), coming, Path(out), "csv")
 """
 
 
