@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "train_step.py"
-CASES = [(name, kind) for name in ("small_cnn", "mobilenetv2") for kind in ("pooled", "patch")]
+CASES = [f"{name}-{kind}" for name in ("small_cnn", "mobilenetv2") for kind in ("pooled", "patch")]
 BACKENDS = ("tensorflow", "jax")
 pytestmark = [
     pytest.mark.slow,
@@ -37,43 +37,48 @@ from mvdefect.training.losses import make_loss
 from mvdefect.training.stages import make_optimizer
 from mvdefect.training.stages import Stage
 
-name, kind, weights, out = *sys.argv[1:3], Path(sys.argv[3]), Path(sys.argv[4])
-keras.utils.set_random_seed(0)
-spec, stage = BACKBONES[name], Stage(2, 1, 1e-4, 1e-3, 0.5, 0.5)
-head = HeadSettings(kind, pooling="avg_max", learn_sharpness=True, dropout=0.0)
-model = build_classifier(spec, 64, head, 2, None)
-if weights.exists():
-    with np.load(weights) as stored:
-        model.set_weights([stored[f"arr_{index}"] for index in range(len(stored))])
-else:
-    rng = np.random.default_rng(0)
-    for variable in model.get_layer("backbone").weights:  # drawn so that the signal neither fades nor grows
-        if len(variable.shape) == 4:
-            inputs = np.prod(variable.shape[:2] if variable.shape[-1] == 1 else variable.shape[:3])
-            variable.assign(rng.normal(0, np.sqrt(2 / inputs), variable.shape))
-    np.savez(weights, *model.get_weights())
-pixels = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3)).astype(np.uint8)
-labels = np.array([[0.0], [1.0], [0.0], [1.0]], np.float32)
-logits = keras.ops.convert_to_numpy(model(pixels))
-maps = keras.ops.convert_to_numpy(build_heatmaps(model)(pixels))
-unfreeze(model, spec, stage.depth_blocks)
-optimizer = make_optimizer(model, spec, stage, 4, weight_decay=1e-4, clip_norm=1.0, ema=0.9)
-use_xla = keras.backend.backend() == "jax"
-model.compile(optimizer, loss=make_loss("focal", 0.1, 2.0), jit_compile=use_xla)
-before = [keras.ops.convert_to_numpy(variable).copy() for variable in model.trainable_variables]
-losses = [float(model.train_on_batch(pixels, labels)) for _ in range(2)]
-optimizer.finalize_variable_values(model.trainable_variables)
-moves = [keras.ops.convert_to_numpy(x) - old for x, old in zip(model.trainable_variables, before)]
+weights_folder, out = map(Path, sys.argv[1:3])
+for case in sys.argv[3:]:
+    name, kind = case.split("-")
+    weights = weights_folder / f"{case}.npz"
+    keras.utils.set_random_seed(0)
+    spec, stage = BACKBONES[name], Stage(2, 1, 1e-4, 1e-3, 0.5, 0.5)
+    head = HeadSettings(kind, pooling="avg_max", learn_sharpness=True, dropout=0.0)
+    model = build_classifier(spec, 64, head, 2, None)
+    if weights.exists():
+        with np.load(weights) as stored:
+            model.set_weights([stored[f"arr_{index}"] for index in range(len(stored))])
+    else:
+        rng = np.random.default_rng(0)
+        for variable in model.get_layer("backbone").weights:
+            # Drawn so that the signal neither fades nor grows.
+            if len(variable.shape) == 4:
+                inputs = np.prod(variable.shape[:2] if variable.shape[-1] == 1 else variable.shape[:3])
+                variable.assign(rng.normal(0, np.sqrt(2 / inputs), variable.shape))
+        np.savez(weights, *model.get_weights())
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3)).astype(np.uint8)
+    labels = np.array([[0.0], [1.0], [0.0], [1.0]], np.float32)
+    logits = keras.ops.convert_to_numpy(model(pixels))
+    maps = keras.ops.convert_to_numpy(build_heatmaps(model)(pixels))
+    unfreeze(model, spec, stage.depth_blocks)
+    optimizer = make_optimizer(model, spec, stage, 4, weight_decay=1e-4, clip_norm=1.0, ema=0.9)
+    use_xla = keras.backend.backend() == "jax"
+    model.compile(optimizer, loss=make_loss("focal", 0.1, 2.0), jit_compile=use_xla)
+    before = [keras.ops.convert_to_numpy(variable).copy() for variable in model.trainable_variables]
+    losses = [float(model.train_on_batch(pixels, labels)) for _ in range(2)]
+    optimizer.finalize_variable_values(model.trainable_variables)
+    moves = [keras.ops.convert_to_numpy(x) - old for x, old in zip(model.trainable_variables, before)]
+    moves = np.concatenate([move.ravel() for move in moves])
+    np.savez(out / f"{case}.npz", logits=logits, maps=maps, losses=losses, moves=moves)
 tensorflow = sys.modules.get("tensorflow")
 print(keras.backend.backend(), "with" if hasattr(tensorflow, "Tensor") else "without", "TensorFlow")
-np.savez(out, logits=logits, maps=maps, losses=losses, moves=np.concatenate([move.ravel() for move in moves]))
 """
 
 
-@pytest.fixture
-def blocked(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def blocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the first TensorFlow that Python finds cannot be imported."""
-    package = tmp_path / "blocked" / "tensorflow"
+    package = tmp_path_factory.mktemp("blocked") / "tensorflow"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text('raise ImportError("TensorFlow is not to be used here")\n')
     return package.parent
@@ -98,16 +103,22 @@ def test_the_block_blocks(blocked: Path) -> None:
     assert run("jax", blocked, "-c", code).strip() == "TensorFlow is not to be used here"
 
 
-@pytest.mark.parametrize(("name", "kind"), CASES)
-def test_both_backends_give_the_same_logits_and_learn_alike(
-    name: str, kind: str, tmp_path: Path, blocked: Path
-) -> None:
-    found = {}
+@pytest.fixture(scope="module")
+def learned(blocked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What each backend makes of each case, from the same weights: a folder a backend."""
+    folder = tmp_path_factory.mktemp("learned")
     for backend, loaded in (("tensorflow", "with"), ("jax", "without")):
-        out = tmp_path / f"{backend}.npz"
-        said = run(backend, blocked, "-c", SCRIPT, name, kind, str(tmp_path / "weights.npz"), str(out))
+        (folder / backend).mkdir()
+        said = run(backend, blocked, "-c", SCRIPT, str(folder), str(folder / backend), *CASES)
         assert said.strip() == f"{backend} {loaded} TensorFlow"
-        with np.load(out) as arrays:
+    return folder
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_both_backends_give_the_same_logits_and_learn_alike(case: str, learned: Path) -> None:
+    found = {}
+    for backend in BACKENDS:
+        with np.load(learned / backend / f"{case}.npz") as arrays:
             found[backend] = dict(arrays)
     ours, theirs = found["jax"], found["tensorflow"]
     assert ours["logits"].shape == (4, 1)

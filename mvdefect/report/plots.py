@@ -80,14 +80,14 @@ class Plot:
         title: Its caption.
         alt: What it shows, for who cannot see it.
         svg: An element for the page.
-        png: The same as a file.
+        canvas: matplotlib's figure, for a file.
     """
 
     slug: str
     title: str
     alt: str
     svg: str
-    png: bytes
+    canvas: Canvas
 
 
 def draw_plot(
@@ -110,12 +110,11 @@ def draw_plot(
     with mpl.rc_context(SETTINGS):
         canvas = Canvas(figsize=(width_inches, height_inches), layout="constrained")
         draw(canvas.add_subplot())
-        svg, png = io.StringIO(), io.BytesIO()
-        canvas.savefig(png, format="png", dpi=DPI)
+        svg = io.StringIO()
         canvas.savefig(
             svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
         )
-    return Plot(slug, title, alt, _make_inline(svg.getvalue(), slug, alt), png.getvalue())
+    return Plot(slug, title, alt, _make_inline(svg.getvalue(), slug, alt), canvas)
 
 
 def name_in_plot(name: str, longest: int = MAX_NAME) -> str:
@@ -130,7 +129,8 @@ def write_png(plot: Plot, folder: Path) -> Path:
     """Write a plot as a file of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{plot.slug}.png"
-    path.write_bytes(plot.png)
+    with mpl.rc_context(SETTINGS):
+        plot.canvas.savefig(path, format="png", dpi=DPI)
     return path
 
 

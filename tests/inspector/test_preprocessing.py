@@ -38,7 +38,8 @@ def encode(image: Image.Image, kind: str, **options: object) -> bytes:
 
 @pytest.mark.parametrize("method", ["letterbox", "stretch"])
 def test_resizing_is_that_of_training(method: str) -> None:
-    resize = tf.function(lambda pixels: resize_photographs(pixels, 64, method))
+    signature = [tf.TensorSpec([None, None, None, 3], tf.uint8)]
+    resize = tf.function(lambda pixels: resize_photographs(pixels, 64, method), signature)
     random = np.random.default_rng(0).integers(1, 700, (40, 2)).tolist()
     for height, width in [*SIZES, *random]:
         image = draw(height, width)

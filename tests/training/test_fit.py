@@ -39,27 +39,37 @@ def train(job: TrainingJob) -> np.ndarray:
     return predict_logits(train_classifier(model, job), job.val, config.batch_size)
 
 
+Whole = tuple[TrainingJob, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def whole(
+    sources: dict[str, Source], tiny_config: FitConfig, tmp_path_factory: pytest.TempPathFactory
+) -> Whole:
+    """A training that nothing interrupts, and what came out."""
+    job = make_job(sources, tiny_config, tmp_path_factory.mktemp("whole"))
+    return job, train(job)
+
+
 def test_two_runs_with_one_seed_agree(
-    sources: dict[str, Source], tiny_config: FitConfig, tmp_path: Path
+    sources: dict[str, Source], tiny_config: FitConfig, whole: Whole, tmp_path: Path
 ) -> None:
-    first = train(make_job(sources, tiny_config, tmp_path / "a"))
-    again = train(make_job(sources, tiny_config, tmp_path / "b"))
-    other = train(make_job(sources, tiny_config.model_copy(update={"seed": 1}), tmp_path / "c"))
-    assert np.allclose(first, again, atol=1e-4)
-    assert not np.allclose(first, other, atol=1e-2)
+    again = train(make_job(sources, tiny_config, tmp_path / "again"))
+    other = train(make_job(sources, tiny_config.model_copy(update={"seed": 1}), tmp_path / "other"))
+    assert np.allclose(whole[1], again, atol=1e-4)
+    assert not np.allclose(whole[1], other, atol=1e-2)
 
 
 @pytest.mark.parametrize("interrupted_epoch", [0, 1, 2])
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(
     sources: dict[str, Source],
-    tiny_config: FitConfig,
+    whole: Whole,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     interrupted_epoch: int,
 ) -> None:
     """Interrupted in any epoch, of either stage, what is on disk can be read, and the same comes out."""
-    whole = train(make_job(sources, tiny_config, tmp_path / "whole"))
-    job = make_job(sources, tiny_config, tmp_path / "interrupted")
+    job = make_job(sources, whole[0].config, tmp_path / "interrupted")
     score_epoch = fit_module._score_epoch
 
     def interrupt(job: TrainingJob, learner: Learner, state: fit_module.TrainingState, loss: float) -> object:
@@ -74,8 +84,8 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
             train(job)
     if interrupted_epoch:
         assert len(read_history(job.folder)) == interrupted_epoch
-    assert np.allclose(train(job), whole, atol=1e-4)
-    expected = read_history(RunFolder(tmp_path / "whole"))
+    assert np.allclose(train(job), whole[1], atol=1e-4)
+    expected = read_history(whole[0].folder)
     for row, other in zip(read_history(job.folder), expected, strict=True):
         assert (row.epoch, row.stage) == (other.epoch, other.stage)
         assert row.loss == pytest.approx(other.loss, abs=1e-4)
@@ -85,7 +95,9 @@ def test_dropout_goes_on_where_it_stopped(
     sources: dict[str, Source], tiny_config: FitConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny_config.model_copy(update={"dropout": 0.5, "head": "pooled"})
-    test_an_interrupted_training_ends_as_an_uninterrupted_one(sources, config, tmp_path, monkeypatch, 2)
+    job = make_job(sources, config, tmp_path / "whole")
+    whole = job, train(job)
+    test_an_interrupted_training_ends_as_an_uninterrupted_one(sources, whole, tmp_path, monkeypatch, 2)
 
 
 def test_the_best_epoch_counts_and_patience_ends_a_stage(
