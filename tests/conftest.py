@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from mvdefect.data.pipeline import Source
     from mvdefect.data.store import PreparedStore
 
+LONG_SECONDS = 2.0
 SHARED = Path(os.environ.get("MVDEFECT_SHARED", Path(__file__).parents[2] / "shared"))
 
 
@@ -37,7 +39,7 @@ def pytest_collection_finish() -> None:
 
     Tracing makes a great many small objects; looking for garbage among them takes a fifth of it.
     """
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(50_000, 10, 10)
     if "tensorflow" in sys.modules:
         options = {"disable_meta_optimizer": True}
         sys.modules["tensorflow"].config.optimizer.set_experimental_options(options)
@@ -60,6 +62,15 @@ def _forget_networks() -> Iterator[None]:
     yield
     if "keras" in sys.modules:
         sys.modules["keras"].backend.clear_session()
+        gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def _collect_what_a_long_test_leaves() -> Iterator[None]:
+    """Graphs are rings of objects, which the collector alone can let go."""
+    started = time.process_time()
+    yield
+    if time.process_time() - started > LONG_SECONDS:
         gc.collect()
 
 

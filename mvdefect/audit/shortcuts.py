@@ -133,7 +133,7 @@ def _predict_held_out(
     scores = np.zeros(len(labels))
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
     for seen, held_out in folds.split(table, labels, groups):
-        forest = RandomForestClassifier(200, min_samples_leaf=5, class_weight="balanced", random_state=0)
+        forest = RandomForestClassifier(100, min_samples_leaf=5, class_weight="balanced", random_state=0)
         forest.fit(table[seen], labels[seen])
         positive = list(forest.classes_).index(True) if True in forest.classes_ else None
         scores[held_out] = 0.0 if positive is None else forest.predict_proba(table[held_out])[:, positive]

@@ -179,8 +179,8 @@ def test_pixels_in_logit_out_also_after_reloading(name: str, head: HeadSettings,
     assert logits.dtype == np.float32
     model.save(tmp_path / "model.keras")
     again = load_classifier(tmp_path / "model.keras")
-    assert np.allclose(again.predict(pixels, verbose=0), logits, atol=1e-5)
-    assert np.allclose(again.predict(pixels[:1], verbose=0), logits[:1], atol=1e-4)
+    assert np.allclose(again(pixels, training=False), logits, atol=1e-5)
+    assert np.allclose(again(pixels[:1], training=False), logits[:1], atol=1e-4)
 
 
 def test_a_damaged_model_is_refused(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def optimize(model: Any, stage: Stage, steps: int = 10, **changes: Any) -> Any:
 def train(model: Any, optimizer: Any, steps: int, seed: int = 0) -> list[list[np.ndarray]]:
     """Train, and return what the variables were after each step."""
     rng = np.random.default_rng(seed)
-    model.compile(optimizer, loss=make_loss("cross_entropy", 0.0, 0.0), jit_compile=False)
+    model.compile(optimizer, loss=make_loss("cross_entropy", 0.0, 0.0), run_eagerly=True)
     values = []
     for _ in range(steps):
         pixels = rng.integers(0, 256, (4, SIZE_PX, SIZE_PX, 3)).astype(np.uint8)
