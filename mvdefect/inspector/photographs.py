@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import glob
+import lzma
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -13,11 +15,23 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mvdefect.core.errors import ArgumentTypeError, LayoutError
+from mvdefect.core.errors import ArgumentTypeError, ImageError, LayoutError
 from mvdefect.data.images import Pixels, is_image
 from mvdefect.data.sources.folders import list_files
 
 STDIN = "-"
+MAX_MEMBERS, MAX_MEMBER_BYTES = 1_000_000, 2**29
+DAMAGED_MEMBER = (
+    OSError,  # of bzip2 as well
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    KeyError,
+    NotImplementedError,  # a way of packing that zipfile does not know
+    RuntimeError,  # it is encrypted
+    ValueError,
+)
 PATTERN_SIGNS = "*?["
 COLOUR_DIMENSIONS, BATCH_DIMENSIONS = 3, 4
 CHANNELS = ((), (1,), (3,))
@@ -48,12 +62,15 @@ class Photograph:
 
         Raises:
             OSError: It cannot be read.
-            zipfile.BadZipFile: Its archive is damaged.
+            ImageError: It is damaged or too large within its archive, or the archive is.
         """
         if not self.member:
             return self.path.read_bytes()
-        with zipfile.ZipFile(self.path) as archive:
-            return archive.read(self.member)
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                return _read_member(archive, self.member)
+        except DAMAGED_MEMBER as error:
+            raise ImageError(f"it cannot be unpacked: {error or type(error).__name__}") from error
 
 
 def list_photographs(sources: Iterable[str], lines: Iterable[str] = ()) -> Iterator[Photograph]:
@@ -95,9 +112,21 @@ def _list_archive(path: Path) -> Iterator[Photograph]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = sorted(one.filename for one in archive.infolist() if not one.is_dir())
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise LayoutError(f"the archive {path} is damaged: {error}") from error
+    if len(members) > MAX_MEMBERS:
+        raise LayoutError(
+            f"an archive may hold {MAX_MEMBERS:,} files; unpack it and name the folder. "
+            f"Received: {len(members):,} in {path}"
+        )
     yield from (Photograph(f"{path}/{member}", path, member) for member in members if is_image(member))
+
+
+def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    size = archive.getinfo(name).file_size  # no more than that is unpacked, whatever comes
+    if size > MAX_MEMBER_BYTES:
+        raise ValueError(f"at most {MAX_MEMBER_BYTES:,} bytes are read. Received: {size:,}")
+    return archive.read(name)
 
 
 def read_images(images: Any) -> Iterator[bytes]:
@@ -124,7 +153,7 @@ def _read_or_nothing(photograph: Photograph) -> bytes:
     """Return the bytes of a file; none, which no inspector can read, where there is no getting at them."""
     try:
         return photograph.read()
-    except (OSError, zipfile.BadZipFile, KeyError):
+    except (OSError, ImageError):
         return b""
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from zipfile import BadZipFile
 
+from mvdefect.core.errors import ImageError
 from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
 from mvdefect.inspector.answers import UNREADABLE, UNREADABLE_ANSWER, Answer, Engine
 from mvdefect.inspector.photographs import Photograph
@@ -106,7 +106,7 @@ def _read(photograph: Photograph, root: Path | None) -> tuple[bytes, str]:
     placed = photograph if root is None else replace(photograph, path=root / photograph.path)
     try:
         content = placed.read()
-    except (OSError, BadZipFile, KeyError) as error:
+    except (OSError, ImageError) as error:
         return b"", str(error).replace(str(placed.path), str(photograph.path))
     return content, "" if content else "the file is empty"
 

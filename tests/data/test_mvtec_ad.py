@@ -291,6 +291,32 @@ def test_an_archive_cannot_write_outside_its_folder(tmp_path: Path, cache: Path)
     assert not list(tmp_path.rglob("evil.txt"))
 
 
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_an_archive_with_a_link_or_a_device_is_refused_before_anything_is_written(
+    kind: bytes, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chain of links that is longer than a path may be leads out of the folder on some Pythons."""
+    monkeypatch.setattr(tarfile.TarFile, "extractall", lambda *_, **__: pytest.fail("unpacked"))
+    member = tarfile.TarInfo("bottle/link")
+    member.type, member.linkname = kind, "a/" * 2100
+    with tarfile.open(tmp_path / "evil.tar", "w") as archive:
+        archive.addfile(tarfile.TarInfo("bottle/good.png"), io.BytesIO())
+        archive.addfile(member)
+    with pytest.raises(LayoutError, match="only files and folders. Received: 'bottle/link'"):
+        unpack_archive(tmp_path / "evil.tar", TINY)
+    assert list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize(("limit", "value"), [("MAX_MEMBERS", 3), ("MAX_UNPACKED_BYTES", 100)])
+def test_an_archive_of_many_or_large_files_is_refused(
+    limit: str, value: int, tiny_archive: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mvtec_ad_archive, limit, value)
+    with pytest.raises(LayoutError, match=r"at most .* are unpacked. Received: more in"):
+        unpack_archive(tiny_archive, TINY)
+    assert list(cache.iterdir()) == []
+
+
 def test_what_has_the_size_of_the_whole_archive_must_have_its_hash(
     tiny_archive: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

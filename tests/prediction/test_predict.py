@@ -20,6 +20,7 @@ import pytest
 
 from mvdefect.cli import main
 from mvdefect.core.errors import ConfigError, LayoutError, RunError
+from mvdefect.inspector import photographs as photographs_module
 from mvdefect.inspector.answers import Answer
 from mvdefect.inspector.engines import open_engine
 from mvdefect.inspector.photographs import Photograph, list_photographs
@@ -81,6 +82,50 @@ def test_rows_keep_their_order_and_trouble_is_told(folder: Path) -> None:
     assert rows[2].error == "the file is empty"
     assert rows[1].needs_review
     assert not rows[1].defective
+
+
+def write_damaged_archive(path: Path) -> None:
+    """Every way of packing, each damaged in the middle; one encrypted, one packed otherwise, one large."""
+    content = np.random.default_rng(0).integers(0, 9, 5000).astype(np.uint8).tobytes()
+    ways = {"stored": 0, "deflate": 8, "bzip2": 12, "lzma": 14, "encrypted": 8, "unknown": 8, "large": 8}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("0-first.png", b"first")
+        for name, way in ways.items():
+            archive.writestr(f"{name}.png", content, way)
+        archive.writestr("z-last.png", b"last")
+        members = {one.filename[:-4]: one for one in archive.infolist()}
+    damaged = bytearray(path.read_bytes())
+    for name in ("stored", "deflate", "bzip2", "lzma"):
+        middle = members[name].header_offset + 40 + members[name].compress_size // 2
+        damaged[middle : middle + 8] = b"damaged!"
+
+    def change(name: str, offset: int, value: bytes) -> None:
+        begin = damaged.rindex(f"{name}.png".encode()) - 46  # of its entry in the directory
+        damaged[begin + offset : begin + offset + len(value)] = value
+
+    change("encrypted", 8, b"\1\0")
+    change("unknown", 10, b"\x63\0")
+    change("large", 24, (2**32 - 2).to_bytes(4, "little"))
+    path.write_bytes(damaged)
+
+
+def test_a_member_that_cannot_be_unpacked_is_a_row_and_costs_the_others_nothing(tmp_path: Path) -> None:
+    write_damaged_archive(tmp_path / "all.zip")
+    rows = list(inspect_photographs(answer_by_size, list_photographs([str(tmp_path / "all.zip")]), 4))
+    found = {Path(row.file).stem: row for row in rows}
+    assert len(found) == 9
+    assert {name for name, row in found.items() if not row.error} == {"0-first", "z-last"}
+    assert all("cannot be unpacked: " in row.error for row in rows if row.error)
+    assert all(row.label == "unreadable" for row in rows if row.error)
+    assert "at most 536,870,912 bytes are read. Received: 4,294,967,294" in found["large"].error
+    assert "encrypted" in found["encrypted"].error
+
+
+def test_an_archive_of_too_many_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photographs_module, "MAX_MEMBERS", 3)
+    write_damaged_archive(tmp_path / "all.zip")
+    with pytest.raises(LayoutError, match="may hold 3 files; .* Received: 9 in"):
+        names([str(tmp_path / "all.zip")])
 
 
 def test_memory_holds_a_batch_at_a_time(folder: Path) -> None:

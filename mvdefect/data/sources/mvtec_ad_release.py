@@ -33,6 +33,8 @@ ARCHIVE_FOLDER = "mvtec_anomaly_detection"
 ARCHIVE_NAME = f"{ARCHIVE_FOLDER}.tar.xz"
 ARCHIVE_BYTES = 5_264_982_680
 ARCHIVE_SHA256 = "cf4313b13603bec67abb49ca959488f7eedce2a9f7795ec54446c649ac98cd3d"
+MAX_MEMBERS = 100_000
+MAX_UNPACKED_BYTES = 2**34
 ARCHIVE_URL = (
     "https://www.mydrive.ch/shares/150996/b52ecdcbf521176e9db9c731f2304b27/"
     f"download/420938113-1629960298/{ARCHIVE_NAME}"
@@ -357,7 +359,8 @@ def _check_hash(path: Path) -> None:
 def _extract(path: Path, folder: Path) -> None:
     try:
         with tarfile.open(path) as archive:
-            archive.extractall(folder, filter="data")
+            members = None if _has_official_size(path) else _list_plain_members(archive, path)
+            archive.extractall(folder, members, filter="data")
             while archive.fileobj and archive.fileobj.read(CHUNK_BYTES):
                 pass  # the checksum of what was compressed comes after the last file
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
@@ -365,6 +368,27 @@ def _extract(path: Path, folder: Path) -> None:
             f"the archive cannot be unpacked ({_first_line(error)}); a whole {ARCHIVE_NAME} has "
             f"{ARCHIVE_BYTES:,} bytes. Received: {path} with {path.stat().st_size:,} bytes"
         ) from error
+
+
+def _list_plain_members(archive: tarfile.TarFile, path: Path) -> list[tarfile.TarInfo]:
+    """Return the members of an archive, if they are files and folders of a bounded size.
+
+    A chain of links can lead out of the folder (CVE-2025-4517).
+    """
+    members, size = [], 0
+    for member in archive:
+        if not (member.isfile() or member.isdir()):
+            raise LayoutError(
+                f"an archive must hold only files and folders. Received: {member.name!r} in {path}"
+            )
+        members.append(member)
+        size += member.size
+        if len(members) > MAX_MEMBERS or size > MAX_UNPACKED_BYTES:
+            raise LayoutError(
+                f"at most {MAX_MEMBERS:,} files of {MAX_UNPACKED_BYTES:,} bytes together are unpacked. "
+                f"Received: more in {path}"
+            )
+    return members
 
 
 def _first_line(error: BaseException) -> str:
