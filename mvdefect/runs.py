@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from mvdefect.config import FitConfig, dump_config, load_config
 from mvdefect.core.errors import RunError, RunExistsError
 from mvdefect.core.files import read_rows, write_text
+from mvdefect.core.locks import hold
 from mvdefect.core.progress import logger
 
 PARTIAL_SUFFIX = ".partial"
@@ -182,6 +184,29 @@ def check_run_is_free(path: Path, overwrite: bool) -> None:
         raise RunExistsError(
             f"the run {path} exists. Name another with --run, or replace it with --overwrite"
         )
+
+
+@contextmanager
+def make_run(path: Path, config: FitConfig, split_digest: str, overwrite: bool) -> Iterator[RunFolder]:
+    """Yield the folder of an unfinished run, which takes its place at `path` when the block ends well.
+
+    Args:
+        path: Where the run goes.
+        config: All settings.
+        split_digest: Of the split plan.
+        overwrite: As for `check_run_is_free`, which is asked at the beginning and at the end.
+
+    Raises:
+        InUseError: Another process is making it.
+        RunExistsError: As for `check_run_is_free`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with hold(path):
+        check_run_is_free(path, overwrite)
+        folder = start_run(path, config, split_digest)
+        yield folder
+        check_run_is_free(path, overwrite)
+        finish_run(folder, path)
 
 
 def start_run(path: Path, config: FitConfig, split_digest: str) -> RunFolder:

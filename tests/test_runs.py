@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from mvdefect.config import FitConfig, dump_config
-from mvdefect.core.errors import RunError, RunExistsError
+from mvdefect.core.errors import InUseError, RunError, RunExistsError
 from mvdefect.core.files import replace_file, write_rows, write_text
+from mvdefect.core.locks import hold
 from mvdefect.runs import (
     EpochRow,
     RunFolder,
     check_run_is_free,
     finish_run,
+    make_run,
     open_run,
     read_history,
     read_json,
@@ -42,6 +49,68 @@ def test_a_run_appears_only_when_it_is_finished(tmp_path: Path) -> None:
     write_text(folder.metrics, "{}")
     assert open_run(finish_run(folder, tmp_path / "run").path).model.read_text() == "model"
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_second_fit_is_told_who_makes_the_run_and_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    with make_run(path, FitConfig(), "digest", overwrite=True) as folder:
+        write_text(folder.model, "first")
+        holder = rf"{path} is being written by process {os.getpid()} on .* since \d{{4}}-"
+        with (
+            pytest.raises(InUseError, match=holder),
+            make_run(path, FitConfig(seed=1), "other", overwrite=True),
+        ):
+            pytest.fail("two made it")
+        assert folder.model.read_text() == "first"
+    assert RunFolder(path).model.read_text() == "first"
+    assert [found.name for found in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_run_that_has_come_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+
+    def make_while_another_comes() -> None:
+        with make_run(path, FitConfig(), "digest", overwrite=False):
+            path.mkdir()
+            write_text(path / "metrics.json", "{}")
+            write_text(path / "model.keras", "another")
+
+    with pytest.raises(RunExistsError, match="replace it with --overwrite"):
+        make_while_another_comes()
+    assert RunFolder(path).model.read_text() == "another"
+    assert (tmp_path / "run.partial").is_dir()  # nothing is lost: it can be moved by hand
+
+
+def test_a_lock_is_given_back_by_a_kill_and_leaves_no_file(tmp_path: Path) -> None:
+    code = "import sys, time\nfrom pathlib import Path\nfrom mvdefect.core.locks import hold\n"
+    code += "with hold(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)"
+    command = [sys.executable, "-c", code, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(InUseError, match=f"process {other.pid} on "), hold(tmp_path / "run"):
+            pass
+        other.kill()
+    with hold(tmp_path / "run"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_locks_that_come_and_go_let_one_in_at_a_time(tmp_path: Path) -> None:
+    inside: list[int] = []
+    most: list[int] = []
+
+    def work(number: int) -> None:
+        for _ in range(200):
+            with suppress(InUseError), hold(tmp_path / "run"):
+                inside.append(number)
+                most.append(len(inside))
+                inside.remove(number)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert len(most) >= 200
+    assert max(most) == 1
 
 
 def test_a_finished_run_is_replaced_only_when_asked_and_only_by_a_finished_one(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from mvdefect.evaluation.evaluate import Evaluation
 from mvdefect.models.backbones import find_backbone
 from mvdefect.models.weights import find_weights
 from mvdefect.report.report import write_report
-from mvdefect.runs import RunFolder, check_run_is_free, finish_run, start_run, write_json
+from mvdefect.runs import RunFolder, check_run_is_free, make_run, write_json
 from mvdefect.workflow.explain import explain_part
 from mvdefect.workflow.fit import fit_inspector
 from mvdefect.workflow.outcome import FinishedRun, Scores, settle_outcome
@@ -79,18 +79,16 @@ def run_baseline(name: str, config: FitConfig, run: Path, overwrite: bool = Fals
     seed_everything(config.seed, config.deterministic)
     set_precision(config.precision)
     photographs = prepare_photographs(records, config, planned, needs)
-    folder = start_run(run, config, photographs.plan.digest)
-    with logging_to(folder.log):
+    with make_run(run, config, photographs.plan.digest, overwrite) as folder, logging_to(folder.log):
         write_split_plan(photographs.plan, folder.split_plan)
         log_plan(photographs.plan)
         logger.info("%s: %s", baseline.name, baseline.describe)
         evaluation, unmet = _fit_and_measure(make_estimator(baseline, config), config, photographs, folder)
         write_json(folder.environment, describe_environment())
         write_report(folder, evaluation)
-    finished = finish_run(folder, run)
     if unmet is not None:
         raise unmet
-    return FinishedRun(finished, evaluation)
+    return FinishedRun(RunFolder(run), evaluation)
 
 
 def adapt_config(baseline: Baseline, config: FitConfig) -> FitConfig:

@@ -42,6 +42,10 @@ class WeightsError(MvdefectError, ValueError):
     """Weights cannot be had, or belong to another architecture."""
 
 
+class InUseError(MvdefectError, BlockingIOError):
+    """Another process is making the same file or folder."""
+
+
 class RunError(MvdefectError, ValueError):
     """A run directory is missing, unfinished, damaged, or not what the command expects."""
 

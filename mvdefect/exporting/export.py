@@ -11,6 +11,7 @@ from typing import Any
 from mvdefect.config import FitConfig
 from mvdefect.core.errors import ConfigError, ExportError, RunExistsError
 from mvdefect.core.files import write_text
+from mvdefect.core.locks import hold
 from mvdefect.core.progress import logger
 from mvdefect.exporting.cost import Cost, measure_cost
 from mvdefect.exporting.description import describe_cost, describe_engine, describe_export, write_model_card
@@ -72,6 +73,7 @@ def export_run(run: Path, root: Path, settings: ExportSettings | None = None) ->
     Raises:
         ConfigError: A format or precision is not known, or they do not go together.
         ExportError: It says something else, cannot be loaded, or the run is of a baseline; nothing is left.
+        InUseError: Another process is exporting under that name.
         RunError: `run` is no finished run.
         RunExistsError: There is such a version.
     """
@@ -83,14 +85,20 @@ def export_run(run: Path, root: Path, settings: ExportSettings | None = None) ->
         raise ExportError(
             f"only an inspector can be exported. Received: {run}, a run of the baseline {config.baseline}"
         )
-    name = settings.name or run.resolve().name
-    place = _choose_place(root / name, settings.version)
+    base = root / (settings.name or run.resolve().name)
+    base.parent.mkdir(parents=True, exist_ok=True)
+    with hold(base):
+        return _export(folder, config, base, settings)
+
+
+def _export(folder: RunFolder, config: FitConfig, base: Path, settings: ExportSettings) -> Exported:
+    place = _choose_place(base, settings.version)
     is_first = not place.parent.exists()
     unfinished = place.with_name(f".{place.name}{PARTIAL_SUFFIX}")  # TF Serving looks for numbers alone
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         unfinished.mkdir(parents=True)
-        manifest = describe_export(folder, config, name, int(place.name))
+        manifest = describe_export(folder, config, base.name, int(place.name))
         exported = _fill(unfinished, folder, config, manifest, settings)
         unfinished.rename(place)
     finally:

@@ -9,6 +9,7 @@ from pathlib import Path
 from mvdefect.config import FitConfig, dump_config
 from mvdefect.core.errors import ConfigError, ContractError, MvdefectError
 from mvdefect.core.files import write_text
+from mvdefect.core.locks import hold
 from mvdefect.core.progress import logger
 from mvdefect.data.groups.grouping import group_records
 from mvdefect.data.scan import scan_images
@@ -36,6 +37,7 @@ def run_benchmark(path: Path, out: Path) -> tuple[ResultRow, ...]:
 
     Raises:
         ConfigError: The grid is damaged, or a setting is not allowed.
+        InUseError: Another process is measuring into that folder.
         MvdefectError: A source cannot be read.
     """
     grid = read_grid(path)
@@ -48,11 +50,13 @@ def run_benchmark(path: Path, out: Path) -> tuple[ResultRow, ...]:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ConfigError(f"the grid {path}: two cells are called {twice}; give sources names of their own")
-    for number, cell in enumerate(cells, start=1):
-        logger.info("cell %d of %d: %s", number, len(cells), cell.name)
-        rows += _run_cell(cell, grid, out, seconds)
-        left = [row for row in earlier if row.cell in names[number:]]  # an interrupt loses nothing
-        write_results(out, [*rows, *left])
+    out.mkdir(parents=True, exist_ok=True)
+    with hold(out / "results.csv"):
+        for number, cell in enumerate(cells, start=1):
+            logger.info("cell %d of %d: %s", number, len(cells), cell.name)
+            rows += _run_cell(cell, grid, out, seconds)
+            left = [row for row in earlier if row.cell in names[number:]]  # an interrupt loses nothing
+            write_results(out, [*rows, *left])
     return tuple(rows)
 
 

@@ -18,6 +18,7 @@ from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunIn
 
 from mvdefect.core.errors import ConfigError
 from mvdefect.core.files import replace_file
+from mvdefect.core.locks import hold
 from mvdefect.core.progress import logger
 from mvdefect.data.beam import import_beam, make_pipeline, run_pipeline
 from mvdefect.inspector.answers import Engine
@@ -153,11 +154,18 @@ def inspect_with_beam(work: Work, photographs: Iterable[Photograph], out: Path, 
         RunError: The folder is neither a run nor an export.
         ConfigError: There is no such engine, Beam is not installed, the runner or an option is not known to
             it, the engine could not finish, or its workers see another folder.
+        InUseError: Another process is writing the file.
     """
     check_inspector(work.inspector)
     beam = import_beam()
     pipeline = make_pipeline(beam, work.runner, work.options, LOCAL)
 
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with hold(out):
+        return _inspect_all(work, pipeline, photographs, out, kind)
+
+
+def _inspect_all(work: Work, pipeline: Any, photographs: Iterable[Photograph], out: Path, kind: str) -> Tally:
     plan, tally = open_plan(out, kind, name_inspector(work.inspector)), Tally()
     _plan_batches(plan, list(photographs), out, work.batch_size, tally)
     if todo := _count_missing(plan):

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from mvdefect.core.errors import ImageError
+from mvdefect.core.locks import hold
 from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
 from mvdefect.inspector.answers import UNREADABLE, UNREADABLE_ANSWER, Answer, Engine
 from mvdefect.inspector.photographs import Photograph
@@ -140,14 +141,17 @@ def write_to_file(
 
     Raises:
         ConfigError: The file holds something else, or rows of another inspector.
+        InUseError: Another process is writing it.
     """
-    done, length = read_done(path, kind, inspector)
     tally = Tally()
-    with append_rows(path, kind, length) as stream:
-        for row in inspect(leave_out(photographs, done, tally)):
-            tally.add(row.label)
-            stream.write(format_row(row, kind))
-            stream.flush()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with hold(path):
+        done, length = read_done(path, kind, inspector)
+        with append_rows(path, kind, length) as stream:
+            for row in inspect(leave_out(photographs, done, tally)):
+                tally.add(row.label)
+                stream.write(format_row(row, kind))
+                stream.flush()
     return tally
 
 

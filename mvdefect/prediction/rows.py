@@ -113,7 +113,6 @@ def read_done(path: Path, kind: str, inspector: str = "") -> tuple[dict[str, str
 @contextmanager
 def append_rows(path: Path, kind: str, length: int) -> Iterator[TextIO]:
     """Yield a stream at the end of the whole rows of a file; a new one gets its heading."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8", newline="") as stream:
         stream.truncate(length)
         if not length:

@@ -26,7 +26,7 @@ from mvdefect.models.normality import fit_normality, save_normality
 from mvdefect.models.one_class import Normality
 from mvdefect.models.weights import find_weights
 from mvdefect.report.report import write_report
-from mvdefect.runs import RunFolder, check_run_is_free, finish_run, start_run, write_json
+from mvdefect.runs import RunFolder, check_run_is_free, make_run, write_json
 from mvdefect.training.fit import TrainingJob, train_classifier
 from mvdefect.training.predictions import (
     compile_features,
@@ -78,8 +78,7 @@ def fit_inspector(config: FitConfig, run: Path, overwrite: bool = False) -> Fini
     with share_batches(config.devices):
         model = build_classifier(spec, config.image_size_px, choose_head(config), config.taps, weights)
         photographs = prepare_photographs(records, config, planned)
-        folder = start_run(run, config, photographs.plan.digest)
-        with logging_to(folder.log):
+        with make_run(run, config, photographs.plan.digest, overwrite) as folder, logging_to(folder.log):
             write_split_plan(photographs.plan, folder.split_plan)
             log_plan(photographs.plan)
             parts = photographs.get_sources()
@@ -92,10 +91,9 @@ def fit_inspector(config: FitConfig, run: Path, overwrite: bool = False) -> Fini
             evaluation, unmet = _measure(model, features, config, photographs, folder)
             write_json(folder.environment, describe_environment())
             write_report(folder, evaluation)
-    finished = finish_run(folder, run)
     if unmet is not None:
         raise unmet
-    return FinishedRun(finished, evaluation)
+    return FinishedRun(RunFolder(run), evaluation)
 
 
 def _find_features(model: Any, spec: BackboneSpec, weights: Path | None) -> Any:

@@ -13,7 +13,8 @@ import pytest
 import tensorflow as tf
 
 from mvdefect.cli import main
-from mvdefect.core.errors import ExportError, RunError, RunExistsError
+from mvdefect.core.errors import ExportError, InUseError, RunError, RunExistsError
+from mvdefect.core.locks import hold
 from mvdefect.data.images import decode_image
 from mvdefect.evaluation.evaluate import read_operating_point
 from mvdefect.evaluation.operating_point import OperatingPoint
@@ -107,6 +108,12 @@ def test_heatmaps_are_those_of_the_run(loaded, photographs: list[bytes], finishe
 def test_versions_count_up_and_none_is_replaced(finished_run: Path, exported: Path) -> None:
     with pytest.raises(RunExistsError, match="name another --version"):
         export_run(finished_run, exported.parent.parent, ExportSettings(name="parts", version=1))
+
+
+def test_two_exports_under_one_name_are_not_made_at_once(finished_run: Path, tmp_path: Path) -> None:
+    with hold(tmp_path / "parts"), pytest.raises(InUseError, match="parts is being written by process"):
+        export_run(finished_run, tmp_path, ExportSettings(name="parts"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_export_that_says_something_else_is_removed(

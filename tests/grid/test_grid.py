@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from mvdefect.baselines import run as run_module
-from mvdefect.core.errors import ConfigError
+from mvdefect.core.errors import ConfigError, InUseError
+from mvdefect.core.locks import hold
 from mvdefect.grid.page import describe_grid, write_grid_report
 from mvdefect.grid.results import COLUMNS, ResultRow, read_results, summarise, write_results
 from mvdefect.grid.run import run_benchmark
@@ -106,6 +107,16 @@ def test_what_fails_is_told_and_the_rest_goes_on(parts_root: Path, tmp_path: Pat
     assert sound.trouble == ""
     assert failed.trouble in describe_grid([failed, sound])
     assert read_results(tmp_path / "out")[1] == sound
+
+
+def test_two_benchmarks_do_not_share_a_folder(parts_root: Path, tmp_path: Path) -> None:
+    protocols = [{"name": "closed-set"}]
+    grid = write_grid(tmp_path, parts_root, protocols=protocols, methods={"m": {"baseline": "majority"}})
+    out = tmp_path / "out"
+    out.mkdir()
+    with hold(out / "results.csv"), pytest.raises(InUseError, match="is being written by process"):
+        run_benchmark(grid, out)
+    assert list(out.iterdir()) == []
 
 
 def test_means_and_spread_by_hand() -> None:

@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 
 from mvdefect.cli import main
-from mvdefect.core.errors import ConfigError, LayoutError, RunError
+from mvdefect.core.errors import ConfigError, InUseError, LayoutError, RunError
+from mvdefect.core.locks import hold
 from mvdefect.inspector import photographs as photographs_module
 from mvdefect.inspector.answers import Answer
 from mvdefect.inspector.engines import open_engine
@@ -177,6 +178,14 @@ def test_a_row_that_a_kill_cut_in_two_is_written_again(folder: Path, kind: str) 
         assert tally.exit_code == 1
     tally = write_to_file(inspect, photographs, out, kind)
     assert (tally.known, tally.exit_code) == (9, 1)
+
+
+def test_a_file_is_written_by_one_at_a_time(folder: Path) -> None:
+    out = folder / "out" / "rows.csv"
+    out.parent.mkdir()
+    with hold(out), pytest.raises(InUseError, match="rows.csv is being written by process"):
+        write_to_file(lambda coming: inspect_photographs(answer_by_size, coming, 2), [], out, "csv")
+    assert list(out.parent.iterdir()) == []
 
 
 def test_a_file_of_something_else_is_left_alone(folder: Path) -> None:

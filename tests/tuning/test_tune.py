@@ -10,7 +10,7 @@ import yaml
 
 from mvdefect import cli
 from mvdefect.config import FitConfig, load_config
-from mvdefect.core.errors import MvdefectError, RunExistsError, SearchError, SplitError
+from mvdefect.core.errors import InUseError, MvdefectError, RunExistsError, SearchError, SplitError
 from mvdefect.data.groups.grouping import group_records
 from mvdefect.data.scan import scan_images
 from mvdefect.data.sources.folders import read_records
@@ -161,7 +161,7 @@ def test_other_weights_under_the_same_name_are_another_search(tmp_path: Path) ->
 
 
 def test_a_start_that_was_killed_is_in_nobodys_way(tmp_path: Path) -> None:
-    (tmp_path / "lock").write_text("")
+    (tmp_path / ".search.yaml.lock").write_text("")
     (tmp_path / ".123.search.yaml").write_text("half")
     with claim_folder(tmp_path, SearchConfig(), {}, False):
         assert (tmp_path / "search.yaml").is_file()
@@ -188,7 +188,7 @@ def test_two_searches_do_not_share_a_folder(parts_root: Path, tmp_path: Path) ->
     search = make_search(parts_root)
     with (
         claim_folder(tmp_path / "out", search, {}, False),
-        pytest.raises(RunExistsError, match="another process is searching"),
+        pytest.raises(InUseError, match="is being written by process"),
     ):
         tune(search, tmp_path / "out")
 

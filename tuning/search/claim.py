@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -16,11 +15,11 @@ import yaml
 
 from mvdefect.core.errors import RunExistsError, SearchError
 from mvdefect.core.files import write_text
+from mvdefect.core.locks import hold
 from tuning.settings import SearchConfig, dump_search
 
 SEARCH = "search.yaml"
 PLAN = "split_plan.csv"
-LOCK = "lock"
 HASHES = "weights.json"
 WAIT_SECONDS = 600.0
 MAY_CHANGE = ("trials", "minutes", "patience", "refits")  # a search can be prolonged
@@ -39,16 +38,13 @@ def claim_folder(
         weights: Weights file of each backbone, None for random ones.
 
     Raises:
-        RunExistsError: Something else is there, a search with other settings, or one that is running.
+        InUseError: Another process is searching there.
+        RunExistsError: Something else is there, or a search with other settings.
     """
     if _holds_something_else(out):
         raise RunExistsError(f"{out} exists and is no search of mvdefect, so it is left alone; name another")
     out.mkdir(parents=True, exist_ok=True)
-    with (out / LOCK).open("w", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RunExistsError(f"another process is searching in {out}") from error
+    with hold(out / SEARCH):
         changed = list_changes(out, search, weights)
         if changed and not overwrite:
             raise RunExistsError(
@@ -107,7 +103,7 @@ def _holds_something_else(out: Path) -> bool:
     """Whether there are files, but no search; what a start that was killed leaves does not count."""
     if not out.exists() or (out / SEARCH).is_file():
         return False
-    return any(path.name != LOCK and not path.name.startswith(".") for path in out.iterdir())
+    return any(not path.name.startswith(".") for path in out.iterdir())
 
 
 def _hash_weights(weights: Mapping[str, Path | None]) -> str:
@@ -123,5 +119,5 @@ def _remove_all(out: Path) -> None:
     for path in out.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name not in (LOCK, SEARCH):  # which is replaced next, so that a kill leaves a search
+        elif path.name != SEARCH and not path.name.startswith("."):  # replaced next: a kill leaves a search
             path.unlink()
