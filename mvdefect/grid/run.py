@@ -42,8 +42,6 @@ def run_benchmark(path: Path, out: Path) -> tuple[ResultRow, ...]:
     """
     grid = read_grid(path)
     categories = {data: _list_categories(data, grid) for data in grid.data}
-    earlier = read_results(out)
-    seconds = {row.plan: row.seconds for row in earlier}
     rows: list[ResultRow] = []
     cells = list(list_cells(grid, categories))
     names = [cell.name for cell in cells]
@@ -52,6 +50,8 @@ def run_benchmark(path: Path, out: Path) -> tuple[ResultRow, ...]:
         raise ConfigError(f"the grid {path}: two cells are called {twice}; give sources names of their own")
     out.mkdir(parents=True, exist_ok=True)
     with hold(out / "results.csv"):
+        earlier = read_results(out)
+        seconds = {row.plan: row.seconds for row in earlier}
         for number, cell in enumerate(cells, start=1):
             logger.info("cell %d of %d: %s", number, len(cells), cell.name)
             rows += _run_cell(cell, grid, out, seconds)
