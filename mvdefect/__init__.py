@@ -137,7 +137,7 @@ def evaluate(
         threshold: "f1", "min-recall 0.99", "max-fpr 0.01", "cost 1:20", or a probability.
         verdict: "classifier", "combined" or "either".
         prevalence: Share of defective products on the line, 0 to 1.
-        review_budget: Fraction of images for manual review, the least certain first, 0 to 1.
+        review_budget: Fraction of the images to send to manual review, 0 to 1; the least certain are sent.
         save: Whether the run keeps these.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import lzma
 import os
 import zipfile
 import zlib
@@ -14,18 +15,19 @@ from typing import Any, TypeVar
 
 from mvdefect.core.errors import RunError
 
-# What reading a damaged .npz, or something else of that name, may raise.
-UNREADABLE_NPZ = (
-    OSError,
+# What reading a member of a damaged zip may raise.
+UNREADABLE_ZIP = (
+    OSError,  # of bzip2 as well
     EOFError,
     ValueError,
     KeyError,
-    TypeError,
-    AttributeError,  # an .npy instead of an .npz
     NotImplementedError,  # a way of packing that zipfile does not know
     zipfile.BadZipFile,
     zlib.error,
+    lzma.LZMAError,
 )
+# The same for an .npz, or something else of that name.
+UNREADABLE_NPZ = (*UNREADABLE_ZIP, TypeError, AttributeError)  # the last: an .npy instead of an .npz
 
 
 Row = TypeVar("Row")

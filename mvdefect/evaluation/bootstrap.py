@@ -7,7 +7,7 @@ not independent evidence.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,12 +86,14 @@ class Bootstrap:
 
     def _list_weights(self) -> Iterator[Floats]:
         """Yield blocks of replicates: how often each image was drawn, (r, n)."""
-        self._drawn = self._drawn or list(self._draw())
-        if self._replicates * len(self.groups) > KEPT_ELEMENTS:
-            yield from (drawn[:, self._code].astype(np.float64) for drawn in self._drawn)
-        else:
-            self._blocks = self._blocks or [drawn[:, self._code].astype(np.float64) for drawn in self._drawn]
+        if self._blocks:
             yield from self._blocks
+            return
+        self._drawn = self._drawn or list(self._draw())
+        blocks: Iterable[Floats] = (drawn[:, self._code].astype(np.float64) for drawn in self._drawn)
+        if self._replicates * len(self.groups) <= KEPT_ELEMENTS:
+            blocks = self._blocks = list(blocks)
+        yield from blocks
 
     def _draw(self) -> Iterator[NDArray[np.unsignedinteger]]:
         """Yield how often each group was drawn, (r, groups), in as few bytes as that takes."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import glob
-import lzma
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -16,22 +14,12 @@ import cv2
 import numpy as np
 
 from mvdefect.core.errors import ArgumentTypeError, ImageError, LayoutError
+from mvdefect.core.files import UNREADABLE_ZIP
 from mvdefect.data.images import Pixels, is_image
 from mvdefect.data.sources.folders import list_files
 
 STDIN = "-"
 MAX_MEMBERS, MAX_MEMBER_BYTES = 1_000_000, 2**29
-DAMAGED_MEMBER = (
-    OSError,  # of bzip2 as well
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    KeyError,
-    NotImplementedError,  # a way of packing that zipfile does not know
-    RuntimeError,  # it is encrypted
-    ValueError,
-)
 PATTERN_SIGNS = "*?["
 COLOUR_DIMENSIONS, BATCH_DIMENSIONS = 3, 4
 CHANNELS = ((), (1,), (3,))
@@ -69,7 +57,7 @@ class Photograph:
         try:
             with zipfile.ZipFile(self.path) as archive:
                 return _read_member(archive, self.member)
-        except DAMAGED_MEMBER as error:
+        except (*UNREADABLE_ZIP, RuntimeError) as error:  # the last: it is encrypted
             raise ImageError(f"it cannot be unpacked: {error or type(error).__name__}") from error
 
 

@@ -209,7 +209,6 @@ def _count_missing(plan: Plan) -> int:
 def _merge(plan: Plan, out: Path, tally: Tally) -> None:
     """Add the rows of a plan to the file, all of them or none, each photograph once."""
     done, length = read_done(out, plan.kind, plan.inspector)
-    out.parent.mkdir(parents=True, exist_ok=True)
     with replace_file(out) as partial:
         if out.is_file():
             shutil.copyfile(out, partial)
