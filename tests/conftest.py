@@ -24,6 +24,7 @@ import pytest
 
 from mvdefect.config import FitConfig, StageConfig
 from mvdefect.core.progress import logger
+from mvdefect.core.runtime import forget_graphs
 from mvdefect.data.images import Pixels
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def _forget_networks() -> Iterator[None]:
     yield
     if "keras" in sys.modules:
         sys.modules["keras"].backend.clear_session()
+        forget_graphs()
         gc.collect()
 
 
@@ -71,6 +73,7 @@ def _collect_what_a_long_test_leaves() -> Iterator[None]:
     started = time.process_time()
     yield
     if time.process_time() - started > LONG_SECONDS:
+        forget_graphs()
         gc.collect()
 
 
@@ -191,6 +194,16 @@ def write_image(path: Path, image: np.ndarray) -> Path:
     encoded = cv2.imencode(path.suffix, image[..., ::-1] if image.ndim == 3 else image)[1]
     path.write_bytes(encoded.tobytes())
     return path
+
+
+def replace_unseen(path: Path) -> None:
+    """Put another file in a file's place, of the same size and time."""
+    before, other = path.stat(), path.with_name("other")
+    changed = path.read_bytes()
+    other.write_bytes(changed[:-1] + bytes([changed[-1] ^ 1]))
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    other.replace(path)
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
 
 
 def read_stored(store: PreparedStore) -> dict[str, dict[str, np.ndarray]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mvdefect.data.splits.plan import read_split_plan
@@ -31,6 +33,38 @@ def test_check_ends_with_1_if_there_is_an_error(
 def test_check_of_nothing_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("data", "check", tmp_path / "nowhere") == 2
     check_one_line(capsys, "does not exist")
+
+
+def test_names_that_are_not_utf8_are_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/data\xff/nut\xe4"))
+    write_mvtec_ad_folders(root, b"d\xe9nt", b"caf\xe9")
+    (root / "test" / "good" / os.fsdecode(b"broken\xe9.png")).write_bytes(b"")
+    assert run("data", "check", root.parent, "--json", "--html", tmp_path / "page.html") == 1
+    found = {one["code"]: one["files"] for one in json.loads(capsys.readouterr().out)["findings"]}
+    assert found["unreadable-images"] == [["nut\\xe4/test/good/broken\\xe9.png", "the file is empty"]]
+    assert "broken\\xe9.png" in (tmp_path / "page.html").read_text()
+    assert run("data", "check", root) == 1
+    assert run("data", "split", root.parent, "--out", tmp_path) == 2
+    check_one_line(capsys, "data\\xff/nut\\xe4/test/good/broken\\xe9.png: the file is empty")
+    for data in (root, root.parent):
+        command = ("data", "split", data, "--skip-broken", "--group-pattern", r"(\d)\.png", "--overwrite")
+        assert run(*command, "--out", tmp_path / "plans") == 0
+    plan = read_split_plan(tmp_path / "plans" / "closed-set.csv")
+    assert {row.defect_type for row in plan.rows} == {"good", "d\\xe9nt"}
+    assert {row.category for row in plan.rows} == {"nut\\xe4"}
+    assert run("data", "verify", tmp_path / "plans" / "closed-set.csv", root.parent) == 0
+    assert run("data", "prepare", root, "--image-size", 32, "--skip-broken") == 0
+
+
+def write_mvtec_ad_folders(root: Path, defect_type: bytes, name: bytes) -> None:
+    """Write a product as MVTec AD's tree; names are bytes, as a disk has them."""
+    folders = (b"train/good", b"test/good", b"test/" + defect_type, b"ground_truth/" + defect_type)
+    for seed, folder in enumerate(folders):
+        is_mask = folder.startswith(b"ground")
+        for number in range(12):
+            file = name + b"%d" % number + (b"_mask.png" if is_mask else b".png")
+            pixels = np.full((96, 96), 255, np.uint8) if is_mask else make_surface(100 * seed + number)
+            write_image(root / os.fsdecode(folder) / os.fsdecode(file), pixels)
 
 
 def test_plans_are_written_verified_and_never_replaced_unasked(

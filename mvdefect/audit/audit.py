@@ -10,6 +10,7 @@ from mvdefect.audit.copies import find_copies, report_group_names
 from mvdefect.audit.files import find_file_faults, find_lost_detail, find_mask_faults
 from mvdefect.audit.findings import Audit, Finding, Severity
 from mvdefect.audit.shortcuts import probe_shortcuts, report_shortcuts
+from mvdefect.core.files import escape_name
 from mvdefect.data.groups.grouping import NearDuplicates, find_links, join_links
 from mvdefect.data.images import ResizeMethod
 from mvdefect.data.records import count_by_stratum
@@ -83,7 +84,7 @@ def audit_data(layout: Layout, settings: AuditSettings = DEFAULTS) -> Audit:
 
     findings = tuple(sorted(find_all(), key=_rank))
     return Audit(
-        root=str(layout.root),
+        root=escape_name(layout.root),
         images=len(layout.records),
         counts=count_by_stratum(layout.records),
         findings=findings,

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from PIL import Image
 
 from mvdefect.audit.findings import Finding, Severity
+from mvdefect.core.files import escape_name
 from mvdefect.data.images import ResizeMethod
 from mvdefect.data.records import Record
 from mvdefect.data.scan import FileFacts, FirstLook
@@ -216,10 +217,12 @@ def find_mask_faults(layout: Layout, look: FirstLook) -> Iterator[Finding]:
         elif facts.mask_fault:
             unusable.append((record.id, facts.mask_fault))
         elif facts.mask.share and not record.label:
-            on_good.append((record.id, f"{facts.mask.share:.2%} marked in {record.mask_path}"))
+            on_good.append(
+                (record.id, f"{facts.mask.share:.2%} marked in {escape_name(record.mask_path or '')}")
+            )
         elif not facts.mask.share and record.label:
-            empty.append((record.id, str(record.mask_path)))
-    orphans = [(str(path), "") for path in layout.orphan_masks]
+            empty.append((record.id, escape_name(record.mask_path or "")))
+    orphans = [(escape_name(path), "") for path in layout.orphan_masks]
     yield from _report("unusable-masks", unusable)
     yield from _report("masks-on-good-images", on_good)
     yield from _report("empty-masks", empty)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +75,7 @@ def predict(debug: bool, /, inspector: str, images: tuple[str, ...], out: Path |
     IMAGES are files, folders, patterns, .zip archives, or - for a list of names on stdin. The exit code is 0
     where all are good, 1 where one is defective, 2 where one could not be read, needs a person, something
     went wrong, or there was none. With --out an interrupted call goes on where it was: every photograph has
-    one row, and the exit code is that of all of them.
+    one row, and the exit code is that of all of them. A photograph is known by its name, size and time.
 
     A URL is http://HOST:8501/v1/models/NAME or grpc://HOST:8500/NAME, of TensorFlow Serving or what speaks as
     it does. The variable MVDEFECT_TOKEN may hold a token for it.
@@ -100,7 +102,7 @@ def _check(
     images: tuple[str, ...], out: Path | None, watch: Path | None, runner: str, beam_options: tuple[str, ...]
 ) -> None:
     if watch is not None and (out is None or images):
-        raise ConfigError("--watch takes no images, and needs --out, by which it knows what it has seen")
+        raise ConfigError("--watch takes no images, and needs --out: a file for the rows")
     if watch is None and not images:
         raise ConfigError("name photographs, folders, patterns or archives, - for names on stdin, or --watch")
     if runner != LOCAL and (out is None or watch is not None):
@@ -121,7 +123,7 @@ def _inspect(
     seen = _choose_overlays(place, flags["overlays"], flags["inspector_json"])
     inspector = InspectorPlace(place, flags["engine"], Patience(flags["timeout"], flags["retries"]))
     watch, size = flags["watch"], flags["batch_size"]
-    photographs = list_photographs(images, sys.stdin) if watch is None else watch_folder(watch)
+    photographs = list_photographs(images, _read_names()) if watch is None else watch_folder(watch)
     if flags["runner"] != LOCAL and out is not None:
         from mvdefect.prediction.distributed import Work, inspect_with_beam, read_options
 
@@ -139,6 +141,13 @@ def _inspect(
     if out is None:
         return write_to_stream(inspect(photographs), flags["kind"])
     return write_to_file(inspect, photographs, out, flags["kind"], name)
+
+
+def _read_names() -> Iterator[str]:
+    """Yield the lines of stdin; names of files may hold bytes that are not UTF-8."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")
+    yield from sys.stdin
 
 
 def _choose_overlays(inspector: str, folder: Path | None, manifest: Path | None) -> Seen | None:

@@ -45,6 +45,29 @@ def cache_dir(name: str) -> Path:
     return folder
 
 
+def escape_name(name: str | os.PathLike[str]) -> str:
+    r"""Return the name of a file as text: bytes of it that are not UTF-8 are written as in "caf\xe9"."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def describe_state(path: Path) -> bytes:
+    """Return what tells whether a file is still the same without reading it.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its path, size, times of writing and of any change, and inode: who puts another file of the same
+        size in its place can give it the old time of writing, but neither of the last two.
+
+    Raises:
+        OSError: There is no such file.
+    """
+    found = path.stat()
+    numbers = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+    return b"%s\0%d\0%d\0%d\0%d\n" % (os.fsencode(path), *numbers)
+
+
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place when the block ends well.

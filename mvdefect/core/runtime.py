@@ -87,6 +87,21 @@ def _collector_as_it_was() -> Iterator[None]:
     gc.callbacks[:] = kept
 
 
+def forget_graphs() -> None:
+    """Let go of the graphs of training steps that are traced already, tens of megabytes each.
+
+    TensorFlow notes for ever how to differentiate the sum over devices that Keras puts into each of them,
+    which nobody does, and the note holds the graph. There is no public way to take it back; see
+    https://github.com/tensorflow/tensorflow/issues/27492.
+    """
+    if TENSORFLOW in sys.modules:
+        from tensorflow.python.framework import ops
+
+        noted = getattr(ops.gradient_registry, "_registry", {})
+        for name in [name for name in noted if name.startswith("CustomGradient-")]:
+            del noted[name]
+
+
 def list_gpus() -> list[Any]:
     """Return the GPUs that TensorFlow sees."""
     import tensorflow as tf

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from mvdefect.core.errors import LayoutError, list_some
+from mvdefect.core.files import escape_name
 
 GOOD = "good"
 
@@ -36,7 +37,8 @@ class Record(Labelled):
     """One image file.
 
     Attributes:
-        id: POSIX path relative to the data root, Unicode-normalised (NFC); unique in a data set.
+        id: POSIX path relative to the data root, Unicode-normalised (NFC), bytes that are not UTF-8
+            written as in "caf\\xe9"; unique in a data set.
         path: Where the file is.
         category: The product, as in "bottle".
         defect_type: "good", or the name of the defect, as in "scratch".
@@ -54,9 +56,14 @@ class Record(Labelled):
     part: str = ""
 
 
+def normalise_name(name: str) -> str:
+    """Bring the name of a file or folder to one spelling of its letters (NFC), and to UTF-8."""
+    return unicodedata.normalize("NFC", escape_name(name))
+
+
 def make_id(path: Path, root: Path) -> str:
     """Return the id of the image at `path` in the data set at `root`."""
-    return unicodedata.normalize("NFC", path.relative_to(root).as_posix())
+    return normalise_name(path.relative_to(root).as_posix())
 
 
 def sort_records(records: Iterable[Record]) -> tuple[Record, ...]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from mvdefect.core.errors import ImageError, list_some
-from mvdefect.core.files import cache_dir, replace_file
+from mvdefect.core.files import cache_dir, describe_state, escape_name, replace_file
 from mvdefect.core.parallel import map_in_threads
 from mvdefect.core.progress import logger, track
 from mvdefect.data.groups.details import FINGERPRINT_LENGTH, make_detail, take_fingerprint
@@ -176,7 +176,7 @@ def _read_mask(path: Path) -> tuple[MaskFacts, Mask | None]:
     try:
         mask = decode_mask(path.read_bytes())
     except (ImageError, OSError) as error:
-        return MaskFacts((0, 0), 0.0, f"its mask {path} cannot be read: {error}"), None
+        return MaskFacts((0, 0), 0.0, f"its mask {escape_name(path)} cannot be read: {error}"), None
     return MaskFacts((mask.shape[0], mask.shape[1]), float(mask.mean())), mask
 
 
@@ -248,7 +248,9 @@ def scan_images(records: Sequence[Record], skip_broken: bool = False, use: UseIm
     """
     look = look_at_files(records, use)
     faults = [fact.fault or fact.mask_fault for fact in look.facts]
-    broken = [f"{record.path}: {fault}" for record, fault in zip(records, faults, strict=True) if fault]
+    broken = [
+        f"{escape_name(record.path)}: {fault}" for record, fault in zip(records, faults, strict=True) if fault
+    ]
     if broken and not skip_broken:
         raise ImageError(
             f"{len(broken)} file(s) cannot be used. Mend or remove them, or leave them out with "
@@ -285,7 +287,7 @@ def hash_files(records: Sequence[Record]) -> dict[str, str]:
 def look_at_files(records: Sequence[Record], use: UseImage | None = None) -> FirstLook:
     """Read every image and mask once, in parallel.
 
-    The result is cached by the names, sizes and modification times of the files.
+    The result is cached by the files' names, sizes, times and inodes; see `describe_state`.
 
     Args:
         records: What to read.
@@ -309,8 +311,7 @@ def _cache_file(records: Sequence[Record]) -> Path:
     key = hashlib.sha256(f"{FACTS_VERSION}\n".encode())
     for record in records:
         for path in filter(None, (record.path, record.mask_path)):
-            status = path.stat()
-            key.update(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+            key.update(describe_state(path.resolve()))
     return cache_dir("scans") / f"{key.hexdigest()[:32]}.npz"
 
 

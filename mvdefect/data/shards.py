@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 
 from mvdefect.core.errors import ImageError
-from mvdefect.core.files import cache_dir
+from mvdefect.core.files import cache_dir, escape_name
 from mvdefect.data.images import (
     Mask,
     Pixels,
@@ -155,7 +155,7 @@ def write_shard(
                     writer.write(example)
                     lengths[record.id] = len(example)
                 except ImageError as error:
-                    broken.append(f"{record.path}: {error}")
+                    broken.append(f"{escape_name(record.path)}: {error}")
                 advance()
         size_bytes = partial.stat().st_size
     facts = ShardFacts(tuple(lengths), tuple(lengths.values()), size_bytes, tuple(broken))

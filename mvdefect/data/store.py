@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mvdefect.core.errors import ConfigError, ImageError, list_some
-from mvdefect.core.files import cache_dir, write_text
+from mvdefect.core.files import cache_dir, describe_state, write_text
 from mvdefect.core.parallel import map_in_threads
 from mvdefect.core.progress import logger, show_steps
 from mvdefect.data.beam import import_beam, make_pipeline, run_pipeline
@@ -112,7 +112,7 @@ def prepare_images(
 
 
 def _make_key(records: Sequence[Record], size_px: int, method: ResizeMethod) -> str:
-    """Hash all that decides what the store holds; files by path, size and modification time."""
+    """Hash all that decides what the store holds; files as `describe_state` tells them apart."""
     folders: dict[Path, Path] = {}
     key = hashlib.sha256(f"{FORMAT_VERSION} {size_px} {method}\n".encode())
     for record in records:
@@ -120,9 +120,7 @@ def _make_key(records: Sequence[Record], size_px: int, method: ResizeMethod) -> 
         for path in filter(None, (record.path, record.mask_path)):
             if path.parent not in folders:
                 folders[path.parent] = path.parent.resolve()
-            status = path.stat()
-            name = folders[path.parent] / path.name
-            key.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+            key.update(describe_state(folders[path.parent] / path.name))
     return key.hexdigest()[:32]
 
 

@@ -6,6 +6,7 @@ import glob
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import cv2
 import numpy as np
 
 from mvdefect.core.errors import ArgumentTypeError, ImageError, LayoutError
-from mvdefect.core.files import UNREADABLE_ZIP
+from mvdefect.core.files import UNREADABLE_ZIP, escape_name
 from mvdefect.data.images import Pixels, is_image
 from mvdefect.data.sources.folders import list_files
 
@@ -30,20 +31,41 @@ TAKEN = (
 )
 
 
+PhotographKey = tuple[str, int, str]
+
+
 @dataclass(frozen=True)
 class Photograph:
     """One photograph that is to be inspected.
 
     Attributes:
-        name: What its row is called: the path as it was given or found; within an archive
-            `<archive>/<member>`.
+        name: What its row is called: the path as it was given or found, escaped where it is not UTF-8; within
+            an archive `<archive>/<member>`.
         path: The file, or the archive that holds it.
         member: Its name in the archive, "" outside of one.
+        size_bytes: Of the file or member when it was found.
+        modified_ns: When the file or the archive was last written by then, in nanoseconds since 1970; None
+            where it was gone.
     """
 
     name: str
     path: Path
     member: str = ""
+    size_bytes: int = 0
+    modified_ns: int | None = None
+
+    @property
+    def modified(self) -> str:
+        """When it was last written, in UTC, as in "2026-03-01T07:30:00.000000000Z"; "" where it was gone."""
+        if self.modified_ns is None:
+            return ""
+        seconds, rest = divmod(self.modified_ns, 10**9)
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}Z"
+
+    @property
+    def key(self) -> PhotographKey:
+        """What tells it apart from all others; a camera may write a new photograph under an old name."""
+        return self.name, self.size_bytes, self.modified
 
     def read(self) -> bytes:
         """Return the bytes.
@@ -59,6 +81,15 @@ class Photograph:
                 return _read_member(archive, self.member)
         except (*UNREADABLE_ZIP, RuntimeError) as error:  # the last: it is encrypted
             raise ImageError(f"it cannot be unpacked: {error or type(error).__name__}") from error
+
+
+def find_photograph(path: Path) -> Photograph:
+    """Return the photograph that a file holds, and is called after."""
+    try:
+        found = path.stat()
+    except OSError:  # whoever reads it will say why
+        return Photograph(escape_name(path), path)
+    return Photograph(escape_name(path), path, "", found.st_size, found.st_mtime_ns)
 
 
 def list_photographs(sources: Iterable[str], lines: Iterable[str] = ()) -> Iterator[Photograph]:
@@ -83,9 +114,9 @@ def list_photographs(sources: Iterable[str], lines: Iterable[str] = ()) -> Itera
 def _list_source(source: str) -> Iterator[Photograph]:
     path = Path(source)
     if path.is_dir():
-        yield from (Photograph(str(found), found) for found in list_files(path) if is_image(found.name))
+        yield from (find_photograph(found) for found in list_files(path) if is_image(found.name))
     elif path.is_file():
-        yield from _list_archive(path) if path.suffix.lower() == ".zip" else [Photograph(source, path)]
+        yield from _list_archive(path) if path.suffix.lower() == ".zip" else [find_photograph(path)]
     elif any(sign in source for sign in PATTERN_SIGNS):
         names = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
         if not names:
@@ -99,7 +130,8 @@ def _list_source(source: str) -> Iterator[Photograph]:
 def _list_archive(path: Path) -> Iterator[Photograph]:
     try:
         with zipfile.ZipFile(path) as archive:
-            members = sorted(one.filename for one in archive.infolist() if not one.is_dir())
+            members = {one.filename: one.file_size for one in archive.infolist() if not one.is_dir()}
+        modified_ns = path.stat().st_mtime_ns
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise LayoutError(f"the archive {path} is damaged: {error}") from error
     if len(members) > MAX_MEMBERS:
@@ -107,7 +139,9 @@ def _list_archive(path: Path) -> Iterator[Photograph]:
             f"an archive may hold {MAX_MEMBERS:,} files; unpack it and name the folder. "
             f"Received: {len(members):,} in {path}"
         )
-    yield from (Photograph(f"{path}/{member}", path, member) for member in members if is_image(member))
+    for member, size_bytes in sorted(members.items()):
+        if is_image(member):
+            yield Photograph(f"{escape_name(path)}/{member}", path, member, size_bytes, modified_ns)
 
 
 def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:

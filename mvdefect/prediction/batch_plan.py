@@ -9,18 +9,18 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import islice
 from pathlib import Path
 
 from mvdefect.core.errors import ConfigError
 from mvdefect.core.files import write_text
-from mvdefect.inspector.photographs import Photograph
+from mvdefect.inspector.photographs import Photograph, PhotographKey
 from mvdefect.prediction.rows import VerdictRow, format_row
 
 SUFFIX = ".parts"
 PLAN, LISTS, ROWS = "plan.json", "lists", "rows"
-FORMAT = "mvdefect beam plan 1"
+FORMAT = "mvdefect beam plan 2"
 BATCHES_PER_LIST = 128
 
 
@@ -44,12 +44,12 @@ class DoneRow:
     """The row of a photograph.
 
     Attributes:
-        name: Of the photograph.
+        key: Of the photograph.
         label: Its verdict.
         text: The row as one line of the output.
     """
 
-    name: str
+    key: PhotographKey
     label: str
     text: str
 
@@ -127,11 +127,11 @@ def write_lists(plan: Plan, batches: Sequence[Sequence[Photograph]], root: Path)
         chosen = batches[number : number + BATCHES_PER_LIST]
         tree = {
             "root": str(root),
-            "batches": [[[one.name, str(one.path), one.member] for one in batch] for batch in chosen],
+            "batches": [[astuple(one) for one in batch] for batch in chosen],
         }
         name = f"{number // BATCHES_PER_LIST:06}"
         (plan.folder / ROWS / name).mkdir()
-        write_text(plan.folder / LISTS / f"{name}.json", json.dumps(tree))
+        write_text(plan.folder / LISTS / f"{name}.json", json.dumps(tree, default=str))
 
 
 def read_list(path: Path) -> list[Task]:
@@ -142,7 +142,7 @@ def read_list(path: Path) -> list[Task]:
         Task(
             rows / f"{number:03}.json",
             Path(tree["root"]),
-            tuple(Photograph(name, Path(place), member) for name, place, member in batch),
+            tuple(Photograph(name, Path(place), *others) for name, place, *others in batch),
         )
         for number, batch in enumerate(tree["batches"])
     ]
@@ -156,12 +156,13 @@ def divide(photographs: Iterable[Photograph], size: int) -> list[list[Photograph
 
 def store_rows(place: Path, rows: Sequence[VerdictRow], kind: str) -> None:
     """Write the rows of a batch, whole or not at all."""
-    write_text(place, json.dumps([[row.file, row.label, format_row(row, kind)] for row in rows]))
+    write_text(place, json.dumps([[row.key, row.label, format_row(row, kind)] for row in rows]))
 
 
 def load_rows(task: Task) -> list[DoneRow] | None:
     """Return the rows of a batch; None: it has none yet."""
     try:
-        return [DoneRow(*row) for row in json.loads(task.place.read_text(encoding="utf-8"))]
+        stored = json.loads(task.place.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    return [DoneRow(tuple(key), label, text) for key, label, text in stored]

@@ -22,7 +22,7 @@ from mvdefect.core.locks import hold
 from mvdefect.core.progress import logger
 from mvdefect.data.beam import import_beam, make_pipeline, run_pipeline
 from mvdefect.inspector.answers import Engine
-from mvdefect.inspector.photographs import Photograph
+from mvdefect.inspector.photographs import Photograph, PhotographKey
 from mvdefect.prediction.batch_plan import (
     DoneRow,
     Plan,
@@ -218,9 +218,9 @@ def _merge(plan: Plan, out: Path, tally: Tally) -> None:
                 tally.add(row.label)
 
 
-def _list_new(plan: Plan, done: Mapping[str, str]) -> Iterator[DoneRow]:
+def _list_new(plan: Plan, done: Mapping[PhotographKey, str]) -> Iterator[DoneRow]:
     for task in plan.list_tasks():
-        yield from (row for row in load_rows(task) or () if row.name not in done)
+        yield from (row for row in load_rows(task) or () if row.key not in done)
 
 
 def _log_counts(result: Any) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from mvdefect.core.errors import ImageError
 from mvdefect.core.locks import hold
+from mvdefect.core.progress import logger
 from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
 from mvdefect.inspector.answers import UNREADABLE, UNREADABLE_ANSWER, Answer, Engine
-from mvdefect.inspector.photographs import Photograph
+from mvdefect.inspector.photographs import Photograph, PhotographKey
 from mvdefect.prediction.rows import VerdictRow, append_rows, format_heading, format_row, make_row, read_done
 
 Seen = Callable[[Photograph, bytes, Answer], None]
@@ -100,7 +101,7 @@ def answer_batch(
         answer = answers.get(number, UNREADABLE_ANSWER)
         if seen is not None and number in answers:
             seen(photograph, batch.contents[number], answer)
-        yield make_row(photograph.name, answer, batch.errors[number], inspector)
+        yield make_row(photograph, answer, batch.errors[number], inspector)
 
 
 def _read(photograph: Photograph, root: Path | None) -> tuple[bytes, str]:
@@ -132,6 +133,8 @@ def write_to_file(
 ) -> Tally:
     """Append rows to a file; photographs that have a row in it are left out, so a restart repeats nothing.
 
+    A photograph is known by its name, size and time: a new one under an old name gets a row of its own.
+
     Args:
         inspect: Returns the rows of photographs.
         photographs: They may be endless.
@@ -147,6 +150,12 @@ def write_to_file(
     path.parent.mkdir(parents=True, exist_ok=True)
     with hold(path):
         done, length = read_done(path, kind, inspector)
+        if done:
+            logger.info(
+                "%s holds %d rows; photographs of the same name, size and time are not inspected again",
+                path,
+                len(done),
+            )
         with append_rows(path, kind, length) as stream:
             for row in inspect(leave_out(photographs, done, tally)):
                 tally.add(row.label)
@@ -156,16 +165,16 @@ def write_to_file(
 
 
 def leave_out(
-    photographs: Iterable[Photograph], done: Mapping[str, str], tally: Tally
+    photographs: Iterable[Photograph], done: Mapping[PhotographKey, str], tally: Tally
 ) -> Iterator[Photograph]:
     """Yield each photograph once that has no row yet, and count the labels of those that have one."""
-    met: set[str] = set()
+    met: set[PhotographKey] = set()
     for photograph in photographs:
-        if photograph.name in met:
+        if photograph.key in met:
             continue
-        met.add(photograph.name)
-        if photograph.name in done:
-            tally.add(done[photograph.name])
+        met.add(photograph.key)
+        if photograph.key in done:
+            tally.add(done[photograph.key])
             tally.known += 1
         else:
             yield photograph

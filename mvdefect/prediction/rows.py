@@ -14,6 +14,7 @@ from typing import TextIO
 from mvdefect.core.errors import ConfigError
 from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
 from mvdefect.inspector.answers import UNREADABLE, Answer
+from mvdefect.inspector.photographs import Photograph, PhotographKey
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class VerdictRow:
         novelty: How unlike good photographs it is; None where it is unreadable.
         error: Why it is unreadable, "" otherwise.
         inspector: Which inspector looked; see `mvdefect.prediction.inspectors.name_inspector`.
+        size_bytes: Of the photograph.
+        modified: When it was last written; see `Photograph`.
     """
 
     file: str
@@ -39,14 +42,21 @@ class VerdictRow:
     novelty: float | None
     error: str = ""
     inspector: str = ""
+    size_bytes: int = 0
+    modified: str = ""
+
+    @property
+    def key(self) -> PhotographKey:
+        """That of the photograph."""
+        return self.file, self.size_bytes, self.modified
 
 
-def make_row(name: str, answer: Answer, error: str = "", inspector: str = "") -> VerdictRow:
+def make_row(photograph: Photograph, answer: Answer, error: str = "", inspector: str = "") -> VerdictRow:
     """Return the row of an answer."""
     unknown = "" if answer.is_readable else "the file is no PNG, JPEG or BMP, or it is broken"
     reason = error or answer.error or unknown
     return VerdictRow(
-        name,
+        photograph.name,
         answer.label,
         answer.label == DEFECTIVE,
         answer.label in (REVIEW, UNREADABLE),
@@ -54,6 +64,8 @@ def make_row(name: str, answer: Answer, error: str = "", inspector: str = "") ->
         answer.novelty,
         reason,
         inspector,
+        photograph.size_bytes,
+        photograph.modified,
     )
 
 
@@ -78,8 +90,8 @@ def _format_csv(values: list[object]) -> str:
     return stream.getvalue()
 
 
-def read_done(path: Path, kind: str, inspector: str = "") -> tuple[dict[str, str], int]:
-    """Return the labels in a file by the names of photographs, and the length in bytes of its whole rows.
+def read_done(path: Path, kind: str, inspector: str = "") -> tuple[dict[PhotographKey, str], int]:
+    """Return the labels in a file by the keys of photographs, and the length in bytes of its whole rows.
 
     A line that a kill cut in two is not among them.
 
@@ -98,7 +110,8 @@ def read_done(path: Path, kind: str, inspector: str = "") -> tuple[dict[str, str
             raise ValueError("its heading is another one")
         else:
             rows = list(csv.DictReader(io.StringIO(lines, newline="")))
-        labels, looked = {row["file"]: row["label"] for row in rows}, {row["inspector"] for row in rows}
+        labels = {(row["file"], int(row["size_bytes"]), row["modified"]): row["label"] for row in rows}
+        looked = {row["inspector"] for row in rows}
     except (ValueError, KeyError, TypeError, csv.Error) as error:
         raise ConfigError(
             f"{path} holds no rows of verdicts as {kind}, so nothing is added to it: {error}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from mvdefect.core.errors import ImageError, LayoutError
 from mvdefect.data.images import decode_image, is_image
 from mvdefect.data.sources.folders import list_files
-from mvdefect.inspector.photographs import Photograph
+from mvdefect.inspector.photographs import Photograph, find_photograph
 
 PAUSE_SECONDS = 0.5
 SETTLE_SECONDS = 10.0  # after which what cannot be read is not still being written
@@ -24,9 +24,11 @@ def watch_folder(
 ) -> Iterator[Photograph]:
     """Return each photograph below a folder once, those that are there and all that come, without an end.
 
+    One that is written anew, with another size or time, is another photograph.
+
     A file counts when its size and time are the same in two looks and it can be read, so that one is not
     taken while a camera still writes it. What cannot be read is taken as it is when nothing has been written
-    to it for ten seconds.
+    to it for ten seconds; an empty file too.
 
     Args:
         folder: The folder.
@@ -46,33 +48,33 @@ def _watch(
     folder: Path, pause_seconds: float, sleep: Callable[[float], None], clock: Callable[[], float]
 ) -> Iterator[Photograph]:
     seen: dict[Path, _Seen] = {}
-    done: set[Path] = set()
+    done: dict[Path, Photograph] = {}
     while True:
         for path in list_files(folder):
-            if path in done or not is_image(path.name):
+            if not is_image(path.name):
                 continue
-            state = _look(path)
-            if state is None or not state[0]:
+            found = find_photograph(path)
+            if found.modified_ns is None or done.get(path) == found:
                 continue
-            if path not in seen or seen[path].state != state:
-                seen[path] = _Seen(state, clock())
+            if path not in seen or seen[path].photograph != found:
+                seen[path] = _Seen(found, clock())
             elif _is_quiet(seen[path], clock()) or _is_whole(path):
-                done.add(path)
+                done[path] = found
                 del seen[path]
-                yield Photograph(str(path), path)
+                yield found
         sleep(pause_seconds)
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """Size and time of a file, and since when they have been so."""
+    """A photograph as two looks found it, and since when it has been so."""
 
-    state: tuple[int, int]
+    photograph: Photograph
     since: float
 
 
 def _is_quiet(seen: _Seen, now: float) -> bool:
-    written = seen.state[1] / 1e9
+    written = (seen.photograph.modified_ns or 0) / 1e9
     return now - min(seen.since, written) >= SETTLE_SECONDS
 
 
@@ -82,12 +84,3 @@ def _is_whole(path: Path) -> bool:
     except (ImageError, OSError):
         return False
     return True
-
-
-def _look(path: Path) -> tuple[int, int] | None:
-    """Return size and time of a file; None where it has gone."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns

@@ -13,7 +13,7 @@ from mvdefect.audit.audit import AuditSettings, audit_data
 from mvdefect.audit.findings import Finding, Probe
 from mvdefect.config import FitConfig
 from mvdefect.core.errors import MvdefectError
-from mvdefect.core.files import cache_dir, write_text
+from mvdefect.core.files import cache_dir, describe_state, escape_name, write_text
 from mvdefect.core.progress import logger
 from mvdefect.core.version import __version__
 from mvdefect.data.groups.duplicates import RULE
@@ -82,13 +82,12 @@ def _read(path: Path) -> AuditSummary | None:
 
 
 def _make_key(layout: Layout, config: FitConfig) -> str:
-    """Hash all that decides what an audit finds; files by path, size and modification time."""
+    """Hash all that decides what an audit finds; files as `describe_state` tells them apart."""
     settings = (config.near_duplicates, config.image_size_px, config.resize)
-    head = f"{__version__}\n{RULE}\n{settings}\n{layout.orphan_masks}\n"
+    head = f"{__version__}\n{RULE}\n{settings}\n{list(map(escape_name, layout.orphan_masks))}\n"
     key = hashlib.sha256(head.encode())
     for record in layout.records:
         key.update(f"{record.id}\0{record.stratum}\0{record.group}\0{record.part}\n".encode())
         for path in filter(None, (record.path, record.mask_path)):
-            status = path.stat()
-            key.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+            key.update(describe_state(path))
     return key.hexdigest()[:32]

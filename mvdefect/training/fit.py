@@ -18,6 +18,7 @@ from mvdefect.config import FitConfig
 from mvdefect.core.errors import MvdefectError
 from mvdefect.core.files import write_rows
 from mvdefect.core.progress import logger, show_steps
+from mvdefect.core.runtime import forget_graphs
 from mvdefect.data.pipeline import Source
 from mvdefect.models.backbones import BackboneSpec
 from mvdefect.models.freezing import list_changing_variables, trainable_summary, unfreeze
@@ -158,6 +159,7 @@ def _run_stage(
         restore_variables(begun, (), learner.model.optimizer)
     while not job.ends_stage(state):
         state = _run_epoch(job, data, learner, state, kept, advance)
+    forget_graphs()
     return begin_next_stage(job.folder, state)
 
 

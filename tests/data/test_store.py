@@ -28,7 +28,7 @@ from mvdefect.data.scan import scan_images
 from mvdefect.data.shards import KeptImages, plan_shards
 from mvdefect.data.sources.folders import read_records
 from mvdefect.data.store import prepare_images
-from tests.conftest import make_texture, write_class_folders, write_image
+from tests.conftest import make_texture, replace_unseen, write_class_folders, write_image
 
 
 @pytest.fixture
@@ -109,8 +109,12 @@ def test_the_store_is_reused_until_something_changes(
     assert prepare_images(records, 96, "letterbox").path != first.path
     assert prepare_images(records, 64, "stretch").path != first.path
     assert prepare_images(records[1:], 64, "letterbox").path != first.path
-    write_image(tmp_path / "nut" / "good" / "000.png", make_texture(77))
-    assert prepare_images(records, 64, "letterbox").path != first.path
+    path = tmp_path / "nut" / "good" / "000.png"
+    write_image(path, make_texture(77))
+    second = prepare_images(records, 64, "letterbox")
+    assert second.path != first.path
+    replace_unseen(path)
+    assert prepare_images(records, 64, "letterbox").path not in (first.path, second.path)
 
 
 def test_shards_follow_from_the_number_of_records_alone() -> None:

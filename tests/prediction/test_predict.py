@@ -24,7 +24,7 @@ from mvdefect.core.locks import hold
 from mvdefect.inspector import photographs as photographs_module
 from mvdefect.inspector.answers import Answer
 from mvdefect.inspector.engines import open_engine
-from mvdefect.inspector.photographs import Photograph, list_photographs
+from mvdefect.inspector.photographs import Photograph, find_photograph, list_photographs
 from mvdefect.prediction.inspectors import InspectorPlace, check_inspector, name_inspector, open_inspector
 from mvdefect.prediction.predict import Tally, inspect_photographs, write_to_file
 from mvdefect.prediction.rows import format_heading, format_row, make_row, read_done
@@ -180,6 +180,47 @@ def test_a_row_that_a_kill_cut_in_two_is_written_again(folder: Path, kind: str) 
     assert (tally.known, tally.exit_code) == (9, 1)
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_photograph_under_an_old_name_has_a_row_of_its_own(
+    folder: Path, kind: str, messages: list[str]
+) -> None:
+    out = folder / "rows"
+
+    def inspect() -> Tally:
+        photographs = list_photographs([str(folder / "b.png"), str(folder / "a.jpg"), str(folder / "b.png")])
+        return write_to_file(
+            lambda coming: inspect_photographs(answer_by_size, coming, 2), photographs, out, kind
+        )
+
+    assert inspect().known == 0
+    assert inspect().known == 2
+    assert "holds 2 rows; photographs of the same name, size and time are not inspected again" in messages[-1]
+    (folder / "b.png").write_bytes(b"a later one")
+    assert inspect().known == 1
+    os.utime(folder / "b.png", (0, 0))
+    tally = inspect()
+    assert (tally.known, sum(tally.counts.values())) == (1, 2)  # the rows of what is no more do not count
+    done, _ = read_done(out, kind)
+    assert [name for name, _, _ in done].count(str(folder / "b.png")) == 3
+    assert find_photograph(folder / "b.png").key in done
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_name_that_is_not_utf8_is_escaped(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "line").mkdir()
+    names_given = [os.fsdecode(name) for name in (b"caf\xe9.png", b"\xff\xfe.png", "café.png".encode())]
+    for name in names_given:
+        (tmp_path / "line" / name).write_bytes(encode_png(4))
+    pattern, out = str(tmp_path / "line" / "*.png"), tmp_path / "rows"
+    expected = {"caf\\xe9.png", "\\xff\\xfe.png", "café.png"}
+    for sources in ([str(tmp_path / "line")], [pattern], ["-"], ["-"]):
+        photographs = list_photographs(sources, [str(tmp_path / "line" / name) for name in names_given])
+        write_to_file(lambda coming: inspect_photographs(answer_by_size, coming, 2), photographs, out, kind)
+        done, _ = read_done(out, kind)
+        assert {Path(name).name for name, _, _ in done} == expected
+        assert len(done) == 3
+
+
 def test_a_file_is_written_by_one_at_a_time(folder: Path) -> None:
     out = folder / "out" / "rows.csv"
     out.parent.mkdir()
@@ -200,9 +241,10 @@ def test_a_file_of_something_else_is_left_alone(folder: Path) -> None:
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_rows_of_two_inspectors_do_not_mix(folder: Path, kind: str) -> None:
     out = folder / "rows"
-    row = make_row("a.png", Answer("good", 0.25, 1.5), inspector="parts/1")
+    photograph = find_photograph(folder / "b.png")
+    row = make_row(photograph, Answer("good", 0.25, 1.5), inspector="parts/1")
     out.write_text(format_heading(kind) + format_row(row, kind))
-    assert read_done(out, kind, "parts/1")[0] == {"a.png": "good"}
+    assert read_done(out, kind, "parts/1")[0] == {photograph.key: "good"}
     with pytest.raises(ConfigError, match="holds rows of the inspector parts/1, not of parts/2"):
         read_done(out, kind, "parts/2")
 
@@ -226,14 +268,26 @@ def test_an_inspector_has_a_name(exported: Path, finished_run: Path) -> None:
 
 
 def test_rows_are_what_csv_and_json_readers_expect() -> None:
-    row = make_row('a "b", c.png', Answer("good", 0.25, 1.5))
+    photograph = Photograph('a "b", c.png', Path(), size_bytes=7, modified_ns=1_700_000_000_123_456_789)
+    row = make_row(photograph, Answer("good", 0.25, 1.5))
     assert json.loads(format_row(row, "jsonl"))["probability"] == 0.25
     (fields,) = csv.reader(io.StringIO(format_row(row, "csv")))
-    assert fields == ['a "b", c.png', "good", "false", "false", "0.25", "1.5", "", ""]
+    assert fields == [
+        'a "b", c.png',
+        "good",
+        "false",
+        "false",
+        "0.25",
+        "1.5",
+        "",
+        "",
+        "7",
+        "2023-11-14T22:13:20.123456789Z",
+    ]
 
 
 def test_a_watched_folder_gives_each_file_once_and_none_half_written(tmp_path: Path) -> None:
-    whole = encode_png(40)
+    whole, another = encode_png(40), encode_png(41)
     (tmp_path / "first.png").write_bytes(whole)
     (tmp_path / "old.png").write_bytes(b"broken")
     os.utime(tmp_path / "old.png", (0, 0))
@@ -243,9 +297,12 @@ def test_a_watched_folder_gives_each_file_once_and_none_half_written(tmp_path: P
         looks.append(len(looks))
         if len(looks) == 2:
             (tmp_path / "broken.png").write_bytes(whole[: len(whole) // 2])
+            (tmp_path / "empty.png").write_bytes(b"")
             (tmp_path / "slow.png").write_bytes(whole[: len(whole) // 2])
         if len(looks) == 7:  # a camera that was slow: in between nothing was written in several looks
             (tmp_path / "slow.png").write_bytes(whole)
+        if len(looks) == 12:  # a camera that begins its numbers again
+            (tmp_path / "first.png").write_bytes(another)
         if len(looks) > 40:
             raise KeyboardInterrupt
 
@@ -260,9 +317,13 @@ def test_a_watched_folder_gives_each_file_once_and_none_half_written(tmp_path: P
     with pytest.raises(KeyboardInterrupt):
         take_all()
     assert found[:3] == [("first.png", len(whole), 1), ("old.png", 6, 1), ("slow.png", len(whole), 8)]
-    ((name, length, look),) = found[3:]
-    assert (name, length) == ("broken.png", len(whole) // 2)
-    assert 20 <= look <= 24
+    assert found[3] == ("first.png", len(another), 13)
+    late = {name: (length, look) for name, length, look in found[4:]}
+    assert {name: length for name, (length, _) in late.items()} == {
+        "broken.png": len(whole) // 2,
+        "empty.png": 0,
+    }
+    assert all(20 <= look <= 24 for _, look in late.values())
     with pytest.raises(LayoutError, match="must be a folder"):
         watch_folder(tmp_path / "nowhere")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,18 @@ def test_two_runs_with_one_seed_agree(
     other = train(make_job(sources, tiny_config.model_copy(update={"seed": 1}), tmp_path / "other"))
     assert np.allclose(whole[1], again, atol=1e-4)
     assert not np.allclose(whole[1], other, atol=1e-2)
+
+
+def test_no_graph_of_a_training_is_kept(
+    sources: dict[str, Source], tiny_config: FitConfig, whole: Whole, tmp_path: Path
+) -> None:
+    import tensorflow as tf
+
+    gc.collect()
+    before = {id(one) for one in gc.get_objects() if isinstance(one, tf.Graph)}
+    train(make_job(sources, tiny_config, tmp_path / "run"))
+    gc.collect()
+    assert [one for one in gc.get_objects() if isinstance(one, tf.Graph) and id(one) not in before] == []
 
 
 @pytest.mark.parametrize("interrupted_epoch", [0, 1, 2])

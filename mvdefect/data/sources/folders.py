@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mvdefect.core.errors import LayoutError, describe_unknown_name, list_some
-from mvdefect.data.records import GOOD, Record, make_id, sort_records
+from mvdefect.core.files import escape_name
+from mvdefect.data.records import GOOD, Record, make_id, normalise_name, sort_records
 
 MASK_SUFFIX = "_mask"
 MASK_FOLDER = "ground_truth"
@@ -86,24 +87,24 @@ def check_layout(layout: Layout) -> tuple[Record, ...]:
     Raises:
         LayoutError: A class is missing altogether, or a mask has no image.
     """
-    if layout.orphan_masks:
+    if orphans := list(map(escape_name, layout.orphan_masks)):
         raise LayoutError(
-            f"{len(layout.orphan_masks)} mask(s) have no image; each ground_truth/<type>/<name>_mask.png "
-            f"needs a defective test/<type>/<name>.*: {list_some(list(map(str, layout.orphan_masks)))}"
+            f"{len(orphans)} mask(s) have no image; each ground_truth/<type>/<name>_mask.png "
+            f"needs a defective test/<type>/<name>.*: {list_some(orphans)}"
         )
     _check_classes(layout.records, layout.root)
     return layout.records
 
 
 def _find_product_folders(root: Path) -> list[ProductFolder]:
-    own = _recognise(root.resolve().name, root)
+    own = _recognise(normalise_name(root.resolve().name), root)
     if own:
         return [own]
-    children = [_recognise(child.name, child) for child in _subfolders(root)]
+    children = [_recognise(normalise_name(child.name), child) for child in _subfolders(root)]
     folders = [folder for folder in children if folder]
     if folders:
         return folders
-    found = [child.name for child in sorted(root.iterdir()) if not child.name.startswith(".")]
+    found = [normalise_name(child.name) for child in sorted(root.iterdir()) if not child.name.startswith(".")]
     if not found:
         raise LayoutError(f"the data folder is empty; {EXPECTED}. Received: {root}")
     raise LayoutError(f"no known layout in {root}; {EXPECTED}. Found there: {list_some(found)}")
@@ -132,7 +133,7 @@ def _read_folder(folder: ProductFolder, root: Path) -> tuple[list[Record], set[P
     if folder.is_mvtec_ad:
         return _read_mvtec_ad(folder, root)
     return [
-        Record(make_id(path, root), path, folder.category, type_folder.name)
+        Record(make_id(path, root), path, folder.category, normalise_name(type_folder.name))
         for type_folder in _subfolders(folder.path)
         for path in list_files(type_folder)
     ], set()
@@ -147,7 +148,8 @@ def _read_mvtec_ad(folder: ProductFolder, root: Path) -> tuple[list[Record], set
                 relative = path.relative_to(folder.path / part).with_suffix("").as_posix()
                 mask = masks.get(relative) if part == "test" or type_folder.name != GOOD else None
                 id_ = make_id(path, root)
-                records.append(Record(id_, path, folder.category, type_folder.name, mask, part=part))
+                defect_type = normalise_name(type_folder.name)
+                records.append(Record(id_, path, folder.category, defect_type, mask, part=part))
     return records, set(masks.values()) - {record.mask_path for record in records if record.mask_path}
 
 

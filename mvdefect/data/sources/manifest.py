@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mvdefect.core.errors import LayoutError, describe_unknown_name
+from mvdefect.core.files import escape_name
 from mvdefect.data.records import GOOD, Record, make_id, sort_records
 from mvdefect.data.sources.folders import Layout
 from mvdefect.data.splits.plan import PARTS
@@ -145,7 +146,7 @@ def _read_line(number: int, cells: Cells, folder: Path) -> _Line:
         number=number,
         path=_find_file("path", cells["path"], folder),
         defect_type=_read_defect_type(cells),
-        category=_check_name("category", cells.get("category") or folder.name),
+        category=_check_name("category", cells.get("category") or escape_name(folder.name)),
         mask_path=_find_file("mask", cells["mask"], folder) if cells.get("mask") else None,
         group=_normalise(cells.get("group", "")),
         part=part,

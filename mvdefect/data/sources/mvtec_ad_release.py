@@ -19,7 +19,7 @@ from typing import NoReturn
 from PIL import Image
 
 from mvdefect.core.errors import LayoutError, describe_unknown_name, list_some
-from mvdefect.core.files import cache_dir, replace_file
+from mvdefect.core.files import cache_dir, describe_state, replace_file
 from mvdefect.core.parallel import map_in_threads
 from mvdefect.core.progress import logger, track
 from mvdefect.data.records import GOOD, Record
@@ -339,8 +339,7 @@ def _make_key(path: Path) -> str:
     """Name what is unpacked from an archive, without reading gigabytes at every start."""
     if _has_official_size(path):
         return ARCHIVE_SHA256
-    stat = path.stat()
-    return hashlib.sha256(f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}".encode()).hexdigest()
+    return hashlib.sha256(describe_state(path.resolve())).hexdigest()
 
 
 def _has_official_size(path: Path) -> bool:

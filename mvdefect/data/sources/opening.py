@@ -9,6 +9,7 @@ from pathlib import Path
 from mvdefect.core.errors import LayoutError
 from mvdefect.core.progress import logger
 from mvdefect.data.groups.grouping import name_groups
+from mvdefect.data.records import normalise_name
 from mvdefect.data.sources.folders import Layout, read_layout
 from mvdefect.data.sources.manifest import read_manifest
 from mvdefect.data.sources.mvtec_ad_release import (
@@ -31,7 +32,7 @@ def resolve_source(source: str) -> str:
 
 def name_source(source: str) -> str:
     """Return a short name of the source that can be part of a file name."""
-    return source.replace(":", "-") if _is_mvtec_ad(source) else Path(source).resolve().stem
+    return source.replace(":", "-") if _is_mvtec_ad(source) else normalise_name(Path(source).resolve().stem)
 
 
 def is_manifest(source: str) -> bool:
