@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.resources import files
 from typing import Any
 
-import cv2
-import numpy as np
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -17,16 +16,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from mvdefect.core.errors import ExportError
 from mvdefect.inspector.answers import Engine
 from mvdefect.server.corrections import Corrections
 from mvdefect.server.guard import HEALTH, Guard
-from mvdefect.server.inspection import InspectionRoutes, describe_inspector
+from mvdefect.server.inspection import InspectionRoutes
 from mvdefect.server.metrics import CONTENT_TYPE, Metrics
 from mvdefect.server.refusals import Refusal, make_json
 from mvdefect.server.rest import ModelRoutes
 from mvdefect.server.service import Service
 from mvdefect.server.settings import ServerSettings
+from mvdefect.server.versions import Served, Watch, check_version
 
 PAGE_FILES = {
     "/": ("mvdefect.server", "page/index.html", "text/html"),
@@ -39,34 +38,33 @@ PAGE_FILES = {
 }
 
 
-def make_app(engine: Engine, manifest: dict[str, Any], settings: ServerSettings) -> Starlette:
+def make_app(
+    engine: Engine, manifest: dict[str, Any], settings: ServerSettings, watch: Watch | None = None
+) -> Starlette:
     """Return the application for one inspector.
 
     Args:
         engine: What inspects; it is asked once here, so that the first client need not wait for it.
         manifest: What its export says of itself.
         settings: Names, token, limits and where corrections go.
+        watch: Looks for other versions of it; None: there are none.
 
     Raises:
         ExportError: The engine cannot inspect a photograph.
     """
-    heatmap_shape = warm_up(engine)
-    service = Service(engine, settings.limits)
-    name, version = manifest["name"], manifest["version"]
-    models = ModelRoutes(service, name, version, heatmap_shape)
-    inspection = InspectionRoutes(
-        service,
-        Corrections(settings.corrections, f"{name}/{version}", settings.limits),
-        describe_inspector(manifest, settings.limits),
-        tuple(manifest["labels"]),
-        tuple(manifest["heat_range"]),
-    )
+    served = Served(check_version(engine, manifest))
+    service = Service(settings.limits)
+    models = ModelRoutes(service, served)
+    inspection = InspectionRoutes(service, Corrections(settings.corrections, settings.limits), served)
 
     @asynccontextmanager
     async def run(_app: Starlette) -> AsyncIterator[None]:
         service.batcher.start()
+        watching = asyncio.create_task(watch.keep_current(served)) if watch else None
         yield
-        await service.batcher.stop()
+        if watching:
+            watching.cancel()
+        await service.stop()
 
     return Starlette(
         routes=list_routes(models, inspection, service.metrics),
@@ -82,7 +80,8 @@ def list_routes(models: ModelRoutes, inspection: InspectionRoutes, metrics: Metr
     async def tell_health(_request: Request) -> Response:
         if not models.service.batcher.is_working:
             raise Refusal(503, "the engine does not work any longer", "fault")
-        return make_json({"status": "ok", "model": models.name, "version": models.version})
+        now = models.served.now
+        return make_json({"status": "ok", "model": now.name, "version": now.number})
 
     async def tell_metrics(_request: Request) -> Response:
         return Response(metrics.format(), headers={"Content-Type": CONTENT_TYPE})
@@ -110,17 +109,3 @@ async def answer_http_error(_request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     detail = error.detail if isinstance(error, HTTPException) else "the server failed"
     return make_json({"error": detail}, status)
-
-
-def warm_up(engine: Engine) -> tuple[int, int]:
-    """Ask an engine once in each way, and return height and width of its heatmaps.
-
-    Raises:
-        ExportError: It cannot inspect a photograph.
-    """
-    photograph = cv2.imencode(".png", np.full((64, 64, 3), 128, np.uint8))[1].tobytes()
-    engine([photograph])
-    heatmap = engine([photograph], True)[0].heatmap
-    if heatmap is None:
-        raise ExportError("the engine gives no heatmap of a photograph")
-    return int(heatmap.shape[0]), int(heatmap.shape[1])

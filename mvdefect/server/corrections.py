@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import shutil
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from mvdefect.server.settings import MEGA, Limits
 CLASSES = (GOOD, DEFECTIVE)
 LOG = "corrections.jsonl"
 NAME_LENGTH = 32
+RETRY_SECONDS = 1.0
 SMALLEST_SPACE = 200 * MEGA  # bytes that stay free on the disk
 
 
@@ -49,23 +51,38 @@ class Corrections:
 
     Args:
         folder: It is made when the first photograph comes.
-        inspector: Name and version of the inspector.
-        limits: How large a photograph may be.
+        limits: How large a photograph may be, and how many may wait to be stored.
     """
 
-    def __init__(self, folder: Path, inspector: str, limits: Limits) -> None:
+    def __init__(self, folder: Path, limits: Limits) -> None:
         self.folder = folder
-        self.inspector = inspector
         self.limits = limits
-        self._lock = threading.Lock()
+        self._thread = ThreadPoolExecutor(1, "corrections")  # one at a time: each is decoded in memory
+        self._waiting = 0
 
-    def store(self, file: bytes, label: str, said: str = "") -> Correction:
+    async def take(self, file: bytes, label: str, said: str, inspector: str) -> Correction:
+        """Store a photograph when those that came before are stored; see `store`.
+
+        Raises:
+            Refusal: Too many wait, or as for `store`.
+        """
+        if self._waiting >= self.limits.corrections_waiting:
+            raise Refusal(503, f"{self._waiting} corrections wait already; try again", "queue", RETRY_SECONDS)
+        self._waiting += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._thread, self.store, file, label, said, inspector)
+        finally:
+            self._waiting -= 1
+
+    def store(self, file: bytes, label: str, said: str = "", inspector: str = "") -> Correction:
         """Store a photograph under its class; one that lies under the other class moves.
 
         Args:
             file: Its bytes; its name comes from them alone.
             label: good or defective.
             said: What the inspector had said.
+            inspector: Its name and version.
 
         Raises:
             Refusal: It is no photograph that can be learned from, or the disk is full.
@@ -81,10 +98,9 @@ class Corrections:
         except ImageError as error:
             raise Refusal(422, f"nothing can be learned from this file: {error}", "unreadable") from None
         name = hashlib.sha256(file).hexdigest()[:NAME_LENGTH] + header.suffix
-        with self._lock:
-            return self._write(file, name, label, said)
+        return self._write(file, name, label, said, inspector)
 
-    def _write(self, file: bytes, name: str, label: str, said: str) -> Correction:
+    def _write(self, file: bytes, name: str, label: str, said: str, inspector: str) -> Correction:
         try:
             for one in CLASSES:  # `fit` knows class folders by `good`
                 (self.folder / one).mkdir(parents=True, exist_ok=True)
@@ -95,7 +111,7 @@ class Corrections:
             other = CLASSES[1 - CLASSES.index(label)]
             (self.folder / other / name).unlink(missing_ok=True)
             moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            found = Correction(f"{label}/{name}", label, said, self.inspector, moment)
+            found = Correction(f"{label}/{name}", label, said, inspector, moment)
             with (self.folder / LOG).open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(asdict(found)) + "\n")
         except OSError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from mvdefect.server.corrections import Corrections
 from mvdefect.server.refusals import Refusal, make_json
 from mvdefect.server.service import Service
 from mvdefect.server.settings import Limits
+from mvdefect.server.versions import Served
 
 SHOWN = ("recall", "false_alarm_rate", "roc_auc")
 NOTHING_PROMISED = "That is what it came to on those photographs, and no promise for fresh ones."
@@ -35,8 +35,8 @@ CONTENT_TYPE = "application/octet-stream"  # which no form of a foreign page can
 UNREADABLE = "This file cannot be inspected: it is no PNG, JPEG or BMP, or it is broken."
 
 
-def read_manifest(place: Path) -> dict[str, Any]:
-    """Return what an export says of itself.
+def read_manifest(place: Path) -> tuple[Path, dict[str, Any]]:
+    """Return the folder of an export, and what it says of itself.
 
     Raises:
         ExportError: The place is no export.
@@ -47,7 +47,7 @@ def read_manifest(place: Path) -> dict[str, Any]:
         raise ExportError(
             f"what is served must be an export, which `mvdefect export RUN` makes. Received: {place}"
         )
-    return read_json(export / MANIFEST)
+    return export, read_json(export / MANIFEST)
 
 
 def describe_inspector(manifest: dict[str, Any], limits: Limits) -> dict[str, Any]:
@@ -141,20 +141,16 @@ class InspectionRoutes:
     Attributes:
         service: What inspects.
         corrections: Where corrections go.
-        facts: What the page shows of the inspector.
-        labels: What an inspector may say.
-        heat_range: The ends of the colour scale of heatmaps.
+        served: The version of the inspector.
     """
 
     service: Service
     corrections: Corrections
-    facts: dict[str, Any]
-    labels: tuple[str, ...]
-    heat_range: tuple[float, float]
+    served: Served
 
     async def describe(self, _request: Request) -> Response:
         """Return what is known of the inspector."""
-        return make_json(self.facts)
+        return make_json(describe_inspector(self.served.now.manifest, self.service.limits))
 
     async def inspect(self, request: Request) -> Response:
         """Inspect one photograph, the body of the request.
@@ -163,11 +159,12 @@ class InspectionRoutes:
             Refusal: It cannot be inspected.
         """
         check_content_type(request)
+        version = self.served.now
         async with self.service.intake.receive(request) as body:
-            answer = (await self.service.inspect(request, [body], with_heatmaps=True))[0]
+            answer = (await self.service.inspect(request, version.engine, [body], with_heatmaps=True))[0]
         if not answer.is_readable:
             raise Refusal(422, UNREADABLE, "unreadable")
-        return make_json(self._format(answer))
+        return make_json(format_answer(answer, *version.manifest["heat_range"]))
 
     async def correct(self, request: Request) -> Response:
         """Store a photograph, the body of the request, under the class in the query.
@@ -177,24 +174,28 @@ class InspectionRoutes:
         """
         check_content_type(request)
         label, said = (request.query_params.get(name, "") for name in ("label", "said"))
-        if said and said not in self.labels:
-            raise Refusal(400, f"said must be one of {', '.join(self.labels)}")
+        manifest = self.served.now.manifest
+        if said and said not in manifest["labels"]:
+            raise Refusal(400, f"said must be one of {', '.join(manifest['labels'])}")
         async with self.service.intake.receive(request) as body:
-            found = await asyncio.to_thread(self.corrections.store, body, label, said)
+            inspector = f"{manifest['name']}/{manifest['version']}"
+            found = await self.corrections.take(body, label, said, inspector)
         self.service.metrics.corrections.labels(found.label).inc()
         return make_json(asdict(found))
 
-    def _format(self, answer: Answer) -> dict[str, Any]:
-        tree = {
-            "label": answer.label,
-            "defective": answer.label == "defective",
-            "needs_review": answer.label == "review",
-            "probability": answer.probability,
-            "novelty": answer.novelty,
-        }
-        if answer.heatmap is not None:
-            tree["heatmap"] = encode_heat(answer.heatmap, *self.heat_range)
-        return tree
+
+def format_answer(answer: Answer, low: float, high: float) -> dict[str, Any]:
+    """Return what the page shows of an answer, as a tree for JSON; the ends are those of the colour scale."""
+    tree = {
+        "label": answer.label,
+        "defective": answer.label == "defective",
+        "needs_review": answer.label == "review",
+        "probability": answer.probability,
+        "novelty": answer.novelty,
+    }
+    if answer.heatmap is not None:
+        tree["heatmap"] = encode_heat(answer.heatmap, low, high)
+    return tree
 
 
 def encode_heat(heatmap: np.ndarray, low: float, high: float) -> dict[str, Any]:

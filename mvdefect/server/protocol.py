@@ -15,6 +15,7 @@ They are the same from uvicorn 0.34 to 0.54; `tests/server/test_protocol.py` tel
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import h11
@@ -29,27 +30,40 @@ class PatientProtocol(H11Protocol):
     Attributes:
         limits: What is accepted.
         clients: All connections of the server.
-        owing: Those whose client has to send headers, or the rest of what was refused, oldest first.
+        counts: How many there are from each address.
+        silent: Those whose client is to send headers, the rest of what was refused, or a next request if it
+            likes; who has been silent longest comes first.
     """
 
     limits: Limits
     clients: set[PatientProtocol]
-    owing: dict[PatientProtocol, None]
+    counts: Counter[str]
+    silent: dict[PatientProtocol, None]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._line: asyncio.Transport | None = None
         self._patience: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
+        self._address = ""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection; where there are too many, the oldest that waits for its client ends."""
+        """Take a connection; where there are too many, another one ends, or it does."""
         super().connection_made(transport)
         self._line = transport
+        self._address = str((transport.get_extra_info("peername") or ("",))[0])
         self.clients.add(self)
-        if len(self.clients) > self.limits.max_connections:
-            next(iter(self.owing), self).cut_off()
+        self.counts[self._address] += 1
+        if self.counts[self._address] > self.limits.max_connections_per_address:
+            self._make_room(self._address)
+        elif len(self.clients) > self.limits.max_connections:
+            self._make_room(max(self.counts, key=lambda address: self.counts[address]))
         self._watch()
+
+    def _make_room(self, address: str) -> None:
+        """End the connection from an address that has been silent longest; where none is, the new one."""
+        silent = (one for one in self.silent if one._address == address)
+        next(silent, self).cut_off()
 
     def data_received(self, data: bytes) -> None:
         """Take what came; the time for headers goes on."""
@@ -63,7 +77,11 @@ class PatientProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        self.clients.discard(self)
+        if self in self.clients:
+            self.clients.remove(self)
+            self.counts[self._address] -= 1
+            if not self.counts[self._address]:
+                del self.counts[self._address]
         self._be_content()
         self.resume_writing()
         super().connection_lost(exc)
@@ -82,6 +100,7 @@ class PatientProtocol(H11Protocol):
 
     def cut_off(self) -> None:
         """End the connection at once."""
+        self.silent.pop(self, None)
         if self._line is not None:
             self._line.abort()
 
@@ -95,12 +114,14 @@ class PatientProtocol(H11Protocol):
         waits_for_rest = theirs is h11.SEND_BODY and ours in (h11.DONE, h11.MUST_CLOSE)
         if not waits_for_headers and not waits_for_rest:
             self._be_content()
+            if idle and theirs is h11.IDLE:
+                self.silent[self] = None
         elif self._patience is None:
-            self.owing[self] = None
+            self.silent[self] = None
             self._patience = self._cut_off_later()
 
     def _be_content(self) -> None:
-        self.owing.pop(self, None)
+        self.silent.pop(self, None)
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
@@ -110,8 +131,9 @@ def make_protocol(given: Limits) -> type[PatientProtocol]:
     """Return the protocol for one server."""
 
     class ServerProtocol(PatientProtocol):
-        limits = given  # these three are of one server, so of its class
+        limits = given  # these four are of one server, so of its class
         clients: set[PatientProtocol] = set()  # noqa: RUF012
-        owing: dict[PatientProtocol, None] = {}  # noqa: RUF012
+        counts: Counter[str] = Counter()  # noqa: RUF012
+        silent: dict[PatientProtocol, None] = {}  # noqa: RUF012
 
     return ServerProtocol

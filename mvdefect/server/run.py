@@ -18,6 +18,7 @@ from mvdefect.server.app import make_app
 from mvdefect.server.inspection import read_manifest
 from mvdefect.server.protocol import make_protocol
 from mvdefect.server.settings import ServerSettings
+from mvdefect.server.versions import Version, Watch, check_version
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 BACKLOG = 512
@@ -52,7 +53,8 @@ def serve_export(
     """Serve an export until SIGTERM or Ctrl-C.
 
     Args:
-        place: The folder of an export's version, or of all its versions (the last one is taken).
+        place: The folder of an export's version, or of all its versions: then the last one is served, and
+            one that comes later takes its place.
         settings: How.
         engine: Which of the export's engines; None: the fastest that can run here.
         verbose: Let the messages of native code through.
@@ -61,9 +63,14 @@ def serve_export(
         ExportError: The place is no export, or it cannot be loaded.
         ConfigError: There is no such engine, or the address cannot be had.
     """
-    manifest = read_manifest(place)
+    path, manifest = read_manifest(place)
+
+    def load(other: Path) -> Version:
+        return check_version(open_engine(other, engine, verbose), read_manifest(other)[1])
+
+    watch = None if path == place else Watch(place, path, load)
     with open_socket(settings.host, settings.port) as listener:
-        app = make_app(open_engine(place, engine, verbose), manifest, settings)
+        app = make_app(open_engine(path, engine, verbose), manifest, settings, watch)
         if not settings.is_local and not settings.token:
             logger.warning("anybody who reaches %s can ask this server; give it a token", settings.host)
         run_app(app, listener, settings)

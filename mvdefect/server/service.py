@@ -5,23 +5,26 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
 from mvdefect.core.progress import logger
 from mvdefect.inspector.answers import UNREADABLE_ANSWER, Answer, Engine
-from mvdefect.server.image_headers import check_pixels, read_header
+from mvdefect.server.image_headers import ImageHeader, check_pixels, read_header
 from mvdefect.server.intake import Intake
 from mvdefect.server.metrics import Metrics
+from mvdefect.server.predict_request import check_number
 from mvdefect.server.refusals import Refusal
-from mvdefect.server.settings import Limits
+from mvdefect.server.settings import MEGA, Limits
 
 RETRY_SECONDS = 1.0
+SMALL_BYTES, LONG_SECONDS = MEGA, 0.02
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +35,14 @@ class Waiting:
         file: Its bytes.
         pixels: How many it has.
         with_heatmap: Whether its heatmap is wanted.
+        engine: What is asked.
         answer: What will be said of it; cancelled where nobody waits for it any longer.
     """
 
     file: bytes
     pixels: int
     with_heatmap: bool
+    engine: Engine
     answer: asyncio.Future[Answer]
 
 
@@ -45,13 +50,11 @@ class Batcher:
     """Gathers photographs into batches; the engine runs in a thread of its own, one batch at a time.
 
     Args:
-        engine: What answers.
         limits: Size of a batch, how long it is waited for, and how many photographs may wait.
         metrics: Where it is counted.
     """
 
-    def __init__(self, engine: Engine, limits: Limits, metrics: Metrics) -> None:
-        self.engine = engine
+    def __init__(self, limits: Limits, metrics: Metrics) -> None:
         self.limits = limits
         self.metrics = metrics
         self.waiting: deque[Waiting] = deque()
@@ -82,7 +85,7 @@ class Batcher:
         await asyncio.to_thread(self._thread.shutdown)
 
     def submit(
-        self, files: Sequence[bytes], pixels: Sequence[int], with_heatmaps: bool
+        self, engine: Engine, files: Sequence[bytes], pixels: Sequence[int], with_heatmaps: bool
     ) -> list[asyncio.Future[Answer]]:
         """Let photographs wait for the engine.
 
@@ -90,8 +93,6 @@ class Batcher:
             Refusal: Too many wait.
         """
         allowed = self.limits.queue_length
-        if len(files) > allowed:
-            raise Refusal(413, f"a request may hold {allowed} photographs. Received: {len(files)}", "size")
         if len(self.waiting) + len(files) > allowed:
             self._forget_cancelled()
         if len(self.waiting) + len(files) > allowed:
@@ -99,7 +100,7 @@ class Batcher:
             raise Refusal(503, reason, "queue", RETRY_SECONDS)
         loop = asyncio.get_running_loop()
         coming = [
-            Waiting(file, count, with_heatmaps, loop.create_future())
+            Waiting(file, count, with_heatmaps, engine, loop.create_future())
             for file, count in zip(files, pixels, strict=True)
         ]
         self.waiting.extend(coming)
@@ -137,6 +138,7 @@ class Batcher:
             fits = not batch or (
                 len(batch) < self.limits.batch_size
                 and one.with_heatmap == batch[0].with_heatmap
+                and one.engine is batch[0].engine
                 and pixels + one.pixels <= self.limits.max_pixels
             )
             (batch if fits else left).append(one)
@@ -169,7 +171,7 @@ class Batcher:
         files = [one.file for one in batch]
         started = time.perf_counter()
         loop = asyncio.get_running_loop()
-        answers = await loop.run_in_executor(self._thread, self.engine, files, batch[0].with_heatmap)
+        answers = await loop.run_in_executor(self._thread, batch[0].engine, files, batch[0].with_heatmap)
         self.metrics.batch_size.observe(len(batch))
         self.metrics.engine_seconds.observe(time.perf_counter() - started)
         return answers
@@ -184,36 +186,71 @@ class Service:
     """What every way of asking goes through.
 
     Args:
-        engine: What answers.
         limits: What is accepted.
     """
 
-    def __init__(self, engine: Engine, limits: Limits) -> None:
+    def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.metrics = Metrics()
         self.intake = Intake(limits)
-        self.batcher = Batcher(engine, limits, self.metrics)
+        self.batcher = Batcher(limits, self.metrics)
+        self._lanes = (ThreadPoolExecutor(1, "small"), ThreadPoolExecutor(1, "large"))
         self.metrics.watch("held_bytes", "Of bodies in memory.", lambda: self.intake.held_bytes)
 
     async def inspect(
-        self, request: Request, files: Sequence[bytes], with_heatmaps: bool = False
+        self, request: Request, engine: Engine, files: Sequence[bytes], with_heatmaps: bool = False
     ) -> list[Answer]:
-        """Inspect photographs; what is no image never reaches the engine.
+        """Inspect photographs; what is no image counts as the others do, and never reaches the engine.
 
         Raises:
             Refusal: A photograph is too large, too many wait, or the deadline has passed.
             ClientDisconnect: Nobody waits for the answer.
         """
+        check_number(len(files), self.limits.queue_length)
+        size = sum(map(len, files))
+        is_quick = size <= SMALL_BYTES
+        headers = self._read_headers(files) if is_quick else await self.work(size, self._read_headers, files)
+        known = [number for number, header in enumerate(headers) if header is not None]
+        pixels = [header.pixels for header in headers if header is not None]
+        self.metrics.photographs.labels("unreadable").inc(len(files) - len(known))
+        coming = self.batcher.submit(engine, [files[number] for number in known], pixels, with_heatmaps)
+        answers = dict(zip(known, await self._wait(request, coming), strict=True))
+        return [answers.get(number, UNREADABLE_ANSWER) for number in range(len(files))]
+
+    def _read_headers(self, files: Sequence[bytes]) -> list[ImageHeader | None]:
         headers = [read_header(file) for file in files]
         for header in headers:
             if header is not None:
                 check_pixels(header.pixels, self.limits)
-        known = [number for number, header in enumerate(headers) if header is not None]
-        pixels = [header.pixels for header in headers if header is not None]
-        self.metrics.photographs.labels("unreadable").inc(len(files) - len(known))
-        coming = self.batcher.submit([files[number] for number in known], pixels, with_heatmaps)
-        answers = dict(zip(known, await self._wait(request, coming), strict=True))
-        return [answers.get(number, UNREADABLE_ANSWER) for number in range(len(files))]
+        return headers
+
+    async def work(self, size_bytes: int, function: Callable[..., Result], *args: Any) -> Result:
+        """Call a function outside of the loop, in a thread for small requests or in one for large ones.
+
+        Python computes in one thread at a time, so after a long call the thread rests as long as it worked.
+
+        Args:
+            size_bytes: Of the request.
+            function: What is called.
+            args: With these.
+        """
+
+        def call() -> Result:
+            started = time.perf_counter()
+            try:
+                return function(*args)
+            finally:
+                spent = time.perf_counter() - started
+                time.sleep(spent if spent > LONG_SECONDS else 0)
+
+        lane = self._lanes[size_bytes > SMALL_BYTES]
+        return await asyncio.get_running_loop().run_in_executor(lane, call)
+
+    async def stop(self) -> None:
+        """Stop working, when what is being worked on is done."""
+        await self.batcher.stop()
+        for lane in self._lanes:
+            lane.shutdown(wait=False, cancel_futures=True)
 
     async def _wait(self, request: Request, coming: list[asyncio.Future[Answer]]) -> list[Answer]:
         """Wait for answers as long as the client does, and no longer than is allowed."""

@@ -22,6 +22,9 @@ class Limits:
         batch_size: Photographs that the engine is asked about together.
         batch_wait_ms: How long it waits at most for clients that were there a moment ago.
         max_connections: Open at a time.
+        max_connections_per_address: Of these, from one address.
+        max_json_values: Numbers, strings, lists and objects in a request; whatever its size in bytes.
+        corrections_waiting: Corrections that may wait to be written.
     """
 
     max_upload_mb: float = 32.0
@@ -33,6 +36,9 @@ class Limits:
     batch_size: int = 32
     batch_wait_ms: float = 5.0
     max_connections: int = 512
+    max_connections_per_address: int = 384
+    max_json_values: int = 2_000_000
+    corrections_waiting: int = 16
 
     @property
     def max_bytes(self) -> int:

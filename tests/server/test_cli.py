@@ -154,5 +154,5 @@ def test_the_last_version_is_served(export: Path) -> None:
     later = export / "12"
     later.mkdir()
     (later / "inspector.json").write_text(json.dumps({**MANIFEST, "version": 12}))
-    assert read_manifest(export)["version"] == 12
-    assert read_manifest(export / "3")["version"] == 3
+    assert read_manifest(export)[1]["version"] == 12
+    assert read_manifest(export / "3")[1]["version"] == 3

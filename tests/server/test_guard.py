@@ -52,6 +52,16 @@ def test_a_foreign_name_is_refused(host: str, status: int) -> None:
     ask()
 
 
+@in_loop
+async def test_who_balances_load_needs_no_name() -> None:
+    async with open_client() as client:
+        for path, status in (("/healthz", 200), ("/v1/models/parts", 421), ("/", 421)):
+            request = client.build_request("GET", path)
+            del request.headers["Host"]
+            assert (await client.send(request)).status_code == status
+        assert (await client.get("/healthz", headers={"Host": "evil.example"})).status_code == 421
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -60,6 +70,9 @@ def test_a_foreign_name_is_refused(host: str, status: int) -> None:
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "http://localhost:9999"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
+        ({"Origin": "://localhost:8501/"}, 403),
+        ({"Origin": ""}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "same-site"}, 403),
         ({"Content-Type": "text/plain"}, 415),

@@ -22,8 +22,8 @@ HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n"
 class FakeTransport(asyncio.Transport):
     """A line to a client that keeps what it was sent."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, address: str) -> None:
+        super().__init__({"peername": (address, 50_000)})
         self.sent, self.is_aborted = b"", False
 
     def write(self, data: Any) -> None:
@@ -51,10 +51,13 @@ async def answer(_scope: Any, _receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"no"})
 
 
-def open_connection(kind: type[PatientProtocol]) -> tuple[PatientProtocol, FakeTransport]:
+def open_connection(
+    kind: type[PatientProtocol], address: str = "192.0.2.1"
+) -> tuple[PatientProtocol, FakeTransport]:
     config = uvicorn.Config(answer, http=kind, ws="none", log_config=None, access_log=False)
     config.load()
-    connection, transport = kind(config=config, server_state=ServerState(), app_state={}), FakeTransport()
+    connection = kind(config=config, server_state=ServerState(), app_state={})
+    transport = FakeTransport(address)
     connection.connection_made(transport)
     return connection, transport
 
@@ -78,10 +81,10 @@ async def test_the_states_of_a_connection_are_those_of_h11() -> None:
     conn = getattr(connection, "conn", None)
     assert isinstance(conn, h11.Connection), f"{CHANGED}H11Protocol.conn is no h11.Connection"
     assert conn.their_state is h11.IDLE, f"{CHANGED}a new connection does not wait for headers"
-    assert connection in connection.owing  # its client owes them
+    assert connection in connection.silent  # its client owes them
     connection.data_received(HEAD)
     assert conn.their_state is h11.SEND_BODY, f"{CHANGED}whole headers are not seen in its state"
-    assert connection not in connection.owing  # the application waits for the body
+    assert connection not in connection.silent  # the application waits for the body
     connection.connection_lost(None)
 
 
@@ -91,7 +94,7 @@ async def test_the_end_of_an_answer_is_told() -> None:
     connection.data_received(HEAD)
     await asyncio.sleep(0)  # it is answered before its body has come
     assert transport.sent.endswith(b"no")
-    assert connection in connection.owing, f"{CHANGED}on_response_complete() is not called after an answer"
+    assert connection in connection.silent, f"{CHANGED}on_response_complete() is not called after an answer"
     await asyncio.sleep(0.3)
     assert transport.is_aborted
     connection.connection_lost(None)
@@ -105,4 +108,35 @@ async def test_the_oldest_that_owes_makes_room() -> None:
     for connection, _ in found:
         connection.connection_lost(None)
     assert not kind.clients
-    assert not kind.owing
+    assert not kind.silent
+
+
+@in_loop
+async def test_who_is_idle_makes_room_and_first_of_all_who_has_most_connections() -> None:
+    kind = make_protocol(Limits(max_connections=5))
+    honest = [open_connection(kind, f"192.0.2.{number}") for number in range(2)]
+    hoarder = [open_connection(kind, "203.0.113.9") for _ in range(3)]
+    for connection, transport in [*honest, *hoarder]:
+        connection.data_received(HEAD + b"body")
+        await asyncio.sleep(0)
+        assert transport.sent.endswith(b"no")
+        assert connection in kind.silent  # it is answered, and keeps the connection
+    honest[0][0].data_received(b"POST / ")  # a second request begins
+    late = [open_connection(kind, "192.0.2.7") for _ in range(2)]
+    assert [transport.is_aborted for _, transport in hoarder] == [True, True, False]
+    assert not any(transport.is_aborted for _, transport in [*honest, *late])
+    for connection, _ in [*honest, *hoarder, *late]:
+        connection.connection_lost(None)
+    assert not kind.counts
+
+
+@in_loop
+async def test_an_address_has_a_share() -> None:
+    kind = make_protocol(Limits(max_connections=9, max_connections_per_address=2))
+    busy = [open_connection(kind) for _ in range(2)]
+    for connection, _ in busy:
+        connection.data_received(HEAD)  # it is worked for
+    refused, other = open_connection(kind), open_connection(kind, "192.0.2.8")
+    assert [transport.is_aborted for _, transport in [*busy, refused, other]] == [False, False, True, False]
+    for connection, _ in [*busy, refused, other]:
+        connection.connection_lost(None)

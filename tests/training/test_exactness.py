@@ -31,6 +31,9 @@ CASES = [
 ]
 
 
+TRACED = "small_cnn"
+
+
 def train(
     config: FitConfig, sources: dict[str, Source], budget_gb: float, epochs: int = 2
 ) -> tuple[list[float], np.ndarray, bool]:
@@ -45,6 +48,7 @@ def train(
     cells = count_mask_cells(model, config)
     data = make_training_set(sources["train"], views, config.balance, cells)
     learner = make_learner(model, spec, stage, config, data, sources["val"])
+    learner.model.run_eagerly = spec.name != TRACED  # for six steps tracing does not pay
     losses: list[float] = []
     reset = keras.callbacks.LambdaCallback(  # otherwise Keras gives the mean since the epoch began
         on_train_batch_begin=lambda *_, **__: learner.model.reset_metrics(),
