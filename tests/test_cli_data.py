@@ -41,9 +41,10 @@ def test_names_that_are_not_utf8_are_escaped(tmp_path: Path, capsys: pytest.Capt
     (root / "test" / "good" / os.fsdecode(b"broken\xe9.png")).write_bytes(b"")
     assert run("data", "check", root.parent, "--json", "--html", tmp_path / "page.html") == 1
     found = {one["code"]: one["files"] for one in json.loads(capsys.readouterr().out)["findings"]}
-    assert found["unreadable-images"] == [["nut\\xe4/test/good/broken\\xe9.png", "the file is empty"]]
+    assert found["unreadable-files"] == [["nut\\xe4/test/good/broken\\xe9.png", "the file is empty"]]
     assert "broken\\xe9.png" in (tmp_path / "page.html").read_text()
     assert run("data", "check", root) == 1
+    capsys.readouterr()
     assert run("data", "split", root.parent, "--out", tmp_path) == 2
     check_one_line(capsys, "data\\xff/nut\\xe4/test/good/broken\\xe9.png: the file is empty")
     for data in (root, root.parent):

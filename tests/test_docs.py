@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,6 +27,7 @@ from mvdefect.drawing.data_set import write_parts
 from mvdefect.exporting import export as export_module
 from mvdefect.exporting.cost import Cost
 from mvdefect.exporting.fresh_process import Saying
+from mvdefect.inspector import graph as graph_module
 from mvdefect.inspector.answers import Answer
 from mvdefect.prediction import distributed as distributed_module
 from mvdefect.server import run as server_module
@@ -122,6 +123,19 @@ def say_nothing(_: Path, engines: Sequence[str], *__: object) -> AbstractContext
 
 
 @dataclass
+class SavedOnce:
+    """Writes the first graph that it is given; all others are copies of it."""
+
+    save: Callable[[Any, Path], None]
+    kept: Path
+
+    def __call__(self, graph: Any, path: Path) -> None:
+        if not self.kept.exists():
+            self.save(graph, self.kept)
+        shutil.copytree(self.kept, path, dirs_exist_ok=True)
+
+
+@dataclass
 class Workshop:
     """A folder with everything that the documentation speaks of; each command is run in it once."""
 
@@ -179,6 +193,8 @@ def replace_what_is_slow_or_not_there(patch: pytest.MonkeyPatch) -> None:
     tiny = FitConfig(backbone="small_cnn", weights="none", image_size_px=64, stages=(StageConfig(epochs=1),))
     patch.setattr(fit_module, "predict_logits", predict_well)
     patch.setattr(fit_module, "train_classifier", lambda model, _: model)
+    patch.setattr(fit_module, "measure_latency", lambda *_: {})
+    patch.setattr(graph_module, "save_graph", SavedOnce(graph_module.save_graph, Path(".graph").absolute()))
     for room in (fit_module, baseline_module):
         patch.setattr(room, "write_report", lambda *_: None)
     for room in (fit_module, baseline_module, frozen_module, tune_module):

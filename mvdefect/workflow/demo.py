@@ -25,7 +25,7 @@ def make_demo_config(data: Path) -> FitConfig:
         weights="texture",
         head="patch",
         dropout=0.0,
-        stages=(StageConfig(depth_blocks=4, epochs=12, learning_rate=1e-3),),
+        stages=(StageConfig(depth_blocks=3, epochs=8, learning_rate=1e-3),),
         batch_size=16,
         views=4,
         ema=None,
