@@ -176,15 +176,17 @@ def evaluate(
     return evaluation
 
 
-def load(inspector: Run, engine: str | None = None) -> Inspector:
+def load(inspector: Run, engine: str | None = None, *, expect_sha256: str | None = None) -> Inspector:
     """Open an inspector: a run, an export, or the address of a server.
 
     Args:
         inspector: The folder of a run or an export, what `fit` returned, or a URL.
         engine: Which of an export's engines; None: the fastest that can run here.
+        expect_sha256: What `export` returned as `sha256`; another export is not opened. None: anything.
 
     Raises:
         ConfigError: There is no such engine, or a package is missing.
+        ExportError: The export has another SHA-256, or its files are not what they were.
         RunError: The folder is neither a run nor an export.
 
     Example:
@@ -194,7 +196,7 @@ def load(inspector: Run, engine: str | None = None) -> Inspector:
     """
     from mvdefect.prediction.inspectors import Inspector, InspectorPlace
 
-    return Inspector(InspectorPlace(_find_place(inspector), engine))
+    return Inspector(InspectorPlace(_find_place(inspector), engine, sha256=expect_sha256))
 
 
 def predict(inspector: Run, images: Any, *, heatmaps: bool = False) -> list[Answer]:

@@ -70,6 +70,7 @@ def export(debug: bool, /, run: Path, out: Path, **flags: Any) -> None:
     click.echo(f"{found.path}:")
     for name, cost in found.costs.items():
         click.echo(f"  {name}: {_describe(cost)}; {found.images_per_s[name]:.0f} photographs a second")
+    click.echo(f"  SHA-256 {found.sha256}, for --expect-sha256 of predict and serve")
 
 
 def _describe(cost: Cost) -> str:

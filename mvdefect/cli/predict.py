@@ -16,6 +16,7 @@ from mvdefect.core.errors import ConfigError
 from mvdefect.core.progress import logger
 
 if TYPE_CHECKING:
+    from mvdefect.prediction.inspectors import InspectorPlace
     from mvdefect.prediction.predict import Seen, Tally
 
 MAX_BATCH = 1024
@@ -39,6 +40,9 @@ LOCAL = "local"
     "--batch-size", type=click.IntRange(1, MAX_BATCH), default=32, show_default=True, help="Read at a time."
 )
 @click.option("--engine", help="Which of an export's engines. Default: the fastest that can run here.")
+@click.option(
+    "--expect-sha256", metavar="DIGEST", help="What `export` printed; another export is not opened."
+)
 @click.option(
     "--timeout",
     type=click.FloatRange(0, min_open=True),
@@ -77,6 +81,8 @@ def predict(debug: bool, /, inspector: str, images: tuple[str, ...], out: Path |
     went wrong, or there was none. With --out an interrupted call goes on where it was: every photograph has
     one row, and the exit code is that of all of them. A photograph is known by its name, size and time.
 
+    A run or an export can hold code: open only what you trust, and pin an export with --expect-sha256.
+
     A URL is http://HOST:8501/v1/models/NAME or grpc://HOST:8500/NAME, of TensorFlow Serving or what speaks as
     it does. The variable MVDEFECT_TOKEN may hold a token for it.
 
@@ -114,14 +120,13 @@ def _check(
 def _inspect(
     place: str, images: tuple[str, ...], out: Path | None, flags: dict[str, Any], verbose: bool
 ) -> Tally:
-    from mvdefect.client.retries import Patience
     from mvdefect.inspector.photographs import list_photographs
-    from mvdefect.prediction.inspectors import InspectorPlace, name_inspector, open_inspector
+    from mvdefect.prediction.inspectors import name_inspector, open_inspector
     from mvdefect.prediction.predict import inspect_photographs, write_to_file, write_to_stream
     from mvdefect.prediction.watch import watch_folder
 
     seen = _choose_overlays(place, flags["overlays"], flags["inspector_json"])
-    inspector = InspectorPlace(place, flags["engine"], Patience(flags["timeout"], flags["retries"]))
+    inspector = _name_place(place, flags)
     watch, size = flags["watch"], flags["batch_size"]
     photographs = list_photographs(images, _read_names()) if watch is None else watch_folder(watch)
     if flags["runner"] != LOCAL and out is not None:
@@ -141,6 +146,14 @@ def _inspect(
     if out is None:
         return write_to_stream(inspect(photographs), flags["kind"])
     return write_to_file(inspect, photographs, out, flags["kind"], name)
+
+
+def _name_place(place: str, flags: dict[str, Any]) -> InspectorPlace:
+    from mvdefect.client.retries import Patience
+    from mvdefect.prediction.inspectors import InspectorPlace
+
+    patience = Patience(flags["timeout"], flags["retries"])
+    return InspectorPlace(place, flags["engine"], patience, flags["expect_sha256"])
 
 
 def _read_names() -> Iterator[str]:

@@ -32,6 +32,9 @@ POSITIVE = click.FloatRange(0, min_open=True)
 @click.option("--token-file", type=PATH, help=f"File with the token that clients must show. Or set {TOKEN}.")
 @click.option("--allow-host", "hosts", multiple=True, help="Name of this server, beside its own; repeatable.")
 @click.option("--engine", help="Which of the export's engines. Default: the fastest that can run here.")
+@click.option(
+    "--expect-sha256", metavar="DIGEST", help="What `export` printed; another export is not opened."
+)
 @click.option("--max-upload-mb", type=POSITIVE, default=32, show_default=True, help="Of a request.")
 @click.option("--max-megapixels", type=POSITIVE, default=40, show_default=True, help="Of a photograph.")
 @click.option(
@@ -83,12 +86,16 @@ def serve(
     token_file: Path | None,
     hosts: tuple[str, ...],
     engine: str | None,
+    expect_sha256: str | None,
     **limits: Any,
 ) -> None:
     """Serve an export: TF Serving's REST, and a page to inspect photographs on.
 
     It listens on this machine alone unless --host says otherwise. The page is at /, the inspector at
     /v1/models/<name>:predict, and /healthz and /metrics are for those who watch over it. Ctrl-C stops it.
+    Of a folder of versions the last is served, and a later one takes its place without a restart.
+
+    An export can hold code: serve only what you trust, and pin it with --expect-sha256.
 
     \b
     Examples:
@@ -105,7 +112,7 @@ def serve(
 
     token = _read_token(token_file)
     settings = ServerSettings(host, port, corrections, token, hosts, Limits(**limits))
-    serve_export(export, settings, engine, debug)
+    serve_export(export, settings, engine, debug, expect_sha256)
 
 
 def _read_token(path: Path | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from mvdefect.exporting.samples import Samples
 from mvdefect.inspector.formats.format import FLOAT32
 from mvdefect.inspector.formats.registry import DEFAULT_FORMAT, FORMATS, require_packages
 from mvdefect.inspector.graph import InspectorGraph, build_graph
+from mvdefect.inspector.integrity import FILES, hash_export, hash_file
 from mvdefect.inspector.places import MANIFEST, MODEL_CARD
 from mvdefect.runs import RunFolder, open_run, read_run_config, write_json
 
@@ -53,11 +54,13 @@ class Exported:
 
     Attributes:
         path: Its folder, `<root>/<name>/<version>`.
+        sha256: Of its `inspector.json`, which holds those of all other files.
         costs: By the name of each engine, how far it is from the run.
         images_per_s: By the name of each engine.
     """
 
     path: Path
+    sha256: str
     costs: dict[str, Cost]
     images_per_s: dict[str, float]
 
@@ -107,7 +110,7 @@ def _export(folder: RunFolder, config: FitConfig, base: Path, settings: ExportSe
             with suppress(OSError):  # it holds the export
                 place.parent.rmdir()
     logger.info("exported to %s", place)
-    return Exported(place, exported.costs, exported.images_per_s)
+    return replace(exported, path=place, sha256=hash_file(place / MANIFEST))
 
 
 def check_settings(settings: ExportSettings) -> None:
@@ -149,8 +152,8 @@ def _fill(
     _write_engines(export, build_graph(folder), samples, manifest, settings)
     write_json(export / MANIFEST, manifest)
     exported = _measure_engines(export, samples, manifest["engines"], settings.max_flips)
-    write_json(export / MANIFEST, manifest)
     write_text(export / MODEL_CARD, write_model_card(manifest))
+    write_json(export / MANIFEST, manifest | {FILES: hash_export(export)})
     return exported
 
 
@@ -173,6 +176,7 @@ def _measure_engines(
             engine |= describe_cost(cost, said.images_per_s)
     return Exported(
         export,
+        "",
         {engine["name"]: costs[engine["name"]] for engine in engines},
         {engine["name"]: engine["images_per_s"] for engine in engines},
     )

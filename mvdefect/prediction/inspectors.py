@@ -12,7 +12,8 @@ from mvdefect.client.retries import Patience
 from mvdefect.core.errors import ConfigError, RunError, list_some
 from mvdefect.core.runtime import load_tensorflow
 from mvdefect.inspector.answers import Answer, Engine
-from mvdefect.inspector.engines import choose_engine, open_engine
+from mvdefect.inspector.engines import choose_engine, open_engine, refuse_digest
+from mvdefect.inspector.integrity import read_manifest
 from mvdefect.inspector.photographs import read_images
 from mvdefect.inspector.places import MANIFEST, find_export
 from mvdefect.runs import PARTIAL_SUFFIX, RunFolder, open_run, read_json
@@ -26,11 +27,13 @@ class InspectorPlace:
         place: The folder of a run or an export, or an address.
         engine: Which of an export's engines; None: the fastest that can run here.
         patience: How long a server is waited for.
+        sha256: What the `inspector.json` of an export must have; None: anything.
     """
 
     place: str
     engine: str | None = None
     patience: Patience = field(default_factory=Patience)
+    sha256: str | None = None
 
     def from_anywhere(self) -> InspectorPlace:
         """Return the same with an absolute path, for a process in another folder."""
@@ -84,7 +87,7 @@ def open_inspector(inspector: InspectorPlace, verbose: bool = False) -> Engine:
     """
     check_inspector(inspector)
     if not is_url(inspector.place):
-        return open_engine(Path(inspector.place), inspector.engine, verbose)
+        return open_engine(Path(inspector.place), inspector.engine, verbose, inspector.sha256)
     if not parse_address(inspector.place).is_rest:
         load_tensorflow(verbose)  # tensorflow-serving-api would, with all that it has to say
     from mvdefect.client.client import open_client
@@ -114,15 +117,16 @@ def check_inspector(inspector: InspectorPlace) -> None:
     """See whether this can be an inspector, without opening it.
 
     Raises:
-        ConfigError: The address is none, or there is no such engine.
-        ExportError: Nothing that runs the export is installed.
+        ConfigError: The address is none, there is no such engine, or a SHA-256 is expected of no export.
+        ExportError: Its SHA-256 is another one, or nothing that runs the export is installed.
         RunError: The folder is neither a run nor an export.
     """
     place, name = inspector.place, inspector.engine
     export = None if is_url(place) else find_export(Path(place))
     if export is not None:
-        choose_engine(read_json(export / MANIFEST), name)
+        choose_engine(read_manifest(export, inspector.sha256), name)
         return
+    refuse_digest(inspector.sha256, place)
     if is_url(place):
         parse_address(place)
     else:

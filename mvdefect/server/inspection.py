@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -13,14 +12,11 @@ from scipy.special import expit
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mvdefect.core.errors import ExportError
 from mvdefect.evaluation.contracts import parse_contract
 from mvdefect.evaluation.figures import FIGURES
 from mvdefect.evaluation.heatmaps import COLOURS, MAX_OPACITY
 from mvdefect.inspector.answers import Answer
-from mvdefect.inspector.places import MANIFEST, find_export
 from mvdefect.report.wording import describe_protocol, format_percent, format_probability
-from mvdefect.runs import read_json
 from mvdefect.server.corrections import Corrections
 from mvdefect.server.refusals import Refusal, make_json
 from mvdefect.server.service import Service
@@ -33,21 +29,6 @@ NOTHING_PROMISED = "That is what it came to on those photographs, and no promise
 
 CONTENT_TYPE = "application/octet-stream"  # which no form of a foreign page can send
 UNREADABLE = "This file cannot be inspected: it is no PNG, JPEG or BMP, or it is broken."
-
-
-def read_manifest(place: Path) -> tuple[Path, dict[str, Any]]:
-    """Return the folder of an export, and what it says of itself.
-
-    Raises:
-        ExportError: The place is no export.
-        RunError: Its description is missing or damaged.
-    """
-    export = find_export(place)
-    if export is None:
-        raise ExportError(
-            f"what is served must be an export, which `mvdefect export RUN` makes. Received: {place}"
-        )
-    return export, read_json(export / MANIFEST)
 
 
 def describe_inspector(manifest: dict[str, Any], limits: Limits) -> dict[str, Any]:

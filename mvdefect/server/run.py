@@ -11,11 +11,12 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 
-from mvdefect.core.errors import ConfigError
+from mvdefect.core.errors import ConfigError, ExportError
 from mvdefect.core.progress import logger
 from mvdefect.inspector.engines import open_engine
+from mvdefect.inspector.integrity import read_manifest
+from mvdefect.inspector.places import find_export
 from mvdefect.server.app import make_app
-from mvdefect.server.inspection import read_manifest
 from mvdefect.server.protocol import make_protocol
 from mvdefect.server.settings import ServerSettings
 from mvdefect.server.versions import Version, Watch, check_version
@@ -48,7 +49,11 @@ class Server(uvicorn.Server):
 
 
 def serve_export(
-    place: Path, settings: ServerSettings, engine: str | None = None, verbose: bool = False
+    place: Path,
+    settings: ServerSettings,
+    engine: str | None = None,
+    verbose: bool = False,
+    sha256: str | None = None,
 ) -> None:
     """Serve an export until SIGTERM or Ctrl-C.
 
@@ -58,22 +63,38 @@ def serve_export(
         settings: How.
         engine: Which of the export's engines; None: the fastest that can run here.
         verbose: Let the messages of native code through.
+        sha256: What `inspector.json` must have; no other version takes its place then. None: anything.
 
     Raises:
-        ExportError: The place is no export, or it cannot be loaded.
+        ExportError: The export has another SHA-256, the place is no export, or it cannot be loaded.
         ConfigError: There is no such engine, or the address cannot be had.
     """
-    path, manifest = read_manifest(place)
+    path = require_export(place)
+    manifest = read_manifest(path, sha256)
 
     def load(other: Path) -> Version:
-        return check_version(open_engine(other, engine, verbose), read_manifest(other)[1])
+        return check_version(open_engine(other, engine, verbose), read_manifest(other))
 
-    watch = None if path == place else Watch(place, path, load)
+    watch = None if sha256 or path == place else Watch(place, path, load)
     with open_socket(settings.host, settings.port) as listener:
-        app = make_app(open_engine(path, engine, verbose), manifest, settings, watch)
+        app = make_app(open_engine(path, engine, verbose, sha256), manifest, settings, watch)
         if not settings.is_local and not settings.token:
             logger.warning("anybody who reaches %s can ask this server; give it a token", settings.host)
         run_app(app, listener, settings)
+
+
+def require_export(place: Path) -> Path:
+    """Return the folder of an export's version.
+
+    Raises:
+        ExportError: The place is no export.
+    """
+    export = find_export(place)
+    if export is None:
+        raise ExportError(
+            f"what is served must be an export, which `mvdefect export RUN` makes. Received: {place}"
+        )
+    return export
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib.util
 import json
 import socket
@@ -19,9 +20,8 @@ from mvdefect.server.inspection import (
     describe_guarantee,
     describe_novelty,
     describe_threshold,
-    read_manifest,
 )
-from mvdefect.server.run import open_socket
+from mvdefect.server.run import open_socket, require_export
 from mvdefect.server.settings import Limits, ServerSettings
 from tests.server.fakes import MANIFEST, FakeEngine
 
@@ -154,5 +154,16 @@ def test_the_last_version_is_served(export: Path) -> None:
     later = export / "12"
     later.mkdir()
     (later / "inspector.json").write_text(json.dumps({**MANIFEST, "version": 12}))
-    assert read_manifest(export)[1]["version"] == 12
-    assert read_manifest(export / "3")[1]["version"] == 3
+    assert require_export(export) == later
+    assert require_export(export / "3") == export / "3"
+
+
+def test_a_pinned_export_is_served_or_none(export: Path, served: list[ServerSettings], capsys: Any) -> None:
+    manifest = export / "3" / "inspector.json"
+    manifest.write_text(json.dumps({**MANIFEST, "files": {}}))
+    digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
+    assert run(str(export), "--port", "0", "--expect-sha256", digest) == 0
+    manifest.write_text(json.dumps({**MANIFEST, "files": {}, "version": 4}))
+    assert run(str(export), "--port", "0", "--expect-sha256", digest) == 2
+    assert f"must have the SHA-256 {digest}. Received: " in capsys.readouterr().err
+    assert len(served) == 1
