@@ -16,7 +16,7 @@ from typing import Any
 
 from mvdefect.config import FitConfig, dump_config, load_config
 from mvdefect.core.errors import RunError, RunExistsError
-from mvdefect.core.files import read_rows, write_text
+from mvdefect.core.files import parse_json, read_rows, write_text
 from mvdefect.core.locks import hold
 from mvdefect.core.progress import logger
 
@@ -293,7 +293,7 @@ def read_json(path: Path) -> dict[str, Any]:
         RunError: The file is missing or damaged.
     """
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read: {error}") from error
     if not isinstance(tree, dict):

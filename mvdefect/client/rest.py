@@ -17,6 +17,7 @@ from mvdefect.client.addresses import PREDICT, Address
 from mvdefect.client.answers import read_answers
 from mvdefect.client.retries import RefusedError
 from mvdefect.core.errors import ConfigError
+from mvdefect.core.files import parse_json
 from mvdefect.inspector.answers import BYTES, EXPLAIN, Answer
 
 BODY_BYTES = 16 << 20
@@ -127,7 +128,7 @@ def read_retry_after(value: str | None) -> float | None:
 
 def _read_predictions(content: bytes) -> list[dict[str, Any]]:
     try:
-        found = json.loads(content)["predictions"]
+        found = parse_json(content)["predictions"]
         if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
             raise ValueError("its predictions are no list of named outputs")
     except (ValueError, KeyError, TypeError) as error:
@@ -137,7 +138,7 @@ def _read_predictions(content: bytes) -> list[dict[str, Any]]:
 
 def _read_complaint(content: bytes) -> str:
     try:
-        return _shorten(str(json.loads(content)["error"]))
+        return _shorten(str(parse_json(content)["error"]))
     except (ValueError, KeyError, TypeError):
         return _shorten(content.decode("utf-8", "replace")) or "without a word"
 

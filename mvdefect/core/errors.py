@@ -81,6 +81,11 @@ def describe_unknown_name(kind: str, received: str, allowed: Iterable[str]) -> s
     return f"unknown {kind} '{received}'.{hint} Allowed: {', '.join(names)}."
 
 
+def join_lines(error: BaseException) -> str:
+    """Return what an error says in one line; the name of its kind where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def list_some(items: Sequence[str], limit: int = 10) -> str:
     """Join the first `limit` items in one line, and count the rest."""
     more = f", and {len(items) - limit} more" if len(items) > limit else ""

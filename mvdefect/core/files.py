@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import lzma
 import os
 import zipfile
@@ -18,6 +19,7 @@ from mvdefect.core.errors import RunError
 # What reading a member of a damaged zip may raise.
 UNREADABLE_ZIP = (
     OSError,  # of bzip2 as well
+    MemoryError,  # it asks for more than there is
     EOFError,
     ValueError,
     KeyError,
@@ -66,6 +68,18 @@ def describe_state(path: Path) -> bytes:
     found = path.stat()
     numbers = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
     return b"%s\0%d\0%d\0%d\0%d\n" % (os.fsencode(path), *numbers)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Read JSON.
+
+    Raises:
+        ValueError: It is none, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 @contextmanager

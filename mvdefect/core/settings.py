@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from mvdefect.core.errors import ConfigError, describe_unknown_name
+from mvdefect.core.errors import ConfigError, describe_unknown_name, join_lines
 
 
 class Settings(BaseModel):
@@ -47,8 +47,8 @@ def read_yaml(path: Path | None, kind: str = "configuration", names: str = "sett
         return {}
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"the {kind} {path} cannot be read: {error}") from error
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
+        raise ConfigError(f"the {kind} {path} cannot be read: {join_lines(error)}") from error
     tree = {} if tree is None else tree
     if not isinstance(tree, dict):
         raise ConfigError(f"the {kind} {path} must map {names} to values. Received: {tree!r}")

@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 
 from mvdefect.core.errors import ImageError
-from mvdefect.core.files import cache_dir, escape_name
+from mvdefect.core.files import cache_dir, escape_name, parse_json
 from mvdefect.data.images import (
     Mask,
     Pixels,
@@ -120,7 +120,7 @@ def plan_shards(
 def read_facts(path: Path) -> ShardFacts | None:
     """Return what became of the shard at `path`, or None where it is missing or not whole."""
     try:
-        stored = json.loads(_facts_file(path).read_text(encoding="utf-8"))
+        stored = parse_json(_facts_file(path).read_text(encoding="utf-8"))
         lists = (tuple(stored[name]) for name in ("ids", "lengths", "broken"))
         ids, lengths, broken = lists
         facts = ShardFacts(ids, lengths, stored["size_bytes"], broken)

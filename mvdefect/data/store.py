@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mvdefect.core.errors import ConfigError, ImageError, list_some
-from mvdefect.core.files import cache_dir, describe_state, write_text
+from mvdefect.core.files import cache_dir, describe_state, parse_json, write_text
 from mvdefect.core.parallel import map_in_threads
 from mvdefect.core.progress import logger, show_steps
 from mvdefect.data.beam import import_beam, make_pipeline, run_pipeline
@@ -133,7 +133,7 @@ def _check_folder(path: Path, key: str) -> None:
     if not path.exists():
         return
     try:
-        held = json.loads((path / NOTE).read_text(encoding="utf-8"))["key"]
+        held = parse_json((path / NOTE).read_text(encoding="utf-8"))["key"]
     except (OSError, ValueError, KeyError, TypeError):
         held = None
     is_new = path.is_dir() and all(file.name.endswith((LOCK, NOTE)) for file in path.iterdir())
@@ -269,7 +269,7 @@ def write_shards_with_beam(specs: Sequence[ShardSpec], runner: str, options: Seq
 
 def write_stored_shard(file: str) -> int:
     """Write the shard that a file describes, and return how many images it holds."""
-    stored = json.loads(Path(file).read_text(encoding="utf-8"))
+    stored = parse_json(Path(file).read_text(encoding="utf-8"))
     records = tuple(
         Record(**{**record, "path": Path(record["path"]), "mask_path": _to_path(record["mask_path"])})
         for record in stored["records"]

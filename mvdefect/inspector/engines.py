@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mvdefect.core.errors import ConfigError, ExportError
+from mvdefect.core.errors import ConfigError, ExportError, MvdefectError, join_lines
 from mvdefect.core.runtime import load_tensorflow
 from mvdefect.inspector.answers import Engine
 from mvdefect.inspector.formats.registry import FORMATS, can_run
 from mvdefect.inspector.integrity import check_files, read_manifest
-from mvdefect.inspector.places import find_export
+from mvdefect.inspector.places import MANIFEST, find_export
 from mvdefect.runs import open_run
+
+ENGINE_KEYS = ("name", "format", "precision", "file")
 
 
 def open_engine(
@@ -49,7 +51,12 @@ def open_engine(
     kind = FORMATS[chosen["format"]]
     if kind.needs_tensorflow:
         load_tensorflow(verbose)
-    return kind.open(export, manifest, chosen)
+    try:
+        return kind.open(export, manifest, chosen)
+    except MvdefectError:
+        raise
+    except Exception as error:  # each runtime raises errors of its own
+        raise ExportError(f"the export {export} cannot be loaded: {join_lines(error)}") from error
 
 
 def refuse_digest(sha256: str | None, place: Path | str) -> None:
@@ -73,7 +80,7 @@ def choose_engine(manifest: Mapping[str, Any], name: str | None = None) -> dict[
         ConfigError: None has this name.
         ExportError: It cannot run here, or none can.
     """
-    engines: list[dict[str, Any]] = manifest["engines"]
+    engines = _list_engines(manifest)
     if name is not None:
         for engine in engines:
             if engine["name"] == name:
@@ -86,6 +93,20 @@ def choose_engine(manifest: Mapping[str, Any], name: str | None = None) -> dict[
         formats = ", ".join(engine["format"] for engine in engines)
         raise ExportError(f"nothing that runs this export is installed; it holds: {formats}")
     return max(able, key=lambda engine: engine.get("images_per_s") or 0.0)
+
+
+def _list_engines(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the engines of an export, once it is sure that they are some."""
+    engines = manifest.get("engines")
+    if not isinstance(engines, list) or not engines:
+        raise ExportError(f"{MANIFEST} is not that of an export: it lists no engines")
+    for engine in engines:
+        if not isinstance(engine, dict) or not all(isinstance(engine.get(key), str) for key in ENGINE_KEYS):
+            raise ExportError(f"{MANIFEST} is damaged: an engine needs {', '.join(ENGINE_KEYS)}")
+        if engine["format"] not in FORMATS:
+            known = ", ".join(FORMATS)
+            raise ExportError(f"an engine's format must be one of {known}. Received: {engine['format']}")
+    return engines
 
 
 def _require(engine: Mapping[str, Any]) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 
 import keras
 
-from mvdefect.core.errors import RunError
+from mvdefect.core.errors import RunError, join_lines
 from mvdefect.models.backbones import BackboneSpec
+from mvdefect.models.bounds import check_model
 from mvdefect.models.freezing import BACKBONE, check_depth
 from mvdefect.models.heads import POOLED, HeadSettings, add_head
 from mvdefect.models.weights import load_weights
@@ -75,12 +76,13 @@ def load_classifier(path: Path) -> keras.Model:
     """Load a classifier that was saved as `.keras`.
 
     Raises:
-        RunError: The file is missing or damaged.
+        RunError: The file is missing or damaged, or asks for more memory than an inspector can need.
     """
     try:
+        check_model(path)
         return keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(f"the model {path} cannot be loaded: {error}") from error
+    except Exception as error:  # Keras, h5py and TensorFlow each raise errors of their own
+        raise RunError(f"the model {path} cannot be loaded: {join_lines(error)}") from error
 
 
 def _put_head(scaling: Any, network: Any, spec: BackboneSpec, head: HeadSettings, taps: int) -> keras.Model:

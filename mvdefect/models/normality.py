@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mvdefect.core.errors import ConfigError, RunError, describe_unknown_name
-from mvdefect.core.files import UNREADABLE_NPZ, replace_file
+from mvdefect.core.files import UNREADABLE_NPZ, parse_json, replace_file
 from mvdefect.models.feature_maps import FeatureSource
 from mvdefect.models.gaussians import PatchGaussians, PooledGaussian
 from mvdefect.models.memory_bank import MemoryBank
@@ -62,7 +62,7 @@ def load_normality(path: Path) -> Normality:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays: dict[str, Any] = {name: stored[name] for name in stored.files}
-        header = json.loads(str(arrays.pop("header")))
+        header = parse_json(str(arrays.pop("header")))
         if header["format"] != FORMAT:
             raise ValueError(f"its format is {header['format']!r}")
         return KINDS[header["kind"]].rebuild(arrays)

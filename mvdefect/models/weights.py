@@ -11,6 +11,7 @@ from typing import Any
 
 from mvdefect.core.errors import WeightsError
 from mvdefect.models.backbones import BackboneSpec
+from mvdefect.models.bounds import check_weights
 
 DOWNLOAD_TIMEOUT_S = 5.0
 TEXTURE_WEIGHTS = Path(__file__).parent / "texture"
@@ -61,6 +62,7 @@ def load_weights(network: Any, spec: BackboneSpec, path: Path) -> None:
         WeightsError: The file is damaged or belongs to another architecture.
     """
     try:
+        check_weights(path)
         network.load_weights(path)
     except Exception as error:  # h5py, Keras and NumPy each raise errors of their own
         raise WeightsError(

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from mvdefect.core.errors import ConfigError
-from mvdefect.core.files import write_text
+from mvdefect.core.files import parse_json, write_text
 from mvdefect.inspector.photographs import Photograph, PhotographKey
 from mvdefect.prediction.rows import VerdictRow, format_row
 
@@ -105,7 +105,7 @@ def open_plan(out: Path, kind: str, inspector: str = "") -> Plan:
     expected = {"format": FORMAT, "kind": kind, "inspector": inspector}
     if folder.exists() and any(folder.iterdir()):
         try:
-            held = json.loads(note.read_text(encoding="utf-8"))
+            held = parse_json(note.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             held = None
         if held != expected:
@@ -136,7 +136,7 @@ def write_lists(plan: Plan, batches: Sequence[Sequence[Photograph]], root: Path)
 
 def read_list(path: Path) -> list[Task]:
     """Read the batches of a list."""
-    tree = json.loads(path.read_text(encoding="utf-8"))
+    tree = parse_json(path.read_text(encoding="utf-8"))
     rows = path.parents[1] / ROWS / path.stem
     return [
         Task(
@@ -162,7 +162,7 @@ def store_rows(place: Path, rows: Sequence[VerdictRow], kind: str) -> None:
 def load_rows(task: Task) -> list[DoneRow] | None:
     """Return the rows of a batch; None: it has none yet."""
     try:
-        stored = json.loads(task.place.read_text(encoding="utf-8"))
+        stored = parse_json(task.place.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     return [DoneRow(tuple(key), label, text) for key, label, text in stored]

@@ -110,7 +110,7 @@ def name_inspector(inspector: InspectorPlace) -> str:
     if export is None:
         return Path(inspector.place).resolve().name
     manifest = read_json(export / MANIFEST)
-    return f"{manifest['name']}/{manifest['version']}"
+    return f"{manifest.get('name', export.parent.name)}/{manifest.get('version', export.name)}"
 
 
 def check_inspector(inspector: InspectorPlace) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from mvdefect.core.errors import ConfigError
+from mvdefect.core.files import parse_json
 from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
 from mvdefect.inspector.answers import UNREADABLE, Answer
 from mvdefect.inspector.photographs import Photograph, PhotographKey
@@ -105,7 +106,7 @@ def read_done(path: Path, kind: str, inspector: str = "") -> tuple[dict[Photogra
     try:
         lines = whole.decode("utf-8")
         if kind == "jsonl":
-            rows = [json.loads(line) for line in lines.splitlines()]
+            rows = [parse_json(line) for line in lines.splitlines()]
         elif lines and not lines.startswith(format_heading(kind)):
             raise ValueError("its heading is another one")
         else:

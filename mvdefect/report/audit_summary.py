@@ -13,7 +13,7 @@ from mvdefect.audit.audit import AuditSettings, audit_data
 from mvdefect.audit.findings import Finding, Probe
 from mvdefect.config import FitConfig
 from mvdefect.core.errors import MvdefectError
-from mvdefect.core.files import cache_dir, describe_state, escape_name, write_text
+from mvdefect.core.files import cache_dir, describe_state, escape_name, parse_json, write_text
 from mvdefect.core.progress import logger
 from mvdefect.core.version import __version__
 from mvdefect.data.groups.duplicates import RULE
@@ -76,7 +76,7 @@ def summarise_audit(layout: Layout, config: FitConfig) -> AuditSummary | None:
 
 def _read(path: Path) -> AuditSummary | None:
     try:
-        return SUMMARY.validate_python(json.loads(path.read_text(encoding="utf-8")))
+        return SUMMARY.validate_python(parse_json(path.read_text(encoding="utf-8")))
     except (OSError, ValueError):  # pydantic's errors are ValueErrors
         return None
 

@@ -22,6 +22,7 @@ from mvdefect.inspector.answers import Engine
 from mvdefect.inspector.places import MANIFEST, find_export
 
 LOOK_SECONDS = 2.0
+NEEDED = ("name", "version", "labels", "heat_range", "image_size_px", "resize", "operating_point", "figures")
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,13 @@ def check_version(engine: Engine, manifest: dict[str, Any]) -> Version:
     """Ask an engine once in each way, so that no client need wait for it, and return it as a version.
 
     Raises:
-        ExportError: It cannot inspect a photograph.
+        ExportError: It cannot inspect a photograph, or its export does not say what a server has to know.
     """
+    missing = [name for name in NEEDED if name not in manifest]
+    if missing or not isinstance(manifest["version"], int):
+        raise ExportError(
+            f"{MANIFEST} must give {', '.join(NEEDED)}. Missing: {', '.join(missing) or 'none'}"
+        )
     photograph = cv2.imencode(".png", np.full((64, 64, 3), 128, np.uint8))[1].tobytes()
     engine([photograph])
     heatmap = engine([photograph], True)[0].heatmap

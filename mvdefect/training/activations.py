@@ -24,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 from mvdefect.config import AugmentConfig
-from mvdefect.core.files import replace_file, write_text
+from mvdefect.core.files import parse_json, replace_file, write_text
 from mvdefect.core.progress import logger, show_steps
 from mvdefect.data.pipeline import Source, Views, make_inference_batches, make_view_batches
 from mvdefect.data.views import list_views
@@ -72,7 +72,7 @@ class Entry:
     def is_whole(self) -> bool:
         """Whether every array holds what was written; the log says where one does not."""
         try:
-            expected = json.loads(self.note.read_text(encoding="utf-8"))["crc32"]
+            expected = parse_json(self.note.read_text(encoding="utf-8"))["crc32"]
             found = [_sum_array(path) for path in self.paths]
         except FileNotFoundError:
             return False

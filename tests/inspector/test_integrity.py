@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import mvdefect
-from mvdefect.core.errors import ConfigError, ExportError
+from mvdefect.core.errors import ConfigError, ExportError, RunError
 from mvdefect.inspector import engines as engines_module
 from mvdefect.inspector.engines import open_engine
 from mvdefect.inspector.integrity import check_files, hash_export, hash_file, read_manifest
@@ -31,7 +31,7 @@ def test_every_file_of_an_export_is_listed(exported: Path) -> None:
 
 
 def test_a_changed_file_is_named_and_nothing_is_opened(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines_module, "FORMATS", {})  # whoever looks for a format has gone too far
+    monkeypatch.setattr(engines_module, "load_tensorflow", lambda *_: pytest.fail("it is being opened"))
     listed = read_manifest(copy)["files"]
     for name in sorted(set(listed) - {"model_card.md"}):
         whole = (copy / name).read_bytes()
@@ -77,3 +77,24 @@ def test_an_export_of_old_is_opened_but_cannot_be_pinned(copy: Path) -> None:
     assert mvdefect.load(copy).name == "parts/1"
     with pytest.raises(ExportError, match="lists no files, as those of 0.1.0"):
         mvdefect.load(copy, expect_sha256=hash_file(copy / MANIFEST))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ("{}", "lists no engines"),
+        ('{"engines": 3}', "lists no engines"),
+        ('{"engines": [3]}', "an engine needs name, format, precision, file"),
+        ('{"engines": [{"name": "a", "format": "b", "precision": "c", "file": "d"}]}', "Received: b"),
+        (
+            '{"engines": [{"name": "onnx", "format": "onnx", "precision": "c", "file": "d"}]}',
+            "cannot be loaded",
+        ),
+    ],
+)
+def test_a_damaged_description_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / MANIFEST).write_text(text)
+    with pytest.raises((ExportError, RunError), match=said) as refused:
+        open_engine(tmp_path)
+    assert "\n" not in str(refused.value)

@@ -87,7 +87,7 @@ def list_changes(out: Path, search: SearchConfig, weights: Mapping[str, Path | N
         return []
     try:
         before: Any = yaml.safe_load((out / SEARCH).read_text(encoding="utf-8"))
-    except yaml.YAMLError:
+    except (UnicodeDecodeError, RecursionError, yaml.YAMLError):
         before = None
     if not isinstance(before, dict):
         return [SEARCH]

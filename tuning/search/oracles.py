@@ -19,7 +19,7 @@ import keras_tuner
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from mvdefect.core.files import write_text
+from mvdefect.core.files import parse_json, write_text
 from mvdefect.core.progress import logger
 from tuning.settings import SearchConfig
 
@@ -108,7 +108,7 @@ class LimitedOracle(keras_tuner.Oracle):  # type: ignore[misc]
 
         A trial that was being proposed is proposed anew, and one that was running is run again.
         """
-        started = set(json.loads(Path(self._get_oracle_fname()).read_text(encoding="utf-8"))["start_order"])
+        started = set(parse_json(Path(self._get_oracle_fname()).read_text(encoding="utf-8"))["start_order"])
         for folder in Path(self._project_dir).glob("trial_*"):
             if folder.name.removeprefix("trial_") not in started:
                 shutil.rmtree(folder)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mvdefect.core.errors import MvdefectError, RunError
-from mvdefect.core.files import write_text
+from mvdefect.core.files import parse_json, write_text
 from mvdefect.core.progress import logger
 from mvdefect.core.runtime import load_tensorflow, share_batches
 from mvdefect.runs import EpochRow, RunFolder, read_history
@@ -171,7 +171,7 @@ def read_result(folder: Path) -> TrialResult | None:
     if not path.is_file():
         return None
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = parse_json(path.read_text(encoding="utf-8"))
         history = tuple(EpochRow(**row) for row in tree.pop("history"))
         found = TrialResult(history=history, logits=tuple(tree.pop("logits")), **tree)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

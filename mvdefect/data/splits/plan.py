@@ -13,7 +13,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from mvdefect.core.errors import SplitError, list_some
-from mvdefect.core.files import write_text
+from mvdefect.core.files import parse_json, write_text
 from mvdefect.data.groups.candidates import Indices
 from mvdefect.data.groups.duplicates import RULE
 from mvdefect.data.records import Labelled, count_by_stratum
@@ -186,7 +186,7 @@ def read_split_plan(csv_path: Path) -> SplitPlan:
         SplitError: A file is missing or damaged, or the rows are not those that were written.
     """
     try:
-        header = json.loads(csv_path.with_suffix(".json").read_text(encoding="utf-8"))
+        header = parse_json(csv_path.with_suffix(".json").read_text(encoding="utf-8"))
         with csv_path.open(encoding="utf-8", newline="") as stream:
             rows = tuple(
                 PlanRow(**{**row, "group": int(row["group"])})  # type: ignore[arg-type]
