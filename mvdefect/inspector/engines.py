@@ -14,7 +14,7 @@ from mvdefect.inspector.integrity import check_files, read_manifest
 from mvdefect.inspector.places import MANIFEST, find_export
 from mvdefect.runs import open_run
 
-ENGINE_KEYS = ("name", "format", "precision", "file")
+ENGINE_KEYS = ("name", "format")
 
 
 def open_engine(
