@@ -107,7 +107,9 @@ def read_rows(path: Path) -> Any:
 def make_cases(place: Path) -> dict[str, Case]:
     """Return the commands by name; the run that some of them need is made first."""
     data, run = str(place / "parts"), str(place / "run")
-    subprocess.run(_command(["fit", "--data", data, "--run", run, *SMALL, *STAGES]), check=True)
+    subprocess.run(
+        _command(["fit", "--data", data, "--run", run, *SMALL, *STAGES]), check=True, capture_output=True
+    )
     fit = ["fit", "--data", data, "--run", "{out}", *SMALL, *STAGES]
     search = ["--trials", "3", "--strategy", "random", "--confirm", "2", "--set", "stages=[{epochs: 2}]"]
     prepare = ["data", "prepare", data, "--out", "{out}", "--image-size", "96"]

@@ -21,6 +21,7 @@ from mvdefect.data.sources.folders import list_files
 
 STDIN = "-"
 MAX_MEMBERS, MAX_MEMBER_BYTES = 1_000_000, 2**29
+LAST_SECOND = 253_402_300_799  # of the year 9999; a file may claim to be from a later one
 PATTERN_SIGNS = "*?["
 COLOUR_DIMENSIONS, BATCH_DIMENSIONS = 3, 4
 CHANNELS = ((), (1,), (3,))
@@ -60,6 +61,7 @@ class Photograph:
         if self.modified_ns is None:
             return ""
         seconds, rest = divmod(self.modified_ns, 10**9)
+        seconds = min(seconds, LAST_SECOND)
         return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}Z"
 
     @property

@@ -267,6 +267,12 @@ def test_an_inspector_has_a_name(exported: Path, finished_run: Path) -> None:
     assert {place: name_inspector(InspectorPlace(place)) for place in places} == places
 
 
+def test_a_time_that_no_calendar_has_ends_nothing() -> None:
+    assert Photograph("a", Path(), modified_ns=2**62 * 10**9).modified.startswith("9999-12-31T23:59:59.")
+    assert Photograph("a", Path(), modified_ns=-1).modified == "1969-12-31T23:59:59.999999999Z"
+    assert Photograph("a", Path()).modified == ""
+
+
 def test_rows_are_what_csv_and_json_readers_expect() -> None:
     photograph = Photograph('a "b", c.png', Path(), size_bytes=7, modified_ns=1_700_000_000_123_456_789)
     row = make_row(photograph, Answer("good", 0.25, 1.5))
