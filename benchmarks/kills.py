@@ -155,8 +155,8 @@ def run_once(case: Case, folder: Path, wanted: int, kill_after: float | None = N
             if (kill_after is not None and passed >= kill_after) or passed > LIMIT_SECONDS:
                 os.killpg(process.pid, signal.SIGKILL)
             elif case.is_endless and out.is_file() and out.read_bytes().count(b"\n") > wanted:
-                process.send_signal(signal.SIGINT)
-                process.wait()
+                process.send_signal(signal.SIGINT)  # again and again: one that comes too early is not heard
+                time.sleep(1)
             time.sleep(0.01)
         said = process.stderr.read().decode(errors="replace") if process.stderr else ""
     was_stopped = kill_after is not None or case.is_endless

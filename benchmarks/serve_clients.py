@@ -138,6 +138,12 @@ class Hostile:
         bomb = make_bomb()
         self.bombs = [make_predict(model, bomb), make_request("/api/inspect", bomb, self.bytes_kind)]
         self.bombs.append(make_request("/api/correct?label=good", bomb, self.bytes_kind))
+        pixels, nothing = b'{"signature_name": "pixels", "instances": [', b'{"instances": ['
+        self.dear = [  # of 30 MB, and as much as is read at all
+            make_request(self.predict, head + one * number + last)
+            for head, one, last in ((pixels, b"[[[1,2,3]]],", b"[[[1,2,3]]]]}"), (nothing, b'"",', b'""]}'))
+            for number in (30_000_000 // len(one), 1_990_000 // (one.count(b"[") + one.count(b",")))
+        ]
 
     def list_kinds(self) -> dict[str, Callable[[], Awaitable[int]]]:
         """Return what can be sent, by name; each returns a status, 0 where it was cut off."""
@@ -162,6 +168,7 @@ class Hostile:
             "path traversal": lambda: self.send(
                 make_request(self.draw.choice(PATHS), self.file, self.bytes_kind)
             ),
+            "millions of values": lambda: self.send(self.draw.choice(self.dear)),
             "malformed JSON": lambda: self.send(make_request(self.predict, self.draw.choice(MALFORMED))),
             "slow headers": lambda: self.trickle(
                 self.good.partition(b"\r\n")[0] + b"\r\nX-Slow: " + b"a" * 4000, fast=80
