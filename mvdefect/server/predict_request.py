@@ -43,14 +43,13 @@ def parse_predict(body: bytes, limits: Limits, heatmap_values: int) -> PredictRe
     """Read the body of a predict request.
 
     Args:
-        body: JSON.
-        limits: How many values and photographs it may hold.
+        body: JSON, its values counted.
+        limits: How many photographs it may hold.
         heatmap_values: How many there are in a heatmap of the answer.
 
     Raises:
         Refusal: It is no such request, or holds too much.
     """
-    count_values(body, limits)
     tree = parse_json(body)
     if not isinstance(tree, dict) or not tree.keys() <= KEYS or ("instances" in tree) == ("inputs" in tree):
         allowed = (
@@ -74,8 +73,8 @@ def parse_predict(body: bytes, limits: Limits, heatmap_values: int) -> PredictRe
     return PredictRequest([decode_base64(one) for one in given], signature == EXPLAIN, is_columnar)
 
 
-def count_values(body: bytes, limits: Limits) -> None:
-    """Refuse JSON that would become millions of objects, without reading it.
+def count_values(body: bytes, limits: Limits) -> int:
+    """Return about how many values JSON holds, without reading it; refuse what would become millions.
 
     Raises:
         Refusal: It may hold too many values.
@@ -84,6 +83,7 @@ def count_values(body: bytes, limits: Limits) -> None:
     if count > limits.max_json_values:
         reason = f"a request may hold {limits.max_json_values:,} values. Received: about {count:,}"
         raise Refusal(413, reason, "size")
+    return count
 
 
 def check_number(photographs: int, allowed: int) -> None:

@@ -16,12 +16,13 @@ from starlette.responses import Response
 
 from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
 from mvdefect.inspector.answers import BYTES, DEFAULT, EXPLAIN, NO_PROBABILITY, OK, PIXELS, UNREADABLE, Answer
-from mvdefect.server.predict_request import INPUTS, PredictRequest, parse_predict
+from mvdefect.server.predict_request import INPUTS, PredictRequest, count_values, parse_predict
 from mvdefect.server.refusals import Refusal, make_json
-from mvdefect.server.service import Service
+from mvdefect.server.service import SMALL_BYTES, Service
 from mvdefect.server.versions import Served, Version
 
 PATH = re.compile(r"(?P<name>[^/:]+)(?:/versions/(?P<version>\d{1,18}))?(?P<verb>:predict|/metadata)?")
+QUICK_VALUES = 1000
 METHOD = "tensorflow/serving/predict"
 OUTPUTS = {
     "defective": "DT_BOOL",
@@ -90,11 +91,15 @@ class ModelRoutes:
 
     async def _predict(self, request: Request, version: Version) -> Response:
         async with self.service.intake.receive(request) as body:
-            size, work = len(body), self.service.work
+            size, work, limits = len(body), self.service.work, self.service.limits
             height, width = version.heatmap_shape
-            asked = await work(size, parse_predict, body, self.service.limits, height * width)
+            is_small = size <= SMALL_BYTES
+            values = await work(size, count_values, body, limits, is_quick=is_small)
+            is_quick = is_small and values <= QUICK_VALUES
+            asked = await work(size, parse_predict, body, limits, height * width, is_quick=is_quick)
             answers = await self.service.inspect(request, version.engine, asked.files, asked.with_heatmaps)
-        return await work(size, _make_response, answers, asked, version)
+        is_quick &= not asked.with_heatmaps
+        return await work(size, _make_response, answers, asked, version, is_quick=is_quick)
 
 
 def _make_response(answers: Sequence[Answer], asked: PredictRequest, version: Version) -> Response:

@@ -15,7 +15,7 @@ import pytest
 from mvdefect.core.errors import ImageError
 from mvdefect.data.images import decode_image
 from mvdefect.server.image_headers import read_header
-from mvdefect.server.predict_request import parse_predict
+from mvdefect.server.predict_request import count_values, parse_predict
 from mvdefect.server.refusals import Refusal
 from mvdefect.server.settings import Limits
 from tests.server.fakes import BYTES, FakeEngine, draw_photograph, in_loop, inspect, open_client
@@ -50,8 +50,13 @@ PIXELS = b'{"signature_name": "pixels", "instances": ['
 )
 def test_dear_json_is_refused_at_once(body: bytes, status: int, said: str) -> None:
     started = time.process_time()
-    with pytest.raises(Refusal, match=said) as refused:
+
+    def read() -> None:
+        count_values(body, LIMITS)
         parse_predict(body, LIMITS, heatmap_values=10_000)
+
+    with pytest.raises(Refusal, match=said) as refused:
+        read()
     assert refused.value.status == status
     assert time.process_time() - started < 1
 
