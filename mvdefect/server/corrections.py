@@ -17,13 +17,12 @@ from mvdefect.data.images import decode_image
 from mvdefect.data.records import GOOD
 from mvdefect.evaluation.operating_point import DEFECTIVE
 from mvdefect.server.image_headers import check_pixels, read_header
-from mvdefect.server.refusals import Refusal
+from mvdefect.server.refusals import RETRY_SECONDS, Refusal
 from mvdefect.server.settings import MEGA, Limits
 
 CLASSES = (GOOD, DEFECTIVE)
 LOG = "corrections.jsonl"
 NAME_LENGTH = 32
-RETRY_SECONDS = 1.0
 SMALLEST_SPACE = 200 * MEGA  # bytes that stay free on the disk
 
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from mvdefect.server.refusals import Refusal
+from mvdefect.server.refusals import RETRY_SECONDS, Refusal
 from mvdefect.server.settings import MEGA, Limits
 
 DISCARDED_BYTES = MEGA  # a refused body of this size is read and forgotten; beyond, the connection ends
@@ -59,7 +59,7 @@ class Intake:
             raise self._refuse_size(request)
         if self.held_bytes > self.limits.max_bytes_at_once:
             reason = "other requests fill the memory; try again"
-            raise Refusal(503, reason, "memory", 1.0, is_long(request.headers))
+            raise Refusal(503, reason, "memory", RETRY_SECONDS, is_long(request.headers))
 
     def _refuse_size(self, request: Request) -> Refusal:
         reason = f"a request may have {self.limits.max_upload_mb:g} MB at most"

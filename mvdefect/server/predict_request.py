@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import binascii
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mvdefect.core.files import parse_json
 from mvdefect.inspector.answers import BYTES, DEFAULT, EXPLAIN, PIXELS
 from mvdefect.inspector.photographs import encode_image
 from mvdefect.server.image_headers import check_pixels
@@ -50,7 +50,7 @@ def parse_predict(body: bytes, limits: Limits, heatmap_values: int) -> PredictRe
     Raises:
         Refusal: It is no such request, or holds too much.
     """
-    tree = parse_json(body)
+    tree = _parse_body(body)
     if not isinstance(tree, dict) or not tree.keys() <= KEYS or ("instances" in tree) == ("inputs" in tree):
         allowed = (
             "an object with either instances or inputs, and a signature_name where it is not the default"
@@ -96,15 +96,10 @@ def check_number(photographs: int, allowed: int) -> None:
         raise Refusal(413, f"a request may hold {allowed} photographs. Received: {photographs}", "size")
 
 
-def parse_json(body: bytes) -> Any:
-    """Read JSON.
-
-    Raises:
-        Refusal: It is none.
-    """
+def _parse_body(body: bytes) -> Any:
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
+        return parse_json(body)
+    except ValueError as error:
         raise Refusal(400, f"the body is no JSON: {str(error)[:200]}") from None
 
 

@@ -7,6 +7,8 @@ import math
 
 from starlette.responses import Response
 
+RETRY_SECONDS = 1.0
+
 
 class Refusal(Exception):  # noqa: N818 (it is an answer, not a fault of this program)
     """A request is turned down.

@@ -19,10 +19,9 @@ from mvdefect.server.image_headers import ImageHeader, check_pixels, read_header
 from mvdefect.server.intake import Intake
 from mvdefect.server.metrics import Metrics
 from mvdefect.server.predict_request import check_number
-from mvdefect.server.refusals import Refusal
+from mvdefect.server.refusals import RETRY_SECONDS, Refusal
 from mvdefect.server.settings import MEGA, Limits
 
-RETRY_SECONDS = 1.0
 SMALL_BYTES, LONG_SECONDS = MEGA, 0.02
 Result = TypeVar("Result")
 
@@ -273,7 +272,7 @@ class Service:
             if gone in done:
                 raise ClientDisconnect
             reason = f"there was no answer within {seconds:g} seconds; try again"
-            raise Refusal(504, reason, "deadline", 1.0)
+            raise Refusal(504, reason, "deadline", RETRY_SECONDS)
         finally:
             gone.cancel()
             answers.cancel()
