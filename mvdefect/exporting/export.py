@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ def _export(folder: RunFolder, config: FitConfig, base: Path, settings: ExportSe
     try:
         unfinished.mkdir(parents=True)
         manifest = describe_export(folder, config, base.name, int(place.name))
-        exported = _fill(unfinished, folder, config, manifest, settings)
+        costs = _fill(unfinished, folder, config, manifest, settings)
         unfinished.rename(place)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -110,7 +110,8 @@ def _export(folder: RunFolder, config: FitConfig, base: Path, settings: ExportSe
             with suppress(OSError):  # it holds the export
                 place.parent.rmdir()
     logger.info("exported to %s", place)
-    return replace(exported, path=place, sha256=hash_file(place / MANIFEST))
+    rates = {engine["name"]: engine["images_per_s"] for engine in manifest["engines"]}
+    return Exported(place, hash_file(place / MANIFEST), {name: costs[name] for name in rates}, rates)
 
 
 def check_settings(settings: ExportSettings) -> None:
@@ -146,20 +147,20 @@ def _choose_place(base: Path, version: int | None) -> Path:
 
 def _fill(
     export: Path, folder: RunFolder, config: FitConfig, manifest: dict[str, Any], settings: ExportSettings
-) -> Exported:
+) -> dict[str, Cost]:
     """Write all that an export holds, and measure its engines."""
     samples = Samples(folder, config)
     _write_engines(export, build_graph(folder), samples, manifest, settings)
     write_json(export / MANIFEST, manifest)
-    exported = _measure_engines(export, samples, manifest["engines"], settings.max_flips)
+    costs = _measure_engines(export, samples, manifest["engines"], settings.max_flips)
     write_text(export / MODEL_CARD, write_model_card(manifest))
     write_json(export / MANIFEST, manifest | {FILES: hash_export(export)})
-    return exported
+    return costs
 
 
 def _measure_engines(
     export: Path, samples: Samples, engines: list[dict[str, Any]], max_flips: float
-) -> Exported:
+) -> dict[str, Cost]:
     """Ask each engine about the test part, and note with it what it costs.
 
     What TensorFlow runs comes last: once imported, it does not leave a process. The others are asked in one
@@ -174,12 +175,7 @@ def _measure_engines(
             cost = costs[engine["name"]] = measure_cost(said, some, samples.test)
             check_cost(cost, engine, max_flips)
             engine |= describe_cost(cost, said.images_per_s)
-    return Exported(
-        export,
-        "",
-        {engine["name"]: costs[engine["name"]] for engine in engines},
-        {engine["name"]: engine["images_per_s"] for engine in engines},
-    )
+    return costs
 
 
 def _write_engines(
