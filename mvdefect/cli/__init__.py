@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pkgutil import resolve_name
@@ -38,6 +39,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     given = list(sys.argv[1:] if args is None else args)
     debug = DEBUG in given
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")  # each thread and process here has its own image
     try:
         with insist_on_interrupts():
             code = commands.main([arg for arg in given if arg != DEBUG], standalone_mode=False, obj=debug)

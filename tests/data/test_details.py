@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mvdefect.data.groups.alignment import Aligner
 from mvdefect.data.groups.details import (
     FINGERPRINT_LENGTH,
     MAX_BLOCKS,
@@ -13,7 +14,6 @@ from mvdefect.data.groups.details import (
     PICTURE_AREA_PX,
     TURNS,
     Detail,
-    compare_details,
     make_detail,
     measure_repetition,
     pose_fingerprints,
@@ -31,7 +31,7 @@ def grey(seed: int, height: int = 200, width: int = 200) -> Pixels:
 
 def agree(first: Detail, second: Detail) -> float:
     """Return what three quarters of the informative blocks reach."""
-    found = compare_details(first, second.structure)
+    found = Aligner(first).compare(second.structure)
     return float(np.nanquantile(found[first.is_informative], 0.25))
 
 
@@ -85,9 +85,9 @@ def test_another_surface_does_not_agree() -> None:
 def test_what_lies_outside_is_not_counted() -> None:
     half = np.zeros((200, 200), np.uint8)
     half[:, :100] = grey(3)[:, 100:]
-    found = compare_details(make_detail(grey(3)), make_detail(half).structure).reshape(6, 6)
-    shifted = compare_details(make_detail(grey(3)), np.roll(make_detail(grey(3)).structure, 11, 1)).reshape(
-        6, 6
+    found = Aligner(make_detail(grey(3))).compare(make_detail(half).structure).reshape(6, 6)
+    shifted = (
+        Aligner(make_detail(grey(3))).compare(np.roll(make_detail(grey(3)).structure, 11, 1)).reshape(6, 6)
     )
     assert np.isfinite(found).all()
     assert shifted[:, 1:5].min() > 0.9

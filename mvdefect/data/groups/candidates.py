@@ -65,6 +65,20 @@ class Pairs:
         """Return some of the pairs."""
         return Pairs(self.first[kept], self.second[kept], self.pose[kept])
 
+    def renumber(self, numbers: Indices) -> Pairs:
+        """Return the pairs by other numbers of their images, which rise as those do."""
+        return Pairs(numbers[self.first], numbers[self.second], self.pose)
+
+
+def join_pairs(parts: Sequence[Pairs]) -> Pairs:
+    """Return the pairs of several products as those of one."""
+    columns = [
+        np.concatenate([np.zeros(0, np.int64), *(getattr(part, name) for part in parts)])
+        for name in ("first", "second", "pose")
+    ]
+    order = np.lexsort((columns[1], columns[0]))
+    return Pairs(*(column[order] for column in columns))
+
 
 def find_candidates(fingerprints: NDArray[np.float16], aspects: Vectors) -> Pairs:
     """Find pairs of images that may show the same, in any pose.

@@ -1,9 +1,8 @@
 """What two images show alike in detail: fine structure, compared block by block after alignment.
 
 An image is brought to a common area and band-passed: what is left is its fine structure at equal local
-contrast, so that neither light nor encoding matters much. Two such pictures are laid over each other (a
-shift by phase, then a small rotation and scale fitted to the shifts of their blocks), and each block says
-how well the two agree.
+contrast, so that neither light nor encoding matters much. Two such pictures are laid over each other
+(`alignment.py`), and each block says how well the two agree.
 """
 
 from __future__ import annotations
@@ -30,12 +29,8 @@ CONTRAST_FLOOR = 3.0  # grey values: contrast below it is not raised to that of 
 MIN_CONTRAST = 0.7  # grey values: a block with less shows nothing
 MIN_RELATIVE_CONTRAST = 0.3  # of the image's upper quartile: a block with less is background
 STORED_STEPS = 30.0  # of an int8, per unit of equalised contrast
-MAX_SHIFT_PX = 11
-BLOCK_SEARCH_PX, FINAL_SEARCH_PX = 4, 1
+FINAL_SEARCH_PX = 1
 REPETITION_SEARCH_PX, REPETITION_STEP_PX = 4, 2
-ALIGNING_BLOCKS, MIN_ALIGNING_BLOCKS, MIN_ALIGNING_CORRELATION = 18, 4, 0.3
-MAX_TURN_DEGREES, MAX_LOG_SCALE = 10.0, 0.12
-RANSAC_TOLERANCE_PX = 1.0
 MIN_COVERED = 0.75  # of a block
 REPETITION_PX = 32  # how far apart a pattern that repeats itself is sought
 TURNS = 24  # steps of a whole turn
@@ -134,22 +129,18 @@ def average_poses(fingerprints: NDArray[np.float16]) -> NDArray[np.float16]:
     return np.asarray(mean, np.float16)
 
 
-def compare_details(first: Detail, structure: NDArray[np.int8]) -> Floats:
+def compare_aligned(first: Detail, structure: NDArray[np.int8], place: Floats) -> Floats:
     """Say for each block of an image how well another one agrees with it once it is laid over it.
 
     Args:
         first: The image.
         structure: Of the other one, in the pose of the first.
+        place: float32 of shape (2, 3): where a pixel of the image is in the other one.
 
     Returns:
         float32 of shape (blocks,): correlations; NaN where the other one has no such place.
     """
     own, other = first.structure.astype(np.float32), structure.astype(np.float32)
-    shift = _find_shift(own, other)
-    numbers = _pick_aligning(first.is_informative)
-    correlations, shifts = _match_blocks(own, other, numbers, shift)
-    certain = correlations > MIN_ALIGNING_CORRELATION
-    place = _fit_placement(own.shape, numbers[certain], shifts[certain], shift)
     size = (own.shape[1], own.shape[0])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     laid = np.asarray(cv2.warpAffine(other, place, size, flags=flags), np.float32)
@@ -186,6 +177,13 @@ def measure_repetition(detail: Detail) -> Floats:
     median = np.nanmedian(found, axis=0).astype(np.float32)
     median[nothing] = np.nan
     return median
+
+
+def list_corners(shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the upper left corners of all blocks: rows, and columns."""
+    rows, columns, top, left = _place_blocks(shape)
+    y, x = np.divmod(np.arange(rows * columns), columns)
+    return top + y * BLOCK_PX, left + x * BLOCK_PX
 
 
 def turn_structure(structure: NDArray[np.int8], turn: int) -> NDArray[np.int8]:
@@ -241,50 +239,6 @@ def _average_blocks(values: Floats) -> Floats:
     return np.asarray(means, np.float32).ravel()
 
 
-def _find_shift(own: Floats, other: Floats) -> tuple[int, int]:
-    """Return the shift (down, right) at which the two correlate most."""
-    height, width = (max(one, two) + MAX_SHIFT_PX for one, two in zip(own.shape, other.shape, strict=True))
-    shape = (cv2.getOptimalDFTSize(height), cv2.getOptimalDFTSize(width))
-    spectra = []
-    for values in (other, own):
-        padded = np.zeros(shape, np.float32)
-        padded[: values.shape[0], : values.shape[1]] = values
-        spectra.append(cv2.dft(padded))
-    correlation = cv2.idft(cv2.mulSpectrums(spectra[0], spectra[1], 0, conjB=True))
-    steps = np.arange(-MAX_SHIFT_PX, MAX_SHIFT_PX + 1)
-    near = correlation[np.ix_(steps, steps)]
-    down, right = np.unravel_index(int(near.argmax()), near.shape)
-    return int(steps[down]), int(steps[right])
-
-
-def _match_blocks(
-    own: Floats, other: Floats, numbers: NDArray[np.int64], shift: tuple[int, int]
-) -> tuple[Floats, NDArray[np.int64]]:
-    """Find blocks of one picture in the other, near where a shift puts them.
-
-    Returns:
-        float32 of shape (n,), the best correlations; int64 of shape (n, 2): their shifts.
-    """
-    rows, columns = _list_corners(own.shape)
-    margin = 2 * BLOCK_PX
-    padded = np.pad(other, margin)
-    side = BLOCK_PX + 2 * BLOCK_SEARCH_PX
-    found = np.zeros(len(numbers), np.float32)
-    shifts = np.zeros((len(numbers), 2), np.int64)
-    for place, number in enumerate(numbers.tolist()):
-        y, x = int(rows[number]), int(columns[number])
-        top, left = (y + shift[0] - BLOCK_SEARCH_PX + margin, x + shift[1] - BLOCK_SEARCH_PX + margin)
-        window = padded[max(top, 0) : top + side, max(left, 0) : left + side]
-        block = own[y : y + BLOCK_PX, x : x + BLOCK_PX]
-        if window.shape[0] < block.shape[0] or window.shape[1] < block.shape[1]:
-            continue  # the shift puts it far outside
-        map_ = cv2.matchTemplate(window, block, cv2.TM_CCORR_NORMED)
-        best = divmod(int(map_.argmax()), map_.shape[1])
-        found[place] = map_[best]
-        shifts[place] = (best[0] - BLOCK_SEARCH_PX + shift[0], best[1] - BLOCK_SEARCH_PX + shift[1])
-    return found, shifts
-
-
 def _correlate_blocks(
     own: Floats, laid: Floats, search_px: int, shift: tuple[int, int] = (0, 0), step_px: int = 1
 ) -> Floats:
@@ -312,45 +266,10 @@ def _correlate_blocks(
     return np.asarray(best, np.float32).ravel()
 
 
-def _list_corners(shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the upper left corners of all blocks: rows, and columns."""
-    rows, columns, top, left = _place_blocks(shape)
-    y, x = np.divmod(np.arange(rows * columns), columns)
-    return top + y * BLOCK_PX, left + x * BLOCK_PX
-
-
-def _pick_aligning(is_informative: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Pick the blocks by which two pictures are aligned, evenly among the informative ones."""
-    numbers = np.flatnonzero(is_informative)
-    if len(numbers) <= ALIGNING_BLOCKS:
-        return numbers
-    return numbers[np.linspace(0, len(numbers) - 1, ALIGNING_BLOCKS).astype(np.int64)]
-
-
-def _fit_placement(
-    shape: tuple[int, ...], numbers: NDArray[np.int64], shifts: NDArray[np.int64], shift: tuple[int, int]
-) -> Floats:
-    """Fit shift, small rotation and scale to where blocks were found, as a 2×3 matrix."""
-    plain = np.array([[1, 0, shift[1]], [0, 1, shift[0]]], np.float32)
-    if len(numbers) < MIN_ALIGNING_BLOCKS:
-        return plain
-    y, x = _list_corners(shape)
-    source = np.stack([x, y], axis=1)[numbers].astype(np.float32) + BLOCK_PX / 2
-    target = (source + shifts[:, ::-1]).astype(np.float32)
-    fitted, _ = cv2.estimateAffinePartial2D(
-        source, target, method=cv2.RANSAC, ransacReprojThreshold=RANSAC_TOLERANCE_PX
-    )
-    if fitted is None:
-        return plain
-    scale, turn = np.hypot(fitted[0, 0], fitted[1, 0]), np.arctan2(fitted[1, 0], fitted[0, 0])
-    is_small = abs(np.log(max(scale, 1e-6))) < MAX_LOG_SCALE and abs(np.degrees(turn)) < MAX_TURN_DEGREES
-    return np.asarray(fitted, np.float32) if is_small else plain
-
-
 def _hide_uncovered(found: Floats, shape: tuple[int, ...], shift: tuple[int, int]) -> Floats:
     """Set to NaN what lies outside of the picture after a shift."""
     spare = (1 - MIN_COVERED) * BLOCK_PX
-    for corner, moved, length in zip(_list_corners(shape), shift, shape, strict=True):
+    for corner, moved, length in zip(list_corners(shape), shift, shape, strict=True):
         place = corner + moved
         found[(place < -spare) | (place + BLOCK_PX > length + spare)] = np.nan
     return found

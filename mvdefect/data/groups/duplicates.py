@@ -9,9 +9,11 @@ agrees with all of them, and so proves nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 
 import cv2
 import numpy as np
@@ -21,11 +23,13 @@ from scipy.sparse.csgraph import connected_components
 
 from mvdefect.core.parallel import map_in_processes
 from mvdefect.core.progress import track
+from mvdefect.data.groups.alignment import Aligner
 from mvdefect.data.groups.candidates import (
     Indices,
     Pairs,
     Vectors,
     find_candidates,
+    join_pairs,
     rank_look_alikes,
     settle_half_turns,
 )
@@ -34,7 +38,7 @@ from mvdefect.data.groups.details import (
     TURNS,
     Detail,
     Floats,
-    compare_details,
+    compare_aligned,
     measure_repetition,
     turn_structure,
 )
@@ -45,6 +49,7 @@ RULE = 2  # of what belongs together; 1 went by thumbnails alone
 MIN_EVIDENCE = 0.75  # Fisher's z
 CERTAINTY = 0.4  # of Fisher's z: this far from `MIN_EVIDENCE`, no more look-alikes are asked
 SHORT_OF = 0.25  # share of blocks that may agree less: a defect, a reflection, an edge that is cut off
+MIN_ALIGNED = 0.3  # share of blocks; of images that agree it is 0.33 and more, even 10 degrees apart
 MIN_AGREEMENT = 0.6  # correlation, below which no comparison with others can help
 MIN_AGREEMENT_OF_ONE_IMAGE = 0.993  # correlation, above that of two photographs of one part
 MIN_BLOCKS = 6
@@ -113,26 +118,25 @@ def find_near_duplicates(
         categories: Category of each image.
         read_grey: Returns an image by index, uint8 of shape (height, width); several threads call it.
     """
+    aspects = np.log(sizes_px[:, 0] / sizes_px[:, 1]).astype(np.float32)
+    looks = (fingerprints, thumbnails, aspects)
     names = np.asarray(categories, dtype=str)
-    found = [make_no_links()]
-    for name in np.unique(names):
-        members = np.flatnonzero(names == name)
-        looks = (fingerprints[members], thumbnails[members], sizes_px[members])
-        found.append(_find_links(*looks, members, read_grey))
-    columns = ("first", "second", "pose", "evidence", "is_same_image")
-    first, second, pose, evidence, same = (
-        np.concatenate([getattr(part, name) for part in found]) for name in columns
-    )
-    order = np.lexsort([second, first])
-    undecided = np.sort(np.concatenate([part.undecided for part in found]))
+    products = [np.flatnonzero(names == name) for name in np.unique(names)]
+    with DetailStore(read_grey) as store:
+        pairs, undecided = _find_agreeing(store, looks, products)
+        evidence = _measure_evidence(store, looks, products, pairs)
+        kept = evidence >= MIN_EVIDENCE
+        linked = pairs.select(kept)
+        same = np.array([_show_one_image(store.reader, *pair) for pair in linked], bool)
+    featureless = np.flatnonzero(~fingerprints.any(axis=1))
     return Links(
-        first[order],
-        second[order],
-        pose[order],
-        evidence[order],
-        same[order],
-        undecided,
-        sum(part.alike for part in found),
+        linked.first,
+        linked.second,
+        linked.pose,
+        evidence[kept],
+        same,
+        np.union1d(undecided, featureless),
+        int((~kept).sum()),
     )
 
 
@@ -163,55 +167,26 @@ def make_no_links() -> Links:
     return Links(nothing, nothing, nothing, np.zeros(0, np.float32), np.zeros(0, bool), nothing)
 
 
-def _find_links(
-    fingerprints: NDArray[np.float16],
-    thumbnails: NDArray[np.uint8],
-    sizes_px: NDArray[np.int64],
-    members: Indices,
-    read_grey: ReadGrey,
-) -> Links:
-    """Find the links among images of one product, which are numbered from 0 here."""
-    aspects = np.log(sizes_px[:, 0] / sizes_px[:, 1]).astype(np.float32)
-    with DetailStore(lambda number: read_grey(int(members[number]))) as store:
-        pairs, undecided = _keep_agreeing(store, thumbnails, find_candidates(fingerprints, aspects))
-        looks = (fingerprints, thumbnails, aspects)
-        evidence = _measure_evidence(store, looks, pairs)
-        kept = evidence >= MIN_EVIDENCE
-        linked = pairs.select(kept)
-        same = [_show_one_image(store.reader, *pair) for pair in linked]
-    featureless = np.flatnonzero(~fingerprints.any(axis=1))
-    return Links(
-        members[linked.first],
-        members[linked.second],
-        linked.pose,
-        evidence[kept],
-        np.array(same, bool),
-        members[np.union1d(undecided, featureless)],
-        int((~kept).sum()),
-    )
-
-
-def _keep_agreeing(store: DetailStore, thumbnails: NDArray[np.uint8], pairs: Pairs) -> tuple[Pairs, Indices]:
+def _find_agreeing(store: DetailStore, looks: Looks, products: Sequence[Indices]) -> tuple[Pairs, Indices]:
     """Return the pairs that agree in detail at all, and the images that cannot be judged by it."""
-    count = len(thumbnails)
-    if count <= MIN_LOOK_ALIKES:
-        return pairs.select(np.zeros(len(pairs.first), bool)), np.arange(count if count > 1 else 0)
+    fingerprints, thumbnails, aspects = looks
+    few = [members for members in products if 1 < len(members) <= MIN_LOOK_ALIKES]
+    many = [members for members in products if len(members) > MIN_LOOK_ALIKES]
+    candidates = [find_candidates(fingerprints[members], aspects[members]) for members in many]
+    pairs = join_pairs([pairs.renumber(members) for pairs, members in zip(candidates, many, strict=True)])
     images = np.unique(np.concatenate([pairs.first, pairs.second]))
     store.fill(images.tolist())
     blocks = [store.reader.get(image).is_informative.sum() for image in images.tolist()]
     undecided = images[np.array(blocks, np.int64) < MIN_BLOCKS]
     tried, owner = settle_half_turns(thumbnails, pairs)
-    listed = list(tried)
-    parts = [listed[start : start + PAIRS_AT_ONCE] for start in range(0, len(listed), PAIRS_AT_ONCE)]
-    work = map_in_processes(partial(_measure_agreements, store.reader), parts)
-    found = [value for part in track(work, "Comparing images", len(parts)) for value in part]
-    agreement = np.nan_to_num(np.array(found, np.float32), nan=-1)
+    agreement = _measure_agreements(store.reader, tried)
     best = np.lexsort((-agreement, owner))
     best = best[np.unique(owner[best], return_index=True)[1]]
-    return tried.select(best[agreement[best] >= MIN_AGREEMENT]), undecided
+    agreeing = tried.select(best[agreement[best] >= MIN_AGREEMENT])
+    return agreeing, np.concatenate([undecided, *few])
 
 
-def _measure_evidence(store: DetailStore, looks: Looks, pairs: Pairs) -> Vectors:
+def _measure_evidence(store: DetailStore, looks: Looks, products: Sequence[Indices], pairs: Pairs) -> Vectors:
     """Say for each pair how much better its images agree than either does with its look-alikes."""
     partners: dict[int, list[tuple[int, int]]] = {}
     numbers: dict[int, list[int]] = {}
@@ -220,42 +195,71 @@ def _measure_evidence(store: DetailStore, looks: Looks, pairs: Pairs) -> Vectors
         for image, other, way in ((first, second, pose), (second, first, int(backwards[number]))):
             partners.setdefault(image, []).append((other, _undo_pose(way)))
             numbers.setdefault(image, []).append(number)
-    images = np.array(sorted(partners), np.int64)
-    others, turns = rank_look_alikes(*looks, images, LOOK_ALIKES)
-    store.fill(np.unique(others).tolist())
-    work = [
-        (image, partners[image], [(other, _undo(turn)) for other, turn in zip(row, way, strict=True)])
-        for image, row, way in zip(images.tolist(), others.tolist(), turns.tolist(), strict=True)
-    ]
+    paired = np.array(sorted(partners), np.int64)
+    look_alikes = {
+        image: found for members in products for image, found in _list_look_alikes(looks, members, paired)
+    }
+    store.fill({other for found in look_alikes.values() for other, _ in found})
+    work = [(image, partners[image], look_alikes[image]) for image in paired.tolist()]
     evidence = np.full(len(pairs.first), np.inf, np.float32)
-    found = map_in_processes(partial(_judge, store.reader), work)
-    for image, values in zip(images.tolist(), track(found, "Comparing in detail", len(work)), strict=True):
+    found = track(map_in_processes(partial(_judge, store.reader), work), "Comparing in detail", len(work))
+    for image, values in zip(paired.tolist(), found, strict=True):
         evidence[numbers[image]] = np.minimum(evidence[numbers[image]], values)
     return evidence
 
 
-def _measure_agreements(reader: DetailReader, pairs: Sequence[tuple[int, int, int]]) -> list[float]:
-    return [_measure_agreement(reader, *pair) for pair in pairs]
+def _list_look_alikes(
+    looks: Looks, members: Indices, paired: Indices
+) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+    """Yield the images of a product that have partners, each with its look-alikes and how to turn them."""
+    queries = np.flatnonzero(np.isin(members, paired))
+    if len(queries) == 0:
+        return
+    fingerprints, thumbnails, aspects = looks
+    found = rank_look_alikes(
+        fingerprints[members], thumbnails[members], aspects[members], queries, LOOK_ALIKES
+    )
+    others, turns = members[found[0]], found[1]
+    for query, row, way in zip(queries.tolist(), others.tolist(), turns.tolist(), strict=True):
+        yield int(members[query]), [(other, _undo(turn)) for other, turn in zip(row, way, strict=True)]
 
 
-def _measure_agreement(reader: DetailReader, first: int, second: int, pose: int) -> float:
-    detail = reader.get(first)
-    return _summarise(_compare(reader, detail, second, _undo_pose(pose)), detail)
+def _measure_agreements(reader: DetailReader, pairs: Pairs) -> Vectors:
+    """Return by how much the images of each pair agree, float32 of shape (m,); -1 for those that do not."""
+    listed = list(pairs)
+    parts = [listed[start : start + PAIRS_AT_ONCE] for start in range(0, len(listed), PAIRS_AT_ONCE)]
+    work = map_in_processes(partial(_measure_some, reader), parts)
+    found = [value for part in track(work, "Comparing images", len(parts)) for value in part]
+    return np.nan_to_num(np.array(found, np.float32), nan=-1)
 
 
-def _compare(reader: DetailReader, detail: Detail, other: int, turn: int) -> Floats:
-    return compare_details(detail, turn_structure(reader.get(other).structure, turn))
+def _measure_some(reader: DetailReader, pairs: Sequence[tuple[int, int, int]]) -> list[float]:
+    found = []
+    for first, group in groupby(pairs, key=itemgetter(0)):
+        aligner = Aligner(reader.get(first))
+        found += [_measure_agreement(reader, aligner, second, pose) for _, second, pose in group]
+    return found
+
+
+def _measure_agreement(reader: DetailReader, aligner: Aligner, second: int, pose: int) -> float:
+    """Return what three quarters of the blocks reach; NaN where the images cannot be aligned at all."""
+    structure = turn_structure(reader.get(second).structure, _undo_pose(pose))
+    alignment = aligner.align(structure)
+    if alignment.share < MIN_ALIGNED:
+        return float("nan")
+    return _summarise(compare_aligned(aligner.detail, structure, alignment.place), aligner.detail)
 
 
 def _judge(reader: DetailReader, item: tuple[int, list[tuple[int, int]], list[tuple[int, int]]]) -> Floats:
     """Return the evidence for each partner of an image, seen from this image; minus infinity for none."""
     image, partners, look_alikes = item
     detail = reader.get(image)
-    agreements = [_compare(reader, detail, *partner) for partner in partners]
+    aligner = Aligner(detail)
+    agreements = [_compare(reader, aligner, *partner) for partner in partners]
     asked: list[Floats] = []
     found = np.full(len(partners), -np.inf, np.float32)
     for start, step in ROUNDS:
-        asked += [_compare(reader, detail, *look_alike) for look_alike in look_alikes[start::step]]
+        asked += [_compare(reader, aligner, *look_alike) for look_alike in look_alikes[start::step]]
         found = _weigh(agreements, _take_median(np.array(asked)), detail)
         if len(asked) >= MIN_LOOK_ALIKES and (np.abs(found - MIN_EVIDENCE) > CERTAINTY).all():
             break
@@ -270,7 +274,12 @@ def _show_one_image(reader: DetailReader, first: int, second: int, pose: int) ->
     """Whether two images of one part are one image: alike in detail, and in all but the light as a whole."""
     if not differ_in_light_alone(reader.get(first).grey, reader.get(second).grey, pose):
         return False
-    return _measure_agreement(reader, first, second, pose) >= MIN_AGREEMENT_OF_ONE_IMAGE
+    agreement = _measure_agreement(reader, Aligner(reader.get(first)), second, pose)
+    return agreement >= MIN_AGREEMENT_OF_ONE_IMAGE
+
+
+def _compare(reader: DetailReader, aligner: Aligner, other: int, turn: int) -> Floats:
+    return aligner.compare(turn_structure(reader.get(other).structure, turn))
 
 
 def differ_in_light_alone(first: Pixels, second: Pixels, pose: int) -> bool:
