@@ -224,6 +224,17 @@ def test_a_full_disk(
     check_one_line(capsys, "No space left on device: store")
 
 
+def test_a_full_disk_that_tensorflow_meets(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("{{node SaveV2}} /disk/part-0; No space left on device [Op:SaveV2]")
+
+    monkeypatch.setattr(evaluate_module, "evaluate_run", fail)
+    assert run("evaluate", "x") == 2
+    check_one_line(capsys, "No space left on device: /disk/part-0\n")
+
+
 def test_the_unexpected_is_one_line_too_and_a_traceback_when_asked(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

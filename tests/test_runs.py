@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 from mvdefect.config import FitConfig, dump_config
 from mvdefect.core.errors import InUseError, RunError, RunExistsError
-from mvdefect.core.files import replace_file, write_rows, write_text
+from mvdefect.core.files import cache_dir, replace_file, write_rows, write_text
 from mvdefect.core.locks import hold
 from mvdefect.runs import (
     EpochRow,
@@ -179,6 +180,30 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
         fill()
     assert (tmp_path / "file.txt").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_an_error_of_the_disk_names_the_file(tmp_path: Path) -> None:
+    full = Path("/dev/full")
+    with (
+        pytest.raises(OSError, match="No space left on device: .*file.txt"),
+        replace_file(tmp_path / "file.txt"),
+    ):
+        full.write_text("text")
+
+
+def test_a_cache_that_cannot_be_written_costs_memory_of_earlier_work_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("MVDEFECT_CACHE", str(tmp_path / "file" / "cache"))
+    with caplog.at_level(logging.WARNING, "mvdefect"):
+        folders = [cache_dir("scans"), cache_dir("links"), cache_dir("scans")]
+    (folders[0] / "kept").write_text("it is used")
+    assert folders[0] == folders[2]
+    assert folders[0].parent == folders[1].parent == Path(os.environ["MVDEFECT_CACHE"])
+    (warning,) = caplog.messages
+    assert f"nothing can be remembered in {tmp_path / 'file' / 'cache'} (Not a directory)" in warning
+    assert "MVDEFECT_CACHE=FOLDER" in warning
 
 
 def test_no_run_at_all(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ from mvdefect.baselines.one_class import OneClassDetector
 from mvdefect.baselines.registry import Baseline, find_baseline
 from mvdefect.config import FitConfig, StageConfig
 from mvdefect.core.errors import ConfigError, ContractError
-from mvdefect.core.files import cache_dir, replace_file
+from mvdefect.core.files import cache_dir, name_in_errors, replace_file
 from mvdefect.core.parallel import count_cores
 from mvdefect.core.progress import logger
 from mvdefect.core.runtime import describe_environment, seed_everything, set_precision
@@ -144,8 +146,10 @@ def read_pixels(source: Source) -> Iterator[Pixels]:
     """
     size_px = source.store.size_px
     with tempfile.TemporaryDirectory(dir=cache_dir("baselines")) as aside:
-        shape = (source.count, size_px, size_px, 3)
-        pixels = np.memmap(Path(aside) / "pixels.bin", np.uint8, "w+", shape=shape)
+        shape, path = (source.count, size_px, size_px, 3), Path(aside) / "pixels.bin"
+        with name_in_errors(path), path.open("wb") as stream:
+            os.posix_fallocate(stream.fileno(), 0, math.prod(shape))  # or a full disk would end the process
+        pixels = np.memmap(path, np.uint8, "r+", shape=shape)
         start = 0
         for batch in make_inference_batches(source, BATCH_SIZE):
             pixels[start : start + len(batch)] = batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from mvdefect.core.version import __version__
 
 EXIT_TROUBLE = 2
 DEBUG = "--debug"
+NO_SPACE = os.strerror(errno.ENOSPC)
 SUMMARIES = {
     "fit": "Train an inspector and measure it honestly.",
     "tune": "Search for the settings that suit your photographs.",
@@ -112,4 +114,6 @@ def _describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     lines = str(error).strip().splitlines()
+    if lines and NO_SPACE in lines[0]:  # of TensorFlow
+        return f"{NO_SPACE}: {lines[0].partition(f'; {NO_SPACE}')[0].rpartition(' ')[2]}"
     return f"unexpected {type(error).__name__}: {lines[0] if lines else ''} (more with {DEBUG})"

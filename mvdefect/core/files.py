@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import csv
 import json
 import lzma
 import os
+import shutil
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mvdefect.core.errors import RunError
+from mvdefect.core.progress import logger
 
 # What reading a member of a damaged zip may raise.
 UNREADABLE_ZIP = (
@@ -39,11 +43,28 @@ KINDS: dict[str, type] = {"int": int, "float": float, "str": str}
 def cache_dir(name: str) -> Path:
     """Return (and make) a folder for what can be computed again.
 
-    It lies in `$MVDEFECT_CACHE`, by default in `~/.cache/mvdefect`.
+    It lies in `$MVDEFECT_CACHE`, by default in `~/.cache/mvdefect`. Where nothing can be written there, the
+    processes begun from here use a temporary folder instead, and a warning says so.
     """
     root = Path(os.environ.get("MVDEFECT_CACHE") or Path.home() / ".cache" / "mvdefect")
-    folder = root / name
+    try:
+        return _make_writable(root / name)
+    except OSError as error:
+        temporary = Path(tempfile.mkdtemp(prefix="mvdefect-"))
+        atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+        os.environ["MVDEFECT_CACHE"] = str(temporary)
+        logger.warning(
+            "nothing can be remembered in %s (%s), so the next command computes it again: name another "
+            "folder with MVDEFECT_CACHE=FOLDER",
+            root,
+            error.strerror,
+        )
+        return _make_writable(temporary / name)
+
+
+def _make_writable(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
     return folder
 
 
@@ -83,6 +104,16 @@ def parse_json(text: str | bytes) -> Any:
 
 
 @contextmanager
+def name_in_errors(path: Path) -> Iterator[None]:
+    """Name a file in the errors of the block that name none, as that of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or os.fspath(path)
+        raise
+
+
+@contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place when the block ends well.
 
@@ -91,8 +122,9 @@ def replace_file(path: Path) -> Iterator[Path]:
     """
     partial = path.with_name(f".{os.getpid()}.{path.name}")  # the suffix stays: Keras goes by it
     try:
-        yield partial
-        partial.replace(path)
+        with name_in_errors(path):
+            yield partial
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 

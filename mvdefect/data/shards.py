@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 
 from mvdefect.core.errors import ImageError
-from mvdefect.core.files import cache_dir, escape_name, parse_json
+from mvdefect.core.files import cache_dir, escape_name, name_in_errors, parse_json
 from mvdefect.data.images import (
     Mask,
     Pixels,
@@ -178,7 +178,8 @@ class KeptImages:
     def __init__(self, size_px: int, method: ResizeMethod) -> None:
         """Keep none yet."""
         self._size_px, self._method = size_px, method
-        self._file = tempfile.TemporaryFile(dir=cache_dir("kept"))  # noqa: SIM115 (closed by __exit__)
+        self._folder = cache_dir("kept")
+        self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 (closed by __exit__)
         self._places: dict[str, tuple[int, int, int]] = {}
         self._end = 0
         self._lock = threading.Lock()
@@ -196,7 +197,8 @@ class KeptImages:
         shrunk = shrink(image, mask, self._size_px, self._method)
         with self._lock:
             start, self._end = self._end, self._end + len(shrunk.image) + len(shrunk.mask)
-        os.pwrite(self._file.fileno(), shrunk.image + shrunk.mask, start)
+        with name_in_errors(self._folder):
+            os.pwrite(self._file.fileno(), shrunk.image + shrunk.mask, start)
         self._places[record.id] = (start, len(shrunk.image), len(shrunk.mask))
 
     def find(self, record: Record) -> Shrunk | None:

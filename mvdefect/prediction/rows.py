@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from mvdefect.core.errors import ConfigError
-from mvdefect.core.files import parse_json
+from mvdefect.core.files import name_in_errors, parse_json
 from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
 from mvdefect.inspector.answers import UNREADABLE, Answer
 from mvdefect.inspector.photographs import Photograph, PhotographKey
@@ -127,7 +127,7 @@ def read_done(path: Path, kind: str, inspector: str = "") -> tuple[dict[Photogra
 @contextmanager
 def append_rows(path: Path, kind: str, length: int) -> Iterator[TextIO]:
     """Yield a stream at the end of the whole rows of a file; a new one gets its heading."""
-    with path.open("a+", encoding="utf-8", newline="") as stream:
+    with name_in_errors(path), path.open("a+", encoding="utf-8", newline="") as stream:
         stream.truncate(length)
         if not length:
             stream.write(format_heading(kind))

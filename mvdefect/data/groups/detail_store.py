@@ -11,7 +11,7 @@ from types import TracebackType
 
 import numpy as np
 
-from mvdefect.core.files import cache_dir
+from mvdefect.core.files import cache_dir, name_in_errors
 from mvdefect.core.parallel import map_in_threads
 from mvdefect.core.progress import track
 from mvdefect.data.groups.details import MAX_BLOCKS, MAX_PICTURE_PX, Detail, make_detail
@@ -47,7 +47,8 @@ class DetailStore:
     def __init__(self, read_grey: Callable[[int], Pixels]) -> None:
         """Make a store of images that `read_grey` returns by number, as uint8 of shape (height, width)."""
         self._read_grey = read_grey
-        self._file = tempfile.TemporaryFile(dir=cache_dir("details"))  # noqa: SIM115 (closed by __exit__)
+        self._folder = cache_dir("details")
+        self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 (closed by __exit__)
         self._stored: set[int] = set()
         self.reader = DetailReader(f"/proc/{os.getpid()}/fd/{self._file.fileno()}", next(SERIALS))
 
@@ -71,7 +72,8 @@ class DetailStore:
         detail = make_detail(self._read_grey(number))
         header = np.array([(*detail.grey.shape, len(detail.is_informative))], HEADER)
         parts = (header, detail.grey, detail.structure, detail.is_informative)
-        os.pwrite(self._file.fileno(), b"".join(part.tobytes() for part in parts), number * SLOT_BYTES)
+        with name_in_errors(self._folder):
+            os.pwrite(self._file.fileno(), b"".join(part.tobytes() for part in parts), number * SLOT_BYTES)
         return number
 
 
