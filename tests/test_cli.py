@@ -232,7 +232,7 @@ def test_a_full_disk_that_tensorflow_meets(
 
     monkeypatch.setattr(evaluate_module, "evaluate_run", fail)
     assert run("evaluate", "x") == 2
-    check_one_line(capsys, "No space left on device: /disk/part-0\n")
+    check_one_line(capsys, "No space left on device: /disk/part-0")
 
 
 def test_the_unexpected_is_one_line_too_and_a_traceback_when_asked(
