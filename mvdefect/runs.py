@@ -7,6 +7,7 @@ what has the final name is finished, and an older run under that name is replace
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -175,7 +176,11 @@ def check_run_is_free(path: Path, overwrite: bool) -> None:
     Raises:
         RunExistsError: Something is there that `overwrite` does not allow to be replaced. A folder that
             is no run of mvdefect is never replaced.
+        RunError: Nothing can be written there.
     """
+    place = next(place for place in path.absolute().parents if place.exists())
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise RunError(f"nothing can be written in {place}; name another place with --run")
     if not path.exists():
         return
     if not (path.is_dir() and RunFolder(path).is_finished):

@@ -206,6 +206,16 @@ def test_a_cache_that_cannot_be_written_costs_memory_of_earlier_work_alone(
     assert "MVDEFECT_CACHE=FOLDER" in warning
 
 
+def test_a_place_that_cannot_be_written_is_found_out_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda place, _: place != tmp_path)
+    with pytest.raises(
+        RunError, match=f"nothing can be written in {tmp_path}; name another place with --run"
+    ):
+        check_run_is_free(tmp_path / "new" / "run", overwrite=False)
+
+
 def test_no_run_at_all(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="a run is a folder that `mvdefect fit` made"):
         open_run(tmp_path / "nothing")

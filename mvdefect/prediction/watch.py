@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mvdefect.core.errors import ImageError, LayoutError
+from mvdefect.core.progress import logger
 from mvdefect.data.images import decode_image, is_image
 from mvdefect.data.sources.folders import list_files
 from mvdefect.inspector.photographs import Photograph, find_photograph
@@ -50,7 +51,7 @@ def _watch(
     seen: dict[Path, _Seen] = {}
     done: dict[Path, Photograph] = {}
     while True:
-        for path in list_files(folder):
+        for path in _look(folder):
             if not is_image(path.name):
                 continue
             found = find_photograph(path)
@@ -63,6 +64,15 @@ def _watch(
                 del seen[path]
                 yield found
         sleep(pause_seconds)
+
+
+def _look(folder: Path) -> list[Path]:
+    """List what is there now; a share that cannot be read for a moment ends nothing."""
+    try:
+        return list_files(folder)
+    except OSError as error:
+        logger.warning("%s: %s; it is tried again", error.filename or folder, error.strerror)
+        return []
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mvdefect.core.errors import LayoutError
-from mvdefect.data.sources.folders import read_records
+from mvdefect.data.sources.folders import list_files, read_records
 from tests.conftest import make_texture, write_class_folders, write_image
 
 
@@ -108,6 +110,27 @@ def test_a_class_that_is_missing(tmp_path: Path, good: int, defective: int, miss
     (root / "good").mkdir(exist_ok=True)
     with pytest.raises(LayoutError, match=f"there is no {missing} image among the 3"):
         read_records(root)
+
+
+@pytest.mark.parametrize(("code", "is_passed_over"), [(errno.EACCES, False), (errno.ENOENT, True)])
+def test_a_folder_that_cannot_be_read_is_not_left_out_unnoticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, is_passed_over: bool
+) -> None:
+    write_image(tmp_path / "a.png", make_texture(1))
+    write_image(tmp_path / "closed" / "b.png", make_texture(2))
+    scan = os.scandir
+
+    def refuse(place: str) -> object:
+        if Path(place).name == "closed":
+            raise OSError(code, os.strerror(code), place)
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    if is_passed_over:
+        assert list_files(tmp_path) == [tmp_path / "a.png"]
+    else:
+        with pytest.raises(OSError, match="closed"):
+            list_files(tmp_path)
 
 
 def test_folders_without_any_image(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -332,6 +333,23 @@ def test_a_watched_folder_gives_each_file_once_and_none_half_written(tmp_path: P
     assert all(20 <= look <= 24 for _, look in late.values())
     with pytest.raises(LayoutError, match="must be a folder"):
         watch_folder(tmp_path / "nowhere")
+
+
+def test_a_share_that_cannot_be_read_for_a_moment_ends_no_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "part.png").write_bytes(encode_png(40))
+    scan, failures = os.scandir, [errno.EIO, errno.ESTALE]
+
+    def fail_twice(place: str) -> object:
+        if failures:
+            raise OSError(failures.pop(), "the share is away", place)
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", fail_twice)
+    found = next(watch_folder(tmp_path, sleep=lambda _: None))
+    assert found.path == tmp_path / "part.png"
+    assert caplog.messages == [f"{tmp_path}: the share is away; it is tried again"] * 2
 
 
 @pytest.mark.parametrize("place", ["finished_run", "exported"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,14 +170,23 @@ def _subfolders(path: Path) -> list[Path]:
 
 
 def list_files(folder: Path) -> list[Path]:
-    """Every file below `folder` but hidden ones and what desktops leave behind."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file()
-        and path.name.lower() not in IGNORED_FILES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    """Every file below `folder` but hidden ones and what desktops leave behind, sorted.
+
+    Raises:
+        OSError: A folder cannot be read, so that some would be missing unnoticed. One that has gone in the
+            meantime is passed over.
+    """
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder, onerror=_refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        kept = (name for name in names if not name.startswith(".") and name.lower() not in IGNORED_FILES)
+        found += [path for path in map(Path(place).joinpath, kept) if path.is_file()]
+    return sorted(found)
+
+
+def _refuse(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
 
 
 def _check_classes(records: tuple[Record, ...], root: Path) -> None:
