@@ -27,8 +27,14 @@ from typing import Any
 from mvdefect.core.files import write_text
 from mvdefect.drawing.data_set import write_parts
 
-SMALL = ["--backbone", "small_cnn", "--weights", "none", "--image-size", "64", "--batch-size", "16"]
-STAGES = ["--set", "stages=[{depth_blocks: 0, epochs: 2}, {depth_blocks: 2, epochs: 3}]"]
+SMALL = ["--backbone", "small_cnn", "--weights", "none", "--image-size", "64"]
+STAGES = [
+    "--batch-size",
+    "16",
+    "--set",
+    "stages=[{depth_blocks: 0, epochs: 2}, {depth_blocks: 2, epochs: 3}]",
+]
+SEARCH = "{settings: {batch_size: 16, stages: [{epochs: 2}]}, refits: {best: 1, seeds: 1, folds: 2}}"
 DIGITS = 5  # of numbers that are compared: a graph that is traced anew may round otherwise
 SUMMARY = ("recall", "false_alarm_rate", "roc_auc", "f1")
 LIMIT_SECONDS = 300.0
@@ -84,7 +90,8 @@ def read_search(path: Path) -> Any:
     """Return what a search chose, and what of."""
     times = ("seconds", "latency_ms", "memory_gb")
     board = read_table(path / "leaderboard.csv", times)
-    return [name for name in list_files(path) if "/" not in name], board, (path / "best.yaml").read_text()
+    best = (path / "best.yaml").read_text(encoding="utf-8").replace(str(path), "out")
+    return [name for name in list_files(path) if "/" not in name], board, best
 
 
 def read_store(path: Path) -> Any:
@@ -113,7 +120,8 @@ def make_cases(place: Path) -> dict[str, Case]:
         _command(["fit", "--data", data, "--run", run, *SMALL, *STAGES]), check=True, capture_output=True
     )
     fit = ["fit", "--data", data, "--run", "{out}", *SMALL, *STAGES]
-    search = ["--trials", "3", "--strategy", "random", "--confirm", "2", "--set", "stages=[{epochs: 2}]"]
+    search = ["--trials", "2", "--strategy", "random", "--confirm", "1", "--config", str(place / "tune.yaml")]
+    write_text(place / "tune.yaml", SEARCH)
     prepare = ["data", "prepare", data, "--out", "{out}", "--image-size", "96"]
     predict = ["predict", run, data, "--out", "{out}", "--exit-zero", "--batch-size", "4"]
     watch = ["predict", run, "--watch", data, "--out", "{out}", "--exit-zero"]

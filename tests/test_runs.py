@@ -216,6 +216,15 @@ def test_a_place_that_cannot_be_written_is_found_out_at_once(
         check_run_is_free(tmp_path / "new" / "run", overwrite=False)
 
 
+def test_in_the_cache_of_another_user_each_has_an_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MVDEFECT_CACHE", str(tmp_path))
+    assert cache_dir("scans") == tmp_path / "scans"
+    monkeypatch.setattr(os, "getuid", lambda: 4242)
+    assert cache_dir("scans") == tmp_path / "user-4242" / "scans"
+
+
 def test_no_run_at_all(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="a run is a folder that `mvdefect fit` made"):
         open_run(tmp_path / "nothing")

@@ -43,11 +43,14 @@ KINDS: dict[str, type] = {"int": int, "float": float, "str": str}
 def cache_dir(name: str) -> Path:
     """Return (and make) a folder for what can be computed again.
 
-    It lies in `$MVDEFECT_CACHE`, by default in `~/.cache/mvdefect`. Where nothing can be written there, the
-    processes begun from here use a temporary folder instead, and a warning says so.
+    It lies in `$MVDEFECT_CACHE`, by default in `~/.cache/mvdefect`; in a folder of another user, each one
+    has an own folder within, for nobody can lock or mend what belongs to others. Where nothing can be
+    written, this process and those it begins use a temporary folder instead, and a warning says so.
     """
     root = Path(os.environ.get("MVDEFECT_CACHE") or Path.home() / ".cache" / "mvdefect")
     try:
+        if root.is_dir() and root.stat().st_uid != os.getuid():
+            root /= f"user-{os.getuid()}"
         return _make_writable(root / name)
     except OSError as error:
         temporary = Path(tempfile.mkdtemp(prefix="mvdefect-"))
