@@ -2,10 +2,12 @@
 
     python benchmarks/serve.py saved_models/first --photographs photographs
     python benchmarks/serve.py saved_models/first --photographs photographs --seconds 10 --hostile 100
+    python benchmarks/serve.py saved_models/first --varied 2000
 
 The engine alone is asked about batches of 32 before and after; then the server runs in a process of its own,
 clients in another, each on a connection of its own with one request under way. The rate limit is off, since
 all clients are one address. At the end clients ask while hostile requests come, and once more after them.
+With `--varied` one client sends drawn images of as many sizes, and the server's memory is printed.
 """
 
 from __future__ import annotations
@@ -24,11 +26,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+
 from mvdefect.data.sources.folders import read_records
 
 BATCH_SIZE = 32
 PHOTOGRAPHS = 64
 CLIENTS = Path(__file__).with_name("serve_clients.py")
+BYTES = {"Content-Type": "application/octet-stream"}
 RATIO_WANTED, P99_WANTED_MS = 0.8, 1500.0
 
 
@@ -151,6 +157,22 @@ def measure(options: argparse.Namespace, paths: Sequence[Path], corrections: Pat
     judge(halves, engine)
 
 
+def measure_varied(options: argparse.Namespace, corrections: Path) -> None:
+    """Send images of every size from 16 to 2,500 pixels a side, and print the server's memory meanwhile."""
+    rng = np.random.default_rng(0)
+    with start_server(options.export, corrections, options.serve) as (port, process):
+        for number in range(options.varied):
+            height, width = (2 ** rng.uniform(4, np.log2(2500), 2)).astype(int).tolist()
+            coarse = rng.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3)).astype(np.uint8)
+            suffix = (".jpg", ".png", ".bmp")[number % 3]
+            body = cv2.imencode(suffix, cv2.resize(coarse, (width, height)))[1].tobytes()
+            asked = urllib.request.Request(f"http://127.0.0.1:{port}/api/inspect", body, BYTES)
+            with urllib.request.urlopen(asked, timeout=30):
+                pass
+            if (number + 1) % (options.varied // 8) == 0:
+                print(f"after {number + 1} images of varied size: {read_rss_mb(process):.0f} MB", flush=True)
+
+
 def judge(halves: Sequence[dict[str, Any]], engine: float) -> None:
     """Say whether the load was borne as it should be."""
     ratio = sum(half["per_second"] for half in halves) / len(halves) / engine
@@ -169,6 +191,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--engine-seconds", type=float, default=15)
     parser.add_argument("--hostile", type=int, default=1000)
+    parser.add_argument("--varied", type=int, help="images of varied size, and nothing else; 8 at least")
     parser.add_argument(
         "--serve", nargs="*", default=[], help="further arguments of mvdefect serve, without --"
     )
@@ -178,10 +201,13 @@ def main() -> None:
     if options.engine is not None:
         run_engine(options.export, options.files, options.engine)
         return
-    found = [record.path for record in read_records(options.photographs)]
-    paths = found[:: max(1, len(found) // PHOTOGRAPHS)][:PHOTOGRAPHS]
     with tempfile.TemporaryDirectory() as folder:
-        measure(options, paths, Path(folder) / "corrections")
+        corrections = Path(folder) / "corrections"
+        if options.varied:
+            measure_varied(options, corrections)
+            return
+        found = [record.path for record in read_records(options.photographs)]
+        measure(options, found[:: max(1, len(found) // PHOTOGRAPHS)][:PHOTOGRAPHS], corrections)
 
 
 if __name__ == "__main__":
