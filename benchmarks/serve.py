@@ -166,8 +166,8 @@ def measure_varied(options: argparse.Namespace, corrections: Path) -> None:
             coarse = rng.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3)).astype(np.uint8)
             suffix = (".jpg", ".png", ".bmp")[number % 3]
             body = cv2.imencode(suffix, cv2.resize(coarse, (width, height)))[1].tobytes()
-            asked = urllib.request.Request(f"http://127.0.0.1:{port}/api/inspect", body, BYTES)  # noqa: S310 (its own)
-            with urllib.request.urlopen(asked, timeout=30):
+            asked = urllib.request.Request(f"http://127.0.0.1:{port}/api/inspect", body, BYTES)
+            with urllib.request.urlopen(asked, timeout=30):  # noqa: S310 (of this server)
                 pass
             if (number + 1) % (options.varied // 8) == 0:
                 print(f"after {number + 1} images of varied size: {read_rss_mb(process):.0f} MB", flush=True)

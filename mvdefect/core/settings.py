@@ -47,7 +47,7 @@ def read_yaml(path: Path | None, kind: str = "configuration", names: str = "sett
         return {}
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"the {kind} {path} cannot be read: {join_lines(error)}") from error
     tree = {} if tree is None else tree
     if not isinstance(tree, dict):
@@ -153,7 +153,7 @@ def parse_assignment(assignment: str) -> tuple[str, Any]:
         raise ConfigError(f"--set takes key=value, as in --set stages.1.epochs=30. Received: {assignment!r}")
     try:
         return key, yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"--set {assignment}: the value is not YAML: {error}") from error
 
 

@@ -15,6 +15,7 @@ import keras_tuner
 import pytest
 
 from mvdefect.config import FitConfig
+from mvdefect.core.errors import SearchError
 from tests.tuning.fakes import (
     PACE_SECONDS,
     RUNS,
@@ -24,7 +25,7 @@ from tests.tuning.fakes import (
     score_trial,
 )
 from tuning.search.hypermodel import InspectorHyperModel, TrainingParts
-from tuning.search.search import InspectorTuner, make_tuner, read_trials
+from tuning.search.search import FOLDER, InspectorTuner, make_tuner, read_trials
 from tuning.search.trials import TrialFunction
 from tuning.settings import SearchConfig
 from tuning.space.space import make_space
@@ -291,3 +292,16 @@ def test_the_memory_of_the_search_stays_level(tmp_path: Path) -> None:
 def _read_resident_kb() -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"\xb5", b"[" * 200_000, b"{}", b"[1]", b"9" * 5000], ids=lambda damage: str(damage[:3])
+)
+@pytest.mark.parametrize("name", ["oracle.json", "trial_0/trial.json"])
+def test_a_damaged_search_says_so_in_one_line(tmp_path: Path, name: str, damage: bytes) -> None:
+    run(tmp_path, trials=1)
+    (tmp_path / FOLDER / name).write_bytes(damage)
+    with pytest.raises(
+        SearchError, match=r"cannot go on, since a file in .*trials is damaged \(.*\); remove it"
+    ):
+        make(tmp_path, trials=2)

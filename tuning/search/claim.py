@@ -87,14 +87,14 @@ def list_changes(out: Path, search: SearchConfig, weights: Mapping[str, Path | N
         return []
     try:
         before: Any = yaml.safe_load((out / SEARCH).read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, RecursionError, yaml.YAMLError):
+    except (ValueError, RecursionError, yaml.YAMLError):
         before = None
     if not isinstance(before, dict):
         return [SEARCH]
     after = search.model_dump(mode="json")
     changed = [key for key in after if key not in MAY_CHANGE and before.get(key) != after[key]]
     kept = out / HASHES
-    if kept.is_file() and kept.read_text(encoding="utf-8") != _hash_weights(weights):
+    if kept.is_file() and kept.read_bytes() != _hash_weights(weights).encode():
         changed.append("the content of a weights file")
     return changed
 

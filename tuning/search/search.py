@@ -12,6 +12,7 @@ from typing import Any
 import keras_tuner
 from keras_tuner.src import config as keras_tuner_config
 
+from mvdefect.core.errors import SearchError, join_lines
 from tuning.records import COMPLETED, FAILED, RUNNING, TrialRecord, Value
 from tuning.search.hypermodel import InspectorHyperModel, declare_space
 from tuning.search.oracles import STATE, LimitedOracle, make_oracle
@@ -118,7 +119,13 @@ def make_tuner(
     oracle = make_oracle(search, hp, inspector.space.base.stages[-1].epochs)
     tuner = InspectorTuner(oracle, inspector, out, function)
     if tuner.oracle is oracle and (out / FOLDER / STATE).is_file():  # otherwise the chief has it
-        oracle.reload()
+        try:
+            oracle.reload()
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise SearchError(
+                f"the search in {out} cannot go on, since a file in {out / FOLDER} is damaged "
+                f"({type(error).__name__}: {join_lines(error)}); remove it, or name another with --out"
+            ) from error
     return tuner
 
 
