@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from mvdefect.core.errors import ImageError, list_some
-from mvdefect.core.files import cache_dir, describe_state, escape_name, replace_file
+from mvdefect.core.files import UNREADABLE_NPZ, cache_dir, describe_state, escape_name, replace_file
 from mvdefect.core.parallel import map_in_threads
 from mvdefect.core.progress import logger, track
 from mvdefect.data.groups.details import FINGERPRINT_LENGTH, make_detail, take_fingerprint
@@ -320,7 +320,7 @@ def _load_look(path: Path, records: Sequence[Record]) -> FirstLook | None:
         with np.load(path) as stored:
             facts = FACTS.validate_json(stored["facts"].tobytes())
             thumbnails, fingerprints = stored["thumbnails"], stored["fingerprints"]
-    except (OSError, ValueError, KeyError, EOFError, ValidationError):
+    except (*UNREADABLE_NPZ, ValidationError):
         return None  # absent or damaged: read the photographs themselves
     if {len(facts), len(thumbnails), len(fingerprints)} != {len(records)}:
         return None

@@ -12,6 +12,7 @@ import os
 import tempfile
 import threading
 import uuid
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -44,6 +45,7 @@ NAME = "prepared_images"
 SPLIT = "images"
 MIN_IMAGES_PER_SHARD = 16  # small enough that the last shards keep all cores busy
 MAX_IMAGES_PER_SHARD = 1024  # about 150 MB at 224 pixels
+CHECKED_BYTES = 1 << 20  # at a time
 MAX_SHARDS = 1024  # until shards are as large as they may be
 
 # Pixels are stored as they are: at 224 pixels a photograph takes 151 kB instead of 89 kB, but is written
@@ -79,12 +81,14 @@ class ShardFacts:
         ids: Those of the images that it holds, sorted.
         lengths: Bytes of each of their examples.
         size_bytes: Size of the file.
+        crc32: Of the file.
         broken: Path and fault of each photograph that was left out.
     """
 
     ids: tuple[str, ...]
     lengths: tuple[int, ...]
     size_bytes: int
+    crc32: int
     broken: tuple[str, ...]
 
     @property
@@ -123,10 +127,27 @@ def read_facts(path: Path) -> ShardFacts | None:
         stored = parse_json(_facts_file(path).read_text(encoding="utf-8"))
         lists = (tuple(stored[name]) for name in ("ids", "lengths", "broken"))
         ids, lengths, broken = lists
-        facts = ShardFacts(ids, lengths, stored["size_bytes"], broken)
+        facts = ShardFacts(ids, lengths, stored["size_bytes"], stored["crc32"], broken)
         return facts if path.stat().st_size == facts.size_bytes else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def remove_damaged(path: Path) -> bool:
+    """Remove the shard at `path` where its bytes are no longer those that were written; return whether so."""
+    facts = read_facts(path)
+    if facts is None or _take_checksum(path) == facts.crc32:
+        return False
+    path.unlink(missing_ok=True)
+    return True
+
+
+def _take_checksum(path: Path) -> int:
+    crc32 = 0
+    with path.open("rb") as stream:
+        while block := stream.read(CHECKED_BYTES):
+            crc32 = zlib.crc32(block, crc32)
+    return crc32
 
 
 def write_shard(
@@ -157,8 +178,8 @@ def write_shard(
                 except ImageError as error:
                     broken.append(f"{escape_name(record.path)}: {error}")
                 advance()
-        size_bytes = partial.stat().st_size
-    facts = ShardFacts(tuple(lengths), tuple(lengths.values()), size_bytes, tuple(broken))
+        size_bytes, crc32 = partial.stat().st_size, _take_checksum(partial)
+    facts = ShardFacts(tuple(lengths), tuple(lengths.values()), size_bytes, crc32, tuple(broken))
     with _write_aside(_facts_file(spec.path)) as partial:
         partial.write_text(json.dumps(asdict(facts)) + "\n", encoding="utf-8")
     return facts

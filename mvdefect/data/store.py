@@ -29,6 +29,7 @@ from mvdefect.data.shards import (
     ShardSpec,
     plan_shards,
     read_facts,
+    remove_damaged,
     write_shard,
 )
 
@@ -37,7 +38,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import tensorflow_datasets as tfds
 
 THREADS = "threads"
-FORMAT_VERSION = "2.1.0"
+FORMAT_VERSION = "2.2.0"
 DATASET_INFO = "dataset_info.json"  # without it TFDS reads nothing
 NOTE = "preparation.json"
 LOCK = ".lock"
@@ -99,6 +100,7 @@ def prepare_images(
     path = (out or cache_dir("prepared") / key).absolute()
     specs = plan_shards(records, path, size_px, method)
     _check_folder(path, key)
+    _remove_damaged(path, specs)
     if _is_finished(path, specs):
         logger.info("prepared images found in %s", path)
         return PreparedStore(path, size_px, _count_images(specs, skip_broken), key)
@@ -126,6 +128,15 @@ def _make_key(records: Sequence[Record], size_px: int, method: ResizeMethod) -> 
 
 def _is_finished(path: Path, specs: Sequence[ShardSpec]) -> bool:
     return (path / DATASET_INFO).is_file() and None not in [read_facts(spec.path) for spec in specs]
+
+
+def _remove_damaged(path: Path, specs: Sequence[ShardSpec]) -> None:
+    """Remove shards whose bytes have changed on the disk, so that they are written again."""
+    damaged = sum(map_in_threads(remove_damaged, [spec.path for spec in specs]))
+    if damaged:
+        logger.warning(
+            "%d of %d shards in %s are damaged; they are prepared again", damaged, len(specs), path
+        )
 
 
 def _check_folder(path: Path, key: str) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from mvdefect.core.files import replace_file
+from mvdefect.core.errors import RunError, join_lines
+from mvdefect.core.files import UNREADABLE_NPZ, replace_file
 from mvdefect.runs import EpochRow, RunFolder, read_json, write_json
 
 STATE_FILE = "state.json"
@@ -41,14 +42,21 @@ class TrainingState:
 
 
 def read_state(folder: RunFolder) -> TrainingState:
-    """Read how far an interrupted training came; a fresh state where there is none."""
+    """Read how far an interrupted training came; a fresh state where there is none.
+
+    Raises:
+        RunError: It is damaged.
+    """
     path = folder.checkpoint / STATE_FILE
     if not path.is_file():
         return TrainingState()
-    tree = read_json(path)
-    rows = tuple(EpochRow(**row) for row in tree.pop("rows"))
-    score = tuple(tree.pop("best_score"))
-    return TrainingState(rows=rows, best_score=score, **tree)
+    try:
+        tree = read_json(path)
+        rows = tuple(EpochRow(**row) for row in tree.pop("rows"))
+        score = tuple(tree.pop("best_score"))
+        return TrainingState(rows=rows, best_score=score, **tree)
+    except (RunError, KeyError, TypeError, AttributeError) as error:
+        raise _make_damage_error(path, error) from error
 
 
 class Checkpoints:
@@ -108,12 +116,26 @@ def begin_next_stage(folder: RunFolder, state: TrainingState) -> TrainingState:
 
 
 def restore_variables(path: Path, variables: Sequence[Any], optimizer: Any | None = None) -> None:
-    """Put back what `Checkpoints` wrote."""
-    with np.load(path) as arrays:
-        for index, variable in enumerate(variables):
-            variable.assign(arrays[f"model_{index}"])
-        for index, variable in enumerate(() if optimizer is None else optimizer.variables):
-            variable.assign(arrays[f"optimizer_{index}"])
+    """Put back what `Checkpoints` wrote.
+
+    Raises:
+        RunError: It is damaged.
+    """
+    try:
+        with np.load(path) as arrays:
+            for index, variable in enumerate(variables):
+                variable.assign(arrays[f"model_{index}"])
+            for index, variable in enumerate(() if optimizer is None else optimizer.variables):
+                variable.assign(arrays[f"optimizer_{index}"])
+    except UNREADABLE_NPZ as error:
+        raise _make_damage_error(path, error) from error
+
+
+def _make_damage_error(path: Path, error: Exception) -> RunError:
+    return RunError(
+        f"the training that was interrupted cannot go on, since {path} is damaged ({type(error).__name__}: "
+        f"{join_lines(error)}); remove {path.parent.parent}, and it begins anew"
+    )
 
 
 def _save(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

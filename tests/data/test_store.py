@@ -173,12 +173,13 @@ def test_a_killed_preparation_goes_on_where_it_stopped(records: tuple[Record, ..
     assert len(read_all(killed)) == 40
 
 
-def test_a_shard_that_is_gone_or_cut_is_written_again(records: tuple[Record, ...]) -> None:
+def test_a_shard_that_is_gone_cut_or_changed_is_written_again(records: tuple[Record, ...]) -> None:
     path = prepare_images(records, 64, "letterbox").path
     before = read_bytes(path)
-    first, second, _ = sorted(path.glob("*-of-00003"))
+    first, second, third = sorted(path.glob("*-of-00003"))
     first.unlink()
     second.write_bytes(second.read_bytes()[:-1])
+    third.write_bytes(third.read_bytes()[:-9] + b"?" + third.read_bytes()[-8:])
     assert prepare_images(records, 64, "letterbox").count == 40
     assert read_bytes(path) == before
 
