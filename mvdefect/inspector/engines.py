@@ -10,7 +10,7 @@ from mvdefect.core.errors import ConfigError, ExportError, MvdefectError, join_l
 from mvdefect.core.runtime import load_tensorflow
 from mvdefect.inspector.answers import Engine
 from mvdefect.inspector.formats.registry import FORMATS, can_run
-from mvdefect.inspector.integrity import check_files, read_manifest
+from mvdefect.inspector.integrity import FILES, check_files, read_manifest
 from mvdefect.inspector.places import MANIFEST, find_export
 from mvdefect.runs import open_run
 
@@ -106,6 +106,10 @@ def _list_engines(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
         if engine["format"] not in FORMATS:
             known = ", ".join(FORMATS)
             raise ExportError(f"an engine's format must be one of {known}. Received: {engine['format']}")
+        if FILES in manifest and engine.get("file") not in manifest[FILES]:
+            raise ExportError(
+                f"{MANIFEST} is damaged: it lists no file {engine.get('file')}, which an engine is"
+            )
     return engines
 
 

@@ -122,7 +122,7 @@ def restore_variables(path: Path, variables: Sequence[Any], optimizer: Any | Non
         RunError: It is damaged.
     """
     try:
-        with np.load(path) as arrays:
+        with path.open("rb") as stream, np.load(stream) as arrays:
             for index, variable in enumerate(variables):
                 variable.assign(arrays[f"model_{index}"])
             for index, variable in enumerate(() if optimizer is None else optimizer.variables):
