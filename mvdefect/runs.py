@@ -180,7 +180,7 @@ def check_run_is_free(path: Path, overwrite: bool) -> None:
     """
     place = next(place for place in path.absolute().parents if place.exists())
     if not os.access(place, os.W_OK | os.X_OK):
-        raise RunError(f"nothing can be written in {place}; name another place with --run")
+        raise RunError(f"cannot write in {place}; choose another place with --run")
     if not path.exists():
         return
     if not (path.is_dir() and RunFolder(path).is_finished):

@@ -202,17 +202,15 @@ def test_a_cache_that_cannot_be_written_costs_memory_of_earlier_work_alone(
     assert folders[0] == folders[2]
     assert folders[0].parent == folders[1].parent == Path(os.environ["MVDEFECT_CACHE"])
     (warning,) = caplog.messages
-    assert f"nothing can be remembered in {tmp_path / 'file' / 'cache'} (Not a directory)" in warning
-    assert "MVDEFECT_CACHE=FOLDER" in warning
+    assert f"the cache {tmp_path / 'file' / 'cache'} cannot be written (Not a directory)" in warning
+    assert "set MVDEFECT_CACHE to another folder" in warning
 
 
 def test_a_place_that_cannot_be_written_is_found_out_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "access", lambda place, _: place != tmp_path)
-    with pytest.raises(
-        RunError, match=f"nothing can be written in {tmp_path}; name another place with --run"
-    ):
+    with pytest.raises(RunError, match=f"cannot write in {tmp_path}; choose another place with --run"):
         check_run_is_free(tmp_path / "new" / "run", overwrite=False)
 
 

@@ -57,8 +57,8 @@ def cache_dir(name: str) -> Path:
         atexit.register(shutil.rmtree, temporary, ignore_errors=True)
         os.environ["MVDEFECT_CACHE"] = str(temporary)
         logger.warning(
-            "nothing can be remembered in %s (%s), so the next command computes it again: name another "
-            "folder with MVDEFECT_CACHE=FOLDER",
+            "the cache %s cannot be written (%s), so nothing is kept for the next command; set "
+            "MVDEFECT_CACHE to another folder",
             root,
             error.strerror,
         )

@@ -134,9 +134,7 @@ def _remove_damaged(path: Path, specs: Sequence[ShardSpec]) -> None:
     """Remove shards whose bytes have changed on the disk, so that they are written again."""
     damaged = sum(map_in_threads(remove_damaged, [spec.path for spec in specs]))
     if damaged:
-        logger.warning(
-            "%d of %d shards in %s are damaged; they are prepared again", damaged, len(specs), path
-        )
+        logger.warning("%d of %d shards in %s are damaged; preparing them again", damaged, len(specs), path)
 
 
 def _check_folder(path: Path, key: str) -> None:

@@ -108,7 +108,7 @@ def _list_engines(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
             raise ExportError(f"an engine's format must be one of {known}. Received: {engine['format']}")
         if FILES in manifest and engine.get("file") not in manifest[FILES]:
             raise ExportError(
-                f"{MANIFEST} is damaged: it lists no file {engine.get('file')}, which an engine is"
+                f"{MANIFEST} is damaged: its list of files lacks the engine {engine.get('file')}"
             )
     return engines
 

@@ -71,7 +71,7 @@ def _look(folder: Path) -> list[Path]:
     try:
         return list_files(folder)
     except OSError as error:
-        logger.warning("%s: %s; it is tried again", error.filename or folder, error.strerror)
+        logger.warning("%s: %s; trying again", error.filename or folder, error.strerror)
         return []
 
 

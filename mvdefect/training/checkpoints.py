@@ -133,8 +133,8 @@ def restore_variables(path: Path, variables: Sequence[Any], optimizer: Any | Non
 
 def _make_damage_error(path: Path, error: Exception) -> RunError:
     return RunError(
-        f"the training that was interrupted cannot go on, since {path} is damaged ({type(error).__name__}: "
-        f"{join_lines(error)}); remove {path.parent.parent}, and it begins anew"
+        f"the interrupted training cannot continue because {path} is damaged ({type(error).__name__}: "
+        f"{join_lines(error)}); remove {path.parent.parent} to start again"
     )
 
 

@@ -85,7 +85,7 @@ def test_an_export_of_old_is_opened_but_cannot_be_pinned(copy: Path) -> None:
         ("[" * 100_000, "nested too deeply"),
         ("{}", "lists no engines"),
         ('{"engines": 3}', "lists no engines"),
-        ('{"engines": [{"name": "a", "format": "onnx", "file": "d"}], "files": {}}', "lists no file d"),
+        ('{"engines": [{"name": "a", "format": "onnx", "file": "d"}], "files": {}}', "lacks the engine d"),
         ('{"engines": [3]}', "an engine needs name, format"),
         ('{"engines": [{"name": "a", "format": "b", "precision": "c", "file": "d"}]}', "Received: b"),
         (

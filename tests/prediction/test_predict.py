@@ -349,7 +349,7 @@ def test_a_share_that_cannot_be_read_for_a_moment_ends_no_watch(
     monkeypatch.setattr(os, "scandir", fail_twice)
     found = next(watch_folder(tmp_path, sleep=lambda _: None))
     assert found.path == tmp_path / "part.png"
-    assert caplog.messages == [f"{tmp_path}: the share is away; it is tried again"] * 2
+    assert caplog.messages == [f"{tmp_path}: the share is away; trying again"] * 2
 
 
 @pytest.mark.parametrize("place", ["finished_run", "exported"])

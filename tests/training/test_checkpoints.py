@@ -36,7 +36,7 @@ def test_a_damaged_state_is_named(folder: RunFolder, damage: bytes) -> None:
     assert read_state(folder) == state
     (folder.checkpoint / STATE_FILE).write_bytes(damage)
     with pytest.raises(
-        RunError, match=r"cannot go on, since .*state.json is damaged .* remove .*run.partial"
+        RunError, match=r"cannot continue because .*state.json is damaged .* remove .*run.partial"
     ):
         read_state(folder)
 
@@ -53,5 +53,5 @@ def test_damaged_variables_are_named(folder: RunFolder, damage: bytes) -> None:
     restore_variables(path, variables)
     assert variables[0].numpy().tolist() == [0, 1, 2]
     path.write_bytes(damage)
-    with pytest.raises(RunError, match=rf"{path} is damaged .*; remove {folder.path}, and it begins anew"):
+    with pytest.raises(RunError, match=rf"{path} is damaged .*; remove {folder.path} to start again"):
         restore_variables(path, variables)

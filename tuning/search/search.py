@@ -123,8 +123,8 @@ def make_tuner(
             oracle.reload()
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise SearchError(
-                f"the search in {out} cannot go on, since a file in {out / FOLDER} is damaged "
-                f"({type(error).__name__}: {join_lines(error)}); remove it, or name another with --out"
+                f"the search in {out} cannot continue because a file in {out / FOLDER} is damaged "
+                f"({type(error).__name__}: {join_lines(error)}); remove {out}, or choose another --out"
             ) from error
     return tuner
 
