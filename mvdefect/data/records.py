@@ -6,6 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -26,7 +27,7 @@ class Labelled:
         """1 for defective, 0 for good. The positive class is 'defective', everywhere."""
         return int(self.defect_type != GOOD)
 
-    @property
+    @cached_property
     def stratum(self) -> str:
         """Category and defect type: what a stratified split keeps in proportion."""
         return f"{self.category}/{self.defect_type}"
@@ -92,7 +93,7 @@ def sort_records(records: Iterable[Record]) -> tuple[Record, ...]:
 class Stratified(Protocol):
     """Anything with a stratum: a record, or a row of a split plan."""
 
-    @property
+    @cached_property
     def stratum(self) -> str: ...
 
 
