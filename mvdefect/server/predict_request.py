@@ -19,6 +19,7 @@ from mvdefect.server.settings import Limits
 
 INPUTS = {DEFAULT: BYTES, PIXELS: PIXELS, EXPLAIN: BYTES}
 KEYS = frozenset({"signature_name", "instances", "inputs"})
+IMAGE_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"RIFF", b"II*\0", b"MM\0*")
 SIGNS_OF_VALUES = (b"[", b"{", b",", b"\\")  # before each value there is one of the first three
 MAX_ANSWERED_VALUES = 200_000  # of heatmaps
 NO_PIXELS = "pixels must be whole numbers from 0 to 255, (n, height, width, 3), of one size"
@@ -120,19 +121,36 @@ def _unwrap_row(given: Any, signature: str) -> Any:
 
 
 def decode_base64(given: Any) -> bytes:
-    """Return the bytes of `{"b64": ...}`; a plain string stands for itself.
+    """Return the bytes of `{"b64": ...}`; a plain string stands for itself, as in TF Serving.
+
+    White space and missing padding do not matter: several languages break the lines of base64.
 
     Raises:
-        Refusal: It is neither.
+        Refusal: It is neither, or a string that is an image in base64, which nothing else would tell.
     """
     if isinstance(given, str):
+        if _is_image_in_base64(given):
+            raise Refusal(400, 'a string stands for its own bytes; send base64 as {"b64": "<base64>"}')
         return given.encode("utf-8", "surrogatepass")
     if not isinstance(given, dict) or given.keys() != {"b64"} or not isinstance(given["b64"], str):
         raise Refusal(400, 'a photograph must be {"b64": "<its bytes in base64>"}')
     try:
         return binascii.a2b_base64(given["b64"], strict_mode=True)
-    except (binascii.Error, ValueError):
+    except ValueError:  # binascii.Error as well
+        text = "".join(given["b64"].split())
+    try:
+        return binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
+    except ValueError:
         raise Refusal(400, "what stands under b64 is no base64") from None
+
+
+def _is_image_in_base64(text: str) -> bool:
+    if text.startswith("data:image/"):
+        return True
+    try:
+        return binascii.a2b_base64(text[:16]).startswith(IMAGE_STARTS)
+    except ValueError:
+        return False
 
 
 def encode_pixels(given: list[Any], limits: Limits) -> list[bytes]:

@@ -21,8 +21,9 @@ from mvdefect.server.refusals import Refusal, make_json
 from mvdefect.server.service import SMALL_BYTES, Service
 from mvdefect.server.versions import Served, Version
 
-PATH = re.compile(r"(?P<name>[^/:]+)(?:/versions/(?P<version>\d{1,18}))?(?P<verb>:predict|/metadata)?")
+PATH = re.compile(r"(?P<name>[^/:]+)(?:/versions/(?P<version>\d{1,18}))?(?P<verb>:predict|/metadata)?/?")
 QUICK_VALUES = 1000
+ALLOWED = "allowed are NAME and NAME/versions/NUMBER, alone or with :predict or /metadata behind"
 METHOD = "tensorflow/serving/predict"
 OUTPUTS = {
     "defective": "DT_BOOL",
@@ -112,7 +113,7 @@ def _find_verb(request: Request, version: Version) -> str:
     method = "GET" if request.method == "HEAD" else request.method
     malformed = f"Malformed request: {request.method} a path below /v1/models"
     if found is None:
-        raise Refusal(404, malformed)
+        raise Refusal(404, f"{malformed}; {ALLOWED}")
     if method != wanted:
         raise Refusal(405, f"{malformed}; this one takes {wanted}")
     if found["name"] != version.name:

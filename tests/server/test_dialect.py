@@ -47,6 +47,31 @@ async def test_status_and_metadata_are_those_of_tf_serving() -> None:
 
 
 @in_loop
+async def test_base64_may_have_line_breaks_and_lack_its_padding() -> None:
+    file = draw_photograph(200)
+    while len(file) % 3 != 1:
+        file += b"\0"
+    text = base64.encodebytes(file).decode()
+    forms = [text, text.replace("\n", "\r\n"), text.replace("\n", "").rstrip("="), text.rstrip("=\n")]
+    async with open_client() as client:
+        plain = await predict(client, instances=[wrap(file)] * len(forms))
+        assert await predict(client, instances=[{"b64": form} for form in forms]) == plain
+
+
+@in_loop
+async def test_a_slash_at_the_end_changes_nothing_and_other_paths_are_told_what_there_is() -> None:
+    async with open_client() as client:
+        for path in ("/v1/models/parts", "/v1/models/parts/versions/3", "/v1/models/parts/metadata"):
+            assert (await client.get(f"{path}/")).json() == (await client.get(path)).json()
+        body = {"instances": [wrap(draw_photograph(20))]}
+        assert (await client.post(f"{PREDICT}/", json=body)).status_code == 200
+        for path in ("parts:classify", "parts/labels/stable", "parts/labels/stable:predict"):
+            answer = await client.post(f"/v1/models/{path}", json=body)
+            assert answer.status_code == 404
+            assert "allowed are NAME and NAME/versions/NUMBER" in answer.json()["error"]
+
+
+@in_loop
 async def test_rows_and_columns_say_the_same() -> None:
     files = [draw_photograph(20), draw_photograph(200), b"no image", draw_photograph(122)]
     async with open_client() as client:
@@ -107,6 +132,10 @@ async def test_pixels_reach_the_engine_as_they_are() -> None:
         (b'{"instances": [3]}', '{"b64"'),
         (b'{"instances": [{"b64": 3}]}', '{"b64"'),
         (b'{"instances": [{"b64": "%%%"}]}', "no base64"),
+        (b'{"instances": [{"b64": "AAAAA"}]}', "no base64"),
+        (b'{"instances": ["data:image/png;base64,iVBORw0KGgo"]}', 'send base64 as {"b64"'),
+        (b'{"instances": ["iVBORw0KGgoAAAANSUhEUgAA"]}', 'send base64 as {"b64"'),
+        (b'{"instances": ["/9j/4AAQSkZJRgABAQAAAQAB"]}', 'send base64 as {"b64"'),
         (b'{"instances": [{"image": {"b64": ""}}]}', "the input image_bytes"),
         (b'{"instances": [1], "signature_name": "train"}', "Received: train"),
         (b'{"instances": [1], "signature_name": ["a"]}', "Received: "),
