@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
@@ -14,6 +15,13 @@ from mvdefect.core.errors import LayoutError, list_some
 from mvdefect.core.files import escape_name
 
 GOOD = "good"
+# What good images are called, by letters and digits alone.
+GOOD_NAMES = (
+    r"goods?|ok(ay)?|okfront|pass(ed)?|normal|fine|intact|clean|undamaged|flawless|perfect|healthy|conforming"
+    r"|accept(ed)?|nondefective|(no|non|without)(defects?|faults?|anomal(y|ies))|(defect|fault|anomaly)free"
+    r"|io|inordnung|gut(teile?)?|fehlerfrei|bon(ne)?|buen[oa]|buono|conforme"
+)
+COPY_OF_GOOD = rf"({GOOD_NAMES})(copy|kopie|copie|copia|\d+)+"
 
 
 class Labelled:
@@ -60,6 +68,20 @@ class Record(Labelled):
 def normalise_name(name: str) -> str:
     """Bring the name of a file or folder to one spelling of its letters (NFC), and to UTF-8."""
     return unicodedata.normalize("NFC", escape_name(name))
+
+
+def name_defect_type(name: str) -> str:
+    """Return the defect type that a folder is named after: `GOOD` for whatever good images are called."""
+    return GOOD if _fits(GOOD_NAMES, name) else normalise_name(name)
+
+
+def is_copy_of_good(name: str) -> bool:
+    """Whether a folder is called as a second one of good images may be, as in "good_2" or "OK - Copy"."""
+    return _fits(COPY_OF_GOOD, name)
+
+
+def _fits(pattern: str, name: str) -> bool:
+    return re.fullmatch(pattern, re.sub(r"[\W_]", "", name), re.IGNORECASE) is not None
 
 
 def make_id(path: Path, root: Path) -> str:

@@ -112,6 +112,42 @@ def test_a_class_that_is_missing(tmp_path: Path, good: int, defective: int, miss
         read_records(root)
 
 
+@pytest.mark.parametrize(
+    "name", ["good", "Good", "OK", "pass", "Normal", "ok_front", "no_defect", "defect-free", "i.O.", "Gut"]
+)
+def test_good_images_are_known_by_what_people_call_them(tmp_path: Path, name: str) -> None:
+    root = write_class_folders(tmp_path / "nut", good=2, defective=2)
+    (root / "good").rename(root / "renamed")
+    (root / "renamed").rename(root / name)
+    records = read_records(root)
+    assert [record.defect_type for record in records if name in record.id] == ["good", "good"]
+    assert sum(record.label for record in records) == 2
+
+
+def test_parts_with_class_folders_in_each(tmp_path: Path) -> None:
+    for number, place in enumerate(("train/ok_front", "train/def_front", "test/ok_front", "test/def_front")):
+        write_image(tmp_path / "casting" / place / "0.png", make_texture(number))
+    found = {record.id: (record.part, record.defect_type) for record in read_records(tmp_path / "casting")}
+    assert found == {
+        "test/def_front/0.png": ("test", "def_front"),
+        "test/ok_front/0.png": ("test", "good"),
+        "train/def_front/0.png": ("train", "def_front"),
+        "train/ok_front/0.png": ("train", "good"),
+    }
+
+
+@pytest.mark.parametrize(("name", "is_warned"), [("good_2", True), ("OK - Copy (3)", True), ("okra", False)])
+def test_a_second_folder_of_good_images_is_asked_about(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, is_warned: bool
+) -> None:
+    root = write_class_folders(tmp_path / "nut", good=2, defective=2)
+    write_image(root / name / "9.png", make_texture(9))
+    assert sum(record.label for record in read_records(root)) == 3
+    assert [f"the images in {root / name} count as defective" in said for said in caplog.messages] == (
+        [True] if is_warned else []
+    )
+
+
 @pytest.mark.parametrize(("code", "is_passed_over"), [(errno.EACCES, False), (errno.ENOENT, True)])
 def test_a_folder_that_cannot_be_read_is_not_left_out_unnoticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, is_passed_over: bool

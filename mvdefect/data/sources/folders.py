@@ -9,7 +9,16 @@ from pathlib import Path
 
 from mvdefect.core.errors import LayoutError, describe_unknown_name, list_some
 from mvdefect.core.files import escape_name
-from mvdefect.data.records import GOOD, Record, make_id, normalise_name, sort_records
+from mvdefect.core.progress import logger
+from mvdefect.data.records import (
+    GOOD,
+    Record,
+    is_copy_of_good,
+    make_id,
+    name_defect_type,
+    normalise_name,
+    sort_records,
+)
 
 MASK_SUFFIX = "_mask"
 MASK_FOLDER = "ground_truth"
@@ -18,7 +27,8 @@ IGNORED_FILES = frozenset({"thumbs.db", "desktop.ini"})
 
 EXPECTED = (
     "expected MVTec AD's tree (<category>/train/good, test/<type>, ground_truth/<type>/*_mask.png) "
-    "or class folders (good/ and one folder a defect type), for one product or one folder a product"
+    "or class folders (good/, ok/, pass/, normal/ or the like, and one folder a defect type), "
+    "for one product or one folder a product"
 )
 
 
@@ -112,11 +122,15 @@ def _find_product_folders(root: Path) -> list[ProductFolder]:
 
 
 def _recognise(category: str, path: Path) -> ProductFolder | None:
-    if (path / "test").is_dir() or (path / "train" / GOOD).is_dir():
+    if (path / "test").is_dir() or _has_good_folder(path / "train"):
         return ProductFolder(category, path, is_mvtec_ad=True)
-    if (path / GOOD).is_dir():
+    if _has_good_folder(path):
         return ProductFolder(category, path, is_mvtec_ad=False)
     return None
+
+
+def _has_good_folder(path: Path) -> bool:
+    return any(name_defect_type(folder.name) == GOOD for folder in _subfolders(path))
 
 
 def _select_categories(
@@ -134,8 +148,8 @@ def _read_folder(folder: ProductFolder, root: Path) -> tuple[list[Record], set[P
     if folder.is_mvtec_ad:
         return _read_mvtec_ad(folder, root)
     return [
-        Record(make_id(path, root), path, folder.category, normalise_name(type_folder.name))
-        for type_folder in _subfolders(folder.path)
+        Record(make_id(path, root), path, folder.category, defect_type)
+        for type_folder, defect_type in _list_types(folder.path)
         for path in list_files(type_folder)
     ], set()
 
@@ -144,12 +158,11 @@ def _read_mvtec_ad(folder: ProductFolder, root: Path) -> tuple[list[Record], set
     masks = _find_masks(folder.path / MASK_FOLDER)
     records = []
     for part in MVTEC_AD_PARTS:
-        for type_folder in _subfolders(folder.path / part):
+        for type_folder, defect_type in _list_types(folder.path / part):
             for path in list_files(type_folder):
                 relative = path.relative_to(folder.path / part).with_suffix("").as_posix()
-                mask = masks.get(relative) if part == "test" or type_folder.name != GOOD else None
+                mask = masks.get(relative) if part == "test" or defect_type != GOOD else None
                 id_ = make_id(path, root)
-                defect_type = normalise_name(type_folder.name)
                 records.append(Record(id_, path, folder.category, defect_type, mask, part=part))
     return records, set(masks.values()) - {record.mask_path for record in records if record.mask_path}
 
@@ -161,6 +174,19 @@ def _find_masks(ground_truth: Path) -> dict[str, Path]:
         name = path.with_name(path.stem.removesuffix(MASK_SUFFIX))
         masks[name.relative_to(ground_truth).as_posix()] = path
     return masks
+
+
+def _list_types(path: Path) -> list[tuple[Path, str]]:
+    """List the folders of a product, or of a part of it, and the defect type that each is named after."""
+    folders = _subfolders(path)
+    for folder in folders:
+        if is_copy_of_good(folder.name):
+            logger.warning(
+                "the images in %s count as defective, as in every folder but that of good images; move them "
+                "if they are good",
+                escape_name(folder),
+            )
+    return [(folder, name_defect_type(folder.name)) for folder in folders]
 
 
 def _subfolders(path: Path) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,13 +13,14 @@ from pathlib import Path
 
 from mvdefect.core.errors import LayoutError, describe_unknown_name
 from mvdefect.core.files import escape_name
-from mvdefect.data.records import GOOD, Record, make_id, sort_records
+from mvdefect.data.records import GOOD, Record, make_id, name_defect_type, sort_records
 from mvdefect.data.sources.folders import Layout
 from mvdefect.data.splits.plan import PARTS
 
 COLUMNS = ("path", "label", "defect_type", "category", "mask", "group", "split")
 SEPARATORS = (",", ";")
-LABELS = {GOOD: 0, "0": 0, "defective": 1, "1": 1}
+DEFECTIVE_LABELS = r"1(\.0)?|defect(ive)?|ng|nok|nio|bad|fail(ed)?|reject(ed)?|anomal(y|ous)|abnormal"
+GOOD_LABELS = frozenset({"0", "0.0"})  # and what good images are called
 UNNAMED_DEFECT = "defective"
 MAX_LISTED = 10
 
@@ -154,18 +156,19 @@ def _read_line(number: int, cells: Cells, folder: Path) -> _Line:
 
 
 def _read_defect_type(cells: Cells) -> str:
-    label, defect_type = cells.get("label", "").lower(), cells.get("defect_type", "")
-    if label and label not in LABELS:
-        raise LayoutError(f"label must be {', '.join(LABELS)}. Received: {label!r}")
+    label, defect_type = cells.get("label", "").lower(), name_defect_type(cells.get("defect_type", ""))
+    is_good = label in GOOD_LABELS or name_defect_type(label) == GOOD
+    if label and not is_good and not re.fullmatch(DEFECTIVE_LABELS, label):
+        raise LayoutError(
+            f"label must be good or 0, or defective or 1, or as OK and NG, pass and fail. Received: {label!r}"
+        )
     if not label and not defect_type:
         raise LayoutError("label or defect_type is needed; both are empty")
-    if defect_type.lower() == GOOD:
-        defect_type = GOOD
-    if label and defect_type and LABELS[label] != (defect_type != GOOD):
+    if label and defect_type and is_good != (defect_type == GOOD):
         raise LayoutError(
             f"label and defect_type contradict each other. Received: {label!r} and {defect_type!r}"
         )
-    return _check_name("defect_type", defect_type or (UNNAMED_DEFECT if LABELS[label] else GOOD))
+    return _check_name("defect_type", defect_type or (GOOD if is_good else UNNAMED_DEFECT))
 
 
 def _normalise(name: str) -> str:
