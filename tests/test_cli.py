@@ -114,7 +114,7 @@ def empty(root: Path) -> None:
 DAMAGES = {
     "missing path": (lambda root: root.rename(root.with_name("elsewhere")), "does not exist"),
     "empty folder": (empty, "the data folder is empty"),
-    "no good image": (lambda root: (root / "good").rename(root / "fine"), "no known layout"),
+    "no good image": (lambda root: (root / "good").rename(root / "sound"), "no known layout"),
     "no defective image": (
         lambda root: [path.unlink() for path in (root / "dent").iterdir()],
         "there is no defective image",
@@ -209,6 +209,14 @@ def test_a_run_that_exists_is_not_overwritten(
     assert run("fit", "--data", root, *TINY, "--run", finished_run) == 2
     check_one_line(capsys, "replace it with --overwrite")
     assert (finished_run / "model.keras").read_bytes() == before
+
+
+def test_the_images_of_a_fit_are_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (("--data", tmp_path / "none"), (tmp_path / "none",)):
+        assert run("fit", *words, *TINY) == 2
+        check_one_line(capsys, f"the data folder does not exist. Received: {tmp_path / 'none'}")
+    assert run("fit", "here", "--data", "there") == 2
+    check_one_line(capsys, "name the images once. Received: here, and --data there")
 
 
 def test_a_full_disk(

@@ -26,12 +26,19 @@ SUMMARIES = {
     "export": "Write the inspector as a SavedModel for TF Serving.",
     "predict": "Inspect photographs with a run, an export or a server.",
     "serve": "Serve an export: TF Serving's REST, and a page.",
+    "check": "Find out what the photographs are worth, before training.",
     "benchmark": "Measure many methods on many products.",
     "data": "Check photographs, split them, prepare them, draw some.",
     "pretrain": "Make weights to start from without a download.",
     "demo": "Draw parts, train an inspector of them, measure it.",
 }
-PLACES = {"fit": "inspector", "evaluate": "inspector", "report": "inspector", "demo": "inspector"}
+PLACES = {
+    "fit": "inspector",
+    "evaluate": "inspector",
+    "report": "inspector",
+    "demo": "inspector",
+    "check": "data",
+}
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -45,6 +45,7 @@ def report(runs: tuple[Path, ...], out: Path, markdown: Path | None) -> None:
 
 
 @click.command(cls=SettingsCommand)
+@click.argument("images", required=False)
 @setting("data", "--data")
 @setting("split", "--split")
 @setting("group_pattern", "--group-pattern", metavar="REGEX")
@@ -79,6 +80,7 @@ def report(runs: tuple[Path, ...], out: Path, markdown: Path | None) -> None:
 def fit(
     debug: bool,
     /,
+    images: str | None,
     config_path: Path | None,
     assignments: tuple[str, ...],
     run: Path | None,
@@ -87,13 +89,13 @@ def fit(
 ) -> None:
     """Train an inspector and measure it honestly.
 
-    Photographs are split 60/20/20 with near-duplicates kept together; the threshold is chosen on the
-    validation part; the figures are those of the test part. An interrupted fit goes on when the same
-    command is given again.
+    IMAGES is the same as --data. The photographs are split 60/20/20 with near-duplicates kept together; the
+    threshold is chosen on the validation part; the figures are those of the test part. An interrupted fit
+    goes on when the same command is given again.
 
     \b
     Examples:
-      mvdefect fit --data photographs --backbone densenet121
+      mvdefect fit photographs --backbone densenet121
       mvdefect fit --data photographs --config configs/resnet50.yaml --seed 1 --run runs/resnet-1
       mvdefect fit --data photographs --backbone mobilenetv2 --weights FILE --epochs 30 --run runs/mobile
       mvdefect fit --data photographs --set augment.flip=false --set patience=12 --run runs/unmirrored
@@ -103,6 +105,10 @@ def fit(
     """
     from mvdefect.config import load_config
 
+    if images is not None:
+        if settings["data"] is not None:
+            raise click.UsageError(f"name the images once. Received: {images}, and --data {settings['data']}")
+        settings["data"] = images
     config = load_config(config_path, settings, assignments)
     if config.baseline is not None:
         raise click.UsageError(
