@@ -189,6 +189,11 @@ def test_an_error_of_the_disk_names_the_file(tmp_path: Path) -> None:
         replace_file(tmp_path / "file.txt"),
     ):
         full.write_text("text")
+    with (
+        pytest.raises(OSError, match="^the server is gone$"),
+        replace_file(tmp_path / "file.txt"),
+    ):
+        raise OSError("the server is gone")
 
 
 def test_a_cache_that_cannot_be_written_costs_memory_of_earlier_work_alone(

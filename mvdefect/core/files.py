@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import csv
+import errno
 import json
 import lzma
 import os
@@ -35,6 +36,8 @@ UNREADABLE_ZIP = (
 # The same for an .npz, or something else of that name.
 UNREADABLE_NPZ = (*UNREADABLE_ZIP, TypeError, AttributeError)  # the last: an .npy instead of an .npz
 
+
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
 
 Row = TypeVar("Row")
 KINDS: dict[str, type] = {"int": int, "float": float, "str": str}
@@ -108,11 +111,12 @@ def parse_json(text: str | bytes) -> Any:
 
 @contextmanager
 def name_in_errors(path: Path) -> Iterator[None]:
-    """Name a file in the errors of the block that name none, as that of a full disk."""
+    """Name a file in the errors of its disk that name none, as that of a full one."""
     try:
         yield
     except OSError as error:
-        error.filename = error.filename or os.fspath(path)
+        if error.errno in DISK_ERRORS:
+            error.filename = error.filename or os.fspath(path)
         raise
 
 
