@@ -115,7 +115,7 @@ def sort_records(records: Iterable[Record]) -> tuple[Record, ...]:
 class Stratified(Protocol):
     """Anything with a stratum: a record, or a row of a split plan."""
 
-    @cached_property
+    @property
     def stratum(self) -> str: ...
 
 

@@ -106,7 +106,8 @@ def _list_engines(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
         if engine["format"] not in FORMATS:
             known = ", ".join(FORMATS)
             raise ExportError(f"an engine's format must be one of {known}. Received: {engine['format']}")
-        if FILES in manifest and engine.get("file") not in manifest[FILES]:
+        listed = manifest.get(FILES)  # `check_files` refuses what is no object
+        if isinstance(listed, dict) and engine.get("file") not in listed:
             raise ExportError(
                 f"{MANIFEST} is damaged: its list of files lacks the engine {engine.get('file')}"
             )
