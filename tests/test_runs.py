@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import subprocess
 import sys
@@ -197,16 +196,15 @@ def test_an_error_of_the_disk_names_the_file(tmp_path: Path) -> None:
 
 
 def test_a_cache_that_cannot_be_written_costs_memory_of_earlier_work_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, messages: list[str]
 ) -> None:
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("MVDEFECT_CACHE", str(tmp_path / "file" / "cache"))
-    with caplog.at_level(logging.WARNING, "mvdefect"):
-        folders = [cache_dir("scans"), cache_dir("links"), cache_dir("scans")]
+    folders = [cache_dir("scans"), cache_dir("links"), cache_dir("scans")]
     (folders[0] / "kept").write_text("it is used")
     assert folders[0] == folders[2]
     assert folders[0].parent == folders[1].parent == Path(os.environ["MVDEFECT_CACHE"])
-    (warning,) = caplog.messages
+    (warning,) = messages
     assert f"the cache {tmp_path / 'file' / 'cache'} cannot be written (Not a directory)" in warning
     assert "set MVDEFECT_CACHE to another folder" in warning
 

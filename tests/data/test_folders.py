@@ -138,12 +138,12 @@ def test_parts_with_class_folders_in_each(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "is_warned"), [("good_2", True), ("OK - Copy (3)", True), ("okra", False)])
 def test_a_second_folder_of_good_images_is_asked_about(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, is_warned: bool
+    tmp_path: Path, messages: list[str], name: str, is_warned: bool
 ) -> None:
     root = write_class_folders(tmp_path / "nut", good=2, defective=2)
     write_image(root / name / "9.png", make_texture(9))
     assert sum(record.label for record in read_records(root)) == 3
-    assert [f"the images in {root / name} count as defective" in said for said in caplog.messages] == (
+    assert [f"the images in {root / name} count as defective" in said for said in messages] == (
         [True] if is_warned else []
     )
 

@@ -336,7 +336,7 @@ def test_a_watched_folder_gives_each_file_once_and_none_half_written(tmp_path: P
 
 
 def test_a_share_that_cannot_be_read_for_a_moment_ends_no_watch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, messages: list[str]
 ) -> None:
     (tmp_path / "part.png").write_bytes(encode_png(40))
     scan, failures = os.scandir, [errno.EIO, errno.ESTALE]
@@ -349,7 +349,7 @@ def test_a_share_that_cannot_be_read_for_a_moment_ends_no_watch(
     monkeypatch.setattr(os, "scandir", fail_twice)
     found = next(watch_folder(tmp_path, sleep=lambda _: None))
     assert found.path == tmp_path / "part.png"
-    assert caplog.messages == [f"{tmp_path}: the share is away; trying again"] * 2
+    assert messages == [f"{tmp_path}: the share is away; trying again"] * 2
 
 
 @pytest.mark.parametrize("place", ["finished_run", "exported"])
