@@ -85,7 +85,8 @@ def fit(
         images: A folder, a CSV manifest, an archive, or `mvtec_ad:bottle`; None: what the settings name.
         settings: By dotted key, as in `{"backbone": "mobilenetv2", "stages.-1.epochs": 30}`; all others have
             their default. Or a whole `mvdefect.config.FitConfig`.
-        run: Where the run goes. Default: `runs/<images>-<backbone>-seed<seed>`.
+        run: Where the run goes. Default: `runs/<images>`, or `runs/<images>-2` and so on if that is taken by
+            other images or settings.
         overwrite: Replace a finished run there.
 
     Raises:
@@ -101,19 +102,18 @@ def fit(
 
     from mvdefect.config import FitConfig, load_config
     from mvdefect.core.runtime import load_tensorflow
-    from mvdefect.data.sources.opening import name_source
+    from mvdefect.workflow.job import check_job
 
     given = None if images is None else _name_place(images, "images")
     if isinstance(settings, FitConfig):
         config = settings if given is None else settings.model_copy(update={"data": given})
     else:
         config = load_config(None, {**(settings or {}), "data": given})
+    job = check_job(config, None if run is None else Path(_name_place(run, "run")), overwrite)
     load_tensorflow(devices=config.devices)
-    from mvdefect.workflow.fit import fit_inspector
+    from mvdefect.workflow.fit import run_job
 
-    name = f"{name_source(config.data) if config.data else 'run'}-{config.backbone}-seed{config.seed}"
-    place = Path("runs") / name if run is None else Path(_name_place(run, "run"))
-    return fit_inspector(config, place, overwrite)
+    return run_job(job)
 
 
 def evaluate(

@@ -18,6 +18,7 @@ from mvdefect.core.settings import (
 )
 
 OLD_CORRELATION = "near_duplicate_correlation"
+AUTO = "auto"
 
 
 def _check_image_size(value: int) -> int:
@@ -92,12 +93,14 @@ class FitConfig(Settings):
     )
     augment: AugmentConfig = Field(AugmentConfig(), description="Changes that a training image may undergo.")
     backbone: str = Field(
-        "densenet121",
-        description="Backbone: resnet50, efficientnetb0, densenet121, mobilenetv2 or small_cnn.",
+        AUTO,
+        description="Backbone: resnet50, efficientnetb0, densenet121, mobilenetv2 or small_cnn; "
+        "auto: densenet121, or what the weights that this machine has belong to.",
     )
     weights: str = Field(
-        "imagenet",
-        description="Weights to start from: imagenet, texture, none, or the path of a weights file.",
+        AUTO,
+        description="Weights to start from: imagenet, texture, none, or the path of a weights file; "
+        "auto: imagenet, or texture if no backbone was named and there are none.",
     )
     head: Literal["pooled", "patch"] = Field(
         "pooled",

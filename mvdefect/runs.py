@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,45 @@ def check_run_is_free(path: Path, overwrite: bool) -> None:
         )
 
 
+def name_run(first: Path, config: FitConfig, split_digest: str, overwrite: bool) -> Path:
+    """Find the place of a run that nobody has named.
+
+    Args:
+        first: The place that it takes if that is free, or if `overwrite` is given.
+        config: All settings.
+        split_digest: Of the split plan, which knows the content of every image.
+        overwrite: Whether what is at `first` may be replaced.
+
+    Returns:
+        `first`, or `first` with -2, -3 and so on: where this very run is or was begun, else the first place
+        that is free.
+    """
+    if overwrite:
+        return first
+    numbered = chain([first], (first.with_name(f"{first.name}-{number}") for number in count(2)))
+    taken = list(takewhile(lambda place: place.exists() or _partial(place).path.exists(), numbered))
+    same = (
+        place
+        for place in taken
+        if any(_is_same(folder, config, split_digest) for folder in (RunFolder(place), _partial(place)))
+    )
+    free = first if not taken else first.with_name(f"{first.name}-{len(taken) + 1}")
+    return next(same, free)
+
+
+def _partial(path: Path) -> RunFolder:
+    """Return the folder in which a run is made before it takes its place at `path`."""
+    return RunFolder(path.with_name(path.name + PARTIAL_SUFFIX))
+
+
+def _is_same(folder: RunFolder, config: FitConfig, split_digest: str) -> bool:
+    """Whether a run, finished or not, has these settings and this split plan."""
+    if not folder.config.is_file() or folder.config.read_text(encoding="utf-8") != dump_config(config):
+        return False
+    header = folder.split_plan.with_suffix(".json")
+    return header.is_file() and read_json(header)["digest"] == split_digest
+
+
 @contextmanager
 def make_run(path: Path, config: FitConfig, split_digest: str, overwrite: bool) -> Iterator[RunFolder]:
     """Yield the folder of an unfinished run, which takes its place at `path` when the block ends well.
@@ -220,12 +260,9 @@ def start_run(path: Path, config: FitConfig, split_digest: str) -> RunFolder:
     What an interrupted run left is used when its settings and its split plan are these; otherwise it is
     removed.
     """
-    folder = RunFolder(path.with_name(path.name + PARTIAL_SUFFIX))
-    text = dump_config(config)
-    if folder.config.is_file() and folder.config.read_text(encoding="utf-8") == text:
-        header = folder.split_plan.with_suffix(".json")
-        if header.is_file() and read_json(header)["digest"] == split_digest:
-            return folder
+    folder = _partial(path)
+    if _is_same(folder, config, split_digest):
+        return folder
     if folder.path.exists():
         logger.warning(
             "what an interrupt left in %s had other settings or another split plan, so the fit begins anew",
@@ -233,7 +270,7 @@ def start_run(path: Path, config: FitConfig, split_digest: str) -> RunFolder:
         )
         shutil.rmtree(folder.path)
     folder.path.mkdir(parents=True)
-    write_text(folder.config, text)
+    write_text(folder.config, dump_config(config))
     return folder
 
 
@@ -258,7 +295,7 @@ def open_run(path: Path) -> RunFolder:
     folder = RunFolder(path)
     if folder.is_finished:
         return folder
-    if path.with_name(path.name + PARTIAL_SUFFIX).is_dir():
+    if _partial(path).path.is_dir():
         raise RunError(f"the run {path} was interrupted; the command that began it goes on with it")
     raise RunError(f"a run is a folder that `mvdefect fit` made. Received: {path}")
 

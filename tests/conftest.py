@@ -51,8 +51,9 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory):
-    """Keep the tests out of the user's cache."""
+    """Keep the tests out of the user's cache and off the network."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MVDEFECT_OFFLINE", "1")
         patch.setenv("MVDEFECT_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 

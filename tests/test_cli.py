@@ -196,7 +196,7 @@ def test_imagenet_weights_that_cannot_be_had(
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setattr(weights_module, "download_imagenet", refuse)
     root = write_class_folders(tmp_path / "nut")
-    assert run("fit", "--data", root, "--image-size", "64", "--run", tmp_path / "x") == 2
+    assert run("fit", root, "--backbone", "densenet121", "--run", tmp_path / "x") == 2
     check_one_line(capsys, "densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5")
     assert not list(tmp_path.glob("x*"))
 

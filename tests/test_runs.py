@@ -22,6 +22,7 @@ from mvdefect.runs import (
     check_run_is_free,
     finish_run,
     make_run,
+    name_run,
     open_run,
     read_history,
     read_json,
@@ -145,6 +146,35 @@ def test_an_interrupted_run_goes_on_with_the_same_settings_alone(tmp_path: Path)
     write_rows(folder.history, EpochRow, [ROW])
     assert not start_run(path, FitConfig(seed=1), "of other photographs").history.exists()
     assert folder.config.read_text() == dump_config(FitConfig(seed=1))
+
+
+def finish_named(place: Path, config: FitConfig, digest: str) -> None:
+    folder = start_run(place, config, digest)
+    write_json(folder.split_plan.with_suffix(".json"), {"digest": digest})
+    write_json(folder.metrics, {})
+    finish_run(folder, place)
+
+
+def test_a_run_without_a_name_is_named_after_its_images(tmp_path: Path) -> None:
+    first, config = tmp_path / "photos", FitConfig()
+    assert name_run(first, config, "images", overwrite=False) == first
+    finish_named(first, config, "images")
+    assert name_run(first, config, "images", overwrite=False) == first  # where it is refused, as it is there
+    second = name_run(first, config, "other images", overwrite=False)
+    assert second.name == "photos-2"
+    finish_named(second, config, "other images")
+    assert name_run(first, FitConfig(seed=1), "images", overwrite=False).name == "photos-3"
+    assert name_run(first, FitConfig(seed=1), "images", overwrite=True) == first
+
+
+def test_an_interrupted_run_without_a_name_is_found_again(tmp_path: Path) -> None:
+    first = tmp_path / "photos"
+    finish_named(first, FitConfig(), "images")
+    begun = start_run(tmp_path / "photos-2", FitConfig(seed=1), "images")
+    write_json(begun.split_plan.with_suffix(".json"), {"digest": "images"})
+    assert name_run(first, FitConfig(seed=1), "images", overwrite=False).name == "photos-2"
+    assert name_run(first, FitConfig(seed=2), "images", overwrite=False).name == "photos-3"
+    assert begun.config.exists()
 
 
 def test_rows_survive_the_disk(tmp_path: Path) -> None:

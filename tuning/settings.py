@@ -103,10 +103,12 @@ def make_base(search: SearchConfig) -> FitConfig:
     Raises:
         ConfigError: One has an unknown name or a value that is not allowed.
     """
+    from mvdefect.models.choice import name_network
+
     config = apply_settings(search.settings)
     if config.baseline is not None:
         raise ConfigError(f"a baseline has nothing to search. Received: baseline={config.baseline}")
-    return config
+    return name_network(config)
 
 
 def dump_search(search: SearchConfig) -> str:

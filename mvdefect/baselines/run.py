@@ -32,6 +32,7 @@ from mvdefect.data.splits.plan import write_split_plan
 from mvdefect.evaluation.contracts import parse_contract
 from mvdefect.evaluation.evaluate import Evaluation
 from mvdefect.models.backbones import find_backbone
+from mvdefect.models.choice import choose_network
 from mvdefect.models.weights import find_weights
 from mvdefect.report.report import write_report
 from mvdefect.runs import RunFolder, check_run_is_free, make_run, write_json
@@ -74,6 +75,7 @@ def run_baseline(name: str, config: FitConfig, run: Path, overwrite: bool = Fals
     source, needs = require_data(config), _name_needs(baseline)
     planned = read_plan_for_fit(config.split, needs, config.seed) if config.split else None
     if baseline.learner == "features":
+        config = choose_network(config)
         find_weights(find_backbone(config.backbone), config.weights)  # fail before anything is read
     check_run_is_free(run, overwrite)
     records = find_records(config)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mvdefect.cli.flags import ASSIGNMENTS, CONFIG, SettingsCommand, setting
+from mvdefect.cli.flags import ASSIGNMENTS, CONFIG, OFFLINE_FLAG, SettingsCommand, setting
 from mvdefect.cli.inspector import say_where, show_evaluation
 from mvdefect.cli.work import PATH, start_work
 
@@ -30,6 +30,7 @@ from mvdefect.cli.work import PATH, start_work
 @setting("skip_broken", "--skip-broken")
 @CONFIG
 @ASSIGNMENTS
+@OFFLINE_FLAG
 @click.option("--run", type=PATH, help="Output directory. Default: runs/<data>-<name>-seed<seed>.")
 @click.option("--overwrite", is_flag=True, help="Replace a finished run of that name.")
 @click.pass_obj

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
+from mvdefect.cli.flags import OFFLINE_FLAG
 from mvdefect.cli.work import PATH, start_work
 
 
 @click.command()
 @click.argument("grid", type=PATH)
+@OFFLINE_FLAG
 @click.option("--out", type=PATH, help="Where plans, runs and results go. Default: runs/<name of GRID>.")
 @click.pass_obj
 def benchmark(debug: bool, /, grid: Path, out: Path | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 import click
 
 from mvdefect.cli.work import PATH
+from mvdefect.core.runtime import OFFLINE
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -24,6 +26,14 @@ CONFIG = click.option(
 )
 ASSIGNMENTS = click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting by its key; repeatable."
+)
+
+OFFLINE_FLAG = click.option(
+    "--offline",
+    is_flag=True,
+    expose_value=False,
+    callback=lambda _context, _option, value: os.environ.setdefault(OFFLINE, "1") if value else None,
+    help=f"Do not try to download weights. Or set {OFFLINE}=1.",
 )
 
 

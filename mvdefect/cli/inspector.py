@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import mvdefect
-from mvdefect.cli.flags import ASSIGNMENTS, CONFIG, SettingsCommand, setting
+from mvdefect.cli.flags import ASSIGNMENTS, CONFIG, OFFLINE_FLAG, SettingsCommand, setting
 from mvdefect.cli.work import PATH, show_messages, start_work
 
 if TYPE_CHECKING:
@@ -74,8 +75,10 @@ def report(runs: tuple[Path, ...], out: Path, markdown: Path | None) -> None:
 @setting("skip_broken", "--skip-broken")
 @CONFIG
 @ASSIGNMENTS
-@click.option("--run", type=PATH, help="Output directory. Default: runs/<data>-<backbone>-seed<seed>.")
+@OFFLINE_FLAG
+@click.option("--run", type=PATH, help="Output directory. Default: runs/IMAGES, or runs/IMAGES-2 and so on.")
 @click.option("--overwrite", is_flag=True, help="Replace a finished run of that name.")
+@click.option("--open", "is_opened", is_flag=True, help="Open the report in the browser.")
 @click.pass_obj
 def fit(
     debug: bool,
@@ -85,16 +88,21 @@ def fit(
     assignments: tuple[str, ...],
     run: Path | None,
     overwrite: bool,
+    is_opened: bool,
     **settings: Any,
 ) -> None:
     """Train an inspector and measure it honestly.
 
-    IMAGES is the same as --data. The photographs are split 60/20/20 with near-duplicates kept together; the
+    IMAGES is the same as --data. The images are split 60/20/20 with near-duplicates kept together; the
     threshold is chosen on the validation part; the figures are those of the test part. An interrupted fit
-    goes on when the same command is given again.
+    resumes when the same command is given again.
+
+    Without --backbone and --weights it takes the ImageNet weights that are in Keras's cache, otherwise
+    downloads those of DenseNet121, otherwise takes the texture weights of this package and EfficientNetB0.
 
     \b
     Examples:
+      mvdefect fit photographs
       mvdefect fit photographs --backbone densenet121
       mvdefect fit --data photographs --config configs/resnet50.yaml --seed 1 --run runs/resnet-1
       mvdefect fit --data photographs --backbone mobilenetv2 --weights FILE --epochs 30 --run runs/mobile
@@ -114,10 +122,19 @@ def fit(
         raise click.UsageError(
             f"these are settings of a baseline: mvdefect baseline {config.baseline} takes them"
         )
+    show_messages()
+    from mvdefect.workflow.job import check_job
+
+    job = check_job(config, run, overwrite)
     start_work(debug, config.devices)
-    finished = mvdefect.fit(settings=config, run=run, overwrite=overwrite)
+    from mvdefect.workflow.fit import run_job
+
+    finished = run_job(job)
     show_evaluation(finished.evaluation, finished.path)
     say_where(finished.folder)
+    say_next(finished.folder)
+    if is_opened:
+        click.launch(str(finished.folder.report))
 
 
 @click.command(cls=SettingsCommand)
@@ -191,3 +208,10 @@ def say_where(folder: Any) -> None:
     """Print where a run and its report lie."""
     click.echo(f"run           {folder.path}")
     click.echo(f"report        {folder.report}")
+
+
+def say_next(folder: Any) -> None:
+    """Print the commands that a finished run is for."""
+    run = shlex.quote(str(folder.path))
+    click.echo(f"next          mvdefect predict {run} IMAGES    (verdicts on new images)")
+    click.echo(f"              mvdefect export {run}            (for the line: TF Serving, ONNX, OpenVINO)")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mvdefect.cli.flags import SettingsCommand, setting
+from mvdefect.cli.flags import OFFLINE_FLAG, SettingsCommand, setting
 from mvdefect.cli.work import PATH, show_messages, start_work
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ search_setting = partial(setting, model="tuning.settings:SearchConfig")
     help="Search within each of so many folds, and test each choice outside its fold.",
 )
 @click.option("--config", "config_path", type=PATH, help="YAML file of a search; flags override it.")
+@OFFLINE_FLAG
 @click.option("--out", type=PATH, help="Output directory. Default: runs/tune-<data>-<backbone>.")
 @click.option("--overwrite", is_flag=True, help="Replace a search of that name, if its settings were others.")
 @click.pass_obj

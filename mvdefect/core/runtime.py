@@ -17,6 +17,7 @@ from mvdefect.core.parallel import count_cores
 from mvdefect.core.version import __version__
 
 TENSORFLOW = "tensorflow"
+OFFLINE = "MVDEFECT_OFFLINE"  # environment variable: any value but "" keeps it from the network
 BFLOAT16_CAPABILITY = (8, 0)  # Ampere and later
 
 

@@ -6,14 +6,20 @@ import contextlib
 import os
 import socket
 import sys
+from http.client import HTTPException
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
 from mvdefect.core.errors import WeightsError
+from mvdefect.core.runtime import OFFLINE
 from mvdefect.models.backbones import BackboneSpec
 from mvdefect.models.bounds import check_weights
 
 DOWNLOAD_TIMEOUT_S = 5.0
+PUBLISHED = "https://storage.googleapis.com/tensorflow/keras-applications/"
 TEXTURE_WEIGHTS = Path(__file__).parent / "texture"
 WEIGHTS_SUFFIX = ".weights.h5"
 
@@ -67,25 +73,34 @@ def load_weights(network: Any, spec: BackboneSpec, path: Path) -> None:
     except Exception as error:  # h5py, Keras and NumPy each raise errors of their own
         raise WeightsError(
             f"the weights {path} do not fit {spec.name} without its top: they are damaged or belong to "
-            f"another architecture ({_first_line(error)})"
+            f"another architecture ({shorten_error(error)})"
         ) from error
+
+
+def find_cached_imagenet(spec: BackboneSpec) -> Path | None:
+    """Return the ImageNet weights of a backbone in Keras's cache; None if they are not there."""
+    path = keras_models_dir() / spec.imagenet_file
+    return path if spec.imagenet_file and path.is_file() else None
 
 
 def _find_imagenet_file(spec: BackboneSpec) -> Path:
     if not spec.imagenet_file:
         raise WeightsError(f"{spec.name} has no imagenet weights; use --weights none, or the path of a file")
+    if (cached := find_cached_imagenet(spec)) is not None:
+        return cached
     path = keras_models_dir() / spec.imagenet_file
-    if not path.is_file():
-        try:
-            with contextlib.redirect_stdout(sys.stderr):  # Keras prints; stdout belongs to data
-                download_imagenet(spec)
-        except Exception as error:  # whatever the network stack says, the way out is the same
-            raise WeightsError(
-                f"the imagenet weights of {spec.name} are not on this machine and cannot be downloaded "
-                f"({_first_line(error)}). Either put the file {spec.imagenet_file} into {path.parent}, or "
-                f"use --weights PATH with that file or your own, or {_offer_texture(spec)}--weights none to "
-                "start from random weights"
-            ) from error
+    try:
+        if os.environ.get(OFFLINE):
+            raise ConnectionError("working offline")
+        with contextlib.redirect_stdout(sys.stderr):  # Keras prints; stdout belongs to data
+            download_imagenet(spec)
+    except Exception as error:  # whatever the network stack says, the way out is the same
+        raise WeightsError(
+            f"the imagenet weights of {spec.name} are not on this machine and cannot be downloaded "
+            f"({shorten_error(error)}). Either put the file {spec.imagenet_file} into {path.parent}, or "
+            f"use --weights PATH with that file or your own, or {_offer_texture(spec)}--weights none to "
+            "start from random weights"
+        ) from error
     return path
 
 
@@ -123,7 +138,11 @@ def download_imagenet(spec: BackboneSpec) -> None:
     """Let Keras download the ImageNet weights of a backbone into its cache and check their hash.
 
     The only function that reaches for the network.
+
+    Raises:
+        OSError: The server cannot be reached within `DOWNLOAD_TIMEOUT_S`, or a read takes longer.
     """
+    _reach_server()
     default_timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)  # also bounds each read, so a dead line ends
     try:
@@ -132,6 +151,28 @@ def download_imagenet(spec: BackboneSpec) -> None:
         socket.setdefaulttimeout(default_timeout)
 
 
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
+def _reach_server() -> None:
+    """Ask for the server's head in a thread: a name server or a firewall that is silent ignores timeouts."""
+    failures: list[Exception] = [TimeoutError(f"no answer within {DOWNLOAD_TIMEOUT_S:g} seconds")]
+
+    def ask() -> None:
+        try:
+            urlopen(Request(PUBLISHED, method="HEAD"), timeout=DOWNLOAD_TIMEOUT_S).close()
+        except HTTPError:
+            failures.clear()  # the server is there; it has no page at this address
+        except (OSError, HTTPException, ValueError) as error:
+            failures[:] = [error]
+        else:
+            failures.clear()
+
+    thread = Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(DOWNLOAD_TIMEOUT_S)
+    if failures:
+        raise failures[0]
+
+
+def shorten_error(error: BaseException) -> str:
+    """Return the first line of what an error says."""
+    lines = str(error.reason if isinstance(error, URLError) else error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

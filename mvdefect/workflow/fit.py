@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,7 @@ from mvdefect.core.errors import ContractError
 from mvdefect.core.progress import logger
 from mvdefect.core.runtime import describe_environment, seed_everything, set_precision, share_batches
 from mvdefect.data.pipeline import Source
-from mvdefect.data.sources.opening import resolve_source
 from mvdefect.data.splits.plan import write_split_plan
-from mvdefect.evaluation.contracts import parse_contract
 from mvdefect.evaluation.evaluate import Evaluation
 from mvdefect.models.backbones import BackboneSpec, find_backbone
 from mvdefect.models.classifier import build_classifier
@@ -24,9 +22,8 @@ from mvdefect.models.features import build_features, share_features
 from mvdefect.models.heads import choose_head
 from mvdefect.models.normality import fit_normality, save_normality
 from mvdefect.models.one_class import Normality
-from mvdefect.models.weights import find_weights
 from mvdefect.report.report import write_report
-from mvdefect.runs import RunFolder, check_run_is_free, make_run, write_json
+from mvdefect.runs import RunFolder, make_run, write_json
 from mvdefect.training.fit import TrainingJob, train_classifier
 from mvdefect.training.predictions import (
     compile_features,
@@ -37,48 +34,37 @@ from mvdefect.training.predictions import (
 )
 from mvdefect.training.stages import plan_stages
 from mvdefect.workflow.explain import explain_part
+from mvdefect.workflow.job import FitJob, check_job
 from mvdefect.workflow.outcome import FinishedRun, Scores, settle_outcome
-from mvdefect.workflow.photographs import (
-    Photographs,
-    find_records,
-    log_plan,
-    logging_to,
-    prepare_photographs,
-    read_plan_for_fit,
-    require_data,
-)
+from mvdefect.workflow.photographs import Photographs, log_plan, logging_to, prepare_photographs
 
 NOVELTY_BATCH_SIZE = 32
 
 
-def fit_inspector(config: FitConfig, run: Path, overwrite: bool = False) -> FinishedRun:
+def fit_inspector(config: FitConfig, run: Path | None = None, overwrite: bool = False) -> FinishedRun:
+    """Check what a fit needs, and run it; see `check_job` and `run_job`."""
+    return run_job(check_job(config, run, overwrite))
+
+
+def run_job(job: FitJob) -> FinishedRun:
     """Train an inspector, choose its threshold, measure it on the test part, and write the report.
 
-    An interrupted fit goes on where it stopped when it is called again with the same settings.
-
-    Args:
-        config: All settings; `config.data` is needed.
-        run: Where the run directory goes.
-        overwrite: Replace a finished run there, once the new one is finished.
+    An interrupted fit resumes when it is called again with the same settings.
 
     Raises:
-        MvdefectError: Of its many kinds, for whatever is wrong with settings, data, weights or `run`.
+        MvdefectError: Of its many kinds, for whatever is wrong with images, settings or weights.
     """
-    parse_contract(config.threshold)
-    source, planned = require_data(config), read_plan_for_fit(config.split) if config.split else None
-    spec = find_backbone(config.backbone)
-    weights = find_weights(spec, config.weights)
-    stages = plan_stages(config, spec)
-    check_run_is_free(run, overwrite)
-    records = find_records(config)
+    spec = find_backbone(job.config.backbone)
+    stages = plan_stages(job.config, spec)
     explicit = tuple(StageConfig(**asdict(stage)) for stage in stages)
-    config = config.model_copy(update={"data": resolve_source(source), "stages": explicit})
+    config = job.config.model_copy(update={"stages": explicit})
     seed_everything(config.seed, config.deterministic)
     policy = set_precision(config.precision)
     with share_batches(config.devices):
-        model = build_classifier(spec, config.image_size_px, choose_head(config), config.taps, weights)
-        photographs = prepare_photographs(records, config, planned)
-        with make_run(run, config, photographs.plan.digest, overwrite) as folder, logging_to(folder.log):
+        model = build_classifier(spec, config.image_size_px, choose_head(config), config.taps, job.weights)
+        photographs = prepare_photographs(job.records, config, job.planned)
+        run = replace(job, config=config).find_place(photographs.plan.digest)
+        with make_run(run, config, photographs.plan.digest, job.overwrite) as folder, logging_to(folder.log):
             write_split_plan(photographs.plan, folder.split_plan)
             log_plan(photographs.plan)
             parts = photographs.get_sources()
@@ -87,7 +73,7 @@ def fit_inspector(config: FitConfig, run: Path, overwrite: bool = False) -> Fini
                 model, TrainingJob(spec, stages, config, parts["train"], parts["val"], folder)
             )
             model.save(folder.model)
-            features = _find_features(model, spec, weights)
+            features = _find_features(model, spec, job.weights)
             evaluation, unmet = _measure(model, features, config, photographs, folder)
             write_json(folder.environment, describe_environment())
             write_report(folder, evaluation)

@@ -7,20 +7,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mvdefect.config import FitConfig
 from mvdefect.core.errors import ConfigError, SplitError
 from mvdefect.core.progress import logger
 from mvdefect.data.groups.grouping import group_records
-from mvdefect.data.pipeline import Source
 from mvdefect.data.records import Record
 from mvdefect.data.scan import Scan, scan_images
-from mvdefect.data.shards import KeptImages
 from mvdefect.data.sources.folders import check_layout
 from mvdefect.data.sources.opening import is_manifest, open_source
 from mvdefect.data.splits.plan import PARTS, SplitPlan, check_plan, read_split_plan
 from mvdefect.data.splits.protocols import assign_closed_set, assign_given, hold_out_val
-from mvdefect.data.store import PreparedStore, prepare_images
+
+if TYPE_CHECKING:  # these load TensorFlow; the images are judged before that
+    from mvdefect.data.pipeline import Source
+    from mvdefect.data.store import PreparedStore
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Photographs:
 
     def get_sources(self) -> dict[str, Source]:
         """Return the parts, by name."""
+        from mvdefect.data.pipeline import Source
+
         return {part: Source(self.store, self.plan, part) for part in PARTS}
 
 
@@ -94,6 +98,9 @@ def prepare_photographs(
         ImageError: A photograph cannot be read.
         SplitError: They cannot be divided, or the plan was made for others.
     """
+    from mvdefect.data.shards import KeptImages
+    from mvdefect.data.store import prepare_images
+
     size_px, method, skip_broken = config.image_size_px, config.resize, config.skip_broken
     with KeptImages(size_px, method) as kept:
         scan = scan_images(records, skip_broken, kept.keep)

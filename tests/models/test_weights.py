@@ -18,6 +18,7 @@ from mvdefect.pretraining.card import hash_file, read_card
 @pytest.fixture
 def empty_keras_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.delenv("MVDEFECT_OFFLINE")
     return tmp_path / "models"
 
 

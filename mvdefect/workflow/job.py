@@ -1,0 +1,69 @@
+"""What a fit checks before anything slow begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mvdefect.config import FitConfig
+from mvdefect.data.records import Record
+from mvdefect.data.sources.opening import name_source, resolve_source
+from mvdefect.data.splits.plan import SplitPlan
+from mvdefect.evaluation.contracts import parse_contract
+from mvdefect.models.backbones import find_backbone
+from mvdefect.models.choice import choose_network
+from mvdefect.models.weights import find_weights
+from mvdefect.runs import check_run_is_free, name_run
+from mvdefect.workflow.photographs import find_records, read_plan_for_fit, require_data
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class FitJob:
+    """A fit that can begin.
+
+    Attributes:
+        config: The settings; source, backbone and weights are named.
+        records: The images, none of them opened.
+        planned: The split plan that the settings name; None: one is drawn.
+        weights: The file that the backbone's weights come from; None: random ones.
+        run: Where the run goes; None: `name_run` finds a place once the split plan is known.
+        overwrite: Whether a finished run there may be replaced.
+    """
+
+    config: FitConfig
+    records: tuple[Record, ...]
+    planned: SplitPlan | None
+    weights: Path | None
+    run: Path | None
+    overwrite: bool
+
+    def find_place(self, split_digest: str) -> Path:
+        """Return where the run goes; without a name of its own it is named after its images."""
+        if self.run is not None:
+            return self.run
+        name = name_source(require_data(self.config))
+        return name_run(RUNS / (name or "run"), self.config, split_digest, self.overwrite)
+
+
+def check_job(config: FitConfig, run: Path | None = None, overwrite: bool = False) -> FitJob:
+    """Check all that a fit needs, without loading TensorFlow (but to download weights) or opening an image.
+
+    Args:
+        config: All settings; `config.data` is needed.
+        run: Where the run directory goes; None: `runs/<images>`, or `runs/<images>-2` and so on if that is
+            another run's.
+        overwrite: Replace a finished run there, once the new one is finished.
+
+    Raises:
+        MvdefectError: Of its many kinds, for whatever is wrong with settings, data, weights or `run`.
+    """
+    parse_contract(config.threshold)
+    source = require_data(config)
+    planned = read_plan_for_fit(config.split) if config.split else None
+    check_run_is_free(run or RUNS / "new", overwrite)
+    records = find_records(config)
+    config = choose_network(config).model_copy(update={"data": resolve_source(source)})
+    weights = find_weights(find_backbone(config.backbone), config.weights)
+    return FitJob(config, records, planned, weights, run, overwrite)
