@@ -68,6 +68,8 @@ def show_messages() -> None:
 def start_work(debug: bool, devices: int = 1) -> None:
     """Set up messages, and TensorFlow on as many devices."""
     show_messages()
+    from mvdefect.core.progress import show_phase
     from mvdefect.core.runtime import load_tensorflow
 
-    load_tensorflow(verbose=debug, devices=devices)
+    with show_phase("Loading TensorFlow"):
+        load_tensorflow(verbose=debug, devices=devices)

@@ -3,54 +3,93 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 
+HEARTBEAT_S = 5.0  # between two lines of a long step, if there is no terminal to draw a bar on
 logger = logging.getLogger("mvdefect")
 _bars: list[Any] = []  # the one that is drawn now, and those within it
 
 
 def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
-    """Yield `items` and draw a progress bar, where stderr is a terminal.
-
-    Args:
-        items: What is worked on.
-        description: What is being done, as in "Reading photographs".
-        total: How many items there are.
-    """
-    from rich.console import Console
-    from rich.progress import track as rich_track
-
-    console = Console(stderr=True)
-    yield from rich_track(
-        items, description=description, total=total, console=console, disable=not sys.stderr.isatty()
-    )
+    """Yield `items` and show progress; see `show_steps`."""
+    with show_steps(description, total) as advance:
+        for item in items:
+            yield item
+            advance()
 
 
 @contextmanager
-def show_steps(description: str, total: int) -> Iterator[Callable[..., None]]:
-    """Draw a progress bar with the time left, where stderr is a terminal.
+def show_phase(description: str) -> Iterator[None]:
+    """Show that something is being done whose end cannot be told; without a terminal, log it."""
+    if not sys.stderr.isatty():
+        logger.info("%s", description)
+    with show_steps(description, None):
+        yield
 
-    It vanishes when the block ends. A bar within the block of another is drawn below it.
+
+@contextmanager
+def show_steps(description: str, total: int | None) -> Iterator[Callable[..., None]]:
+    """Draw a progress bar with the time left; without a terminal, log a line every `HEARTBEAT_S` seconds.
+
+    The bar vanishes when the block ends. A bar within the block of another is drawn below it.
+
+    Args:
+        description: What is being done, as in "Reading images".
+        total: How many steps there are; None: nobody knows.
 
     Yields:
         A function that moves the bar one step on, or as many as it is given.
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    outer = _bars[-1] if _bars else None
-    progress = outer or Progress(console=console, transient=True, disable=not sys.stderr.isatty())
-    with nullcontext() if outer else progress:
+    if not sys.stderr.isatty():
+        yield _Heartbeat(description, total).advance
+        return
+    with _draw_bars() as progress:
         task = progress.add_task(description, total=total)
-        _bars.append(progress)
         try:
             yield lambda steps=1: progress.advance(task, steps)
         finally:
-            _bars.pop()
             progress.remove_task(task)
+
+
+@contextmanager
+def _draw_bars() -> Iterator[Any]:
+    """Yield the bars that are drawn now, or draw some, on a copy of stderr: native libraries are muted."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    if _bars:
+        yield _bars[-1]
+        return
+    with (
+        os.fdopen(os.dup(sys.stderr.fileno()), "w") as file,
+        Progress(console=Console(file=file), transient=True) as progress,
+    ):
+        _bars.append(progress)
+        try:
+            yield progress
+        finally:
+            _bars.pop()
+
+
+class _Heartbeat:
+    """Logs how far a step is, now and then."""
+
+    def __init__(self, description: str, total: int | None) -> None:
+        self.description, self.total, self.done = description, total, 0
+        self.started = self.told = time.monotonic()
+
+    def advance(self, steps: int = 1) -> None:
+        """Count steps; say how far it is if the last line is long ago."""
+        self.done += steps
+        now = time.monotonic()
+        if self.total and now - self.told >= HEARTBEAT_S:
+            self.told = now
+            left = (now - self.started) / self.done * (self.total - self.done)
+            logger.info("%s: %d of %d, %.0f s left", self.description, self.done, self.total, left)

@@ -159,6 +159,11 @@ def _run_stage(
         restore_variables(begun, (), learner.model.optimizer)
     while not job.ends_stage(state):
         state = _run_epoch(job, data, learner, state, kept, advance)
+    if state.stage_epochs < stage.epochs:
+        logger.info(
+            "stage %d/%d ends early, after epoch %d of %d: the last %d brought no better validation score",
+            *(state.stage + 1, len(job.stages), state.stage_epochs, stage.epochs, state.waited),
+        )
     forget_graphs()
     return begin_next_stage(job.folder, state)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from mvdefect.config import FitConfig, StageConfig
 from mvdefect.core.errors import ContractError
-from mvdefect.core.progress import logger
+from mvdefect.core.progress import logger, show_phase
 from mvdefect.core.runtime import describe_environment, seed_everything, set_precision, share_batches
 from mvdefect.data.pipeline import Source
 from mvdefect.data.splits.plan import write_split_plan
@@ -61,7 +61,10 @@ def run_job(job: FitJob) -> FinishedRun:
     seed_everything(config.seed, config.deterministic)
     policy = set_precision(config.precision)
     with share_batches(config.devices):
-        model = build_classifier(spec, config.image_size_px, choose_head(config), config.taps, job.weights)
+        with show_phase("Building the network"):
+            model = build_classifier(
+                spec, config.image_size_px, choose_head(config), config.taps, job.weights
+            )
         photographs = prepare_photographs(job.records, config, job.planned)
         run = replace(job, config=config).find_place(photographs.plan.digest)
         with make_run(run, config, photographs.plan.digest, job.overwrite) as folder, logging_to(folder.log):
@@ -72,11 +75,13 @@ def run_job(job: FitJob) -> FinishedRun:
             model = train_classifier(
                 model, TrainingJob(spec, stages, config, parts["train"], parts["val"], folder)
             )
-            model.save(folder.model)
-            features = _find_features(model, spec, job.weights)
+            with show_phase("Saving the network"):
+                model.save(folder.model)
+                features = _find_features(model, spec, job.weights)
             evaluation, unmet = _measure(model, features, config, photographs, folder)
             write_json(folder.environment, describe_environment())
-            write_report(folder, evaluation)
+            with show_phase("Writing the report"):
+                write_report(folder, evaluation)
     if unmet is not None:
         raise unmet
     return FinishedRun(RunFolder(run), evaluation)
@@ -100,20 +105,25 @@ def _measure(
     """
     plan, sources = photographs.plan, photographs.get_sources()
     run = compile_features(features)
-    normality = fit_normality(config.one_class, _iterate_good(run, sources["train"], config), config.seed)
-    save_normality(normality, folder.normality)
-    features.save(folder.features)
-    scores = {
-        part: Scores(
-            predict_logits(model, source, config.batch_size).astype(np.float64),
-            _score_novelty(run, normality, source),
-        )
-        for part, source in sources.items()
-    }
-    write_json(folder.latency, measure_latency(model, features, normality))
-    maps = predict_heatmaps(model, sources["test"], config.batch_size)
-    explain_part(maps, sources["test"], photographs.scan, config.resize, folder)
-    return settle_outcome(folder, config, plan, scores, photographs.scan.defect_shares)
+    with show_phase("Learning what good images look like"):
+        normality = fit_normality(config.one_class, _iterate_good(run, sources["train"], config), config.seed)
+        save_normality(normality, folder.normality)
+        features.save(folder.features)
+    with show_phase("Scoring all images"):
+        scores = {
+            part: Scores(
+                predict_logits(model, source, config.batch_size).astype(np.float64),
+                _score_novelty(run, normality, source),
+            )
+            for part, source in sources.items()
+        }
+    with show_phase("Measuring the time per image"):
+        write_json(folder.latency, measure_latency(model, features, normality))
+    with show_phase("Drawing heatmaps of the test images"):
+        maps = predict_heatmaps(model, sources["test"], config.batch_size)
+        explain_part(maps, sources["test"], photographs.scan, config.resize, folder)
+    with show_phase("Choosing the threshold and measuring the test images"):
+        return settle_outcome(folder, config, plan, scores, photographs.scan.defect_shares)
 
 
 def _iterate_good(run: Any, train: Source, config: FitConfig) -> Iterator[np.ndarray]:

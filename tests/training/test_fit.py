@@ -114,7 +114,11 @@ def test_dropout_goes_on_where_it_stopped(
 
 
 def test_the_best_epoch_counts_and_patience_ends_a_stage(
-    sources: dict[str, Source], tiny_config: FitConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sources: dict[str, Source],
+    tiny_config: FitConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    messages: list[str],
 ) -> None:
     stages = (
         StageConfig(depth_blocks=0, epochs=9, learning_rate=1e-3),
@@ -131,6 +135,8 @@ def test_the_best_epoch_counts_and_patience_ends_a_stage(
     rows = read_history(job.folder)
     assert [row.stage for row in rows] == [1, 1, 1, 1, 2]
     assert [row.val_roc_auc for row in rows] == [0.6, 0.8, 0.7, 0.7, 0.5]
+    early = "stage 1/2 ends early, after epoch 4 of 9: the last 2 brought no better validation score"
+    assert [message for message in messages if "early" in message] == [early]
     assert np.allclose(logits, seen[1], atol=2e-3)  # those of the second epoch, but for float16
 
 
