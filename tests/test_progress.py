@@ -54,6 +54,10 @@ def test_without_a_terminal_a_long_step_logs_how_far_it_is(
         for _ in range(3):
             advance(2)
     assert messages == ["training: 6 of 9, 3 s left"]
+    with show_steps("training", 9) as advance:
+        next(clock), next(clock)
+        advance(2)
+    assert messages[1:] == ["training: 2 of 9"]
     assert list(track("abc", "Reading", 3)) == ["a", "b", "c"]
 
 

@@ -94,7 +94,7 @@ def predict(debug: bool, /, inspector: str, images: tuple[str, ...], out: Path |
       mvdefect predict http://line:8501/v1/models/first photographs --exit-zero
       mvdefect predict runs/first photographs --runner DirectRunner --out beam.csv --exit-zero
     """
-    _check(images, out, flags["watch"], flags["runner"], flags["beam_options"])
+    _check(inspector, images, out, flags["watch"], flags["runner"], flags["beam_options"])
     show_messages()
     tally = _inspect(inspector, images, out, flags, debug)
     counted = ", ".join(f"{count} {label}" for label, count in sorted(tally.counts.items()))
@@ -105,12 +105,20 @@ def predict(debug: bool, /, inspector: str, images: tuple[str, ...], out: Path |
 
 
 def _check(
-    images: tuple[str, ...], out: Path | None, watch: Path | None, runner: str, beam_options: tuple[str, ...]
+    inspector: str,
+    images: tuple[str, ...],
+    out: Path | None,
+    watch: Path | None,
+    runner: str,
+    beam_options: tuple[str, ...],
 ) -> None:
     if watch is not None and (out is None or images):
         raise ConfigError("--watch takes no images, and needs --out: a file for the rows")
     if watch is None and not images:
-        raise ConfigError("name photographs, folders, patterns or archives, - for names on stdin, or --watch")
+        raise ConfigError(
+            f"name an inspector and images: `mvdefect predict RUN IMAGES`. Received: {inspector} alone. "
+            "IMAGES are files, folders, patterns, .zip archives, or - for names on stdin; or --watch a folder"
+        )
     if runner != LOCAL and (out is None or watch is not None):
         raise ConfigError("--runner needs --out, beside which its workers write, and cannot --watch")
     if runner == LOCAL and beam_options:

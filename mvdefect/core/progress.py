@@ -83,7 +83,8 @@ class _Heartbeat:
 
     def __init__(self, description: str, total: int | None) -> None:
         self.description, self.total, self.done = description, total, 0
-        self.started = self.told = time.monotonic()
+        self.told = time.monotonic()
+        self.first: tuple[float, int] | None = None
 
     def advance(self, steps: int = 1) -> None:
         """Count steps; say how far it is if the last line is long ago."""
@@ -91,5 +92,12 @@ class _Heartbeat:
         now = time.monotonic()
         if self.total and now - self.told >= HEARTBEAT_S:
             self.told = now
-            left = (now - self.started) / self.done * (self.total - self.done)
-            logger.info("%s: %d of %d, %.0f s left", self.description, self.done, self.total, left)
+            logger.info("%s: %d of %d%s", self.description, self.done, self.total, self._tell_time_left(now))
+        self.first = self.first or (now, self.done)
+
+    def _tell_time_left(self, now: float) -> str:
+        """Say how long it takes yet, at the rate since the first step, which may have waited for others."""
+        if self.first is None or self.total is None:
+            return ""
+        since, done = self.first
+        return f", {(now - since) / (self.done - done) * (self.total - self.done):.0f} s left"

@@ -16,6 +16,7 @@ from mvdefect.core.progress import logger
 from mvdefect.inspector.engines import open_engine
 from mvdefect.inspector.integrity import read_manifest
 from mvdefect.inspector.places import find_export
+from mvdefect.runs import RunFolder
 from mvdefect.server.app import make_app
 from mvdefect.server.protocol import make_protocol
 from mvdefect.server.settings import ServerSettings
@@ -91,10 +92,19 @@ def require_export(place: Path) -> Path:
     """
     export = find_export(place)
     if export is None:
-        raise ExportError(
-            f"what is served must be an export, which `mvdefect export RUN` makes. Received: {place}"
-        )
+        raise ExportError(_say_what_to_export(place))
     return export
+
+
+def _say_what_to_export(place: Path) -> str:
+    if RunFolder(place).is_finished:
+        name = place.resolve().name
+        return (
+            f"{place} is a run; export it first: `mvdefect export {place}`, then "
+            f"`mvdefect serve saved_models/{name}`"
+        )
+    found = "it holds none" if place.exists() else "it does not exist"
+    return f"an export is needed, as `mvdefect export RUN` makes. Received: {place} ({found})"
 
 
 @contextmanager

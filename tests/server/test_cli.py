@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mvdefect import cli
-from mvdefect.core.errors import ConfigError
+from mvdefect.core.errors import ConfigError, ExportError
 from mvdefect.server import run as run_module
 from mvdefect.server.inspection import (
     describe_contract,
@@ -156,6 +156,13 @@ def test_the_last_version_is_served(export: Path) -> None:
     (later / "inspector.json").write_text(json.dumps({**MANIFEST, "version": 12}))
     assert require_export(export) == later
     assert require_export(export / "3") == export / "3"
+
+
+def test_what_cannot_be_served_is_told_with_the_way_out(finished_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=f"is a run; export it first: `mvdefect export {finished_run}`"):
+        require_export(finished_run)
+    with pytest.raises(ExportError, match=r"Received: .*nothing \(it does not exist\)"):
+        require_export(tmp_path / "nothing")
 
 
 def test_a_pinned_export_is_served_or_none(export: Path, served: list[ServerSettings], capsys: Any) -> None:
