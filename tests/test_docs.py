@@ -33,6 +33,7 @@ from mvdefect.prediction import distributed as distributed_module
 from mvdefect.server import run as server_module
 from mvdefect.workflow import demo as demo_module
 from mvdefect.workflow import fit as fit_module
+from mvdefect.workflow import job as job_module
 from tests.tuning.fakes import fit_instantly, score_trial
 from tuning import tune as tune_module
 from tuning.choice import confirm as confirm_module
@@ -149,6 +150,8 @@ class Workshop:
             arguments = shlex.split(command)[1:]
             self._free_place(arguments)
             more = ["--overwrite"] if arguments[:2] == ["data", "split"] else SHRUNK.get(arguments[0], [])
+            if arguments[0] == "fit" and "--run" not in arguments:
+                more = [*more, "--overwrite"]  # at this size several commands have the same settings
             with pytest.raises(SystemExit) as ended:
                 cli.main([*arguments, *more])
             assert not ended.value.code, command
@@ -197,7 +200,7 @@ def replace_what_is_slow_or_not_there(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(graph_module, "save_graph", SavedOnce(graph_module.save_graph, Path(".graph").absolute()))
     for room in (fit_module, baseline_module):
         patch.setattr(room, "write_report", lambda *_: None)
-    for room in (fit_module, baseline_module, frozen_module, tune_module):
+    for room in (job_module, baseline_module, frozen_module, tune_module):
         patch.setattr(room, "find_weights", lambda *_: None)
     patch.setattr(export_module, "ask_afresh", say_nothing)
     patch.setattr(export_module, "measure_cost", lambda *_: EXACT)

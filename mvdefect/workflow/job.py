@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mvdefect.config import FitConfig
+from mvdefect.core.errors import RunExistsError
 from mvdefect.data.records import Record
 from mvdefect.data.sources.opening import name_source, resolve_source
 from mvdefect.data.splits.plan import SplitPlan
@@ -13,7 +14,7 @@ from mvdefect.evaluation.contracts import parse_contract
 from mvdefect.models.backbones import find_backbone
 from mvdefect.models.choice import choose_network
 from mvdefect.models.weights import find_weights
-from mvdefect.runs import check_run_is_free, name_run
+from mvdefect.runs import RunFolder, check_run_is_free, name_run
 from mvdefect.workflow.photographs import find_records, read_plan_for_fit, require_data
 
 RUNS = Path("runs")
@@ -40,11 +41,21 @@ class FitJob:
     overwrite: bool
 
     def find_place(self, split_digest: str) -> Path:
-        """Return where the run goes; without a name of its own it is named after its images."""
+        """Return where the run goes; without a name of its own it is named after its images.
+
+        Raises:
+            RunExistsError: This very run is there already.
+        """
         if self.run is not None:
             return self.run
         name = name_source(require_data(self.config))
-        return name_run(RUNS / (name or "run"), self.config, split_digest, self.overwrite)
+        place = name_run(RUNS / (name or "run"), self.config, split_digest, self.overwrite)
+        if RunFolder(place).is_finished and not self.overwrite:
+            raise RunExistsError(
+                f"{place} was made from these images with these settings: see {RunFolder(place).report}. "
+                "--overwrite makes it again"
+            )
+        return place
 
 
 def check_job(config: FitConfig, run: Path | None = None, overwrite: bool = False) -> FitJob:

@@ -1,0 +1,58 @@
+"""What a fit checks before anything slow begins."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mvdefect.config import FitConfig
+from mvdefect.core.errors import LayoutError, RunExistsError, WeightsError
+from mvdefect.runs import finish_run, start_run, write_json
+from mvdefect.workflow import job as job_module
+from mvdefect.workflow.job import FitJob, check_job
+from tests.conftest import write_class_folders
+
+
+def make_job(images: str, **settings: object) -> FitJob:
+    return FitJob(FitConfig(data=images, **settings), (), None, None, None, overwrite=False)
+
+
+def test_a_run_is_named_after_its_images_and_not_made_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = make_job("somewhere/washers")
+    assert job.find_place("digest") == Path("runs/washers")
+    folder = start_run(Path("runs/washers"), job.config, "digest")
+    write_json(folder.split_plan.with_suffix(".json"), {"digest": "digest"})
+    write_json(folder.metrics, {})
+    finish_run(folder, Path("runs/washers"))
+    with pytest.raises(RunExistsError, match=r"see runs/washers/report.html. --overwrite makes it again"):
+        job.find_place("digest")
+    assert job.find_place("of other images") == Path("runs/washers-2")
+    assert make_job("mvtec_ad:bottle").find_place("digest") == Path("runs/mvtec_ad-bottle")
+    assert make_job("/").find_place("digest") == Path("runs/run")
+
+
+def test_a_wrong_folder_is_told_before_weights_are_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_module, "choose_network", lambda _: pytest.fail("looked for weights"))
+    with pytest.raises(LayoutError):
+        check_job(FitConfig(data=str(tmp_path)), tmp_path / "run")
+    monkeypatch.undo()
+    root = write_class_folders(tmp_path / "nut")
+    with pytest.raises(WeightsError):
+        check_job(FitConfig(data=str(root), weights=str(tmp_path / "none.h5")), tmp_path / "run")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["nut"]
+
+
+def test_a_wrong_folder_is_told_without_tensorflow(tmp_path: Path) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "mvdefect", "fit", str(tmp_path / "none")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "does not exist" in ended.stderr.splitlines()[-1]
+    assert not [line for line in ended.stderr.splitlines() if "tensorflow" in line or " keras" in line]
