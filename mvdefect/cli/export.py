@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import mvdefect
-from mvdefect.cli.work import PATH, show_messages
+from mvdefect.cli.work import PATH, start_work
 from mvdefect.inspector.formats.registry import DEFAULT_FORMAT, FORMATS
 
 if TYPE_CHECKING:
@@ -62,15 +63,14 @@ def export(debug: bool, /, run: Path, out: Path, **flags: Any) -> None:
       mvdefect export runs/first --name washers --version 3 --out saved_models
       mvdefect export runs/first --format openvino --quantize int8 --max-flips 0.02 --name fast
     """
-    show_messages()
-    from mvdefect.core.runtime import load_tensorflow
-
-    load_tensorflow(verbose=debug)
+    start_work(debug)
     found = mvdefect.export(run, out, **flags)
     click.echo(f"{found.path}:")
     for name, cost in found.costs.items():
         click.echo(f"  {name}: {_describe(cost)}; {found.images_per_s[name]:.0f} photographs a second")
     click.echo(f"  SHA-256 {found.sha256}, for --expect-sha256 of predict and serve")
+    place = shlex.quote(str(found.path.parent))
+    click.echo(f"next: mvdefect predict {place} IMAGES, or mvdefect serve {place}")
 
 
 def _describe(cost: Cost) -> str:

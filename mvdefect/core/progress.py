@@ -69,7 +69,8 @@ def _draw_bars() -> Iterator[Any]:
         return
     with (
         os.fdopen(os.dup(sys.stderr.fileno()), "w") as file,
-        Progress(console=Console(file=file), transient=True) as progress,
+        # stdout may be a file that takes rows meanwhile
+        Progress(console=Console(file=file), transient=True, redirect_stdout=False) as progress,
     ):
         _bars.append(progress)
         try:

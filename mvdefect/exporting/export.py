@@ -12,7 +12,7 @@ from mvdefect.config import FitConfig
 from mvdefect.core.errors import ConfigError, ExportError, RunExistsError
 from mvdefect.core.files import write_text
 from mvdefect.core.locks import hold
-from mvdefect.core.progress import logger
+from mvdefect.core.progress import logger, show_phase
 from mvdefect.exporting.cost import Cost, measure_cost
 from mvdefect.exporting.description import describe_cost, describe_engine, describe_export, write_model_card
 from mvdefect.exporting.fresh_process import ask_afresh
@@ -150,7 +150,9 @@ def _fill(
 ) -> dict[str, Cost]:
     """Write all that an export holds, and measure its engines."""
     samples = Samples(folder, config)
-    _write_engines(export, build_graph(folder), samples, manifest, settings)
+    with show_phase("Loading the run"):
+        graph = build_graph(folder)
+    _write_engines(export, graph, samples, manifest, settings)
     write_json(export / MANIFEST, manifest)
     costs = _measure_engines(export, samples, manifest["engines"], settings.max_flips)
     write_text(export / MODEL_CARD, write_model_card(manifest))
@@ -188,10 +190,10 @@ def _write_engines(
     for kind in sorted(chosen, key=lambda one: one.can_quantize):  # what is always exact is listed first
         precision = settings.quantize if kind.can_quantize else FLOAT32
         engine = describe_engine(kind, precision)
-        logger.info("writing %s", engine["name"])
         path = export / engine["file"]
         path.parent.mkdir(exist_ok=True)
-        engine |= kind.write(original, path, precision, images if kind.can_quantize else None)
+        with show_phase(f"Writing {engine['name']}"):
+            engine |= kind.write(original, path, precision, images if kind.can_quantize else None)
         manifest["engines"].append(engine)
 
 

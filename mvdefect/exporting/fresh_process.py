@@ -16,7 +16,7 @@ from tempfile import TemporaryFile
 from typing import IO, Any
 
 from mvdefect.core.errors import ExportError
-from mvdefect.core.progress import logger
+from mvdefect.core.progress import show_phase
 from mvdefect.inspector.answers import PIXELS, Answer, Engine
 from mvdefect.inspector.engines import choose_engine, open_engine
 from mvdefect.inspector.formats.registry import FORMATS
@@ -85,8 +85,8 @@ def ask_afresh(
 
 def _hear(process: subprocess.Popen[str], complaints: IO[str], engines: Sequence[str]) -> Iterator[Saying]:
     for name in engines:
-        logger.info("asking %s about the test part", name)
-        line = process.stdout.readline() if process.stdout is not None else ""
+        with show_phase(f"Comparing {name} with the run on the test images"):
+            line = process.stdout.readline() if process.stdout is not None else ""
         if not line:
             raise _explain_end(process, complaints)
         yield _read_saying(json.loads(line))
