@@ -124,6 +124,7 @@ def evaluate(
     verdict: str | None = None,
     prevalence: float | None = None,
     review_budget: float | None = None,
+    require: str | None = None,
     save: bool = False,
 ) -> Evaluation:
     """Measure a run on its test part, with 95% intervals.
@@ -134,14 +135,16 @@ def evaluate(
     Args:
         run: A finished run, or its folder.
         split: Another plan, whose test images the run must have tested on.
-        threshold: "f1", "min-recall 0.99", "max-fpr 0.01", "cost 1:20", or a probability.
+        threshold: "f1", "min-recall 0.99", "max-fpr 0.01", "cost 1:20", "requirement" or a probability.
         verdict: "classifier", "combined" or "either".
         prevalence: Share of defective products on the line, 0 to 1.
         review_budget: Fraction of the images to send to manual review, 0 to 1; the least certain are sent.
-        save: Whether the run keeps these.
+        require: What the line needs, as in "recall 0.95, false-alarms 0.05". It is answered, marked as
+            stated after the figures unless it is that of the fit, and never saved. None: that of the fit.
+        save: Whether the run keeps the others of these.
 
     Raises:
-        ConfigError: A value is not allowed.
+        ConfigError: A value is not allowed, or `require` comes with `save`.
         ContractError: The contract cannot be met.
         RunError: It is no finished run, or was trained on images that `split` tests on.
 
@@ -165,9 +168,14 @@ def evaluate(
     changes = {name: value for name, value in asked.items() if value is not None}
     if split is not None and (changes or save):
         raise ConfigError("split measures the operating point that the run has: give no other with it")
+    if require is not None and save:
+        raise ConfigError(
+            "a requirement that comes after the figures is answered, not saved: give --require to fit, "
+            "or leave --save out"
+        )
     if not changes and not save:
-        return evaluate_run(place, None if split is None else Path(_name_place(split, "split")))
-    evaluation = change_operating_point(place, changes, save)
+        return evaluate_run(place, None if split is None else Path(_name_place(split, "split")), require)
+    evaluation = change_operating_point(place, changes, save, require)
     if save:
         from mvdefect.report.report import write_report
         from mvdefect.runs import open_run

@@ -184,10 +184,16 @@ class FitConfig(Settings):
         description="What makes an image defective: the classifier's score, "
         "one that also weighs novelty (combined), or either of score and novelty.",
     )
-    threshold: str = Field(
-        "f1",
-        description="What the threshold is chosen by, on validation: f1, 'min-recall 0.99', 'max-fpr 0.01', "
-        "'cost 1:20' (a false alarm : a missed defect), or a probability.",
+    require: str | None = Field(
+        None,
+        description="What the line needs, as in 'recall 0.95, false-alarms 0.05': the report answers it, and "
+        "the threshold is chosen by it unless one is given.",
+    )
+    threshold: str | None = Field(
+        None,
+        description="What the threshold is chosen by, on validation: f1 (the default), 'min-recall 0.99', "
+        "'max-fpr 0.01', 'cost 1:20' (a false alarm : a missed defect), requirement (the default if there is "
+        "one), or a probability.",
     )
     review_budget: float = Field(
         0.0, ge=0, lt=1, description="Share of images, the least certain, that a person decides."
@@ -199,6 +205,11 @@ class FitConfig(Settings):
         description="Share of defectives on the line, as in 0.005 (default: as photographed).",
     )
     baseline: str | None = Field(None, description="The baseline that made a run; null: transfer learning.")
+
+    @property
+    def contract(self) -> str:
+        """What the threshold is chosen by."""
+        return self.threshold or ("f1" if self.require is None else "requirement")
 
     @model_validator(mode="before")
     @classmethod

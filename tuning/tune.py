@@ -111,7 +111,7 @@ def tune_inspector(
         SearchError: No trial completed, or the search cannot go on.
     """
     base = make_base(search)
-    parse_contract(base.threshold)
+    parse_contract(base.contract, base.require)
     base = base.model_copy(update={"data": resolve_source(require_data(base))})
     planned = read_plan_for_fit(base.split, TUNE_NEEDS) if base.split else None
     space = make_space(base, search.space, search.weights)

@@ -67,7 +67,7 @@ def run_baseline(name: str, config: FitConfig, run: Path, overwrite: bool = Fals
     Raises:
         MvdefectError: Of its many kinds, for whatever is wrong with name, settings, data or `run`.
     """
-    parse_contract(config.threshold)
+    parse_contract(config.contract, config.require)
     baseline = find_baseline(name)
     config = adapt_config(baseline, config)
     if baseline.learner == "network":

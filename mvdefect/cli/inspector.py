@@ -16,6 +16,13 @@ from mvdefect.cli.work import PATH, show_messages, start_work
 if TYPE_CHECKING:
     from mvdefect.evaluation.evaluate import Evaluation
 
+REQUIRE = click.option(
+    "--require",
+    metavar="TEXT",
+    help="What the line needs, as in 'recall 0.95, false-alarms 0.05'. Default: that of the fit.",
+)
+EXIT_CODES = {"met": 0, "not met": 1, "too few": 3}
+
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN [RUN ...]")
@@ -25,21 +32,28 @@ if TYPE_CHECKING:
 @click.option(
     "--markdown", type=PATH, help="Also write Markdown there, with its pictures in figures/ beside it."
 )
-def report(runs: tuple[Path, ...], out: Path, markdown: Path | None) -> None:
+@REQUIRE
+def report(runs: tuple[Path, ...], out: Path, markdown: Path | None, require: str | None) -> None:
     """Write the report that a quality engineer signs: one HTML file that needs no network.
 
     The first RUN is the inspector; the others, baselines for example, are what it is compared with. All must
-    be of the same split plan.
+    be of the same split plan. A requirement is answered for the first RUN alone; one that is not that of its
+    fit is marked as stated after the figures.
 
     \b
     Examples:
       mvdefect report runs/first
       mvdefect report runs/first runs/handcrafted runs/majority --out report.html --markdown report.md
+      mvdefect report runs/first --require 'recall 0.95, false-alarms 0.05'
     """
     show_messages()
     from mvdefect.report.report import compare_runs
 
-    compare_runs(runs, out, markdown)
+    evaluation = compare_runs(runs, out, markdown, require)
+    if evaluation.requirement is not None:
+        from mvdefect.report.requirement import describe_requirement
+
+        click.echo(f"requirement   {describe_requirement(evaluation)}")
     click.echo(f"report        {out}")
     if markdown is not None:
         click.echo(f"markdown      {markdown}")
@@ -64,6 +78,7 @@ def report(runs: tuple[Path, ...], out: Path, markdown: Path | None) -> None:
 @setting("views", "--views")
 @setting("activation_budget_gb", "--activation-budget-gb")
 @setting("verdict", "--verdict")
+@setting("require", "--require")
 @setting("threshold", "--threshold")
 @setting("prevalence", "--prevalence")
 @setting("review_budget", "--review-budget")
@@ -109,6 +124,7 @@ def fit(
       mvdefect fit --data photographs --set augment.flip=false --set patience=12 --run runs/unmirrored
       mvdefect fit --data photographs --split plans/closed-set.csv --run runs/planned
       mvdefect fit --data photographs --head patch --verdict either --run runs/patch
+      mvdefect fit --data photographs --require 'recall 0.95, false-alarms 0.05' --run runs/required
       mvdefect fit --data photographs --threshold 'min-recall 0.95' --prevalence 0.005 --run runs/line
     """
     from mvdefect.config import load_config
@@ -144,28 +160,45 @@ def fit(
 @setting("verdict", "--verdict", with_default=False)
 @setting("prevalence", "--prevalence", with_default=False)
 @setting("review_budget", "--review-budget", with_default=False)
+@REQUIRE
 @click.option("--save", is_flag=True, help="Let the run keep this threshold, verdict and so on.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-def evaluate(run: Path, split: Path | None, save: bool, as_json: bool, **changes: Any) -> None:
+@click.option("--exit-zero", is_flag=True, help="Exit with 0 whatever the answer to --require is.")
+def evaluate(
+    run: Path,
+    split: Path | None,
+    require: str | None,
+    save: bool,
+    as_json: bool,
+    exit_zero: bool,
+    **changes: Any,
+) -> None:
     """Measure a finished RUN on its test part, with 95% intervals.
 
     With another threshold, verdict, prevalence or review budget the operating point is chosen anew, on the
     run's validation part; the run keeps its own unless `--save` is given.
 
+    With --require the exit code is 0 if the requirement is met, 1 if it is not, 3 if there are too few images
+    to say, and 2 if something went wrong. One that is not that of the fit is marked as stated after the
+    figures; the threshold stays, unless --threshold requirement is given as well.
+
     \b
     Examples:
       mvdefect evaluate runs/first
       mvdefect evaluate runs/first --json
+      mvdefect evaluate runs/first --require 'recall 0.95, false-alarms 0.05' --exit-zero
       mvdefect evaluate runs/first --threshold 'min-recall 0.9' --prevalence 0.005
       mvdefect evaluate runs/first --threshold 'cost 1:20' --review-budget 0.05 --save
     """
-    evaluation = mvdefect.evaluate(run, split=split, save=save, **changes)
+    evaluation = mvdefect.evaluate(run, split=split, require=require, save=save, **changes)
     if as_json:
         from mvdefect.evaluation.evaluate import evaluation_to_json
 
         click.echo(json.dumps(evaluation_to_json(evaluation), indent=2))
     else:
         show_evaluation(evaluation, run)
+    if require is not None and evaluation.requirement is not None and not exit_zero:
+        click.get_current_context().exit(EXIT_CODES[evaluation.requirement.answer])
 
 
 @click.command()
@@ -193,15 +226,20 @@ def show_evaluation(evaluation: Evaluation, run: Path, kind: str = "Inspector") 
     """Print the tables of a run, its notes, and what they mean."""
     from rich.console import Console
 
+    from mvdefect.report.requirement import describe_question, describe_requirement
     from mvdefect.report.sheets import make_evaluation_tables
     from mvdefect.report.wording import describe_verdict
 
     console = Console(soft_wrap=False)
+    if answer := describe_requirement(evaluation):
+        console.print(answer, markup=False, highlight=False)
     for table in make_evaluation_tables(evaluation, f"{kind} {run}"):
         console.print(table)
     for note in evaluation.notes:
         console.print(f"Note: {note}", markup=False)
     console.print(describe_verdict(evaluation), markup=False)
+    if not answer:
+        click.echo(describe_question("evaluate", run).replace("`", ""))
 
 
 def say_where(folder: Any) -> None:

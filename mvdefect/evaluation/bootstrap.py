@@ -114,7 +114,7 @@ def find_wilson(value: float, groups: NDArray[np.int64]) -> Figure | None:
     return Figure(value, *wilson_interval(value, count), "Wilson on groups")
 
 
-def wilson_interval(share: float, count: int) -> tuple[float, float]:
+def wilson_interval(share: float, count: float) -> tuple[float, float]:
     """Return Wilson's 95% score interval of a share that was seen in `count` independent trials."""
     z = float(norm.ppf((1 + CONFIDENCE) / 2))
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)

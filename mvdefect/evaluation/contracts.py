@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,13 +13,17 @@ from scipy.stats import beta
 
 from mvdefect.core.errors import ConfigError, ContractError
 from mvdefect.evaluation.bootstrap import Bools, Floats
+from mvdefect.evaluation.requirement import ALARMS, RECALL, Requirement, parse_requirement
 
 CONFIDENCE = 0.9
 UNMET = "cannot be met"
 NO_PROMISE = "no promise for fresh images"
-FORMS = "f1, min-recall 0.99, max-fpr 0.01, cost 1:20 (a false alarm : a missed defect), or a probability"
+FORMS = (
+    "f1, min-recall 0.99, max-fpr 0.01, cost 1:20 (a false alarm : a missed defect), requirement, "
+    "or a probability"
+)
 
-Kind = Literal["f1", "min-recall", "max-fpr", "cost", "fixed"]
+Kind = Literal["f1", "min-recall", "max-fpr", "cost", "fixed", "requirement"]
 
 
 @dataclass(frozen=True)
@@ -30,13 +34,23 @@ class Contract:
         kind: "fixed" is a probability that the user named.
         value: Share for min-recall and max-fpr, probability for fixed, price of a missed defect for cost.
         price: For cost: price of a false alarm.
+        requirement: For requirement: what the line needs.
     """
 
     kind: Kind
     value: float = 0.0
     price: float = 1.0
+    requirement: Requirement | None = None
+
+    @property
+    def needs_defective(self) -> bool:
+        """Whether no threshold can be chosen by good images alone."""
+        asked = self.requirement
+        return self.kind != "max-fpr" and (asked is None or asked.get_limit(ALARMS) is None)
 
     def __str__(self) -> str:
+        if self.kind == "requirement":
+            return f"requirement ({self.requirement})"
         if self.kind == "f1":
             return "f1"
         if self.kind == "cost":
@@ -59,13 +73,26 @@ class Choice:
     guarantee: str = ""
 
 
-def parse_contract(text: str) -> Contract:
+def parse_contract(text: str, require: str | None = None) -> Contract:
     """Read a contract.
 
+    Args:
+        text: As in `FORMS`.
+        require: What the line needs; None: nothing was said.
+
     Raises:
-        ConfigError: It has no form that is known, or a number is out of range.
+        ConfigError: One of the two has no form that is known, or a number is out of range.
     """
     words = str(text).split()
+    requirement = None if require is None else parse_requirement(require)
+    if words[:1] == ["requirement"]:
+        if len(words) > 1:  # as an operating point tells it
+            requirement = parse_requirement(" ".join(words[1:]).strip("()"))
+        if requirement is None:
+            raise ConfigError(
+                "a threshold by requirement needs one: --require 'recall 0.95, false-alarms 0.05'"
+            )
+        return Contract("requirement", requirement=requirement)
     try:
         if words == ["f1"]:
             return Contract("f1")
@@ -104,10 +131,12 @@ def choose_threshold(
     if contract.kind == "fixed":
         return Choice(float(logit(contract.value)), contract.value)
     missing = [name for name, there in (("defective", labels.any()), ("good", (~labels).any())) if not there]
-    if missing and not (contract.kind == "max-fpr" and missing == ["defective"]):
+    if missing and (contract.needs_defective or missing != ["defective"]):
         raise ContractError(f"{contract} needs {missing[0]} images to choose a threshold by; there is none")
     if contract.kind == "f1":
         return _choose_f1(labels, scores)
+    if contract.requirement is not None:
+        return _choose_by_requirement(contract.requirement, labels, scores, groups)
     if contract.kind == "cost":
         return _choose_cost(contract, labels, scores, prevalence)
     if contract.kind == "min-recall":
@@ -212,6 +241,72 @@ def _choose_max_fpr(rate: float, labels: Bools, scores: Floats, groups: NDArray[
             f"The lowest false-alarm rate at which one is caught is {reachable:.3f}"
         )
     return Choice(threshold, float((good >= threshold).mean()), guarantee)
+
+
+def _choose_by_requirement(
+    asked: Requirement, labels: Bools, scores: Floats, groups: NDArray[np.int64]
+) -> Choice:
+    """Choose what meets the requirement; where nothing can, the threshold is by F1, and it is told."""
+    recall, rate = asked.get_limit(RECALL), asked.get_limit(ALARMS)
+    try:
+        if rate is None:
+            return _choose_min_recall(recall or 0, labels, scores, groups)
+        if recall is not None and labels.any():
+            return _choose_both(recall, rate, labels, scores, groups)
+        return _choose_max_fpr(rate, labels, scores, groups)
+    except ContractError as error:
+        return replace(_choose_f1(labels, scores), guarantee=f"{error}; the threshold is by f1 instead")
+
+
+def _choose_both(
+    recall: float, rate: float, labels: Bools, scores: Floats, groups: NDArray[np.int64]
+) -> Choice:
+    """Among the thresholds that meet both, choose the one at which the less certain of them is most certain.
+
+    How certain is by Clopper and Pearson (1934), with a group as one observation that is right when all of
+    it is. Thresholds at which both are 90% certain lie between the two that Wilks' order statistics name, so
+    any of them keeps both promises. Where no threshold meets both, recall comes first.
+    """
+    ranked, hits, called = _rank(labels, scores)
+    caught, rejected = hits / labels.sum(), (called - hits) / (~labels).sum()
+    kept = _count_reaching(_reduce(scores[labels], groups[labels], np.minimum), ranked)
+    alarms = _count_reaching(_reduce(scores[~labels], groups[~labels], np.maximum), ranked)
+    defective, good = len(np.unique(groups[labels])), len(np.unique(groups[~labels]))
+    sure_recall = np.nan_to_num(beta.sf(recall, kept, defective - kept + 1))  # none caught: not at all
+    sure_rate = np.nan_to_num(beta.cdf(rate, alarms + 1, good - alarms))
+    fitting = np.flatnonzero((caught >= recall) & (rejected <= rate))
+    if not len(fitting):
+        return _put_recall_first(recall, rate, ranked, caught, rejected)
+    lower, higher = np.minimum(sure_recall, sure_rate), np.maximum(sure_recall, sure_rate)
+    index = int(fitting[np.lexsort((higher[fitting], lower[fitting]))[-1]])
+    guarantee = (
+        f"recall of at least {recall:g}, and at most {rate:g} of good images rejected, on fresh images like "
+        "these, each with 90% confidence"
+    )
+    if lower[index] < CONFIDENCE:
+        guarantee = (
+            f"{NO_PROMISE}: with so few, recall {recall:g} is {sure_recall[index]:.0%} certain and "
+            f"false-alarms {rate:g} {sure_rate[index]:.0%}"
+        )
+    return Choice(_find_middle(ranked, index), float(caught[index]), guarantee)
+
+
+def _put_recall_first(recall: float, rate: float, ranked: Floats, caught: Floats, rejected: Floats) -> Choice:
+    """Choose the fewest false alarms among the thresholds that meet the recall."""
+    index = int(np.flatnonzero(caught >= recall)[0])
+    if rejected[index] == 1:
+        raise ContractError(f"recall {recall:g} {UNMET}: every good validation image would be rejected")
+    return Choice(
+        _find_middle(ranked, index),
+        float(caught[index]),
+        f"recall {recall:g} and false-alarms {rate:g} together {UNMET} on validation: there the recall is "
+        f"{caught[index]:.3f} where {rejected[index]:.3f} of the good ones are rejected",
+    )
+
+
+def _count_reaching(scores: Floats, thresholds: Floats) -> NDArray[np.int64]:
+    """Return how many scores are at least as high as each threshold."""
+    return np.asarray(len(scores) - np.searchsorted(np.sort(scores), thresholds, "left"), np.int64)
 
 
 def _find_tolerance_rank(count: int, rate: float) -> int:

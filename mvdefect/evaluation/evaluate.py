@@ -25,6 +25,12 @@ from mvdefect.evaluation.operating_point import (
     parse_operating_point,
 )
 from mvdefect.evaluation.production import LineFigures, measure_line
+from mvdefect.evaluation.requirement import (
+    Requirement,
+    RequirementAnswer,
+    answer_requirement,
+    settle_requirement,
+)
 from mvdefect.evaluation.strata import (
     CategoryFigures,
     SizeRecall,
@@ -69,7 +75,8 @@ class Evaluation:
 
     `figures` goes by the names of `FIGURES`, `confusion` by those of `COUNTS`; positive is defective.
     `reviewed` images are in the grey zone; a person decides, so no figure of verdicts counts them.
-    `latency` is in milliseconds an image.
+    `latency` is in milliseconds an image. `requirement` is the answer to what the line needs; None: nobody
+    said it.
     """
 
     part: str
@@ -91,6 +98,7 @@ class Evaluation:
     localisation: Localisation | None
     latency: dict[str, float] | None
     notes: tuple[str, ...]
+    requirement: RequirementAnswer | None = None
 
 
 def evaluate_predictions(
@@ -99,6 +107,7 @@ def evaluate_predictions(
     operating_point: OperatingPoint,
     prevalence: float | None = None,
     measured: Measured | None = None,
+    requirement: Requirement | None = None,
 ) -> Evaluation:
     """Measure the predictions of the test part.
 
@@ -108,6 +117,7 @@ def evaluate_predictions(
         operating_point: The threshold behind the verdicts.
         prevalence: Share of defective products on the line; None: that of the images.
         measured: What needed more than predictions, where it was measured.
+        requirement: What the line needs, to be answered; None: nobody said it.
 
     Raises:
         RunError: The predictions are not of that plan's images.
@@ -117,6 +127,7 @@ def evaluate_predictions(
         raise RunError("the predictions are not those of the test part of the split plan")
     sample = make_sample(selected)
     draws = Bootstrap(sample.groups)
+    figures = {name: measure(sample, kind.compute, draws) for name, kind in FIGURES.items()}
     return Evaluation(
         part="test",
         protocol=plan.protocol,
@@ -126,7 +137,7 @@ def evaluate_predictions(
         defective=int(sample.labels.sum()),
         reviewed=int((~sample.decided).sum()),
         operating_point=operating_point,
-        figures={name: measure(sample, kind.compute, draws) for name, kind in FIGURES.items()},
+        figures=figures,
         confusion={name: measure(sample, kind.compute, draws) for name, kind in COUNTS.items()},
         line=measure_line(sample, prevalence, draws),
         recall_by_type=measure_types(selected),
@@ -137,26 +148,32 @@ def evaluate_predictions(
         localisation=measured.localisation if measured else None,
         latency=measured.latency if measured else None,
         notes=plan.notes,
+        requirement=answer_requirement(requirement, figures, sample) if requirement else None,
     )
 
 
-def evaluate_run(run: Path, split: Path | None = None) -> Evaluation:
+def evaluate_run(run: Path, split: Path | None = None, require: str | None = None) -> Evaluation:
     """Measure the predictions that a run made on its test part, or on that of another plan.
 
     Args:
         run: A finished run.
         split: Another split plan; the run must have tested on every image of its test part.
+        require: A requirement to answer instead of that of the fit.
 
     Raises:
+        ConfigError: `require` is no requirement.
         RunError: `run` is no finished run, its files are damaged, or it was trained on images that `split`
             tests on.
         SplitError: A split plan was changed.
     """
-    return evaluate_folder(open_run(run), split)
+    return evaluate_folder(open_run(run), split, require=require)
 
 
 def evaluate_folder(
-    folder: RunFolder, split: Path | None = None, prevalence: float | None = None
+    folder: RunFolder,
+    split: Path | None = None,
+    prevalence: float | None = None,
+    require: str | None = None,
 ) -> Evaluation:
     """Do as `evaluate_run` does for the folder of a run that may not be finished.
 
@@ -164,13 +181,15 @@ def evaluate_folder(
     """
     plan, rows = read_split_plan(folder.split_plan), read_predictions(folder)
     point = read_operating_point(folder)
-    share = read_run_config(folder).prevalence if prevalence is None else prevalence
+    config = read_run_config(folder)
+    requirement = settle_requirement(config.require, require)
+    share = config.prevalence if prevalence is None else prevalence
     measured = read_measured(folder)
     if split is not None:
         other = read_split_plan(split)
         rows, plan = tuple(_take_tested(rows, plan, other)), other
         measured = replace(measured, localisation=None)  # that of all test images of the run
-    return evaluate_predictions(rows, plan, point, prevalence=share, measured=measured)
+    return evaluate_predictions(rows, plan, point, share, measured, requirement)
 
 
 def read_measured(folder: RunFolder) -> Measured:

@@ -130,6 +130,7 @@ def choose_operating_point(
     verdict: str = "combined",
     prevalence: float | None = None,
     review_budget: float = 0.0,
+    require: str | None = None,
 ) -> OperatingPoint:
     """Calibrate scores and choose thresholds on one part.
 
@@ -143,6 +144,7 @@ def choose_operating_point(
         verdict: "classifier", "combined", or "either".
         prevalence: Share of defective products on the line, for the contract `cost`.
         review_budget: Share of the images that a person may be asked about, the least certain ones.
+        require: What the line needs, for the contract `requirement`.
 
     Raises:
         ConfigError: A contract or verdict has no form that is known.
@@ -150,8 +152,8 @@ def choose_operating_point(
     """
     if verdict not in VERDICTS:
         raise ConfigError(f"verdict must be one of {', '.join(VERDICTS)}. Received: verdict={verdict}")
-    wanted = parse_contract(contract)
-    if wanted.kind == "f1" and not judged.labels.any():
+    wanted = parse_contract(contract, require)
+    if wanted.kind in ("f1", "requirement") and wanted.needs_defective and not judged.labels.any():
         wanted = Contract("max-fpr", MAX_FALSE_ALARM_RATE)
     classifier = fit_temperature(judged.labels, judged.logits)
     combined = None

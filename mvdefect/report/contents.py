@@ -78,7 +78,10 @@ class RunContents:
 
 
 def read_contents(
-    folder: RunFolder, prevalence: float | None = None, evaluation: Evaluation | None = None
+    folder: RunFolder,
+    prevalence: float | None = None,
+    evaluation: Evaluation | None = None,
+    require: str | None = None,
 ) -> RunContents:
     """Read a run that may not have its final place yet.
 
@@ -86,12 +89,14 @@ def read_contents(
         folder: The run.
         prevalence: Share of defective products on the line; None: that of the run's settings.
         evaluation: What was measured already; None: it is measured.
+        require: A requirement to answer instead of that of the fit.
 
     Raises:
+        ConfigError: `require` is no requirement.
         RunError: A file is missing or damaged.
         SplitError: The split plan was changed.
     """
-    evaluation = evaluation or evaluate_folder(folder, prevalence=prevalence)
+    evaluation = evaluation or evaluate_folder(folder, prevalence=prevalence, require=require)
     return RunContents(
         name=folder.path.name.removesuffix(PARTIAL_SUFFIX),
         folder=folder,
@@ -104,17 +109,18 @@ def read_contents(
     )
 
 
-def read_comparable(paths: Sequence[Path]) -> tuple[RunContents, ...]:
+def read_comparable(paths: Sequence[Path], require: str | None = None) -> tuple[RunContents, ...]:
     """Read finished runs that were measured on the same photographs.
 
-    All are measured at the prevalence of the first one.
+    All are measured at the prevalence of the first one, of which `require` is asked.
 
     Raises:
+        ConfigError: `require` is no requirement.
         RunError: There is none, one is not finished, or two have other split plans.
     """
     if not paths:
         raise RunError("a report needs one run at least. Received: none")
-    first = read_contents(open_run(paths[0]))
+    first = read_contents(open_run(paths[0]), require=require)
     others = [read_contents(open_run(path), first.config.prevalence) for path in paths[1:]]
     for path, other in zip(paths[1:], others, strict=True):
         if other.plan.digest != first.plan.digest:

@@ -31,7 +31,7 @@ FIGURES = "figures"
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
-ICONS = {"ship": "✓", "care": "!", "stop": "✕"}
+ICONS = {"fine": "✓", "care": "!", "stop": "✕", "plain": "?"}
 
 
 def write_markdown(verdict: Verdict, sections: Sequence[Section], path: Path) -> None:
@@ -56,12 +56,17 @@ def _set_verdict(verdict: Verdict) -> Iterator[str]:
     yield from (
         "# Inspection report",
         "",
-        f"**{escape(verdict.headline)}.** {escape(' '.join(verdict.sentences))}",
+        f"**{escape(verdict.headline)}.** {escape(' '.join((verdict.alarm, *verdict.sentences)).strip())}",
         "",
     )
+    for clause in verdict.clauses:
+        yield f"- {escape(clause.asked)}: **{escape(clause.answer)}** ({escape(clause.detail)})"
     for figure in verdict.key_figures:
         yield f"- {escape(figure.name)}: **{escape(figure.value)}** ({escape(figure.detail)})"
+    yield from (f"- {escape(remark)}" for remark in verdict.remarks)
     yield ""
+    if verdict.question:
+        yield from (escape(verdict.question), "")
 
 
 def _set(section: Section, folder: Path) -> Iterator[str]:
@@ -144,20 +149,27 @@ def write_report(folder: RunFolder, evaluation: Evaluation | None = None) -> Non
     write_text(folder.report, _render(evidence, sections))
 
 
-def compare_runs(paths: Sequence[Path], out: Path, markdown: Path | None = None) -> None:
+def compare_runs(
+    paths: Sequence[Path], out: Path, markdown: Path | None = None, require: str | None = None
+) -> Evaluation:
     """Write the report of a run and of what it is compared with.
 
     Args:
         paths: Finished runs of one split plan: the inspector, then the others.
         out: The HTML file.
         markdown: The same as Markdown; its pictures go into `figures` beside it. None: no Markdown.
+        require: A requirement of the inspector, to be answered instead of that of its fit.
+
+    Returns:
+        What was measured of the inspector, with the answer.
 
     Raises:
+        ConfigError: `require` is no requirement.
         RunError: One is no finished run, or they are of different split plans.
         SplitError: A split plan was changed.
     """
     started = time.monotonic()
-    evidence = gather_evidence(read_comparable(paths))
+    evidence = gather_evidence(read_comparable(paths, require))
     sections = make_sections(evidence)
     html = _render(evidence, sections)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -166,6 +178,7 @@ def compare_runs(paths: Sequence[Path], out: Path, markdown: Path | None = None)
         write_markdown(_reach(evidence), sections, markdown)
     seconds, megabytes = time.monotonic() - started, len(html.encode()) / 1e6
     logger.info("report of %d run(s): %.1f MB in %.1f s", len(paths), megabytes, seconds)
+    return evidence.runs[0].evaluation
 
 
 def gather_evidence(runs: Sequence[RunContents]) -> Evidence:
@@ -194,7 +207,7 @@ def _render(evidence: Evidence, sections: Sequence[Section]) -> str:
         evaluation=run.evaluation,
         others=[other.name for other in evidence.runs[1:]],
         verdict=verdict,
-        icon=ICONS[verdict.advice],
+        icon=ICONS[verdict.tone],
         sections=sections,
         trade_off_slug=TRADE_OFF,
         trade_off=_prepare_slider(evidence.images),

@@ -1,7 +1,8 @@
-"""The answer of a report: what to ship, at which threshold, and what speaks against it."""
+"""The answer of a report: whether the requirement is met; without one, what the inspector does."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,20 +14,34 @@ from mvdefect.core.errors import list_some
 from mvdefect.evaluation.bootstrap import FEW_GROUPS, Figure
 from mvdefect.evaluation.contracts import NO_PROMISE, UNMET
 from mvdefect.evaluation.evaluate import Evaluation
+from mvdefect.evaluation.requirement import Answer
 from mvdefect.report.audit_summary import AuditSummary
 from mvdefect.report.contents import Difference, RunContents
-from mvdefect.report.wording import format_percent, format_probability, format_signed
+from mvdefect.report.requirement import (
+    ANSWERS,
+    HEADLINES,
+    describe_clause,
+    describe_question,
+    describe_statement,
+    name_clause,
+)
+from mvdefect.report.wording import format_percent, format_probability, format_signed, format_span
+from mvdefect.runs import PARTIAL_SUFFIX
 
 CHANCE = 0.5
 DEFAULT_CONTRACT = "f1"
 
 
-class Advice(StrEnum):
-    """What to do with the inspector."""
+class Tone(StrEnum):
+    """How the answer is coloured."""
 
-    SHIP = "ship"
+    FINE = "fine"
     CARE = "care"
     STOP = "stop"
+    PLAIN = "plain"
+
+
+TONES = {Answer.MET: Tone.FINE, Answer.TOO_FEW: Tone.CARE, Answer.NOT_MET: Tone.STOP}
 
 
 @dataclass(frozen=True)
@@ -45,105 +60,164 @@ class KeyFigure:
 
 
 @dataclass(frozen=True)
+class AnsweredClause:
+    """One line of the requirement: what is asked, the answer, and what it rests on."""
+
+    asked: str
+    answer: str
+    detail: str
+    tone: Tone
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The answer.
 
     Attributes:
-        advice: What to do.
+        tone: How it is coloured.
         headline: The same in a few words.
-        sentences: What the inspector does, and what to do with it.
+        alarm: An error of the data check, which comes before any figure; "" for none.
+        sentences: What was required, and what the inspector does.
+        clauses: The requirement line by line; none where nobody named one.
+        remarks: What else to know before a decision; none of it decides.
+        question: Asks for a requirement where there is none; "" otherwise.
         key_figures: What a decision rests on.
     """
 
-    advice: Advice
+    tone: Tone
     headline: str
-    sentences: tuple[str, str]
+    alarm: str
+    sentences: tuple[str, ...]
+    clauses: tuple[AnsweredClause, ...]
+    remarks: tuple[str, ...]
+    question: str
     key_figures: tuple[KeyFigure, ...]
 
 
 def reach_verdict(run: RunContents, differences: Sequence[Difference], audit: AuditSummary | None) -> Verdict:
-    """Decide what a quality engineer can be told.
+    """Say whether the requirement is met; without one, say what the inspector does and ask for one.
 
-    A stop: the scores cannot be told from chance, as many verdicts are wrong as if all were the same, another
-    run is better, or no simple baseline is shown to be worse. Care: the audit, the split plan, the contract
-    or the number of defects leaves a doubt.
+    Other runs inform and do not decide. Scores that cannot be told from chance, and as many wrong verdicts as
+    if all were the same, are said plainly in any case.
     """
-    evaluation = run.evaluation
-    threshold = format_probability(evaluation.operating_point.probability)
-    stops, doubts = list(_list_stops(run, differences)), list(_list_doubts(run, audit))
-    better = _describe_better(differences)
-    if stops:
-        advice, headline = Advice.STOP, "Do not ship this inspector yet"
-        second = f"Do not ship it: {'; '.join(stops)}."
-    elif doubts:
-        advice, headline = Advice.CARE, f"Ship at threshold {threshold}, with care"
-        second = f"Ship it at this threshold{better}, once this is settled: {'; '.join(doubts)}."
+    evaluation, answer = run.evaluation, run.evaluation.requirement
+    alarm, faults = _describe_errors(audit), list(_list_faults(evaluation))
+    if answer is not None:
+        tone, headline = TONES[answer.answer], HEADLINES[answer.answer]
+        tone = Tone.CARE if tone == Tone.FINE and faults else tone
+    elif faults:
+        tone, headline = Tone.STOP, "No better than chance, or than one verdict for all"
     else:
-        advice, headline = Advice.SHIP, f"Ship at threshold {threshold}"
-        second = f"Ship it at this threshold{better}, if the line can bear that."
+        tone, headline = Tone.PLAIN, _describe_counts(evaluation)
+    if alarm:
+        tone, headline = Tone.STOP, "The data have errors, so no figure can be believed yet"
+    said = () if answer is None else (describe_statement(answer),)
+    clauses = () if answer is None else answer.clauses
+    place = run.folder.path.with_name(run.folder.path.name.removesuffix(PARTIAL_SUFFIX))
     return Verdict(
-        advice, headline, (_describe_inspector(evaluation), second), _choose_key_figures(evaluation)
+        tone=tone,
+        headline=headline,
+        alarm=alarm,
+        sentences=(*said, _describe_inspector(evaluation)),
+        clauses=tuple(
+            AnsweredClause(
+                name_clause(one), ANSWERS[one.answer], describe_clause(one, evaluation), TONES[one.answer]
+            )
+            for one in clauses
+        ),
+        remarks=(*faults, *_list_remarks(run, audit), *_compare(differences)),
+        question="" if answer is not None else describe_question("report", place),
+        key_figures=_choose_key_figures(evaluation),
     )
 
 
-def _list_stops(run: RunContents, differences: Sequence[Difference]) -> Iterator[str]:
-    auc = run.evaluation.figures["roc_auc"]
-    if not auc.low > CHANCE:
-        yield f"its scores cannot be told from chance (ROC-AUC {auc.value:.3f}, where {CHANCE} is chance)"
-    counts = {name: int(figure.value) for name, figure in run.evaluation.confusion.items()}
+def _describe_errors(audit: AuditSummary | None) -> str:
+    errors = _name_findings(audit, Severity.ERROR)
+    if not errors:
+        return ""
+    return f"The data check has {errors}. Mend the data and fit again: what follows may be wrong either way."
+
+
+def _name_findings(audit: AuditSummary | None, severity: Severity) -> str:
+    codes = [found.code for found in (audit.findings if audit else ()) if found.severity == severity]
+    return f"{len(codes)} {severity}{'s' if len(codes) > 1 else ''} ({list_some(codes, 3)})" if codes else ""
+
+
+def _list_faults(evaluation: Evaluation) -> Iterator[str]:
+    auc = evaluation.figures["roc_auc"]
+    if not math.isnan(auc.value) and not auc.low > CHANCE:
+        yield f"Its scores cannot be told from chance (ROC-AUC {auc.value:.3f}, where {CHANCE} is chance)."
+    counts = {name: int(figure.value) for name, figure in evaluation.confusion.items()}
     wrong = counts["false_negative"] + counts["false_positive"]
-    defective, good = run.evaluation.defective, run.evaluation.images - run.evaluation.defective
+    defective, good = evaluation.defective, evaluation.images - evaluation.defective
     # A contract that weighs one kind of error more may have more errors in all.
-    if run.evaluation.operating_point.contract == DEFAULT_CONTRACT and 0 < min(defective, good) <= wrong:
+    if evaluation.operating_point.contract == DEFAULT_CONTRACT and 0 < min(defective, good) <= wrong:
         kind = "good" if good >= defective else "defective"
-        yield f"{wrong} of its verdicts are wrong, and {min(defective, good)} if all are called {kind}"
-    for found in differences:
-        difference = found.figures["roc_auc"]
-        signed = [format_signed(end) for end in (difference.value, difference.low, difference.high)]
-        interval = f"ROC-AUC {signed[0]}, {signed[1]} to {signed[2]}"
-        if found.judge("roc_auc") == "worse":
-            yield f"{found.run.name} is better ({interval})"
-        elif found.run.config.baseline is not None and found.judge("roc_auc") != "better":
-            yield f"it is not shown to be better than {found.run.kind} ({interval})"
+        yield f"{wrong} of its verdicts are wrong, and {min(defective, good)} if all are called {kind}."
 
 
-def _list_doubts(run: RunContents, audit: AuditSummary | None) -> Iterator[str]:
-    evaluation = run.evaluation
+def _list_remarks(run: RunContents, audit: AuditSummary | None) -> Iterator[str]:
+    evaluation, guarantee = run.evaluation, run.evaluation.operating_point.guarantee
+    if warnings := _name_findings(audit, Severity.WARNING):
+        yield f"The data check has {warnings}."
+    if UNMET in guarantee:
+        yield f"{guarantee[0].upper()}{guarantee[1:]}."
+    elif NO_PROMISE in guarantee and evaluation.requirement is None:
+        yield f"The contract {evaluation.operating_point.contract} is no promise for fresh images."
     groups = len(np.unique([row.group for row in run.rows if row.label]))
-    found = [] if audit is None else [(one.severity, one.code) for one in audit.findings]
-    named = [
-        f"{len(codes)} {severity}{'s' if len(codes) > 1 else ''} ({list_some(codes, 3)})"
-        for severity in (Severity.ERROR, Severity.WARNING)
-        if (codes := [code for other, code in found if other == severity])
-    ]
-    if named:
-        yield f"the data check has {' and '.join(named)}"
-    if evaluation.notes:
-        yield f"the split plan has {len(evaluation.notes)} note{'s' if len(evaluation.notes) > 1 else ''}"
-    if audit is None:
-        yield "the photographs are not there any more to be checked"
-    if UNMET in evaluation.operating_point.guarantee:
-        yield evaluation.operating_point.guarantee
-    if NO_PROMISE in evaluation.operating_point.guarantee:
-        yield f"{evaluation.operating_point.contract} is no promise for fresh images"
-    if groups < FEW_GROUPS:
-        yield f"only {groups} independent defects were tested"
+    if 0 < groups < FEW_GROUPS:
+        yield f"Only {groups} independent defect{'s were' if groups > 1 else ' was'} tested."
     missed = [entry.defect_type for entry in evaluation.recall_by_type if entry.recall.value < CHANCE]
     if missed:
-        yield f"fewer than half are caught of {list_some(missed, 3)}"
+        yield f"Fewer than half are caught of {list_some(missed, 3)}."
+
+
+def _compare(differences: Sequence[Difference]) -> Iterator[str]:
+    """Say how the other runs rank, which informs and decides nothing."""
+    for found in differences:
+        difference = found.figures["roc_auc"]
+        if math.isnan(difference.value):
+            continue
+        value, low, high = (format_signed(end) for end in (difference.value, difference.low, difference.high))
+        words = {
+            "better": f"It ranks better than {found.run.name}",
+            "worse": f"{found.run.name} ranks better",
+            "": f"It cannot be told from {found.run.name}",
+        }[found.judge("roc_auc")]
+        yield f"{words} (ROC-AUC {value}, {low} to {high})."
+
+
+def _count(evaluation: Evaluation) -> tuple[int, int, int]:
+    """Return how many defective ones are caught, how many good ones rejected, and how many good ones are."""
+    caught, rejected = (int(evaluation.confusion[name].value) for name in ("true_positive", "false_positive"))
+    return caught, rejected, evaluation.images - evaluation.defective
+
+
+def _describe_counts(evaluation: Evaluation) -> str:
+    caught, rejected, good = _count(evaluation)
+    parts = [f"{caught} of {evaluation.defective} defective caught"] if evaluation.defective else []
+    parts += [f"{rejected} of {good} good rejected"] if good else []
+    return ", ".join(parts)
 
 
 def _describe_inspector(evaluation: Evaluation) -> str:
-    counts = {name: int(figure.value) for name, figure in evaluation.confusion.items()}
-    good = evaluation.images - evaluation.defective
-    review = f" and left {evaluation.reviewed} to a person" if evaluation.reviewed else ""
-    comma = "," if review else " and"
+    caught, rejected, good = _count(evaluation)
+    review = (
+        f"; it left {evaluation.reviewed} to a person, whom no figure counts" if evaluation.reviewed else ""
+    )
+    done, expected = [], []
+    if evaluation.defective:
+        done.append(f"caught {caught} of {evaluation.defective} defective ones")
+        expected.append(f"to catch {_span(evaluation.figures['recall'])} of the defective")
+    if good:
+        done.append(f"rejected {rejected} of {good} good ones")
+        expected.append(f"to reject {_span(evaluation.figures['false_alarm_rate'])} of the good")
+    unknown = ""
+    if len(done) == 1:
+        unknown = f" No {'good' if evaluation.defective else 'defective'} image was tested."
     return (
-        f"On photographs that it had never seen, this inspector caught {counts['true_positive']} of "
-        f"{evaluation.defective} defective ones{comma} rejected {counts['false_positive']} of {good} good "
-        f"ones{review}: on more like these, expect it to catch {_span(evaluation.figures['recall'])} of the "
-        f"defective and to reject {_span(evaluation.figures['false_alarm_rate'])} of the good"
-        f"{' of those that it decides' if review else ''}."
+        f"On images that it had never seen, this inspector {' and '.join(done)}{review}. On more like these, "
+        f"expect it {' and '.join(expected)}.{unknown}"
     )
 
 
@@ -152,20 +226,7 @@ def _format_rate(value: float) -> str:
 
 
 def _span(figure: Figure) -> str:
-    return f"{format_percent(figure.low)} to {format_percent(figure.high)}".replace("%", "", 1)
-
-
-def _describe_better(differences: Sequence[Difference]) -> str:
-    """Name the strongest of the runs that rank worse."""
-    worse = [found for found in differences if found.judge("roc_auc") == "better"]
-    if not worse:
-        return ""
-    nearest = min(worse, key=lambda found: found.figures["roc_auc"].value)
-    figure = nearest.figures["roc_auc"]
-    return (
-        f", for it ranks better than {nearest.run.name} (ROC-AUC {format_signed(figure.value)}, "
-        f"{format_signed(figure.low)} to {format_signed(figure.high)})"
-    )
+    return format_span(figure.low, figure.high)
 
 
 def _choose_key_figures(evaluation: Evaluation) -> tuple[KeyFigure, ...]:
@@ -179,20 +240,19 @@ def _choose_key_figures(evaluation: Evaluation) -> tuple[KeyFigure, ...]:
             "threshold",
             format_probability(point.probability),
             f"reject from this probability on ({point.contract} on {point.part})",
-        ),
-        KeyFigure(
-            "defects caught",
-            f"{counts['true_positive'].value:.0f} of {evaluation.defective}",
-            f"{missed:.0f} missed{left}; recall {format_percent(figures['recall'].value)}, "
-            f"95% interval {_span(figures['recall'])}",
-        ),
-        KeyFigure(
-            "good rejected",
-            f"{counts['false_positive'].value:.0f} of {good}",
-            f"{format_percent(figures['false_alarm_rate'].value)}, 95% interval "
-            f"{_span(figures['false_alarm_rate'])}",
-        ),
+        )
     ]
+    if evaluation.defective:
+        detail = (
+            f"{missed:.0f} missed{left}; recall {format_percent(figures['recall'].value)}, "
+            f"95% interval {_span(figures['recall'])}"
+        )
+        caught = f"{counts['true_positive'].value:.0f} of {evaluation.defective}"
+        chosen.append(KeyFigure("defects caught", caught, detail))
+    if good:
+        rate = figures["false_alarm_rate"]
+        detail = f"{format_percent(rate.value)}, 95% interval {_span(rate)}"
+        chosen.append(KeyFigure("good rejected", f"{counts['false_positive'].value:.0f} of {good}", detail))
     if (line := evaluation.line) is not None:
         share = f"at {format_percent(line.prevalence)} defective" + (
             "" if line.is_given else " (as photographed)"
@@ -201,5 +261,7 @@ def _choose_key_figures(evaluation: Evaluation) -> tuple[KeyFigure, ...]:
         interval = f"{_format_rate(line.escape_ppt.low)} to {_format_rate(line.escape_ppt.high)}"
         chosen.append(KeyFigure("escapes", escapes, f"{share}, 95% interval {interval}"))
     auc = figures["roc_auc"]
-    chosen.append(KeyFigure("ROC-AUC", f"{auc.value:.3f}", f"95% interval {auc.low:.3f} to {auc.high:.3f}"))
+    if not math.isnan(auc.value):
+        interval = f"95% interval {auc.low:.3f} to {auc.high:.3f}"
+        chosen.append(KeyFigure("ROC-AUC", f"{auc.value:.3f}", interval))
     return tuple(chosen)

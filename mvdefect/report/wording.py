@@ -54,6 +54,13 @@ def format_percent(share: float) -> str:
     return f"{share:.{digits}%}"
 
 
+def format_span(low: float, high: float) -> str:
+    """Return an interval of shares as percentages, as in "61 to 92%"."""
+    if math.isnan(low):
+        return "not defined"
+    return f"{format_percent(low)} to {format_percent(high)}".replace("%", "", 1)
+
+
 def format_signed(value: float, digits: int = 3) -> str:
     """Return a number with its sign, a minus being as wide as a plus."""
     return f"{value:+.{digits}f}".replace("-", "−")

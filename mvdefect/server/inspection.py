@@ -67,6 +67,7 @@ def describe_contract(point: dict[str, Any]) -> str:
         "cost": f"for the least cost, where a false alarm costs {contract.price:g} and a missed defect "
         f"{contract.value:g}; that came to {achieved:.3g}",
         "fixed": "by hand",
+        "requirement": f"by the requirement {contract.requirement}",
     }[contract.kind]
     part = {"val": "validation"}.get(point["part"], point["part"])
     return f"The threshold was chosen {chosen}, on the {part} photographs."

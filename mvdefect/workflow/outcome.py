@@ -26,6 +26,7 @@ from mvdefect.evaluation.operating_point import (
     choose_operating_point,
     operating_point_to_json,
 )
+from mvdefect.evaluation.requirement import settle_requirement
 from mvdefect.runs import (
     PredictionRow,
     RunFolder,
@@ -78,7 +79,7 @@ def settle_outcome(
 
     Args:
         folder: Where predictions, operating point and metrics go.
-        config: With the contract, the verdict, the prevalence and the review budget.
+        config: With the requirement, the contract, the verdict, the prevalence and the review budget.
         plan: Whose parts were scored.
         scores: One for each of train, val and test.
         defect_share: Share of defective pixels by id, where a mask tells.
@@ -100,23 +101,26 @@ def settle_outcome(
     return evaluation, unmet
 
 
-def change_operating_point(run: Path, changes: Mapping[str, object], save: bool = False) -> Evaluation:
+def change_operating_point(
+    run: Path, changes: Mapping[str, object], save: bool = False, require: str | None = None
+) -> Evaluation:
     """Choose another operating point for a finished run, from what it said of its validation part.
 
     Args:
         run: A finished run.
         changes: Of the settings `threshold`, `verdict`, `prevalence` and `review_budget`, those that change.
         save: Whether the run keeps it.
+        require: A requirement to answer instead of that of the fit; it is not kept.
 
     Raises:
-        ConfigError: A setting has a value that is not allowed.
+        ConfigError: A setting or the requirement has a value that is not allowed.
         ContractError: The contract cannot be met; the run stays as it was.
         RunError: `run` is no finished run.
     """
     folder = open_run(run)
     config = validate_config({**read_run_config(folder).model_dump(mode="json"), **changes})
     plan, rows = read_split_plan(folder.split_plan), read_predictions(folder)
-    point, judged, evaluation = _evaluate(folder, config, plan, rows)
+    point, judged, evaluation = _evaluate(folder, config, plan, rows, require)
     if save:
         _write(folder, point, judged, evaluation)
         write_text(folder.config, dump_config(config))
@@ -132,19 +136,25 @@ def _write(
 
 
 def _evaluate(
-    folder: RunFolder, config: FitConfig, plan: SplitPlan, rows: tuple[PredictionRow, ...]
+    folder: RunFolder,
+    config: FitConfig,
+    plan: SplitPlan,
+    rows: tuple[PredictionRow, ...],
+    require: str | None = None,
 ) -> tuple[OperatingPoint, tuple[PredictionRow, ...], Evaluation]:
     point = choose_operating_point(
         judge_rows([row for row in rows if row.split == CHOSEN_ON]),
         CHOSEN_ON,
-        config.threshold,
+        config.contract,
         config.verdict,
         config.prevalence,
         config.review_budget,
+        require or config.require,
     )
     judged = _judge(rows, point)
     measured = read_measured(folder)
-    evaluation = evaluate_predictions(judged, plan, point, prevalence=config.prevalence, measured=measured)
+    requirement = settle_requirement(config.require, require)
+    evaluation = evaluate_predictions(judged, plan, point, config.prevalence, measured, requirement)
     return point, judged, evaluation
 
 

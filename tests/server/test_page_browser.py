@@ -127,7 +127,7 @@ def test_a_photograph_is_dropped_and_its_verdict_is_seen(browser: Any, url: str)
     open_page(browser, url)
     assert browser.title == "Inspection: parts"
     assert not browser.find_element("id", "result").is_displayed()
-    for grey, word, tone in ((20, "Good", "ship"), (200, "Defective", "stop"), (122, "A person", "care")):
+    for grey, word, tone in ((20, "Good", "fine"), (200, "Defective", "stop"), (122, "A person", "care")):
         text = base64.b64encode(draw_photograph(grey)).decode()
         browser.execute_script(DROP, f"{grey}.png", text)
         wait_for(lambda grey=grey: read_text(browser, "file") == f"{grey}.png")

@@ -27,7 +27,7 @@ from tuning.page.wording import (
 )
 from tuning.records import SearchSummary, list_completed
 
-ICONS = {"ship": "✓", "care": "!", "stop": "✕"}
+ICONS = {"fine": "✓", "care": "!", "stop": "✕"}
 
 
 def write_search_page(summary: SearchSummary, path: Path) -> Path:

@@ -51,7 +51,7 @@ class Answer:
     """What the page says first.
 
     Attributes:
-        advice: "ship" where something is recommended, "care" where not yet, "stop" where all failed.
+        advice: "fine" where something is recommended, "care" where not yet, "stop" where all failed.
         headline: The answer.
         sentences: Why.
         facts: The figures that it rests on.
@@ -158,7 +158,7 @@ def _recommend(summary: SearchSummary, board: Leaderboard) -> Answer:
         facts.append(_measure(default, "default", summary))
     facts += [_size(chosen), *_count_trials(summary)]
     compared = () if keeps else (_compare(chosen, default, summary),)
-    return Answer("ship", headline, (reason, *compared), tuple(facts))
+    return Answer("fine", headline, (reason, *compared), tuple(facts))
 
 
 def _compare(chosen: Candidate, default: Candidate | None, summary: SearchSummary) -> str:

@@ -34,6 +34,7 @@ NOT_SEARCHED = (
         "devices",
         "deterministic",
         "precision",
+        "require",
     ),
     *("tensorboard", "one_class", "verdict", "threshold", "review_budget", "prevalence", "baseline"),
 )

@@ -2,7 +2,7 @@
 
 const WORDS = { good: "Good", defective: "Defective", review: "A person has to look" };
 const ICONS = { good: "✓", defective: "✕", review: "?" };
-const TONES = { good: "ship", defective: "stop", review: "care" };
+const TONES = { good: "fine", defective: "stop", review: "care" };
 const LARGEST_CANVAS_PX = 1024;
 const ROOM_PX = { width: 480, height: 400 };
 const LARGEST_ENLARGEMENT = 4;
