@@ -238,7 +238,7 @@ def show_evaluation(evaluation: Evaluation, run: Path, kind: str = "Inspector") 
     for note in evaluation.notes:
         console.print(f"Note: {note}", markup=False)
     console.print(describe_verdict(evaluation), markup=False)
-    if not answer:
+    if not answer and kind == "Inspector":
         click.echo(describe_question("evaluate", run).replace("`", ""))
 
 

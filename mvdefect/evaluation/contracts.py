@@ -299,8 +299,8 @@ def _put_recall_first(recall: float, rate: float, ranked: Floats, caught: Floats
     return Choice(
         _find_middle(ranked, index),
         float(caught[index]),
-        f"recall {recall:g} and false-alarms {rate:g} together {UNMET} on validation: there the recall is "
-        f"{caught[index]:.3f} where {rejected[index]:.3f} of the good ones are rejected",
+        f"recall {recall:g} and false-alarms {rate:g} {UNMET} together on validation, so recall comes first: "
+        f"it is {caught[index]:.3f} there, and {rejected[index]:.3f} of the good ones are rejected",
     )
 
 

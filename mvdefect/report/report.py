@@ -53,10 +53,11 @@ def escape(text: str) -> str:
 
 
 def _set_verdict(verdict: Verdict) -> Iterator[str]:
+    said = (verdict.alarm, verdict.statement, verdict.summary)
     yield from (
         "# Inspection report",
         "",
-        f"**{escape(verdict.headline)}.** {escape(' '.join((verdict.alarm, *verdict.sentences)).strip())}",
+        " ".join(filter(None, (f"**{escape(verdict.headline)}.**", *map(escape, said)))),
         "",
     )
     for clause in verdict.clauses:

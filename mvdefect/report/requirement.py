@@ -30,46 +30,39 @@ EXAMPLE = "recall 0.95, false-alarms 0.05"
 
 def name_clause(clause: ClauseAnswer) -> str:
     """Say what is asked for, as in "recall of at least 95%"."""
-    if clause.figure == RECALL:
-        return f"recall of at least {format_percent(clause.limit)}"
-    return f"false alarms of at most {format_percent(clause.limit)}"
+    bound = "recall of at least" if clause.figure == RECALL else "false alarms of at most"
+    return f"{bound} {100 * clause.limit:.6g}%"
 
 
 def describe_clause(clause: ClauseAnswer, evaluation: Evaluation) -> str:
     """Say what was found for one clause, and what it takes to tell where that is not enough."""
     counts = {name: int(figure.value) for name, figure in evaluation.confusion.items()}
     if clause.figure == RECALL:
-        kind, done, hits, others = "defective", "caught", "true_positive", "false_negative"
+        kind, done, right, hits, others = "defective", "caught", "caught", "true_positive", "false_negative"
     else:
-        kind, done, hits, others = "good", "rejected", "false_positive", "true_negative"
+        kind, done, right, hits, others = "good", "rejected", "passed", "false_positive", "true_negative"
     if math.isnan(clause.value):
-        result = "caught" if clause.figure == RECALL else "passed"
-        return (
-            f"no {kind} image was tested; {clause.more_needed} independent ones, all of them {result}, are the "
-            "fewest that can show it"
-        )
+        needed = f"it takes {clause.more_needed} independent ones at least, all of them {right}"
+        return f"no {kind} image was tested; {needed}"
     found = (
-        f"{counts[hits]} of {counts[hits] + counts[others]} {kind} {done}, {format_percent(clause.value)}, "
-        f"95% interval {format_span(clause.low, clause.high)}"
+        f"{counts[hits]} of {counts[hits] + counts[others]} {kind} {done}, {format_percent(clause.value)}; "
+        f"cautious 95% interval {format_span(clause.low, clause.high)}"
     )
     if clause.answer != Answer.TOO_FEW:
         return found
     if clause.more_needed is None:
-        return f"{found}; so near to the limit no number of images would tell"
-    return (
-        f"{found}; at this rate, {clause.more_needed:,} more independent {kind} "
-        f"image{'s' if clause.more_needed > 1 else ''} in the test part would show that it is "
-        f"{ANSWERS[clause.heading_for]}"
-    )
+        return f"{found}; the rate lies on the limit, where no number of images would tell"
+    images = "image" if clause.more_needed == 1 else "images"
+    more = f"{clause.more_needed:,} more independent {kind} {images} in the test part"
+    return f"{found}; at this rate, {more} would show that it is {ANSWERS[clause.heading_for]}"
 
 
 def describe_statement(answer: RequirementAnswer) -> str:
-    """Say what was required, and when."""
-    asked = " and ".join(name_clause(clause) for clause in answer.clauses)
+    """Say when the requirement was stated."""
     if answer.stated == "before the figures":
-        return f"Required, before the figures were known: {asked}."
+        return "The requirement was stated before the figures were known."
     kept = f" The fit had another one, which stays: {answer.instead_of}." if answer.instead_of else ""
-    return f"Required, stated after the figures: {asked}.{kept}"
+    return f"The requirement was stated after the figures.{kept}"
 
 
 def describe_requirement(evaluation: Evaluation) -> str:
@@ -88,4 +81,4 @@ def describe_requirement(evaluation: Evaluation) -> str:
 def describe_question(command: str, run: Path) -> str:
     """Ask for a requirement, with the command that answers it."""
     line = shlex.join(["mvdefect", command, str(run), "--require", EXAMPLE])
-    return f"Nobody said what the line needs. State it, and it is answered: `{line}`"
+    return f"No requirement was stated. Say what the line needs, and it is answered: `{line}`"

@@ -196,6 +196,8 @@ def _say_whether_groups_straddle(run: RunContents) -> str:
 def _say_what_was_measured(run: RunContents) -> Section:
     evaluation, point = run.evaluation, run.evaluation.operating_point
     guarantee = f" {point.guarantee[0].upper()}{point.guarantee[1:]}." if point.guarantee else ""
+    by_requirement = point.contract.startswith("requirement")  # of two figures
+    came_to = "" if by_requirement else f", which came to {point.achieved:.3f} there"
     review = ""
     if point.review is not None:
         review = f" Scores from {point.review[0]:.3f} to {point.review[1]:.3f} go to a person."
@@ -207,8 +209,8 @@ def _say_what_was_measured(run: RunContents) -> Section:
         f"{evaluation.split_digest[:12]}, seed {run.plan.seed}, of "
         f"{run.config.data or 'unknown photographs'}.",
         f"Nothing was chosen on these photographs. The threshold {format_probability(point.probability)} "
-        f"(score {point.score:.3f}) was chosen on {point.part} by the contract {point.contract}, which "
-        f"came to {point.achieved:.3f} there.{guarantee}{review}",
+        f"(score {point.score:.3f}) was chosen on {point.part} by the contract {point.contract}{came_to}."
+        f"{guarantee}{review}",
     )
     return Section("measured", "What was measured", words, sheets=(make_part_sheet(run.plan),))
 

@@ -77,8 +77,9 @@ class Verdict:
         tone: How it is coloured.
         headline: The same in a few words.
         alarm: An error of the data check, which comes before any figure; "" for none.
-        sentences: What was required, and what the inspector does.
-        clauses: The requirement line by line; none where nobody named one.
+        statement: When the requirement was stated; "" where there is none.
+        clauses: The requirement line by line.
+        summary: What the inspector does.
         remarks: What else to know before a decision; none of it decides.
         question: Asks for a requirement where there is none; "" otherwise.
         key_figures: What a decision rests on.
@@ -87,8 +88,9 @@ class Verdict:
     tone: Tone
     headline: str
     alarm: str
-    sentences: tuple[str, ...]
+    statement: str
     clauses: tuple[AnsweredClause, ...]
+    summary: str
     remarks: tuple[str, ...]
     question: str
     key_figures: tuple[KeyFigure, ...]
@@ -101,31 +103,30 @@ def reach_verdict(run: RunContents, differences: Sequence[Difference], audit: Au
     if all were the same, are said plainly in any case.
     """
     evaluation, answer = run.evaluation, run.evaluation.requirement
-    alarm, faults = _describe_errors(audit), list(_list_faults(evaluation))
+    alarm, faults = _describe_errors(audit), dict(_list_faults(evaluation))
     if answer is not None:
         tone, headline = TONES[answer.answer], HEADLINES[answer.answer]
         tone = Tone.CARE if tone == Tone.FINE and faults else tone
     elif faults:
-        tone, headline = Tone.STOP, "No better than chance, or than one verdict for all"
+        tone, headline = Tone.STOP, next(iter(faults))
     else:
         tone, headline = Tone.PLAIN, _describe_counts(evaluation)
     if alarm:
         tone, headline = Tone.STOP, "The data have errors, so no figure can be believed yet"
-    said = () if answer is None else (describe_statement(answer),)
-    clauses = () if answer is None else answer.clauses
     place = run.folder.path.with_name(run.folder.path.name.removesuffix(PARTIAL_SUFFIX))
     return Verdict(
         tone=tone,
         headline=headline,
         alarm=alarm,
-        sentences=(*said, _describe_inspector(evaluation)),
+        statement="" if answer is None else describe_statement(answer),
         clauses=tuple(
             AnsweredClause(
                 name_clause(one), ANSWERS[one.answer], describe_clause(one, evaluation), TONES[one.answer]
             )
-            for one in clauses
+            for one in (answer.clauses if answer is not None else ())
         ),
-        remarks=(*faults, *_list_remarks(run, audit), *_compare(differences)),
+        summary=_describe_inspector(evaluation),
+        remarks=(*faults.values(), *_list_remarks(run, audit), *_compare(differences)),
         question="" if answer is not None else describe_question("report", place),
         key_figures=_choose_key_figures(evaluation),
     )
@@ -143,17 +144,24 @@ def _name_findings(audit: AuditSummary | None, severity: Severity) -> str:
     return f"{len(codes)} {severity}{'s' if len(codes) > 1 else ''} ({list_some(codes, 3)})" if codes else ""
 
 
-def _list_faults(evaluation: Evaluation) -> Iterator[str]:
+def _list_faults(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
+    """Yield what makes an inspector worthless, in few words and with its figures."""
     auc = evaluation.figures["roc_auc"]
     if not math.isnan(auc.value) and not auc.low > CHANCE:
-        yield f"Its scores cannot be told from chance (ROC-AUC {auc.value:.3f}, where {CHANCE} is chance)."
+        yield (
+            "No better than chance",
+            f"Its scores cannot be told from chance (ROC-AUC {auc.value:.3f}, where {CHANCE} is chance).",
+        )
     counts = {name: int(figure.value) for name, figure in evaluation.confusion.items()}
     wrong = counts["false_negative"] + counts["false_positive"]
     defective, good = evaluation.defective, evaluation.images - evaluation.defective
     # A contract that weighs one kind of error more may have more errors in all.
     if evaluation.operating_point.contract == DEFAULT_CONTRACT and 0 < min(defective, good) <= wrong:
         kind = "good" if good >= defective else "defective"
-        yield f"{wrong} of its verdicts are wrong, and {min(defective, good)} if all are called {kind}."
+        yield (
+            f"No better than calling all {kind}",
+            f"{wrong} of its verdicts are wrong, and {min(defective, good)} if all are called {kind}.",
+        )
 
 
 def _list_remarks(run: RunContents, audit: AuditSummary | None) -> Iterator[str]:
@@ -235,11 +243,12 @@ def _choose_key_figures(evaluation: Evaluation) -> tuple[KeyFigure, ...]:
     missed = counts["false_negative"].value
     asked = evaluation.defective - counts["true_positive"].value - missed
     left = f", {asked:.0f} to a person" if asked else ""
+    contract = "requirement" if point.contract.startswith("requirement") else point.contract
     chosen = [
         KeyFigure(
             "threshold",
             format_probability(point.probability),
-            f"reject from this probability on ({point.contract} on {point.part})",
+            f"reject from this probability on ({contract} on {point.part})",
         )
     ]
     if evaluation.defective:
