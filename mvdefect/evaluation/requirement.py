@@ -315,10 +315,11 @@ def count_more(clause: Clause, figure: Figure, count: float) -> int | None:
     while enough - below > 1:
         middle = (enough + below) // 2
         below, enough = (below, middle) if is_told(middle) else (middle, enough)
-    end = figure.low if share > clause.limit else figure.high
-    spread = (share - end) / (share - clause.limit)
-    needed = max(float(enough), 0.0 if math.isnan(spread) else count * spread**2)
-    return max(1, math.ceil(needed - count - 1e-9))
+    low, high = find_interval(share, count)
+    end, exact = (figure.low, low) if share > clause.limit else (figure.high, high)
+    if abs(share - end) > abs(share - exact):
+        enough = max(enough, math.ceil(count * ((share - end) / (share - clause.limit)) ** 2))
+    return max(1, math.ceil(enough - count - 1e-9))
 
 
 def _refuse(problem: str, text: str) -> ConfigError:

@@ -146,7 +146,82 @@ def test_at_most_the_allowed_share_lies_above() -> None:
     assert (scores >= find_upper_threshold(scores, 1.0)).all()
 
 
-@pytest.mark.parametrize("text", ["f1", "min-recall 0.99", "max-fpr 0.01", "cost 1:20", "0.37"])
+BOTH = "requirement (recall 0.9, false-alarms 0.1)"
+
+
+@given(drawn())
+def test_a_threshold_by_requirement_meets_both_figures_or_puts_recall_first(found: Drawn) -> None:
+    """Against every threshold there is, counted one by one."""
+    labels, scores = found
+    choice = choose(BOTH, labels, scores)
+    cuts = [(scores[labels] >= cut).mean() for cut in np.unique(scores)]
+    alarms = [(scores[~labels] >= cut).mean() for cut in np.unique(scores)]
+    pairs = list(zip(cuts, alarms, strict=True))
+    reached = (scores[labels] >= choice.threshold).mean(), (scores[~labels] >= choice.threshold).mean()
+    if any(caught >= 0.9 and rejected <= 0.1 for caught, rejected in pairs):
+        assert reached[0] >= 0.9
+        assert reached[1] <= 0.1
+    elif any(caught >= 0.9 and rejected < 1 for caught, rejected in pairs):
+        assert reached[1] == min(rejected for caught, rejected in pairs if caught >= 0.9)
+        assert "cannot be met together" in choice.guarantee
+    else:
+        assert reached == (choose_reached("f1", labels, scores))
+        assert "by f1 instead" in choice.guarantee
+
+
+def choose_reached(contract: str, labels: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
+    called = scores >= choose(contract, labels, scores).threshold
+    return called[labels].mean(), called[~labels].mean()
+
+
+def test_a_threshold_by_requirement_keeps_away_from_both_limits() -> None:
+    """All thresholds from 80 to 110 meet both; in the middle either is as certain as the other."""
+    labels = np.arange(200) >= 100
+    scores = np.concatenate([np.arange(100.0), np.arange(90.0, 190.0)])
+    choice = choose("requirement (recall 0.8, false-alarms 0.2)", labels, scores)
+    assert choice.threshold == pytest.approx(94.5, abs=1)
+    assert "each with 90% confidence" in choice.guarantee
+    few = choose("requirement (recall 0.8, false-alarms 0.2)", labels[::20], scores[::20])
+    assert few.guarantee.startswith("no promise for fresh images")
+
+
+def test_a_promise_of_both_is_wrong_for_either_once_in_ten_at_most() -> None:
+    """At the best threshold both rates are 0.977, so there is little room between the two limits."""
+    rng = np.random.default_rng(1)
+    fresh_labels, fresh_scores, _ = _draw_scores(rng, 20_000)
+    times, broken = 300, []
+    for _ in range(times):
+        labels, scores, groups = _draw_scores(rng, 200)
+        choice = choose("requirement (recall 0.96, false-alarms 0.04)", labels, scores, groups=groups)
+        if "each with 90% confidence" in choice.guarantee:
+            called = fresh_scores >= choice.threshold
+            broken.append((called[fresh_labels].mean() < 0.96, called[~fresh_labels].mean() > 0.04))
+    assert len(broken) > 30
+    assert np.sum(broken, axis=0).max() / times <= 0.12
+
+
+def test_half_a_requirement_is_the_contract_of_that_figure() -> None:
+    labels = np.arange(60) < 30
+    scores = np.linspace(1, -1, 60)
+    for requirement, contract in (("recall 0.9", "min-recall 0.9"), ("false-alarms 0.1", "max-fpr 0.1")):
+        assert choose(f"requirement ({requirement})", labels, scores) == choose(contract, labels, scores)
+    good = np.zeros(30, bool)
+    assert choose(BOTH, good, scores[30:]) == choose("max-fpr 0.1", good, scores[30:])
+    with pytest.raises(ContractError, match="needs defective images"):
+        choose("requirement (recall 0.9)", good, scores[30:])
+
+
+def test_a_requirement_comes_from_the_settings_or_from_an_operating_point() -> None:
+    asked = parse_contract("requirement", "false alarms at most 10%; recall 90%")
+    assert str(asked) == BOTH
+    assert parse_contract(BOTH, "recall 0.5") == asked
+    with pytest.raises(ConfigError, match="needs one: --require"):
+        parse_contract("requirement")
+    with pytest.raises(ConfigError, match="no figure 'recal'"):
+        parse_contract("f1", "recal 0.9")  # whatever the threshold is chosen by
+
+
+@pytest.mark.parametrize("text", ["f1", "min-recall 0.99", "max-fpr 0.01", "cost 1:20", "0.37", BOTH])
 def test_contracts_read_as_they_are_written(text: str) -> None:
     assert str(parse_contract(text)) == text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,9 +36,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 def pages(
     inspector: Path, baseline: Path, hostile: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
-    """A comparison of two runs, and a run on photographs with names that are meant to break the page."""
+    """A requirement answered beside another run, and a run on images whose names are meant to break the page."""
     folder = tmp_path_factory.mktemp("pages")
-    compare_runs([inspector, baseline], folder / "two.html")
+    compare_runs([inspector, baseline], folder / "two.html", require="recall 0.9, false-alarms 0.1")
     compare_runs([hostile], folder / "hostile.html")
     return {"two": folder / "two.html", "hostile": folder / "hostile.html"}
 
@@ -102,11 +103,17 @@ def test_the_answer_is_on_the_first_screen(browser: Any, pages: dict[str, Path])
     verdict = browser.find_element("id", "verdict")
     assert verdict.rect["y"] + verdict.rect["height"] < DESK[1]
     text = verdict.text.lower()
-    assert "ship" in text
+    assert "the requirement was stated after the figures" in text
+    assert "recall of at least 90%: too few images to say" in text
     assert "threshold" in text
+    assert "ship" not in text
     show(browser, pages["two"], PHONE)
     headline = browser.find_element("id", "headline")
     assert headline.rect["y"] + headline.rect["height"] < PHONE[1] / 2
+    show(browser, pages["hostile"])
+    question = browser.find_element("css selector", "#verdict .question code").text
+    assert shlex.split(question)[:2] == ["mvdefect", "report"]
+    assert Path(shlex.split(question)[2]).name == "<i>run&"
 
 
 def test_the_slider_starts_at_the_operating_point(
