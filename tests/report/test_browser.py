@@ -36,7 +36,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 def pages(
     inspector: Path, baseline: Path, hostile: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
-    """A requirement answered beside another run, and a run on images whose names are meant to break the page."""
+    """A requirement, answered beside another run; and images whose names are meant to break the page."""
     folder = tmp_path_factory.mktemp("pages")
     compare_runs([inspector, baseline], folder / "two.html", require="recall 0.9, false-alarms 0.1")
     compare_runs([hostile], folder / "hostile.html")

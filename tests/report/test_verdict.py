@@ -130,8 +130,8 @@ def test_what_it_takes_to_tell_is_named() -> None:
     (recall,) = reach(require(make_contents(), "recall 0.95")).clauses
     # 73 of 73 in all: Wilson's interval of 73 ends at 0.950, that of 72 does not.
     assert recall.detail == (
-        "30 of 30 defective caught, 100%; cautious 95% interval 88 to 100%; at this rate, 43 more independent "
-        "defective images in the test part would show that it is met"
+        "30 of 30 defective caught, 100%; cautious 95% interval 88 to 100%; at this rate, 43 more "
+        "independent defective images in the test part would show that it is met"
     )
 
 
