@@ -23,7 +23,7 @@ from mvdefect.report.plots import write_png
 from mvdefect.report.sections import TRADE_OFF, Evidence, Section, make_sections
 from mvdefect.report.sheets import Sheet
 from mvdefect.report.tradeoff import ScoredImages, collect_scores, compute_trade_off, draw_bars, find_range
-from mvdefect.report.verdict import Verdict, reach_verdict
+from mvdefect.report.verdict import Verdict, describe_errors, reach_verdict
 from mvdefect.report.wording import format_percent, format_probability
 from mvdefect.runs import RunFolder
 
@@ -186,10 +186,13 @@ def gather_evidence(runs: Sequence[RunContents]) -> Evidence:
     """Compare the runs, and look at the photographs of the first one where they are still there."""
     layout = find_layout(runs[0].config)
     records = {} if layout is None else {record.id: record for record in layout.records}
+    audit = None if layout is None else summarise_audit(layout, runs[0].config)
+    if errors := describe_errors(audit):
+        logger.warning("%s", errors)
     return Evidence(
         runs=tuple(runs),
         differences=compare_with_others(runs),
-        audit=None if layout is None else summarise_audit(layout, runs[0].config),
+        audit=audit,
         images=collect_scores(runs[0]),
         galleries=make_galleries(runs[0], records),
     )

@@ -103,7 +103,7 @@ def reach_verdict(run: RunContents, differences: Sequence[Difference], audit: Au
     if all were the same, are said plainly in any case.
     """
     evaluation, answer = run.evaluation, run.evaluation.requirement
-    alarm, faults = _describe_errors(audit), dict(_list_faults(evaluation))
+    alarm, faults = describe_errors(audit), dict(_list_faults(evaluation))
     if answer is not None:
         tone, headline = TONES[answer.answer], HEADLINES[answer.answer]
         tone = Tone.CARE if tone == Tone.FINE and faults else tone
@@ -132,7 +132,8 @@ def reach_verdict(run: RunContents, differences: Sequence[Difference], audit: Au
     )
 
 
-def _describe_errors(audit: AuditSummary | None) -> str:
+def describe_errors(audit: AuditSummary | None) -> str:
+    """Say what the data check found that comes before any figure; "" for nothing."""
     errors = _name_findings(audit, Severity.ERROR)
     if not errors:
         return ""

@@ -70,7 +70,7 @@ def check_job(config: FitConfig, run: Path | None = None, overwrite: bool = Fals
     Raises:
         MvdefectError: Of its many kinds, for whatever is wrong with settings, data, weights or `run`.
     """
-    parse_contract(config.threshold)
+    parse_contract(config.contract, config.require)
     source = require_data(config)
     planned = read_plan_for_fit(config.split) if config.split else None
     check_run_is_free(run or RUNS / "new", overwrite)
