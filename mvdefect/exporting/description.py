@@ -11,10 +11,12 @@ from mvdefect.config import FitConfig
 from mvdefect.core.runtime import describe_environment
 from mvdefect.data.splits.plan import read_split_plan
 from mvdefect.evaluation.figures import FIGURES
+from mvdefect.evaluation.requirement import Answer
 from mvdefect.exporting.cost import Cost
 from mvdefect.inspector.answers import LABELS
 from mvdefect.inspector.formats.format import FLOAT32, Format
 from mvdefect.inspector.places import view_run
+from mvdefect.report.requirement import ANSWERS
 from mvdefect.runs import RunFolder, read_json
 
 FORMAT = "mvdefect inspector 2"
@@ -93,6 +95,7 @@ def write_model_card(manifest: Mapping[str, Any]) -> str:
         f"## Measured on {figures['images']} photographs of the part {figures['part']} "
         f"({figures['defective']} defective, {figures['groups']} groups)",
         "",
+        *_describe_requirement(figures.get("requirement")),
         "| figure | value | 95% interval |",
         "| --- | --- | --- |",
         *[
@@ -115,6 +118,13 @@ def write_model_card(manifest: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _describe_requirement(answer: Mapping[str, Any] | None) -> list[str]:
+    if answer is None:
+        return []
+    said = ANSWERS[Answer(answer["answer"])]
+    return [f"Required, stated {answer['stated']}: {answer['text']}. Answer: {said}.", ""]
 
 
 def _describe_engine(engine: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ import math
 import shlex
 from pathlib import Path
 
+from mvdefect.core.files import escape_name
 from mvdefect.evaluation.evaluate import Evaluation
 from mvdefect.evaluation.requirement import (
     RECALL,
@@ -80,5 +81,5 @@ def describe_requirement(evaluation: Evaluation) -> str:
 
 def describe_question(command: str, run: Path) -> str:
     """Ask for a requirement, with the command that answers it."""
-    line = shlex.join(["mvdefect", command, str(run), "--require", EXAMPLE])
+    line = shlex.join(["mvdefect", command, escape_name(run), "--require", EXAMPLE])
     return f"No requirement was stated. Say what the line needs, and it is answered: `{line}`"

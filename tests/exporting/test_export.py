@@ -20,6 +20,7 @@ from mvdefect.evaluation.evaluate import read_operating_point
 from mvdefect.evaluation.operating_point import OperatingPoint
 from mvdefect.exporting import export as module
 from mvdefect.exporting.cost import measure_cost
+from mvdefect.exporting.description import write_model_card
 from mvdefect.exporting.export import ExportSettings, export_run
 from mvdefect.exporting.fresh_process import Saying, ask
 from mvdefect.exporting.samples import Samples
@@ -71,6 +72,11 @@ def test_what_belongs_to_it_lies_beside_it(exported: Path, finished_run: Path) -
     assert engine["images_per_s"] > 0
     assert manifest["licence"]["weights"].startswith("none")
     card = (exported / "model_card.md").read_text()
+    answer = {"text": "recall 0.9", "answer": "too few", "stated": "before the figures"}
+    required = {**manifest, "figures": {**manifest["figures"], "requirement": answer}}
+    words = "Required, stated before the figures: recall 0.9. Answer: too few images to say."
+    assert words in write_model_card(required)
+    assert "Required" not in card
     assert "# parts, version 1" in card
     assert manifest["operating_point"]["contract"] in card
 

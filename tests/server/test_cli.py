@@ -132,6 +132,7 @@ def test_answers_are_sent_at_once() -> None:
         ("max-fpr 0.01", "to reject 1% of the good photographs at most"),
         ("cost 1:20", "a false alarm costs 1 and a missed defect 20"),
         ("0.4", "by hand"),
+        ("requirement (recall 0.9)", "was chosen by the requirement recall 0.9, on the validation"),
     ],
 )
 def test_every_contract_is_said_in_words(contract: str, words: str) -> None:
