@@ -149,6 +149,7 @@ def test_at_most_the_allowed_share_lies_above() -> None:
 BOTH = "requirement (recall 0.9, false-alarms 0.1)"
 
 
+@settings(deadline=None)
 @given(drawn())
 def test_a_threshold_by_requirement_meets_both_figures_or_puts_recall_first(found: Drawn) -> None:
     """Against every threshold there is, counted one by one."""

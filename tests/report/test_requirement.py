@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 
 import mvdefect
+from mvdefect.audit.findings import Finding, Severity
 from mvdefect.config import FitConfig
 from mvdefect.core.errors import ConfigError
 from mvdefect.data.scan import Scan
 from mvdefect.data.splits.plan import SplitPlan
 from mvdefect.evaluation.evaluate import evaluate_run, read_operating_point
+from mvdefect.report import report as report_module
+from mvdefect.report.audit_summary import AuditSummary
 from mvdefect.runs import RunFolder, read_run_config
 from tests.report.conftest import make_run
 from tests.test_cli import TINY, check_one_line, run
@@ -130,3 +133,17 @@ def test_nonsense_is_refused_before_anything_is_read(
     assert run("report", inspector, "--require", "f1 0.9", "--out", tmp_path / "r.html") == 2
     check_one_line(capsys, "no figure 'f1'")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_error_of_the_data_check_comes_before_any_figure(
+    baseline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, messages: list[str]
+) -> None:
+    found = AuditSummary((Finding("blank", Severity.ERROR, "1 image is blank", "Remove it."),), ())
+    monkeypatch.setattr(report_module, "summarise_audit", lambda *_: found)
+    report_module.compare_runs([baseline], tmp_path / "report.html", tmp_path / "report.md", ASKED)
+    words = "The data check has 1 error (blank). Mend the data and fit again"
+    assert messages[0].startswith(words)  # on the terminal, too
+    for name in ("report.html", "report.md"):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert text.index("no figure can be believed yet") < text.index("recall of at least 90%")
+        assert words in text.replace("\\", "").partition("recall of at least 90%")[0]
