@@ -168,6 +168,7 @@ def parse_requirement(text: str) -> Requirement:
         ConfigError: A figure is unknown, named twice or asked for the wrong way round, a number is no share,
             or any inspector would meet it.
     """
+    text = str(text)
     dotted = re.sub(r"(?<![\d.])(\d+),(\d+)(?![\d.])", r"\1.\2", text[:LONGEST].lower())  # a decimal comma
     parts = [part for part in re.split(r"[,;&+\n]|\band\b", dotted) if part.strip()]
     if not parts or len(text) > LONGEST:
@@ -182,7 +183,7 @@ def parse_requirement(text: str) -> Requirement:
     if recall is not None and alarms is not None and recall <= alarms:
         swapped = Requirement((Clause(RECALL, alarms), Clause(ALARMS, recall)))
         hint = f"; did you mean '{swapped}'?" if recall < alarms else ""
-        raise _refuse(f"who guesses meets it{hint}", text)
+        raise _refuse(f"an inspector that guesses would meet it{hint}", text)
     return found
 
 
@@ -349,7 +350,7 @@ def _find_figure(words: str, text: str) -> tuple[Name, bool]:
         return NAMES[name]
     nearest = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.6)
     hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
-    raise _refuse(f"it has no figure '{name}'{hint}" if name else "a number must have its figure", text)
+    raise _refuse(f"unknown figure '{name}'{hint}" if name else "a number must have its figure", text)
 
 
 def _read_share(number: str, percent: str, text: str) -> float:

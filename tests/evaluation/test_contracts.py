@@ -218,7 +218,7 @@ def test_a_requirement_comes_from_the_settings_or_from_an_operating_point() -> N
     assert parse_contract(BOTH, "recall 0.5") == asked
     with pytest.raises(ConfigError, match="needs one: --require"):
         parse_contract("requirement")
-    with pytest.raises(ConfigError, match="no figure 'recal'"):
+    with pytest.raises(ConfigError, match="unknown figure 'recal'"):
         parse_contract("f1", "recal 0.9")  # whatever the threshold is chosen by
 
 

@@ -63,9 +63,9 @@ def test_a_requirement_is_read_as_people_write_it(
         ("recall", "a number is missing"),
         ("recall nan", "a number is missing"),
         ("0.95", "a number must have its figure"),
-        ("recal 0.95", "no figure 'recal'; did you mean 'recall'?"),
+        ("recal 0.95", "unknown figure 'recal'; did you mean 'recall'?"),
         ("fals alarm 0.05", "did you mean 'false alarm'?"),
-        ("precision 0.9", "no figure 'precision'"),
+        ("precision 0.9", "unknown figure 'precision'"),
         ("recall 1.2", "did you mean 1.2%, which is 0.012?"),
         ("recall 120%", "a share must be above 0 and below 1"),
         ("recall -0.5", "a share must be above 0 and below 1"),
@@ -77,7 +77,7 @@ def test_a_requirement_is_read_as_people_write_it(
         ("recall <= 0.95", "asked to be at least some share"),
         ("escapes above 5%", "asked to be at most some share"),
         ("recall 0.05, false-alarms 0.95", "did you mean 'recall 0.95, false-alarms 0.05'?"),
-        ("recall 0.5, false-alarms 0.5", "who guesses meets it"),
+        ("recall 0.5, false-alarms 0.5", "an inspector that guesses would meet it"),
     ],
 )
 def test_nonsense_is_refused_in_one_line_that_says_what_is_allowed(text: str, problem: str) -> None:

@@ -96,7 +96,7 @@ def test_a_late_requirement_changes_nothing_in_the_run(
     assert chosen.operating_point.contract == "requirement (recall 0.5)"
     with pytest.raises(ConfigError, match="answered, not saved"):
         mvdefect.evaluate(path, require="recall 0.5", save=True)
-    with pytest.raises(ConfigError, match="no figure 'recal'"):
+    with pytest.raises(ConfigError, match="unknown figure 'recal'"):
         mvdefect.evaluate(path, require="recal 0.5")
     assert before == {file.name: file.read_bytes() for file in path.iterdir() if file.is_file()}
     mvdefect.evaluate(path, threshold="f1", save=True)
@@ -131,7 +131,7 @@ def test_nonsense_is_refused_before_anything_is_read(
     assert run("evaluate", inspector, "--require", "") == 2
     check_one_line(capsys, "it is empty")
     assert run("report", inspector, "--require", "f1 0.9", "--out", tmp_path / "r.html") == 2
-    check_one_line(capsys, "no figure 'f1'")
+    check_one_line(capsys, "unknown figure 'f1'")
     assert not list(tmp_path.iterdir())
 
 
