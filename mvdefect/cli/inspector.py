@@ -223,7 +223,7 @@ def demo(debug: bool, /, out: Path, overwrite: bool) -> None:
 
 
 def show_evaluation(evaluation: Evaluation, run: Path, kind: str = "Inspector") -> None:
-    """Print the tables of a run, its notes, and what they mean."""
+    """Print what a run came to: the answer in sentences, then the tables and notes that it rests on."""
     from rich.console import Console
 
     from mvdefect.report.requirement import describe_question, describe_requirement
@@ -231,13 +231,13 @@ def show_evaluation(evaluation: Evaluation, run: Path, kind: str = "Inspector") 
     from mvdefect.report.wording import describe_verdict
 
     console = Console(soft_wrap=False)
-    if answer := describe_requirement(evaluation):
-        console.print(answer, markup=False, highlight=False)
+    answer = describe_requirement(evaluation)
+    for sentences in filter(None, (answer, describe_verdict(evaluation))):
+        console.print(sentences, markup=False, highlight=False)
     for table in make_evaluation_tables(evaluation, f"{kind} {run}"):
         console.print(table)
     for note in evaluation.notes:
         console.print(f"Note: {note}", markup=False)
-    console.print(describe_verdict(evaluation), markup=False)
     if not answer and kind == "Inspector":
         click.echo(describe_question("evaluate", run).replace("`", ""))
 
@@ -251,5 +251,6 @@ def say_where(folder: Any) -> None:
 def say_next(folder: Any) -> None:
     """Print the commands that a finished run is for."""
     run = shlex.quote(str(folder.path))
-    click.echo(f"next          mvdefect predict {run} IMAGES    (verdicts on new images)")
-    click.echo(f"              mvdefect export {run}            (for the line: TF Serving, ONNX, OpenVINO)")
+    click.echo(f"next          open {folder.report.absolute().as_uri()} in a browser")
+    click.echo(f"              mvdefect predict {run} IMAGES")
+    click.echo(f"              mvdefect export {run}")
