@@ -37,10 +37,12 @@ __all__ = ["__version__", "check", "evaluate", "export", "fit", "load", "predict
 
 
 def check(
-    images: Place,
+    images: Place | Sequence[Place],
     *,
     categories: Sequence[str] = (),
     group_pattern: str = "",
+    good: Sequence[str] = (),
+    label_pattern: str = "",
     near_duplicates: NearDuplicates = "part",
     image_size_px: int = 224,
     resize: ResizeMethod = "letterbox",
@@ -48,9 +50,11 @@ def check(
     """Find what would make figures lie: copies, shortcuts, wrong masks, broken files, too few images.
 
     Args:
-        images: A folder, a CSV manifest, an archive, or `mvtec_ad:bottle`.
+        images: A folder, a table (CSV), an archive, or `mvtec_ad:bottle`; or several of these.
         categories: The products to look at; none: all.
         group_pattern: Images whose names match it alike stay together.
+        good: Names of folders or labels of good images, beside the usual ones.
+        label_pattern: A regular expression that finds the label in an id, as in "(?P<label>ok|ng)".
         near_duplicates: What stays together without being named: "part", "image" or "none".
         image_size_px: Height and width that the network is to see.
         resize: How images are brought to it.
@@ -64,14 +68,15 @@ def check(
         []
     """
     from mvdefect.audit.audit import AuditSettings, audit_data
-    from mvdefect.data.sources.opening import open_source
+    from mvdefect.data.sources.opening import log_notes, open_source
 
-    layout = open_source(_name_place(images, "images"), categories, group_pattern)
+    layout = open_source(_name_places(images), categories, group_pattern, good, label_pattern)
+    log_notes(layout)
     return audit_data(layout, AuditSettings(near_duplicates, image_size_px, resize))
 
 
 def fit(
-    images: Place | None = None,
+    images: Place | Sequence[Place] | None = None,
     settings: Mapping[str, Any] | FitConfig | None = None,
     *,
     run: Place | None = None,
@@ -82,7 +87,8 @@ def fit(
     An interrupted fit resumes when it is called again with the same settings.
 
     Args:
-        images: A folder, a CSV manifest, an archive, or `mvtec_ad:bottle`; None: what the settings name.
+        images: A folder, a table (CSV), an archive, or `mvtec_ad:bottle`, or several of these; None: what the
+            settings name.
         settings: By dotted key, as in `{"backbone": "mobilenetv2", "stages.-1.epochs": 30}`; all others have
             their default. Or a whole `mvdefect.config.FitConfig`.
         run: Where the run goes. Default: `runs/<images>`, or `runs/<images>-2` and so on if that is taken by
@@ -104,7 +110,7 @@ def fit(
     from mvdefect.core.runtime import load_tensorflow
     from mvdefect.workflow.job import check_job
 
-    given = None if images is None else _name_place(images, "images")
+    given = None if images is None else _name_places(images)
     if isinstance(settings, FitConfig):
         config = settings if given is None else settings.model_copy(update={"data": given})
     else:
@@ -266,6 +272,12 @@ def export(
 def _find_place(run: Run) -> str:
     """Return the folder of a run, or whatever else names an inspector."""
     return _name_place(getattr(run, "path", run), "run")
+
+
+def _name_places(images: Place | Sequence[Place]) -> tuple[str, ...]:
+    """Return one source or several as text."""
+    several = images if isinstance(images, list | tuple) else [images]
+    return tuple(_name_place(image, "images") for image in several)
 
 
 def _name_place(place: object, name: str) -> str:

@@ -70,11 +70,22 @@ class StageConfig(Settings):
 class FitConfig(Settings):
     """Everything that decides what `mvdefect fit` does."""
 
-    data: str | None = Field(
-        None, description="Folder of photographs, CSV manifest, MVTec AD's archive, or mvtec_ad:bottle."
+    data: tuple[str, ...] = Field(
+        (), description="Folder of images, table (CSV), zip or tar archive, or mvtec_ad:bottle."
+    )
+    good: tuple[str, ...] = Field(
+        (), description="Name of a folder or label of good images, beside the usual ones; '.': DATA itself."
+    )
+    label_pattern: str = Field(
+        "", description="Regular expression that finds the label in an id, as in '(?P<label>ok|ng)'."
     )
     split: Path | None = Field(
-        None, description="Split plan of `mvdefect data split`; without one, a closed-set plan is drawn."
+        None, description="Split plan of `mvdefect data split`; without one, a plan is drawn."
+    )
+    protocol: Literal["closed-set", "given"] | None = Field(
+        None,
+        description="Parts that are drawn (closed-set), or that folders or a table name (given); "
+        "null: given for a table that names parts, otherwise closed-set.",
     )
     group_pattern: str = Field(
         "", description="Regular expression that names, in an id, what belongs together."
@@ -223,8 +234,15 @@ class FitConfig(Settings):
 
     @field_validator("data", mode="before")
     @classmethod
-    def _name_data(cls, value: Any) -> Any:
-        return str(value) if isinstance(value, Path) else value
+    def _list_data(cls, value: Any) -> Any:
+        """Take one source for a list of one; runs of 0.1 name one, or null."""
+        sources = value if isinstance(value, list | tuple) else [] if value is None else [value]
+        return tuple(str(source) if isinstance(source, Path) else source for source in sources)
+
+    @field_validator("good", mode="before")
+    @classmethod
+    def _list_good(cls, value: Any) -> Any:
+        return (str(value),) if isinstance(value, str | int) else value
 
     @model_validator(mode="after")
     def _check_mask_loss(self) -> FitConfig:

@@ -14,7 +14,7 @@ from mvdefect.core.errors import RunExistsError, SearchError
 from mvdefect.core.files import write_text
 from mvdefect.core.progress import logger
 from mvdefect.data.records import Record
-from mvdefect.data.sources.opening import resolve_source
+from mvdefect.data.sources.opening import resolve_sources
 from mvdefect.data.splits.plan import SplitPlan, read_split_plan, write_split_plan
 from mvdefect.evaluation.contracts import parse_contract
 from mvdefect.models.backbones import find_backbone
@@ -112,7 +112,7 @@ def tune_inspector(
     """
     base = make_base(search)
     parse_contract(base.contract, base.require)
-    base = base.model_copy(update={"data": resolve_source(require_data(base))})
+    base = base.model_copy(update={"data": resolve_sources(require_data(base))})
     planned = read_plan_for_fit(base.split, TUNE_NEEDS) if base.split else None
     space = make_space(base, search.space, search.weights)
     weights = {name: _find_weights(space, name) for name in map(str, space.list_values("backbone"))}

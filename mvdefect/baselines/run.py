@@ -27,7 +27,7 @@ from mvdefect.core.progress import logger
 from mvdefect.core.runtime import describe_environment, seed_everything, set_precision
 from mvdefect.data.images import Pixels
 from mvdefect.data.pipeline import Source, make_inference_batches
-from mvdefect.data.sources.opening import resolve_source
+from mvdefect.data.sources.opening import resolve_sources
 from mvdefect.data.splits.plan import write_split_plan
 from mvdefect.evaluation.contracts import parse_contract
 from mvdefect.evaluation.evaluate import Evaluation
@@ -79,7 +79,7 @@ def run_baseline(name: str, config: FitConfig, run: Path, overwrite: bool = Fals
         find_weights(find_backbone(config.backbone), config.weights)  # fail before anything is read
     check_run_is_free(run, overwrite)
     records = find_records(config)
-    config = config.model_copy(update={"data": resolve_source(source)})
+    config = config.model_copy(update={"data": resolve_sources(source)})
     seed_everything(config.seed, config.deterministic)
     set_precision(config.precision)
     photographs = prepare_photographs(records, config, planned, needs)

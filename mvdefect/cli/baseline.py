@@ -16,6 +16,9 @@ from mvdefect.cli.work import PATH, start_work
 @click.argument("name")
 @setting("data", "--data")
 @setting("split", "--split")
+@setting("protocol", "--protocol")
+@setting("good", "--good", metavar="NAME")
+@setting("label_pattern", "--label-pattern", metavar="REGEX")
 @setting("categories", "--category")
 @setting("backbone", "--backbone", text="Backbone of frozen-svm, one-class and scratch-backbone.")
 @setting(
@@ -68,9 +71,9 @@ def baseline(
 
     find_baseline(name)
     config = load_config(config_path, settings, assignments)
-    from mvdefect.data.sources.opening import name_source
+    from mvdefect.data.sources.opening import name_sources
 
-    source = name_source(config.data) if config.data else "run"
+    source = name_sources(config.data)
     start_work(debug, config.devices)
     from mvdefect.baselines.run import run_baseline
 

@@ -1,11 +1,12 @@
-"""The commands about photographs: check, split, verify, prepare, synth."""
+"""The commands about images: check, split, verify, prepare, manifest, synth."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -13,18 +14,45 @@ import mvdefect
 from mvdefect.cli.work import PATH, show_messages
 
 if TYPE_CHECKING:
+    from mvdefect.data.sources.folders import Layout
     from mvdefect.data.splits.plan import SplitPlan
 
 EXIT_FOUND = 1
-category_option = click.option(
-    "--category", "categories", multiple=True, help="Product to use; repeatable. Default: all."
-)
-group_option = click.option(
-    "--group-pattern",
-    default="",
-    metavar="REGEX",
-    help="What in an id names photographs that belong together, as in 'SN[0-9]+'.",
-)
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def source_options(function: Function) -> Function:
+    """Add SOURCE, once or several times, and what says how it is read."""
+    options = (
+        click.argument("sources", nargs=-1, required=True, metavar="SOURCE..."),
+        click.option(
+            "--category", "categories", multiple=True, help="Product to use; repeatable. Default: all."
+        ),
+        click.option(
+            "--good",
+            multiple=True,
+            metavar="NAME",
+            help="Name of a folder or label of good images, beside the usual ones; '.': SOURCE itself. "
+            "Repeatable.",
+        ),
+        click.option(
+            "--label-pattern",
+            default="",
+            metavar="REGEX",
+            help="Regular expression that finds the label in an id, as in '(?P<label>ok|ng)'.",
+        ),
+        click.option(
+            "--group-pattern",
+            default="",
+            metavar="REGEX",
+            help="What in an id names images that belong together, as in 'SN[0-9]+'.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
 near_duplicates_option = click.option(
     "--near-duplicates",
     type=click.Choice(["part", "image", "none"]),
@@ -106,10 +134,10 @@ correlation_option = click.option(
 
 @click.group()
 def data() -> None:
-    """Check photographs, split them, prepare them, draw some.
+    """Check images, split them, prepare them, list them, draw some.
 
-    SOURCE is a folder of photographs (MVTec AD's tree, or good/ and one folder a defect type), a CSV
-    manifest, MVTec AD's archive, or mvtec_ad:bottle.
+    SOURCE is a folder of images (good/ and one folder per defect type, in train/, val/ and test/ or not, or
+    MVTec AD's tree), a table (CSV), a zip or tar archive, or mvtec_ad:bottle. It may be given several times.
     """
 
 
@@ -117,9 +145,7 @@ data.add_command(synth)
 
 
 @data.command()
-@click.argument("source")
-@category_option
-@group_option
+@source_options
 @near_duplicates_option
 @correlation_option
 @click.option(
@@ -128,13 +154,12 @@ data.add_command(synth)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @click.option("--html", type=PATH, help="Also write a page with pictures of what was found.")
 def check(
-    source: str,
-    categories: tuple[str, ...],
-    group_pattern: str,
+    sources: tuple[str, ...],
     near_duplicates: Any,
     image_size: int,
     as_json: bool,
     html: Path | None,
+    **reading: Any,
 ) -> None:
     """Find what would make figures lie: copies, shortcuts, wrong masks, broken files, too few images.
 
@@ -153,19 +178,13 @@ def check(
     from mvdefect.data.sources.opening import open_source
     from mvdefect.report.audit_page import print_audit, write_audit_page
 
-    audit = mvdefect.check(
-        source,
-        categories=categories,
-        group_pattern=group_pattern,
-        near_duplicates=near_duplicates,
-        image_size_px=image_size,
-    )
+    audit = mvdefect.check(sources, near_duplicates=near_duplicates, image_size_px=image_size, **reading)
     if as_json:
         click.echo(json.dumps(audit_to_json(audit), indent=2))
     else:
         print_audit(audit, Console(markup=False, highlight=False))
     if html:
-        records = open_source(source, categories, group_pattern).records
+        records = open_source(sources, **reading).records
         write_audit_page(audit, {record.id: record for record in records}, html)
         click.echo(f"page          {html}", err=as_json)
     if audit.count(Severity.ERROR):
@@ -173,7 +192,7 @@ def check(
 
 
 @data.command()
-@click.argument("source")
+@source_options
 @click.option(
     "--protocol",
     default="closed-set",
@@ -183,25 +202,22 @@ def check(
 @click.option("--k", type=int, help="label-budget: defective images a type to train on.")
 @click.option("--n", type=int, help="kfold: number of folds.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another draw.")
-@category_option
-@group_option
 @near_duplicates_option
 @correlation_option
 @skip_option
 @click.option("--out", type=PATH, default=Path("plans"), show_default=True, help="Folder for the plans.")
 @click.option("--overwrite", is_flag=True, help="Replace other plans of the same name.")
 def split(
-    source: str,
+    sources: tuple[str, ...],
     protocol: str,
     k: int | None,
     n: int | None,
     seed: int,
-    categories: tuple[str, ...],
-    group_pattern: str,
     near_duplicates: Any,
     skip_broken: bool,
     out: Path,
     overwrite: bool,
+    **reading: Any,
 ) -> None:
     """Draw split plans, and say what a figure measured on them means.
 
@@ -211,7 +227,7 @@ def split(
     label-budget  --k defective images a type in train, the rest in test
     kfold         --n plans; every photograph is tested once
     official      MVTec AD's own folders: good alone in train
-    given         the parts that a manifest names
+    given         the parts that folders (train, val, test) or a table name
     random        80/10/10 by label alone, to compare with figures of others
 
     \b
@@ -225,11 +241,10 @@ def split(
     show_messages()
     from mvdefect.data.groups.grouping import group_records
     from mvdefect.data.scan import scan_images
-    from mvdefect.data.sources.opening import open_source
     from mvdefect.data.splits.plan import save_plans
     from mvdefect.data.splits.protocols import draw_plans
 
-    layout = open_source(source, categories, group_pattern)
+    layout = _open(sources, reading)
     scan = scan_images(layout.records, skip_broken)
     plans = draw_plans(scan, group_records(scan, near_duplicates), protocol, seed, k=k, n=n)
     for path, plan in zip(save_plans(plans, out, overwrite), plans, strict=True):
@@ -238,9 +253,9 @@ def split(
 
 @data.command()
 @click.argument("plan", type=PATH)
-@click.argument("source")
+@source_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-def verify(plan: Path, source: str, as_json: bool) -> None:
+def verify(plan: Path, sources: tuple[str, ...], as_json: bool, **reading: Any) -> None:
     """Check that the files of SOURCE are those that the split PLAN was drawn from.
 
     The exit code is 1 if a file is missing or has changed.
@@ -251,11 +266,10 @@ def verify(plan: Path, source: str, as_json: bool) -> None:
     """
     show_messages()
     from mvdefect.data.scan import hash_files
-    from mvdefect.data.sources.opening import open_source
     from mvdefect.data.splits.plan import compare_plan, read_split_plan
 
     planned = read_split_plan(plan)
-    found = compare_plan(planned, hash_files(open_source(source).records))
+    found = compare_plan(planned, hash_files(_open(sources, reading).records))
     if as_json:
         click.echo(json.dumps(asdict(found), indent=2))
     else:
@@ -271,10 +285,9 @@ def verify(plan: Path, source: str, as_json: bool) -> None:
 
 
 @data.command()
-@click.argument("source")
+@source_options
 @click.option("--image-size", type=int, default=224, show_default=True, help="Working size in pixels.")
 @click.option("--resize", type=click.Choice(["letterbox", "stretch"]), default="letterbox", show_default=True)
-@category_option
 @skip_option
 @click.option("--out", type=PATH, help="Folder for the store. Default: the cache, where `fit` finds it.")
 @click.option(
@@ -287,14 +300,14 @@ def verify(plan: Path, source: str, as_json: bool) -> None:
     "--runner-option", "runner_options", multiple=True, metavar="--KEY=VALUE", help="Passed on; repeatable."
 )
 def prepare(
-    source: str,
+    sources: tuple[str, ...],
     image_size: int,
     resize: Any,
-    categories: tuple[str, ...],
     skip_broken: bool,
     out: Path | None,
     runner: str,
     runner_options: tuple[str, ...],
+    **reading: Any,
 ) -> None:
     """Shrink every photograph to the working size once, and store them as a TFDS data set.
 
@@ -308,9 +321,8 @@ def prepare(
     """
     show_messages()
     from mvdefect.core.runtime import load_tensorflow
-    from mvdefect.data.sources.opening import open_source
 
-    layout = open_source(source, categories)
+    layout = _open(sources, reading)
     load_tensorflow()
     from mvdefect.data.store import prepare_images
 
@@ -325,6 +337,57 @@ def prepare(
     )
     click.echo(f"images        {store.count}")
     click.echo(f"store         {store.path}")
+
+
+@data.command()
+@source_options
+@click.option("--out", type=PATH, help="File to write. Default: standard output.")
+@click.option("--overwrite", is_flag=True, help="Replace that file.")
+def manifest(sources: tuple[str, ...], out: Path | None, overwrite: bool, **reading: Any) -> None:
+    """Write a table (CSV) of the images, their labels and masks, to be changed by hand and used as SOURCE.
+
+    Paths are relative to the table's folder, or to the current one if it goes to standard output. If
+    nothing says which images are good, the labels are left empty, to be filled in.
+
+    \b
+    Examples:
+      mvdefect data manifest photographs
+      mvdefect data manifest photographs --out photographs.csv
+      mvdefect data manifest photographs --label-pattern '(?P<type>[a-z]+)/' --out named.csv
+    """
+    show_messages()
+    from mvdefect.core.errors import RunExistsError, UnlabelledError
+    from mvdefect.core.files import write_text
+    from mvdefect.core.progress import logger
+    from mvdefect.data.sources.manifest import format_manifest
+    from mvdefect.data.sources.opening import open_unlabelled
+
+    if out is not None and out.exists() and not overwrite:
+        raise RunExistsError(f"{out} exists. Name another file with --out, or replace it with --overwrite")
+    try:
+        layout = _open(sources, reading)
+    except UnlabelledError as error:
+        if len(sources) > 1:
+            raise
+        layout = open_unlabelled(sources[0])
+        logger.warning("%s", error)
+        logger.warning("the table has no labels yet: fill in the column label (good or defective)")
+    text = format_manifest(layout.records, Path.cwd() if out is None else out.absolute().parent)
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_text(out, text)
+        click.echo(f"table         {out}  ({len(layout.records)} images)")
+
+
+def _open(sources: tuple[str, ...], reading: dict[str, Any]) -> Layout:
+    """Find the images, and say what was left out or assumed."""
+    from mvdefect.data.sources.opening import log_notes, open_source
+
+    layout = open_source(sources, **reading)
+    log_notes(layout)
+    return layout
 
 
 def _show_plan(plan: SplitPlan, path: Path) -> None:

@@ -60,9 +60,12 @@ def report(runs: tuple[Path, ...], out: Path, markdown: Path | None, require: st
 
 
 @click.command(cls=SettingsCommand)
-@click.argument("images", required=False)
+@click.argument("images", nargs=-1)
 @setting("data", "--data")
 @setting("split", "--split")
+@setting("protocol", "--protocol")
+@setting("good", "--good", metavar="NAME")
+@setting("label_pattern", "--label-pattern", metavar="REGEX")
 @setting("group_pattern", "--group-pattern", metavar="REGEX")
 @setting("categories", "--category")
 @setting("backbone", "--backbone")
@@ -98,7 +101,7 @@ def report(runs: tuple[Path, ...], out: Path, markdown: Path | None, require: st
 def fit(
     debug: bool,
     /,
-    images: str | None,
+    images: tuple[str, ...],
     config_path: Path | None,
     assignments: tuple[str, ...],
     run: Path | None,
@@ -108,9 +111,9 @@ def fit(
 ) -> None:
     """Train an inspector and measure it honestly.
 
-    IMAGES is the same as --data. The images are split 60/20/20 with near-duplicates kept together; the
-    threshold is chosen on the validation part; the figures are those of the test part. An interrupted fit
-    resumes when the same command is given again.
+    IMAGES is the same as --data: a folder, a table (CSV) or an archive, or several. The images are split
+    60/20/20 with near-duplicates kept together; the threshold is chosen on the validation part; the figures
+    are those of the test part. An interrupted fit resumes when the same command is given again.
 
     Without --backbone and --weights it takes the ImageNet weights that are in Keras's cache, otherwise
     downloads those of DenseNet121, otherwise takes the texture weights of this package and EfficientNetB0.
@@ -129,10 +132,11 @@ def fit(
     """
     from mvdefect.config import load_config
 
-    if images is not None:
+    if images:
         if settings["data"] is not None:
-            raise click.UsageError(f"name the images once. Received: {images}, and --data {settings['data']}")
-        settings["data"] = images
+            told = ", ".join(settings["data"])
+            raise click.UsageError(f"name the images once. Received: {', '.join(images)}, and --data {told}")
+        settings["data"] = list(images)
     config = load_config(config_path, settings, assignments)
     if config.baseline is not None:
         raise click.UsageError(

@@ -23,6 +23,9 @@ search_setting = partial(setting, model="tuning.settings:SearchConfig")
 @click.command(cls=SettingsCommand)
 @fit_setting("data", "--data")
 @fit_setting("split", "--split")
+@fit_setting("protocol", "--protocol")
+@fit_setting("good", "--good", metavar="NAME")
+@fit_setting("label_pattern", "--label-pattern", metavar="REGEX")
 @fit_setting("categories", "--category")
 @fit_setting("backbone", "--backbone", text="Backbone that the search starts from.")
 @fit_setting("weights", "--weights")
@@ -95,10 +98,9 @@ def tune(
 
     search = load_search(config_path, settings, assignments, space)
     base = make_base(search)
-    from mvdefect.data.sources.opening import name_source
+    from mvdefect.data.sources.opening import name_sources
 
-    source = name_source(base.data) if base.data else "search"
-    place = out or Path("runs") / f"tune-{source}-{base.backbone}"
+    place = out or Path("runs") / f"tune-{name_sources(base.data)}-{base.backbone}"
     start_work(debug, 1)
     from tuning.tune import TuneOptions
 

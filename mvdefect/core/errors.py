@@ -18,6 +18,10 @@ class LayoutError(MvdefectError, ValueError):
     """The data folder is missing, empty, or laid out in no known way."""
 
 
+class UnlabelledError(LayoutError):
+    """There are images, but nothing says which of them are good."""
+
+
 class ImageError(MvdefectError, ValueError):
     """One or more files are not images that can be read."""
 

@@ -15,13 +15,26 @@ from mvdefect.core.errors import LayoutError, list_some
 from mvdefect.core.files import escape_name
 
 GOOD = "good"
-# What good images are called, by letters and digits alone.
-GOOD_NAMES = (
-    r"goods?|ok(ay)?|okfront|pass(ed)?|normal|fine|intact|clean|undamaged|flawless|perfect|healthy|conforming"
-    r"|accept(ed)?|nondefective|(no|non|without)(defects?|faults?|anomal(y|ies))|(defect|fault|anomaly)free"
-    r"|io|inordnung|gut(teile?)?|fehlerfrei|bon(ne)?|buen[oa]|buono|conforme"
+# What good images are called, by letters and digits alone: in English, German, French, Spanish, Italian,
+# Portuguese, Dutch, Polish, Turkish, Chinese, Japanese and Korean.
+GOOD_WORDS = (
+    r"goods?|ok(ay|s)?|pass(ed|es)?|normals?|fine|intact|clean|undamaged|unbroken|flawless|perfect|healthy|sound"
+    r"|correct|conform(ing|s)?|compliant|accept(ed|able)?|approved|nominal|none"
+    r"|(non?|not)(defects?|defectives?|faulty|faults?|anomal(y|ies|ous)|damaged?|broken|errors?)"
+    r"|(no|without)(cracks?|scratch(es)?)|without(defects?|faults?|anomal(y|ies)|errors?)"
+    r"|(defects?|faults?|anomaly|error|damage)free"
+    r"|io|inordnung|gut(e|es)?|fehlerfrei(e|es)?|fehlerlos|einwandfrei|ohne(fehler|defekte?|befund)|keine?fehler"
+    r"|bon(s|ne|nes)?|conformes?|sans(d[ée]fauts?|d[ée]faillances?)"
+    r"|buen[oa]s?|correct[oa]s?|sin(defectos?|fallas?|fallos?)"
+    r"|buon[oiae]|senza(difett[oi])|integr[oie]|bom|bons|boas?|semdefeitos?|goede?|dobr[eya]|iyi|sa[gğ]lam"
+    r"|良品|合格品?|正常品?|良好|양품|정상"
 )
-COPY_OF_GOOD = rf"({GOOD_NAMES})(copy|kopie|copie|copia|\d+)+"
+GOOD_THINGS = (  # "OK parts", "images_good", "ok_front"
+    r"images?|imgs?|pics?|pictures?|photos?|parts?|samples?|pieces?|products?|items?|class|units?"
+    r"|front|back|top|bottom|side|left|right|teile?|bilder?|fotos?|pi[eè]ces?|piezas?|pezzi|ware"
+)
+GOOD_NAMES = rf"({GOOD_THINGS})?({GOOD_WORDS})({GOOD_THINGS})?"
+COPY_OF_GOOD = rf"({GOOD_NAMES})(copy|kopie|copie|copia|new|neu|old|alt|\d+)+"
 
 
 class Labelled:
@@ -70,9 +83,17 @@ def normalise_name(name: str) -> str:
     return unicodedata.normalize("NFC", escape_name(name))
 
 
-def name_defect_type(name: str) -> str:
-    """Return the defect type that a folder is named after: `GOOD` for whatever good images are called."""
-    return GOOD if _fits(GOOD_NAMES, name) else normalise_name(name)
+def name_defect_type(name: str, good: Iterable[str] = ()) -> str:
+    """Return the defect type that a folder is named after: `GOOD` for whatever good images are called.
+
+    Args:
+        name: Of the folder, or a word in a table.
+        good: What else good images are called; capitals do not matter.
+    """
+    spelt = normalise_name(name)
+    if _fits(GOOD_NAMES, name) or spelt.casefold() in {normalise_name(one).casefold() for one in good}:
+        return GOOD
+    return spelt
 
 
 def is_copy_of_good(name: str) -> bool:

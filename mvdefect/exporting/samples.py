@@ -10,7 +10,7 @@ import numpy as np
 from mvdefect.config import FitConfig
 from mvdefect.core.errors import ExportError, RunError
 from mvdefect.data.images import decode_at_size
-from mvdefect.data.sources.opening import open_source
+from mvdefect.data.sources.opening import open_configured
 from mvdefect.inspector.formats.format import Pixels
 from mvdefect.runs import PredictionRow, RunFolder, read_predictions
 
@@ -30,10 +30,10 @@ class Samples:
     """
 
     def __init__(self, folder: RunFolder, config: FitConfig) -> None:
-        if config.data is None:
+        if not config.data:
             raise RunError(f"{folder.config} names no data")
         try:
-            layout = open_source(config.data, config.categories, config.group_pattern)
+            layout = open_configured(config)
         except Exception as error:
             raise ExportError(
                 f"an export is compared with the run on its test photographs, which are not there: {error}"
@@ -57,7 +57,7 @@ class Samples:
         """
         missing = [row.id for row in rows if row.id not in self._paths]
         if missing:
-            raise ExportError(f"the photograph {missing[0]} is no longer in {self._config.data}")
+            raise ExportError(f"the photograph {missing[0]} is no longer in {', '.join(self._config.data)}")
         return [self._paths[row.id] for row in rows]
 
     def read_validation(self) -> Pixels:

@@ -13,7 +13,7 @@ from mvdefect.core.locks import hold
 from mvdefect.core.progress import logger
 from mvdefect.data.groups.grouping import group_records
 from mvdefect.data.scan import scan_images
-from mvdefect.data.sources.opening import open_source, resolve_source
+from mvdefect.data.sources.opening import open_configured, open_source, resolve_sources
 from mvdefect.data.splits.plan import SplitPlan, save_plans
 from mvdefect.data.splits.protocols import draw_plans
 from mvdefect.evaluation.contracts import UNMET
@@ -68,7 +68,7 @@ def _list_categories(data: str, grid: Grid) -> tuple[str, ...]:
 def _run_cell(cell: Cell, grid: Grid, out: Path, seconds: dict[str, float]) -> list[ResultRow]:
     wanted = grid.only if cell.category == POOLED else (cell.category,)
     config = make_config(grid, cell.method).model_copy(
-        update={"data": resolve_source(cell.data), "categories": wanted, "seed": cell.seed}
+        update={"data": resolve_sources([cell.data]), "categories": wanted, "seed": cell.seed}
     )
     try:
         plans = _draw(cell, config, out)
@@ -90,7 +90,7 @@ def _run_cell(cell: Cell, grid: Grid, out: Path, seconds: dict[str, float]) -> l
 
 def _draw(cell: Cell, config: FitConfig, out: Path) -> list[tuple[Path, SplitPlan]]:
     """Draw the plans of a cell; those of another method on the same data are the same files."""
-    layout = open_source(cell.data, config.categories, config.group_pattern)
+    layout = open_configured(config)
     scan = scan_images(layout.records, config.skip_broken)
     groups = group_records(scan, config.near_duplicates)
     plans = draw_plans(scan, groups, cell.protocol.name, cell.seed, k=cell.protocol.k, n=cell.protocol.n)

@@ -18,7 +18,7 @@ from mvdefect.core.progress import logger
 from mvdefect.core.version import __version__
 from mvdefect.data.groups.duplicates import RULE
 from mvdefect.data.sources.folders import Layout
-from mvdefect.data.sources.opening import open_source
+from mvdefect.data.sources.opening import are_there, open_configured
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ SUMMARY = TypeAdapter(AuditSummary)
 
 def find_layout(config: FitConfig) -> Layout | None:
     """Return the photographs that a run was made from, or None where they are not there any more."""
-    if config.data is None or (not config.data.startswith("mvtec_ad") and not Path(config.data).exists()):
+    if not config.data or not are_there(config.data):
         return None
     try:
-        return open_source(config.data, config.categories, config.group_pattern)
+        return open_configured(config)
     except (MvdefectError, OSError) as error:
         logger.warning("the photographs cannot be read, so the report goes without them: %s", error)
         return None

@@ -207,7 +207,7 @@ def _say_what_was_measured(run: RunContents) -> Section:
         f"near-duplicates, {_say_whether_groups_straddle(run)}.",
         f"Protocol {evaluation.protocol}: {describe_protocol(evaluation.protocol)} Split plan "
         f"{evaluation.split_digest[:12]}, seed {run.plan.seed}, of "
-        f"{run.config.data or 'unknown photographs'}.",
+        f"{', '.join(run.config.data) or 'unknown images'}.",
         f"Nothing was chosen on these photographs. The threshold {format_probability(point.probability)} "
         f"(score {point.score:.3f}) was chosen on {point.part} by the contract {point.contract}{came_to}."
         f"{guarantee}{review}",

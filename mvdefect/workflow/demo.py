@@ -19,7 +19,7 @@ WEIGHTS_NOTE = (
 def make_demo_config(data: Path) -> FitConfig:
     """Return the settings of the demo; `configs/demo.yaml` holds the same."""
     return FitConfig(
-        data=data,
+        data=(str(data),),
         image_size_px=128,
         backbone="efficientnetb0",
         weights="texture",

@@ -8,7 +8,7 @@ from pathlib import Path
 from mvdefect.config import FitConfig
 from mvdefect.core.errors import RunExistsError
 from mvdefect.data.records import Record
-from mvdefect.data.sources.opening import name_source, resolve_source
+from mvdefect.data.sources.opening import name_sources, resolve_sources
 from mvdefect.data.splits.plan import SplitPlan
 from mvdefect.evaluation.contracts import parse_contract
 from mvdefect.models.backbones import find_backbone
@@ -48,7 +48,7 @@ class FitJob:
         """
         if self.run is not None:
             return self.run
-        name = name_source(require_data(self.config))
+        name = name_sources(require_data(self.config))
         place = name_run(RUNS / (name or "run"), self.config, split_digest, self.overwrite)
         if RunFolder(place).is_finished and not self.overwrite:
             raise RunExistsError(
@@ -75,6 +75,6 @@ def check_job(config: FitConfig, run: Path | None = None, overwrite: bool = Fals
     planned = read_plan_for_fit(config.split) if config.split else None
     check_run_is_free(run or RUNS / "new", overwrite)
     records = find_records(config)
-    config = choose_network(config).model_copy(update={"data": resolve_source(source)})
+    config = choose_network(config).model_copy(update={"data": resolve_sources(source)})
     weights = find_weights(find_backbone(config.backbone), config.weights)
     return FitJob(config, records, planned, weights, run, overwrite)

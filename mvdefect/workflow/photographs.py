@@ -16,7 +16,7 @@ from mvdefect.data.groups.grouping import group_records
 from mvdefect.data.records import Record
 from mvdefect.data.scan import Scan, scan_images
 from mvdefect.data.sources.folders import check_layout
-from mvdefect.data.sources.opening import is_manifest, open_source
+from mvdefect.data.sources.opening import is_manifest, log_notes, open_configured
 from mvdefect.data.splits.plan import PARTS, SplitPlan, check_plan, read_split_plan
 from mvdefect.data.splits.protocols import assign_closed_set, assign_given, hold_out_val
 
@@ -62,13 +62,13 @@ class Photographs:
         return {part: Source(self.store, self.plan, part) for part in PARTS}
 
 
-def require_data(config: FitConfig) -> str:
-    """Return the source that the settings name.
+def require_data(config: FitConfig) -> tuple[str, ...]:
+    """Return the sources that the settings name.
 
     Raises:
         ConfigError: They name none.
     """
-    if config.data is None:
+    if not config.data:
         raise ConfigError("data is needed: --data FOLDER, or `data: FOLDER` in the configuration")
     return config.data
 
@@ -80,7 +80,10 @@ def find_records(config: FitConfig) -> tuple[Record, ...]:
         ConfigError: They name none.
         LayoutError: There are none, or they are not laid out in a known way.
     """
-    return check_layout(open_source(require_data(config), config.categories, config.group_pattern))
+    require_data(config)
+    layout = open_configured(config)
+    log_notes(layout)
+    return check_layout(layout)
 
 
 def prepare_photographs(
@@ -160,9 +163,10 @@ def suit_plan(plan: SplitPlan, needs: Needs, seed: int) -> SplitPlan:
 
 
 def _draw_plan(scan: Scan, config: FitConfig, needs: Needs) -> SplitPlan:
-    """Draw a closed-set plan, or take the parts that a manifest names."""
+    """Draw a closed-set plan, or take the parts that the data names."""
     groups = group_records(scan, config.near_duplicates)
-    if is_manifest(str(config.data)) and all(record.part for record in scan.records):
+    names_parts = all(map(is_manifest, config.data)) and all(record.part for record in scan.records)
+    if config.protocol == "given" or (config.protocol is None and names_parts):
         return suit_plan(assign_given(scan, groups), needs, config.seed)
     return assign_closed_set(scan, groups, config.seed)
 

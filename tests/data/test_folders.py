@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mvdefect.core.errors import LayoutError
-from mvdefect.data.sources.folders import list_files, read_records
+from mvdefect.data.sources.folders import list_files, read_layout, read_records
 from tests.conftest import make_texture, write_class_folders, write_image
 
 
@@ -137,15 +137,15 @@ def test_parts_with_class_folders_in_each(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "is_warned"), [("good_2", True), ("OK - Copy (3)", True), ("okra", False)])
-def test_a_second_folder_of_good_images_is_asked_about(
-    tmp_path: Path, messages: list[str], name: str, is_warned: bool
-) -> None:
+def test_a_second_folder_of_good_images_is_asked_about(tmp_path: Path, name: str, is_warned: bool) -> None:
     root = write_class_folders(tmp_path / "nut", good=2, defective=2)
     write_image(root / name / "9.png", make_texture(9))
-    assert sum(record.label for record in read_records(root)) == 3
-    assert [f"the images in {root / name} count as defective" in said for said in messages] == (
+    layout = read_layout(root)
+    assert sum(record.label for record in layout.records) == 3
+    assert [f"the images in {root / name} count as defective" in said for said in layout.notes] == (
         [True] if is_warned else []
     )
+    assert sum(record.label for record in read_layout(root, good=[name.upper()]).records) == 2
 
 
 @pytest.mark.parametrize(("code", "is_passed_over"), [(errno.EACCES, False), (errno.ENOENT, True)])

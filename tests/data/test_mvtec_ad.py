@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from mvdefect.core.errors import LayoutError
-from mvdefect.data.sources import mvtec_ad
+from mvdefect.data.sources import archives, mvtec_ad
 from mvdefect.data.sources import mvtec_ad_release as mvtec_ad_archive
 from mvdefect.data.sources.folders import read_records
 from mvdefect.data.sources.mvtec_ad import MvtecAd, find_manual_dir, locate_tree
@@ -232,7 +232,7 @@ def test_an_archive_is_unpacked_once(
     assert [record.id for record in unpacked] == [record.id for record in original]
     assert unpacked[5].path.read_bytes() == original[5].path.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(mvtec_ad_archive, "_extract", lambda *_: pytest.fail("unpacked again"))
+        patch.setattr(mvtec_ad_archive, "extract_archive", lambda *_: pytest.fail("unpacked again"))
         assert unpack_archive(tiny_archive, TINY) == tree
     shutil.rmtree(tree)
     assert check_tree(unpack_archive(tiny_archive, TINY), (), TINY) is None
@@ -311,7 +311,7 @@ def test_an_archive_with_a_link_or_a_device_is_refused_before_anything_is_writte
 def test_an_archive_of_many_or_large_files_is_refused(
     limit: str, value: int, tiny_archive: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mvtec_ad_archive, limit, value)
+    monkeypatch.setattr(archives, limit, value)
     with pytest.raises(LayoutError, match=r"at most .* are unpacked. Received: more in"):
         unpack_archive(tiny_archive, TINY)
     assert list(cache.iterdir()) == []

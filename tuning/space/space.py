@@ -26,6 +26,7 @@ CUTS = ("depth_blocks", "head", "pooling", "taps")  # what decides where the fro
 STEPS = {"depth_blocks": 1, "image_size_px": 32, "views": 1, "taps": 1}  # of a range
 NOT_SEARCHED = (
     *("data", "split", "group_pattern", "categories", "skip_broken", "near_duplicates", "seed"),
+    *("good", "label_pattern", "protocol"),
     *(
         "weights",
         "stages",

@@ -1,15 +1,14 @@
-"""Readers of the folder layouts in which photographs come: MVTec AD's tree and class folders."""
+"""Reader of folders: class folders, in parts, products and stations or not, and MVTec AD's tree."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mvdefect.core.errors import LayoutError, describe_unknown_name, list_some
+from mvdefect.core.errors import LayoutError, UnlabelledError, describe_unknown_name, list_some
 from mvdefect.core.files import escape_name
-from mvdefect.core.progress import logger
 from mvdefect.data.records import (
     GOOD,
     Record,
@@ -19,16 +18,28 @@ from mvdefect.data.records import (
     normalise_name,
     sort_records,
 )
+from mvdefect.data.sources.masks import is_mask_folder, match_masks, split_masks
+from mvdefect.data.sources.tree import IGNORED_FILES, Folder, Tree, read_tree
 
 MASK_SUFFIX = "_mask"
 MASK_FOLDER = "ground_truth"
 MVTEC_AD_PARTS = ("train", "test")
-IGNORED_FILES = frozenset({"thumbs.db", "desktop.ini"})
+PART_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "validate"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+HERE = "."  # of --good: the images that lie in the data folder itself
+MAX_FOLDERS_LISTED = 12
 
 EXPECTED = (
-    "expected MVTec AD's tree (<category>/train/good, test/<type>, ground_truth/<type>/*_mask.png) "
-    "or class folders (good/, ok/, pass/, normal/ or the like, and one folder a defect type), "
-    "for one product or one folder a product"
+    "expected class folders (good/, ok/, pass/, normal/ or the like, and one folder per defect type), in "
+    "train/, val/ and test/ or not, or MVTec AD's tree (<category>/train/good, test/<type>, "
+    "ground_truth/<type>/*_mask.png), for one product or one folder per product"
+)
+OTHER_WAYS = (
+    "If the label stands in names or paths: --label-pattern REGEX, as in '(?P<label>ok|ng)'. For all else, "
+    "`mvdefect data manifest` writes a table of the images, to fill in and use in place of the folder"
 )
 
 
@@ -38,26 +49,37 @@ class Layout:
 
     Attributes:
         root: Where ids begin.
-        records: Every photograph, sorted by id.
-        orphan_masks: Masks that belong to no defective photograph.
+        records: Every image, sorted by id.
+        orphan_masks: Masks that belong to no defective image.
+        notes: What its reader left out, or took for something, and the user should know.
     """
 
     root: Path
     records: tuple[Record, ...]
     orphan_masks: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class ProductFolder:
-    """A folder that holds the photographs of one product, and how it is laid out."""
+    """A folder that holds the images of one product in class folders, or parts with class folders in each."""
 
     category: str
-    path: Path
-    is_mvtec_ad: bool
+    folder: Folder
+    has_parts: bool
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where products are read, and what names mean there."""
+
+    root: Path
+    good: tuple[str, ...]
+    mask_folders: frozenset[Path]
 
 
 def read_records(root: Path, categories: Iterable[str] = ()) -> tuple[Record, ...]:
-    """Find every photograph below `root`, and refuse what could not be trained on.
+    """Find every image below `root`, and refuse what could not be trained on.
 
     Args:
         root: A product's folder, or a folder of such folders.
@@ -72,24 +94,63 @@ def read_records(root: Path, categories: Iterable[str] = ()) -> tuple[Record, ..
     return check_layout(read_layout(root, categories))
 
 
-def read_layout(root: Path, categories: Iterable[str] = ()) -> Layout:
-    """Find every photograph and mask below `root`.
+def read_layout(
+    root: Path, categories: Iterable[str] = (), good: Iterable[str] = (), tree: Tree | None = None
+) -> Layout:
+    """Find every image and mask below `root`.
 
-    MVTec AD's own train and test folders are noted as `Record.part`; the default protocol draws parts of
-    its own, since that train folder has no defective images.
+    Folders called train, val and test (valid, validation, training, testing) are noted as `Record.part`; the
+    default protocol draws parts of its own, since MVTec AD's train folder has no defective images.
+
+    Args:
+        root: A product's folder, or a folder of such folders at any depth; a product is then called after
+            the path to it, as in "line1/station_a".
+        categories: The products to read; empty for all.
+        good: Names of folders of good images, beside the usual ones; "." for `root` itself.
+        tree: What lies below `root`, if it is known already.
 
     Raises:
         LayoutError: `root` is missing, holds no known layout, a category is unknown, or two files share
             an id.
     """
+    check_folder(root)
+    tree, good = tree or read_tree(root), tuple(good)
+    products = list(_find_products(tree.top, good))
+    if not products:
+        raise make_layout_error(tree, good)
+    masks = frozenset(folder.path for folder in tree.top.walk() if is_mask_folder(folder))
+    place = _Place(root, good, masks)
+    wanted = _select_categories(products, tuple(categories), root)
+    records = tuple(record for product in products for record in _read_product(product, place))
+    found = add_masks(Layout(root, records, (), tree.notes), tree, masks)
+    notes = (
+        *found.notes,
+        *_describe_copies(products, good),
+        *_describe_unused(tree, place, found.records),
+        *_describe_unmatched(tree, good),
+    )
+    chosen = [product.folder.path for product in products if product.category in wanted]
+    return Layout(
+        root,
+        sort_records(record for record in found.records if record.category in wanted),
+        tuple(sorted(path for path in found.orphan_masks if any(map(path.is_relative_to, chosen)))),
+        notes,
+    )
+
+
+def check_folder(root: Path) -> None:
+    """Refuse what is no folder.
+
+    Raises:
+        LayoutError: `root` is missing, or is a file.
+    """
     if not root.exists():
-        raise LayoutError(f"the data folder does not exist. Received: {root}")
+        raise LayoutError(f"the data folder does not exist. Received: {escape_name(root)}")
     if not root.is_dir():
-        raise LayoutError(f"the data must be a folder; {EXPECTED}. Received the file {root}")
-    folders = _select_categories(_find_product_folders(root), tuple(categories), root)
-    found = [_read_folder(folder, root) for folder in folders]
-    records = sort_records(record for records, _ in found for record in records)
-    return Layout(root, records, tuple(sorted(orphan for _, orphans in found for orphan in orphans)))
+        raise LayoutError(
+            f"the data must be a folder, a table (CSV) or an archive (zip, tar); {EXPECTED}. "
+            f"Received the file {escape_name(root)}"
+        )
 
 
 def check_layout(layout: Layout) -> tuple[Record, ...]:
@@ -107,92 +168,178 @@ def check_layout(layout: Layout) -> tuple[Record, ...]:
     return layout.records
 
 
-def _find_product_folders(root: Path) -> list[ProductFolder]:
-    own = _recognise(normalise_name(root.resolve().name), root)
-    if own:
-        return [own]
-    children = [_recognise(normalise_name(child.name), child) for child in _subfolders(root)]
-    folders = [folder for folder in children if folder]
-    if folders:
-        return folders
-    found = [normalise_name(child.name) for child in sorted(root.iterdir()) if not child.name.startswith(".")]
-    if not found:
-        raise LayoutError(f"the data folder is empty; {EXPECTED}. Received: {root}")
-    raise LayoutError(f"no known layout in {root}; {EXPECTED}. Found there: {list_some(found)}")
+def find_part(name: str) -> str:
+    """Return train, val or test for a folder that is called so; "" for any other."""
+    return PART_NAMES.get(name.lower(), "")
 
 
-def _recognise(category: str, path: Path) -> ProductFolder | None:
-    if (path / "test").is_dir() or _has_good_folder(path / "train"):
-        return ProductFolder(category, path, is_mvtec_ad=True)
-    if _has_good_folder(path):
-        return ProductFolder(category, path, is_mvtec_ad=False)
+def _find_products(top: Folder, good: tuple[str, ...]) -> Iterator[ProductFolder]:
+    """Yield the folders of products: `top` itself, or those below it, none of which lies in another."""
+    own = _recognise(normalise_name(top.path.resolve().name), top, good)
+    if own or HERE in good:
+        yield own or ProductFolder(normalise_name(top.path.resolve().name), top, has_parts=False)
+    else:
+        yield from _find_products_below(top, "", good)
+
+
+def _find_products_below(folder: Folder, prefix: str, good: tuple[str, ...]) -> Iterator[ProductFolder]:
+    for child in folder.folders:
+        category = f"{prefix}{child.name}"
+        if product := _recognise(category, child, good):
+            yield product
+        else:
+            yield from _find_products_below(child, f"{category}/", good)
+
+
+def _recognise(category: str, folder: Folder, good: tuple[str, ...]) -> ProductFolder | None:
+    if any(_has_good_folder(child, good) for child in folder.folders if find_part(child.name)):
+        return ProductFolder(category, folder, has_parts=True)
+    if _has_good_folder(folder, good):
+        return ProductFolder(category, folder, has_parts=False)
     return None
 
 
-def _has_good_folder(path: Path) -> bool:
-    return any(name_defect_type(folder.name) == GOOD for folder in _subfolders(path))
+def _has_good_folder(folder: Folder, good: tuple[str, ...]) -> bool:
+    return any(name_defect_type(child.name, good) == GOOD for child in folder.folders)
 
 
-def _select_categories(
-    folders: list[ProductFolder], wanted: tuple[str, ...], root: Path
-) -> list[ProductFolder]:
-    names = {folder.category for folder in folders}
+def _select_categories(products: list[ProductFolder], wanted: tuple[str, ...], root: Path) -> set[str]:
+    names = {product.category for product in products}
     for name in wanted:
         if name not in names:
-            raise LayoutError(f"{describe_unknown_name('category', name, names)} Data: {root}")
-    return [folder for folder in folders if not wanted or folder.category in wanted]
+            raise LayoutError(f"{describe_unknown_name('category', name, names)} Data: {escape_name(root)}")
+    return set(wanted) or names
 
 
-def _read_folder(folder: ProductFolder, root: Path) -> tuple[list[Record], set[Path]]:
-    """Return the photographs of a product, and the masks that belong to none."""
-    if folder.is_mvtec_ad:
-        return _read_mvtec_ad(folder, root)
-    return [
-        Record(make_id(path, root), path, folder.category, defect_type)
-        for type_folder, defect_type in _list_types(folder.path)
-        for path in list_files(type_folder)
-    ], set()
+def _read_product(product: ProductFolder, place: _Place) -> Iterator[Record]:
+    """Yield the images of a product."""
+    for part, folder in _list_parts(product):
+        if HERE in place.good:
+            yield from _make_records(folder, place, product.category, GOOD, part)
+        for child in _list_plain(folder, place):
+            defect_type = name_defect_type(child.name, place.good)
+            for inner, inner_part in _list_inner_parts(child, part):
+                for holder in _walk_plain(inner, place):
+                    yield from _make_records(holder, place, product.category, defect_type, inner_part)
 
 
-def _read_mvtec_ad(folder: ProductFolder, root: Path) -> tuple[list[Record], set[Path]]:
-    masks = _find_masks(folder.path / MASK_FOLDER)
-    records = []
-    for part in MVTEC_AD_PARTS:
-        for type_folder, defect_type in _list_types(folder.path / part):
-            for path in list_files(type_folder):
-                relative = path.relative_to(folder.path / part).with_suffix("").as_posix()
-                mask = masks.get(relative) if part == "test" or defect_type != GOOD else None
-                id_ = make_id(path, root)
-                records.append(Record(id_, path, folder.category, defect_type, mask, part=part))
-    return records, set(masks.values()) - {record.mask_path for record in records if record.mask_path}
+def _list_parts(product: ProductFolder) -> Iterator[tuple[str, Folder]]:
+    """Yield the folders that hold class folders, and the part that each is."""
+    if not product.has_parts:
+        yield "", product.folder
+    else:
+        for child in product.folder.folders:
+            if part := find_part(child.name):
+                yield part, child
 
 
-def _find_masks(ground_truth: Path) -> dict[str, Path]:
-    """Map '<type>/<name>' to the mask of that image."""
-    masks = {}
-    for path in list_files(ground_truth) if ground_truth.is_dir() else ():
-        name = path.with_name(path.stem.removesuffix(MASK_SUFFIX))
-        masks[name.relative_to(ground_truth).as_posix()] = path
-    return masks
+def _list_inner_parts(folder: Folder, part: str) -> Iterator[tuple[Folder, str]]:
+    """Yield the parts in a class folder, as in good/train and good/test, or the folder itself."""
+    inner = [find_part(child.name) for child in folder.folders]
+    if part or folder.images or not inner or not all(inner):
+        yield folder, part
+    else:
+        yield from zip(folder.folders, inner, strict=True)
 
 
-def _list_types(path: Path) -> list[tuple[Path, str]]:
-    """List the folders of a product, or of a part of it, and the defect type that each is named after."""
-    folders = _subfolders(path)
-    for folder in folders:
-        if is_copy_of_good(folder.name):
-            logger.warning(
-                "the images in %s count as defective, as in every folder but that of good images; move them "
-                "if they are good",
-                escape_name(folder),
+def _list_plain(folder: Folder, place: _Place) -> list[Folder]:
+    return [child for child in folder.folders if child.path not in place.mask_folders]
+
+
+def _walk_plain(folder: Folder, place: _Place) -> Iterator[Folder]:
+    """Yield a folder and those below it, but for folders of masks."""
+    yield folder
+    for child in _list_plain(folder, place):
+        yield from _walk_plain(child, place)
+
+
+def _make_records(
+    folder: Folder, place: _Place, category: str, defect_type: str, part: str
+) -> Iterator[Record]:
+    """Make the records of the images that lie directly in a folder."""
+    images, masks = split_masks(folder.images)
+    for path in images:
+        yield Record(make_id(path, place.root), path, category, defect_type, masks.get(path), part=part)
+
+
+def add_masks(layout: Layout, tree: Tree, mask_folders: Collection[Path]) -> Layout:
+    """Give records the masks in folders of masks; those of no image are orphans, or told in a note.
+
+    Args:
+        layout: The images.
+        tree: What lies below its root.
+        mask_folders: The folders of masks in it.
+    """
+    records, orphans, notes = list(layout.records), list(layout.orphan_masks), list(layout.notes)
+    for parent, folder in ((one, child) for one in tree.top.walk() for child in one.folders):
+        if folder.path not in mask_folders:
+            continue
+        within = os.path.join(parent.path, "")  # noqa: PTH118 (as text: there may be many of both)
+        below = [record for record in records if str(record.path).startswith(within)]
+        found, left = match_masks(folder, parent.path, below)
+        records = [replace(one, mask_path=found[one]) if one in found else one for one in records]
+        if folder.name == MASK_FOLDER:
+            orphans += left
+        elif left:
+            notes.append(
+                f"{len(left)} of the {folder.count} masks in {escape_name(folder.path)} have the name of no "
+                "image, or of several, and are not used"
             )
-    return [(folder, name_defect_type(folder.name)) for folder in folders]
+    return Layout(layout.root, tuple(records), tuple(orphans), tuple(notes))
 
 
-def _subfolders(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return []
-    return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+def _describe_copies(products: list[ProductFolder], good: tuple[str, ...]) -> Iterator[str]:
+    """Say which folders are called as a second one of good images may be."""
+    places = (place for product in products for _, place in _list_parts(product))
+    for folder in (folder for place in places for folder in place.folders):
+        if is_copy_of_good(folder.name) and name_defect_type(folder.name, good) != GOOD:
+            yield (
+                f"the images in {escape_name(folder.path)} count as defective, as in all but those of "
+                f"good images; if they are good, move them, or add --good '{folder.name}'"
+            )
+
+
+def _describe_unused(tree: Tree, place: _Place, records: Iterable[Record]) -> tuple[str, ...]:
+    """Say which images lie outside of all class folders."""
+    used = {path for record in records for path in (record.path, record.mask_path)}
+    counts = {
+        escape_name(folder.path): count
+        for folder in _walk_plain(tree.top, place)
+        if (count := sum(path not in used for path in folder.images))
+    }
+    if not counts:
+        return ()
+    told = list_some([f"{count} in {name}" for name, count in sorted(counts.items())], MAX_FOLDERS_LISTED)
+    return (f"{sum(counts.values())} image(s) lie in no class folder and are not used: {told}",)
+
+
+def _describe_unmatched(tree: Tree, good: tuple[str, ...]) -> tuple[str, ...]:
+    """Say which names of good images no folder has."""
+    names = {folder.name.casefold() for folder in tree.top.walk()} | {HERE}
+    unknown = [name for name in good if normalise_name(name).casefold() not in names]
+    return tuple(f"--good: no folder is called '{escape_name(name)}'" for name in unknown)
+
+
+def make_layout_error(tree: Tree, good: tuple[str, ...] = ()) -> LayoutError:
+    """Say what lies in a folder in which no good images are recognised, what is wanted, and how to get on."""
+    root, total = escape_name(tree.top.path), tree.top.count
+    if not total:
+        left_out = f" {'; '.join(tree.notes)}." if tree.notes else ""
+        empty = "no image below" if tree.top.folders or tree.notes else "the data folder is empty:"
+        return LayoutError(f"{empty} {root}.{left_out} {EXPECTED[0].upper()}{EXPECTED[1:]}")
+    unknown = "".join(f"; {note}" for note in _describe_unmatched(tree, good))
+    counts = {folder.path: len(folder.images) for folder in tree.top.walk() if folder.images}
+    loose = counts.pop(tree.top.path, 0)
+    found = [
+        f"{normalise_name(path.relative_to(tree.top.path).as_posix())} ({count} images)"
+        for path, count in sorted(counts.items())
+    ]
+    here = [f"{loose} images in the folder itself (if all of them are good: --good .)"] if loose else []
+    return UnlabelledError(
+        f"no known layout in {root}: no folder of good images is recognised among {total} images{unknown}. "
+        f"Found there: {list_some([*here, *found], MAX_FOLDERS_LISTED)}. If one of these folders holds the "
+        f"good images, name it: --good NAME. {OTHER_WAYS}"
+    )
 
 
 def list_files(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Reader of a manifest: a CSV file that names each photograph and says what is known of it."""
+"""Manifest: a table that names each image and says what is known of it; its reader and its writer."""
 
 from __future__ import annotations
 
@@ -6,30 +6,33 @@ import csv
 import io
 import os
 import re
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
-from mvdefect.core.errors import LayoutError, describe_unknown_name
+from mvdefect.core.errors import LayoutError, describe_unknown_name, list_some
 from mvdefect.core.files import escape_name
-from mvdefect.data.records import GOOD, Record, make_id, name_defect_type, sort_records
-from mvdefect.data.sources.folders import Layout
+from mvdefect.data.records import GOOD, Record, make_id, normalise_name, sort_records
+from mvdefect.data.sources.folders import Layout, find_part
+from mvdefect.data.sources.labels import (
+    NO_DEFECT,
+    UNNAMED_DEFECT,
+    check_name,
+    is_question,
+    join_types,
+    read_defect_type,
+    read_label,
+)
+from mvdefect.data.sources.tables import EXPECTED, YES_IS_GOOD, Table, read_table, show, simplify
 from mvdefect.data.splits.plan import PARTS
 
-COLUMNS = ("path", "label", "defect_type", "category", "mask", "group", "split")
-SEPARATORS = (",", ";")
-DEFECTIVE_LABELS = r"1(\.0)?|defect(ive)?|ng|nok|nio|bad|fail(ed)?|reject(ed)?|anomal(y|ous)|abnormal"
-GOOD_LABELS = frozenset({"0", "0.0"})  # and what good images are called
-UNNAMED_DEFECT = "defective"
 MAX_LISTED = 10
-
-EXPECTED = (
-    "a manifest is a CSV file (UTF-8, with commas or semicolons) with the columns path and label or "
-    "defect_type, and if need be category, mask, group and split"
-)
-
-Cells = Mapping[str, str]
+ESCAPED_BYTE = re.compile(r"\\x([0-9a-f]{2})")
+WRITTEN = ("path", "label", "defect_type", "category", "mask", "group", "split", "record_id")
+ALWAYS_WRITTEN = frozenset({"path", "label", "defect_type", "category"})
+UNKNOWN = ""
 
 
 @dataclass(frozen=True)
@@ -43,164 +46,262 @@ class _Line:
     mask_path: Path | None
     group: str
     part: str
+    id: str
 
 
-def read_manifest(path: Path, categories: Iterable[str] = ()) -> Layout:
-    """Read the photographs that a CSV file names.
+def read_manifest(path: Path, categories: Iterable[str] = (), good: Iterable[str] = ()) -> Layout:
+    """Read the images that a table names.
 
-    Its first line names the columns, in any order:
+    Its first line names the columns, in any order and under these or other usual names:
 
-    - `path`: the image, relative to the manifest's folder or absolute.
-    - `label` (good or 0, defective or 1), `defect_type` (good or the defect's name), or both, which must
-      agree. A defect without a name is of type "defective".
-    - `category`: the product; by default the name of the manifest's folder.
+    - `path`: the image, relative to the table's folder or absolute. If there is no such file, the one below
+      that folder whose path ends so.
+    - `label` (good or defective, OK or NG, 0 or 1 and the like), `defect_type` (good or the defect's name),
+      or both, which must agree. A defect without a name is of type "defective". If `label` holds no word for
+      defective, its words are the names of defects.
+    - `category`: the product; by default the name of the table's folder.
     - `mask`: the pixel mask of the defect, found as `path` is.
     - `group`: images with the same name here stay together in any split.
     - `split`: train, val or test; in all rows or in none.
 
-    An id is the image's path relative to the manifest's folder. Where any image lies elsewhere, ids are
-    relative to the deepest folder that holds all of the images; this does not depend on `categories`.
+    Other columns are ignored. An image in several rows has all defects that they name, as "crack+dent". An id
+    is the image's path relative to the table's folder. If any image lies elsewhere, ids are relative to the
+    deepest folder that holds all of the images; this does not depend on `categories`.
 
     Args:
-        path: The CSV file.
+        path: The file.
         categories: The products to read; empty for all.
+        good: What else good images are called.
 
     Raises:
         LayoutError: The file cannot be read, a row is wrong (it names up to ten, by their lines), or a
             category is unknown.
     """
     folder = path.parent.resolve()
-    header, rows = _read_cells(path)
-    _check_header(header, path)
+    table, good = read_table(path), tuple(good)
+    table = _settle_columns(table, good)
+    reader = _RowReader(table, good, _FileFinder(folder), folder)
     lines, faults = [], []
-    for number, cells in rows:
+    for number, cells in table.rows:
         try:
-            lines.append(_read_line(number, _name_cells(header, cells), folder))
+            lines.append(reader.read(number, cells))
         except LayoutError as error:
             faults.append((number, str(error)))
-    faults += [*_find_repeated_paths(lines), *_find_unfilled_splits(lines)]
+    merged, contradictions = _merge_lines(lines)
+    faults += [*contradictions, *_find_unfilled_splits(lines)]
     if faults:
         told = [f"line {number}: {fault}" for number, fault in sorted(faults)]
         more = f"; and {len(told) - MAX_LISTED} more" if len(told) > MAX_LISTED else ""
-        raise LayoutError(
-            f"{len(told)} error(s) in the manifest {path}: {'; '.join(told[:MAX_LISTED])}{more}"
-        )
+        listed = "; ".join(told[:MAX_LISTED])
+        raise LayoutError(f"{len(told)} error(s) in the table {escape_name(path)}: {listed}{more}")
     if not lines:
-        raise LayoutError(f"the manifest names no image; {EXPECTED}. Received: {path}")
+        raise LayoutError(f"the table names no image; {EXPECTED}. Received: {escape_name(path)}")
     root = _find_root([line.path for line in lines], folder)
     wanted = _select_categories({line.category for line in lines}, tuple(categories), path)
-    return Layout(root, sort_records(_make_record(line, root) for line in lines if line.category in wanted))
+    records = sort_records(_make_record(line, root) for line in merged if line.category in wanted)
+    notes = (*table.notes, *reader.describe(), *_describe_merged(lines, merged))
+    return Layout(root, records, (), notes)
 
 
-def _read_cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Return the names of the columns, and each row with the line that it begins in."""
-    try:
-        encoded = path.read_bytes()
-    except OSError as error:
-        raise LayoutError(f"the manifest cannot be read: {error}") from error
-    try:
-        text = encoded.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        number = encoded[: error.start].count(b"\n") + 1
+def _settle_columns(table: Table, good: tuple[str, ...]) -> Table:
+    """Find out by their words whether columns hold labels or names of defects."""
+    columns, names, notes = dict(table.columns), dict(table.names), list(table.notes)
+    types = {table.get(cells, "defect_type") for _, cells in table.rows} - {""}
+    if "defect_type" in columns and types and all(map(is_question, types)):
+        if "label" not in columns:  # a column 'defect' that says 0 or 1
+            columns["label"], names["label"] = columns.pop("defect_type"), names.pop("defect_type")
+        elif simplify(names["defect_type"]) != "defect type":
+            notes.append(f"ignored column: '{show(names['defect_type'])}', as it names no defects")
+            del columns["defect_type"]
+    elif "label" in columns and "defect_type" not in columns:
+        words = Counter(table.get(cells, "label") for _, cells in table.rows)
+        read = {word: read_label(word, good) for word in words if word.lower() not in NO_DEFECT}
+        unknown = sorted(word for word, label in read.items() if label is None)
+        if unknown and UNNAMED_DEFECT not in read.values() and GOOD in read.values():
+            columns["defect_type"], names["defect_type"] = columns.pop("label"), names.pop("label")
+            told = list_some([f"{show(word)} ({words[word]})" for word in unknown], MAX_LISTED)
+            notes.append(f"the column '{show(names['defect_type'])}' names defects: {told}")
+    return replace(table, columns=columns, names=names, notes=tuple(notes))
+
+
+class _FileFinder:
+    """Finds the files that a table names.
+
+    Args:
+        folder: That of the table.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.found_by_name = 0
+
+    def find(self, column: str, cell: str) -> Path:
+        """Return the absolute path of a file.
+
+        Raises:
+            LayoutError: There is no such file, or several have the name.
+        """
+        name = cell.strip()
+        spellings = [cell, name, name.replace("\\", "/"), _unescape(name)]
+        try:
+            for spelling in filter(None, dict.fromkeys(spellings)):
+                path = Path(os.path.normpath(self.folder / spelling))
+                if path.is_file():
+                    return path
+        except (OSError, ValueError) as error:  # such as a name that no disk allows
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise LayoutError(f"{column} cannot be read: {reason}. Received: {name!r}") from error
+        below = self._find_below(re.split(r"[\\/]", name))
+        if len(below) == 1:
+            self.found_by_name += 1
+            return below[0]
+        several = f", of which there are {len(below)} below that folder" if below else ""
         raise LayoutError(
-            f"the manifest must be UTF-8 (in a spreadsheet, save as 'CSV UTF-8'), but line {number} is not. "
-            f"Received: {path}"
-        ) from error
-    first = io.StringIO(text, newline=None).readline()
-    separator = max(SEPARATORS, key=first.count)  # by the header alone: a cell may hold any sign
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    rows = []
-    number = 1
-    try:
-        for cells in reader:
-            rows.append((number, [cell.strip() for cell in cells]))
-            number = reader.line_num + 1
-    except csv.Error as error:
-        raise LayoutError(f"the manifest {path} is no CSV file from line {number} on: {error}") from error
-    if not rows:
-        raise LayoutError(f"the manifest is empty; {EXPECTED}. Received: {path}")
-    return [name.lower() for name in rows[0][1]], [row for row in rows[1:] if any(row[1])]
+            f"{column} must name a file, from the table's folder or in full. Received: {name!r}{several}"
+        )
+
+    def _find_below(self, steps: list[str]) -> list[Path]:
+        """Return the files below the folder whose names, and if need be folders, are these."""
+        return [
+            path
+            for path in self._files.get(steps[-1], [])
+            if list(path.parts[-2:])[-len(steps) :] == steps[-2:]
+        ]
+
+    @cached_property
+    def _files(self) -> dict[str, list[Path]]:
+        """The files below the folder by their names."""
+        found: defaultdict[str, list[Path]] = defaultdict(list)
+        for place, _, names in os.walk(self.folder):
+            for name in names:
+                found[name].append(Path(place, name))
+        return found
 
 
-def _check_header(header: list[str], path: Path) -> None:
-    for name in header:
-        if name not in COLUMNS:
+def _unescape(name: str) -> str:
+    r"""Return a name with the bytes that `escape_name` wrote as in "caf\xe9"."""
+    encoded = name.encode("utf-8", "surrogateescape").decode("latin-1")
+    return os.fsdecode(ESCAPED_BYTE.sub(lambda match: chr(int(match[1], 16)), encoded).encode("latin-1"))
+
+
+class _RowReader:
+    """Reads rows, and counts what the user should know of them.
+
+    Args:
+        table: The table.
+        good: What else good images are called.
+        finder: Finds files.
+        folder: That of the table.
+    """
+
+    def __init__(self, table: Table, good: tuple[str, ...], finder: _FileFinder, folder: Path) -> None:
+        self.table, self.good, self.finder = table, good, finder
+        self.category = normalise_name(folder.name) or "images"
+        self.yes_is_good = simplify(table.names.get("label", "")) in YES_IS_GOOD
+        self.answers: dict[str, str] = {}
+        self.nameless = 0
+
+    def read(self, number: int, cells: Sequence[str]) -> _Line:
+        """Read a row.
+
+        Raises:
+            LayoutError: It says what is wrong with it.
+        """
+        get = self.table.get
+        width = self.table.width
+        if len(cells) < width or any(cell.strip() for cell in cells[width:]):
+            raise LayoutError(f"it must have {width} cells, as the header has. Received: {len(cells)}")
+        part = get(cells, "split")
+        if part and not find_part(part):
+            raise LayoutError(f"split must be {', '.join(PARTS)}. Received: {part!r}")
+        mask = cells[self.table.columns["mask"]] if get(cells, "mask").lower() not in NO_DEFECT else ""
+        return _Line(
+            number=number,
+            path=self.finder.find("path", cells[self.table.columns["path"]]),
+            defect_type=check_name("defect_type", self._read_defect_type(cells)),
+            category=check_name("category", get(cells, "category") or self.category, has_levels=True),
+            mask_path=self.finder.find("mask", mask) if mask else None,
+            group=normalise_name(get(cells, "group")),
+            part=find_part(part),
+            id=get(cells, "record_id"),
+        )
+
+    def _read_defect_type(self, cells: Sequence[str]) -> str:
+        word, cell = self.table.get(cells, "label"), self.table.get(cells, "defect_type")
+        type_ = read_defect_type(cell, self.good)
+        if word.lower() in NO_DEFECT and read_label(word) is None:
+            return type_ or self._settle_nameless(cell)
+        label = read_label(word, self.good, self.yes_is_good)
+        if label is None:
             raise LayoutError(
-                f"{describe_unknown_name('column', name, COLUMNS)} Line 1 of the manifest {path}"
+                "label must be good or 0, or defective or 1, or as OK and NG, pass and fail (other words for "
+                f"good: --good WORD; names of defects: a column defect_type). Received: {word!r}"
             )
-        if header.count(name) > 1:
-            raise LayoutError(f"line 1 of the manifest {path} names the column {name} more than once")
-    if "path" not in header or not {"label", "defect_type"} & set(header):
-        raise LayoutError(f"{EXPECTED}. Received: {', '.join(header)} in {path}")
+        if is_question(word):
+            self.answers[word] = label
+        if type_ and (label == GOOD) != (type_ == GOOD):
+            raise LayoutError(f"label and defect_type contradict each other. Received: {word!r} and {cell!r}")
+        return type_ or label
+
+    def _settle_nameless(self, cell: str) -> str:
+        """Take a row without a defect for good, unless it should have a label, and has none."""
+        if "label" in self.table.columns and not cell:
+            raise LayoutError("label or defect_type is needed; both are empty")
+        self.nameless += 1
+        return GOOD
+
+    def describe(self) -> Iterator[str]:
+        """Say what was assumed."""
+        if self.answers:
+            told = ", ".join(f"{show(word)} is {label}" for word, label in sorted(self.answers.items()))
+            turned = "0" if self.yes_is_good else "1"
+            advice = "" if self.yes_is_good else f"; if {turned} means good: --good {turned}"
+            yield f"in the column '{show(self.table.names['label'])}' {told}{advice}"
+        if self.nameless:
+            yield f"{self.nameless} row(s) name no defect and count as good"
+        if self.finder.found_by_name:
+            yield f"{self.finder.found_by_name} file(s) were found by their names alone"
 
 
-def _name_cells(header: list[str], cells: list[str]) -> Cells:
-    if len(cells) != len(header):
-        raise LayoutError(f"it must have {len(header)} cells, as the header has. Received: {len(cells)}")
-    return dict(zip(header, cells, strict=True))
-
-
-def _read_line(number: int, cells: Cells, folder: Path) -> _Line:
-    part = cells.get("split", "").lower()
-    if part not in ("", *PARTS):
-        raise LayoutError(f"split must be {', '.join(PARTS)}. Received: {part!r}")
-    return _Line(
-        number=number,
-        path=_find_file("path", cells["path"], folder),
-        defect_type=_read_defect_type(cells),
-        category=_check_name("category", cells.get("category") or escape_name(folder.name)),
-        mask_path=_find_file("mask", cells["mask"], folder) if cells.get("mask") else None,
-        group=_normalise(cells.get("group", "")),
-        part=part,
-    )
-
-
-def _read_defect_type(cells: Cells) -> str:
-    label, defect_type = cells.get("label", "").lower(), name_defect_type(cells.get("defect_type", ""))
-    is_good = label in GOOD_LABELS or name_defect_type(label) == GOOD
-    if label and not is_good and not re.fullmatch(DEFECTIVE_LABELS, label):
-        raise LayoutError(
-            f"label must be good or 0, or defective or 1, or as OK and NG, pass and fail. Received: {label!r}"
-        )
-    if not label and not defect_type:
-        raise LayoutError("label or defect_type is needed; both are empty")
-    if label and defect_type and is_good != (defect_type == GOOD):
-        raise LayoutError(
-            f"label and defect_type contradict each other. Received: {label!r} and {defect_type!r}"
-        )
-    return _check_name("defect_type", defect_type or (GOOD if is_good else UNNAMED_DEFECT))
-
-
-def _normalise(name: str) -> str:
-    """Bring a name to one spelling of its letters, as ids are; names of files stay as the disk has them."""
-    return unicodedata.normalize("NFC", name)
-
-
-def _check_name(column: str, name: str) -> str:
-    if not name or "/" in name or not name.isprintable():
-        raise LayoutError(f"{column} must be a name in one line and without '/'. Received: {name!r}")
-    return _normalise(name)
-
-
-def _find_file(column: str, name: str, folder: Path) -> Path:
-    path = Path(os.path.normpath(folder / name))
-    try:
-        if name and path.is_file():
-            return path
-    except OSError as error:  # such as a name that no disk allows
-        raise LayoutError(f"{column} cannot be read: {error.strerror}. Received: {name!r}") from error
-    hint = " (write / between folders)" if "\\" in name else ""
-    raise LayoutError(
-        f"{column} must name a file, from the manifest's folder or in full. Received: {name!r}{hint}"
-    )
-
-
-def _find_repeated_paths(lines: Iterable[_Line]) -> Iterator[tuple[int, str]]:
-    first: dict[Path, int] = {}
+def _merge_lines(lines: Iterable[_Line]) -> tuple[list[_Line], list[tuple[int, str]]]:
+    """Join the rows of each image; return also what contradicts itself, by line."""
+    merged: dict[Path, _Line] = {}
+    faults = []
     for line in lines:
-        earlier = first.setdefault(line.path, line.number)
-        if earlier != line.number:
-            yield line.number, f"path names the image of line {earlier} again: {str(line.path)!r}"
+        first = merged.setdefault(line.path, line)
+        if first is line:
+            continue
+        if differing := _compare(first, line):
+            faults.append(
+                (line.number, f"path names the image of line {first.number} again, with another {differing}")
+            )
+        else:
+            types = [*first.defect_type.split("+"), line.defect_type]
+            joined = GOOD if first.defect_type == GOOD else join_types(types)
+            merged[line.path] = replace(
+                first, defect_type=joined, mask_path=first.mask_path or line.mask_path
+            )
+    return list(merged.values()), faults
+
+
+def _compare(first: _Line, line: _Line) -> str:
+    """Return in what two rows of one image contradict each other; "" where they agree."""
+    both_masks = {first.mask_path, line.mask_path} - {None}
+    pairs = (
+        ("label", first.defect_type == GOOD, line.defect_type == GOOD),
+        ("category", first.category, line.category),
+        ("group", first.group, line.group),
+        ("split", first.part, line.part),
+        ("mask (draw all defects of an image into one)", len(both_masks) > 1, False),
+        ("record_id", first.id, line.id),
+    )
+    return next((name for name, one, other in pairs if one != other), "")
+
+
+def _describe_merged(lines: Sequence[_Line], merged: Sequence[_Line]) -> tuple[str, ...]:
+    if len(lines) == len(merged):
+        return ()
+    return (f"{len(lines)} rows name {len(merged)} images; the defects of an image are joined by '+'",)
 
 
 def _find_unfilled_splits(lines: list[_Line]) -> Iterator[tuple[int, str]]:
@@ -211,7 +312,7 @@ def _find_unfilled_splits(lines: list[_Line]) -> Iterator[tuple[int, str]]:
 
 
 def _find_root(paths: list[Path], folder: Path) -> Path:
-    """Return the manifest's folder, or the deepest that holds all images where one lies elsewhere."""
+    """Return the table's folder, or the deepest that holds all images where one lies elsewhere."""
     if all(path.is_relative_to(folder) for path in paths):
         return folder
     return Path(os.path.commonpath([path.parent for path in paths]))
@@ -220,13 +321,13 @@ def _find_root(paths: list[Path], folder: Path) -> Path:
 def _select_categories(names: set[str], wanted: tuple[str, ...], path: Path) -> set[str]:
     for name in wanted:
         if name not in names:
-            raise LayoutError(f"{describe_unknown_name('category', name, names)} Manifest: {path}")
+            raise LayoutError(f"{describe_unknown_name('category', name, names)} Table: {escape_name(path)}")
     return set(wanted) or names
 
 
 def _make_record(line: _Line, root: Path) -> Record:
     return Record(
-        id=make_id(line.path, root),
+        id=check_name("record_id", line.id, has_levels=True) if line.id else make_id(line.path, root),
         path=line.path,
         category=line.category,
         defect_type=line.defect_type,
@@ -234,3 +335,50 @@ def _make_record(line: _Line, root: Path) -> Record:
         group=line.group,
         part=line.part,
     )
+
+
+def format_manifest(records: Iterable[Record], folder: Path) -> str:
+    """Return the table of records that `read_manifest` reads as the same records.
+
+    Args:
+        records: The images; those of defect type "" have no label yet, and their cells are left empty.
+        folder: Where the table will lie: paths are relative to it.
+    """
+    records = tuple(records)
+    rows = [_make_row(record, folder.resolve()) for record in records]
+    root = _find_root([_make_absolute(record.path) for record in records], folder.resolve())
+    if all(_make_plain_id(record, root) == record.id for record in records):
+        rows = [{**row, "record_id": ""} for row in rows]
+    names = [name for name in WRITTEN if name in ALWAYS_WRITTEN or any(row[name] for row in rows)]
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, names, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def _make_absolute(path: Path) -> Path:
+    return Path(os.path.normpath(path.absolute()))  # as the reader does it, which follows no links
+
+
+def _make_plain_id(record: Record, root: Path) -> str:
+    path = _make_absolute(record.path)
+    return make_id(path, root) if path.is_relative_to(root) else ""
+
+
+def _make_row(record: Record, folder: Path) -> dict[str, str]:
+    label = {GOOD: GOOD, UNKNOWN: ""}.get(record.defect_type, UNNAMED_DEFECT)
+    return {
+        "path": _relate(record.path, folder),
+        "label": label,
+        "defect_type": record.defect_type,
+        "category": record.category,
+        "mask": _relate(record.mask_path, folder) if record.mask_path else "",
+        "group": record.group,
+        "split": record.part,
+        "record_id": record.id,
+    }
+
+
+def _relate(path: Path, folder: Path) -> str:
+    return escape_name(os.path.relpath(path, folder))

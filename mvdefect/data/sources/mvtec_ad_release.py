@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import lzma
 import shutil
-import tarfile
 import tempfile
 import urllib.request
-import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +20,7 @@ from mvdefect.core.files import cache_dir, describe_state, replace_file
 from mvdefect.core.parallel import map_in_threads
 from mvdefect.core.progress import logger, track
 from mvdefect.data.records import GOOD, Record
+from mvdefect.data.sources.archives import extract_archive
 from mvdefect.data.sources.folders import MVTEC_AD_PARTS, read_layout
 
 HOMEPAGE = "https://www.mvtec.com/company/research/datasets/mvtec-ad"
@@ -33,8 +31,6 @@ ARCHIVE_FOLDER = "mvtec_anomaly_detection"
 ARCHIVE_NAME = f"{ARCHIVE_FOLDER}.tar.xz"
 ARCHIVE_BYTES = 5_264_982_680
 ARCHIVE_SHA256 = "cf4313b13603bec67abb49ca959488f7eedce2a9f7795ec54446c649ac98cd3d"
-MAX_MEMBERS = 100_000
-MAX_UNPACKED_BYTES = 2**34
 ARCHIVE_URL = (
     "https://www.mydrive.ch/shares/150996/b52ecdcbf521176e9db9c731f2304b27/"
     f"download/420938113-1629960298/{ARCHIVE_NAME}"
@@ -289,11 +285,12 @@ def unpack_archive(path: Path, expected: Mapping[str, CategoryFacts] = CATEGORIE
     if tree is not None:
         return tree
     logger.info("unpacking %s into %s; the whole archive takes some minutes, once", path, folder)
-    if _has_official_size(path):
+    if has_official_size(path):
         _check_hash(path)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as aside:
         unpacked = Path(aside) / "tree"
-        _extract(path, unpacked)
+        hint = f"; a whole {ARCHIVE_NAME} has {ARCHIVE_BYTES:,} bytes"
+        extract_archive(path, unpacked, has_official_size(path), hint)
         tree = find_tree(unpacked, ())
         if tree is None:
             raise LayoutError(f"the archive holds no category folder of MVTec AD. Received: {path}")
@@ -337,12 +334,13 @@ def _fetch(url: str, path: Path) -> None:
 
 def _make_key(path: Path) -> str:
     """Name what is unpacked from an archive, without reading gigabytes at every start."""
-    if _has_official_size(path):
+    if has_official_size(path):
         return ARCHIVE_SHA256
     return hashlib.sha256(describe_state(path.resolve())).hexdigest()
 
 
-def _has_official_size(path: Path) -> bool:
+def has_official_size(path: Path) -> bool:
+    """Whether a file is as long as the whole archive; its hash is another matter."""
     return path.stat().st_size == ARCHIVE_BYTES
 
 
@@ -353,41 +351,6 @@ def _check_hash(path: Path) -> None:
         raise LayoutError(
             f"the archive is damaged; its SHA-256 must be {ARCHIVE_SHA256}. Received: {sha256} for {path}"
         )
-
-
-def _extract(path: Path, folder: Path) -> None:
-    try:
-        with tarfile.open(path) as archive:
-            members = None if _has_official_size(path) else _list_plain_members(archive, path)
-            archive.extractall(folder, members, filter="data")
-            while archive.fileobj and archive.fileobj.read(CHUNK_BYTES):
-                pass  # the checksum of what was compressed comes after the last file
-    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
-        raise LayoutError(
-            f"the archive cannot be unpacked ({_first_line(error)}); a whole {ARCHIVE_NAME} has "
-            f"{ARCHIVE_BYTES:,} bytes. Received: {path} with {path.stat().st_size:,} bytes"
-        ) from error
-
-
-def _list_plain_members(archive: tarfile.TarFile, path: Path) -> list[tarfile.TarInfo]:
-    """Return the members of an archive, if they are files and folders of a bounded size.
-
-    A chain of links can lead out of the folder (CVE-2025-4517).
-    """
-    members, size = [], 0
-    for member in archive:
-        if not (member.isfile() or member.isdir()):
-            raise LayoutError(
-                f"an archive must hold only files and folders. Received: {member.name!r} in {path}"
-            )
-        members.append(member)
-        size += member.size
-        if len(members) > MAX_MEMBERS or size > MAX_UNPACKED_BYTES:
-            raise LayoutError(
-                f"at most {MAX_MEMBERS:,} files of {MAX_UNPACKED_BYTES:,} bytes together are unpacked. "
-                f"Received: more in {path}"
-            )
-    return members
 
 
 def _first_line(error: BaseException) -> str:

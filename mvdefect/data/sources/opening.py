@@ -1,77 +1,187 @@
-"""Where photographs come from: what may follow `--data`, and the reader of each kind."""
+"""Where images come from: what may follow `--data`, the reader of each kind, and several of them together."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 
+from mvdefect.config import FitConfig
 from mvdefect.core.errors import LayoutError
+from mvdefect.core.files import escape_name
 from mvdefect.core.progress import logger
 from mvdefect.data.groups.grouping import name_groups
-from mvdefect.data.records import normalise_name
-from mvdefect.data.sources.folders import Layout, read_layout
+from mvdefect.data.records import Record, make_id, normalise_name
+from mvdefect.data.sources.archives import is_archive, name_archive, open_archive
+from mvdefect.data.sources.folders import Layout, check_folder, make_layout_error, read_layout
+from mvdefect.data.sources.joining import join_layouts
 from mvdefect.data.sources.manifest import read_manifest
 from mvdefect.data.sources.mvtec_ad_release import (
     CATEGORIES,
     check_tree,
+    has_official_size,
     log_licence,
     looks_like_mvtec_ad,
     refuse_derived_copy,
     unpack_archive,
 )
+from mvdefect.data.sources.names import read_names
+from mvdefect.data.sources.tree import read_tree
 
 MVTEC_AD = "mvtec_ad"
-ARCHIVE_SUFFIXES = (".tar", ".tar.xz", ".tar.gz", ".tgz", ".txz")
+TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".txt"})
+SPREADSHEETS = frozenset({".xls", ".xlsx", ".xlsm", ".ods", ".numbers"})
 
 
-def resolve_source(source: str) -> str:
-    """Return the source with its path made absolute, so that it means the same from any folder."""
-    return source if _is_mvtec_ad(source) else str(Path(source).expanduser().resolve())
+@dataclass(frozen=True)
+class Reading:
+    """How sources are read.
+
+    Attributes:
+        categories: The products to read; empty for all.
+        group_pattern: A regular expression that names a group in an id; see `name_groups`.
+        good: What else good images are called; "." for those that lie in a data folder itself.
+        label_pattern: A regular expression that finds the label in an id; see `read_names`.
+    """
+
+    categories: tuple[str, ...] = ()
+    group_pattern: str = ""
+    good: tuple[str, ...] = ()
+    label_pattern: str = ""
 
 
-def name_source(source: str) -> str:
-    """Return a short name of the source that can be part of a file name."""
-    return source.replace(":", "-") if _is_mvtec_ad(source) else normalise_name(Path(source).resolve().stem)
+def resolve_sources(sources: Iterable[str]) -> tuple[str, ...]:
+    """Return sources with their paths made absolute, so that they mean the same from any folder."""
+    return tuple(
+        source if _is_mvtec_ad(source) else str(Path(source).expanduser().resolve()) for source in sources
+    )
+
+
+def name_sources(sources: Iterable[str]) -> str:
+    """Return a short name of the sources that can be part of a file name: that of the first."""
+    return next(map(_name_source, sources), "run")
+
+
+def _name_source(source: str) -> str:
+    if _is_mvtec_ad(source):
+        return source.replace(":", "-")
+    path = Path(source).resolve()
+    return name_archive(path) if is_archive(path) else normalise_name(path.stem)
 
 
 def is_manifest(source: str) -> bool:
-    """Whether the source is a CSV manifest."""
+    """Whether the source is a table (CSV)."""
     path = Path(source).expanduser()
-    return path.suffix.lower() == ".csv" and not path.is_dir()
+    return path.suffix.lower() in TABLE_SUFFIXES and not path.is_dir()
 
 
-def open_source(source: str, categories: Iterable[str] = (), group_pattern: str = "") -> Layout:
-    """Find the photographs of a source.
+def open_source(
+    source: str | Iterable[str],
+    categories: Iterable[str] = (),
+    group_pattern: str = "",
+    good: Iterable[str] = (),
+    label_pattern: str = "",
+) -> Layout:
+    """Find the images of one source or of several.
 
     Args:
-        source: A folder in one of the layouts of `mvdefect.data.sources.folders`; a CSV manifest; MVTec AD's
+        source: A folder in one of the layouts of `mvdefect.data.sources.folders`; a table (CSV); a zip or tar
             archive; or "mvtec_ad", or "mvtec_ad:bottle", for the copy that TFDS's manual folder holds or
-            that is downloaded.
-        categories: The products to read; empty for all.
-        group_pattern: A regular expression that names a group in an id; see `name_groups`.
+            that is downloaded. Or several of these, which are joined as in `join_layouts`.
+        categories: As for `Reading`.
+        group_pattern: As for `Reading`.
+        good: As for `Reading`.
+        label_pattern: As for `Reading`.
 
     Raises:
         LayoutError: There is nothing of that kind, or it is damaged.
         SplitError: `group_pattern` is no regular expression, or matches no id.
     """
-    layout = _read(source, tuple(categories))
+    sources = [source] if isinstance(source, str) else list(source)
+    reading = Reading(tuple(categories), group_pattern, tuple(good), label_pattern)
+    layout = _read(sources[0], reading) if len(sources) == 1 else _read_all(sources, reading)
     if group_pattern:
         layout = replace(layout, records=name_groups(layout.records, group_pattern))
     return layout
 
 
-def _read(source: str, categories: tuple[str, ...]) -> Layout:
-    if _is_mvtec_ad(source):
-        return _read_mvtec_ad(source, categories)
+def open_configured(config: FitConfig) -> Layout:
+    """Find the images that the settings of a fit name.
+
+    Raises:
+        LayoutError: As for `open_source`.
+        SplitError: As for `open_source`.
+    """
+    return open_source(
+        config.data, config.categories, config.group_pattern, config.good, config.label_pattern
+    )
+
+
+def open_unlabelled(source: str) -> Layout:
+    """Find the images of a folder or an archive whatever their layout; their defect type is "".
+
+    Raises:
+        LayoutError: There are none.
+    """
     path = Path(source).expanduser()
-    if path.name.lower().endswith(ARCHIVE_SUFFIXES) and path.is_file():
-        log_licence()
-        return read_layout(unpack_archive(path), categories)
+    root = open_archive(path) if is_archive(path) else path
+    check_folder(root)
+    tree = read_tree(root)
+    if not tree.top.count:
+        raise make_layout_error(tree)
+    category = normalise_name(root.resolve().name) or "images"
+    images = (Record(make_id(path, root), path, category, "") for path in tree.top.list_images())
+    return Layout(root, tuple(sorted(images, key=attrgetter("id"))), (), tree.notes)
+
+
+def are_there(sources: Iterable[str]) -> bool:
+    """Whether all sources can be looked for where they were."""
+    return all(_is_mvtec_ad(source) or Path(source).exists() for source in sources)
+
+
+def log_notes(layout: Layout) -> None:
+    """Say what a reader left out or assumed."""
+    for note in layout.notes:
+        logger.warning("%s", note)
+
+
+def _read_all(sources: list[str], reading: Reading) -> Layout:
+    if not sources:
+        raise LayoutError("no images are named")
+    every = replace(reading, categories=())
+    places = dict.fromkeys(resolve_sources(sources))
+    layouts = {source: _read(source, every) for source in places}
+    return join_layouts(layouts, reading.categories) if len(layouts) > 1 else _read(sources[0], reading)
+
+
+def _read(source: str, reading: Reading) -> Layout:
+    if _is_mvtec_ad(source):
+        return _read_mvtec_ad(source, reading.categories)
+    path = Path(source).expanduser()
+    if path.suffix.lower() in SPREADSHEETS and path.is_file():
+        raise LayoutError(
+            f"a spreadsheet must be saved as CSV (in Excel: 'CSV UTF-8'). Received: {escape_name(path)}"
+        )
+    if is_archive(path):
+        return _read_archive(path, reading)
     if is_manifest(source):
-        return read_manifest(path, categories)
+        return read_manifest(path, reading.categories, reading.good)
+    return _read_folder(path, reading)
+
+
+def _read_archive(path: Path, reading: Reading) -> Layout:
+    if has_official_size(path):
+        log_licence()
+        return read_layout(unpack_archive(path), reading.categories)
+    return _read_folder(open_archive(path), reading)
+
+
+def _read_folder(path: Path, reading: Reading) -> Layout:
+    if reading.label_pattern:
+        return read_names(path, reading.label_pattern, reading.categories, reading.good)
     refuse_derived_copy(path)
-    layout = read_layout(path, categories)
+    layout = read_layout(path, reading.categories, reading.good)
     if looks_like_mvtec_ad(path):
         log_licence()
         _compare_with_original(path, layout)

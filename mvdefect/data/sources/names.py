@@ -1,0 +1,169 @@
+"""Reader of images whose labels stand in their names or paths: `--label-pattern`."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from mvdefect.core.errors import LayoutError, describe_unknown_name, list_some
+from mvdefect.core.files import escape_name
+from mvdefect.data.records import GOOD, Record, make_id, normalise_name, sort_records
+from mvdefect.data.sources.folders import Layout, add_masks, check_folder, find_part, make_layout_error
+from mvdefect.data.sources.labels import check_name, read_defect_type, read_label
+from mvdefect.data.sources.masks import is_mask_folder, split_masks
+from mvdefect.data.sources.tree import Tree, read_tree
+
+GROUPS = ("label", "type", "category", "group", "part")
+MAX_LISTED = 5
+EXAMPLES = (
+    r"'(?P<label>ok|ng)' for part_17_ok.png; '^(?P<type>[a-z]+)_' for scratch_3.jpg and good_1.jpg; "
+    r"'^(?P<category>[^/]+)/(?P<label>OK|NG)/' for line1/OK/7.png"
+)
+
+
+def read_names(root: Path, pattern: str, categories: Iterable[str] = (), good: Iterable[str] = ()) -> Layout:
+    """Read images whose labels a regular expression finds in their ids, the paths relative to `root`.
+
+    Its named groups say what they find: `label` (words for good and defective, as OK and NG), `type` (a word
+    for good, or the name of a defect), `category` (the product), `group` (what stays together) and `part`
+    (train, val or test). An expression without names has one group, which is read as `label` if that is a
+    word for good or defective, and as `type` otherwise. The expression is searched anywhere in the id;
+    capitals count unless it begins with `(?i)`. It must match every image.
+
+    Args:
+        root: A folder, whatever lies where in it; masks are found as in class folders.
+        pattern: Python's syntax.
+        categories: The products to read; empty for all.
+        good: What else good images are called.
+
+    Raises:
+        LayoutError: The expression is not valid, does not match every image, or finds a word that is none
+            for good or defective.
+    """
+    compiled = _compile(pattern)
+    check_folder(root)
+    tree, good = read_tree(root), tuple(good)
+    if not tree.top.count:
+        raise make_layout_error(tree)
+    mask_folders = {folder.path for folder in tree.top.walk() if is_mask_folder(folder)}
+    images, masks = _list_images(tree, mask_folders)
+    ids = {path: make_id(path, root) for path in images}
+    matches = {path: compiled.search(id_) for path, id_ in ids.items()}
+    _check_matches(pattern, {ids[path]: match for path, match in matches.items()})
+    default = normalise_name(root.resolve().name) or "images"
+    records = [
+        _make_record(path, ids[path], _name_groups(match), default, good, masks.get(path))
+        for path, match in matches.items()
+        if match is not None
+    ]
+    return _select(add_masks(Layout(root, tuple(records), (), tree.notes), tree, mask_folders), categories)
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    try:
+        compiled = re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise LayoutError(
+            f"--label-pattern is no regular expression: {error}. Received: {pattern!r}"
+        ) from error
+    unknown = set(compiled.groupindex) - set(GROUPS)
+    if unknown:
+        raise LayoutError(
+            f"{describe_unknown_name('group in --label-pattern', min(unknown), GROUPS)} Received: {pattern!r}"
+        )
+    if not {"label", "type"} & set(compiled.groupindex) and (compiled.groupindex or compiled.groups != 1):
+        raise LayoutError(
+            f"--label-pattern needs a group (?P<label>...) or (?P<type>...), as in {EXAMPLES}. "
+            f"Received: {pattern!r}"
+        )
+    return compiled
+
+
+def _list_images(tree: Tree, mask_folders: set[Path]) -> tuple[list[Path], dict[Path, Path]]:
+    """Return the images that are no masks, and the mask of each that has one beside it."""
+    images: list[Path] = []
+    masks: dict[Path, Path] = {}
+    left = [tree.top]
+    while left:
+        folder = left.pop()
+        left += [child for child in folder.folders if child.path not in mask_folders]
+        found, beside = split_masks(folder.images)
+        images += found
+        masks |= beside
+    return images, masks
+
+
+def _name_groups(match: re.Match[str]) -> dict[str, str]:
+    """Return what the named groups found; the one group of an expression without names is label or type."""
+    if match.re.groupindex:
+        return {name: found for name, found in match.groupdict().items() if found}
+    found = match.group(1) or ""
+    return {"type" if read_label(found) is None else "label": found} if found else {}
+
+
+def _check_matches(pattern: str, matches: dict[str, re.Match[str] | None]) -> None:
+    """Refuse an expression that leaves images without a label."""
+    missed = sorted(
+        id_
+        for id_, match in matches.items()
+        if match is None or not {"label", "type"} & set(_name_groups(match))
+    )
+    if missed:
+        raise LayoutError(
+            f"--label-pattern must find a label in the path of every image, but finds none in {len(missed)} "
+            f"of {len(matches)}: {list_some(missed, MAX_LISTED)}. Patterns look like {EXAMPLES}; "
+            f"capitals count unless it begins with (?i). Received: {pattern!r}"
+        )
+
+
+def _make_record(
+    path: Path, id_: str, found: dict[str, str], category: str, good: tuple[str, ...], mask: Path | None
+) -> Record:
+    part = find_part(found["part"]) if "part" in found else ""
+    if "part" in found and not part:
+        raise LayoutError(
+            f"the group part must find train, val or test. Received: {found['part']!r} in {id_}"
+        )
+    return Record(
+        id=id_,
+        path=path,
+        category=check_name("category", found.get("category", category), has_levels=True),
+        defect_type=check_name("type", _name_defect(found, id_, good)),
+        mask_path=mask,
+        group=normalise_name(found.get("group", "")),
+        part=part,
+    )
+
+
+def _name_defect(found: dict[str, str], id_: str, good: tuple[str, ...]) -> str:
+    type_ = read_defect_type(found.get("type", ""), good)
+    if "label" not in found:
+        return type_ or GOOD
+    label = read_label(found["label"], good)
+    if label is None:
+        raise LayoutError(
+            "the group label must find a word for good or defective, as OK and NG; name others for good "
+            "images by --good WORD, or call the group 'type' if it names defects. "
+            f"Received: {found['label']!r} in {id_}"
+        )
+    if type_ and (label == GOOD) != (type_ == GOOD):
+        raise LayoutError(
+            "label and type contradict each other. "
+            f"Received: {found['label']!r} and {found['type']!r} in {id_}"
+        )
+    return type_ or label
+
+
+def _select(layout: Layout, categories: Iterable[str]) -> Layout:
+    names, wanted = {record.category for record in layout.records}, tuple(categories)
+    for name in wanted:
+        if name not in names:
+            raise LayoutError(
+                f"{describe_unknown_name('category', name, names)} Data: {escape_name(layout.root)}"
+            )
+    kept = sort_records(record for record in layout.records if not wanted or record.category in wanted)
+    counts = Counter(record.defect_type for record in kept)
+    told = list_some([f"{count} {name}" for name, count in sorted(counts.items())], 2 * MAX_LISTED)
+    return Layout(layout.root, kept, layout.orphan_masks, (*layout.notes, f"--label-pattern found: {told}"))
