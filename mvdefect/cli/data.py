@@ -366,12 +366,15 @@ def manifest(sources: tuple[str, ...], out: Path | None, overwrite: bool, **read
         raise RunExistsError(f"{out} exists. Name another file with --out, or replace it with --overwrite")
     try:
         layout = _open(sources, reading)
-    except UnlabelledError as error:
+    except UnlabelledError:
         if len(sources) > 1:
             raise
         layout = open_unlabelled(sources[0])
-        logger.warning("%s", error)
-        logger.warning("the table has no labels yet: fill in the column label (good or defective)")
+        logger.warning(
+            "nothing says which images in %s are good: fill in the column label (good or defective), or the "
+            "column defect_type",
+            sources[0],
+        )
     text = format_manifest(layout.records, Path.cwd() if out is None else out.absolute().parent)
     if out is None:
         click.echo(text, nl=False)

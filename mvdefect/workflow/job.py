@@ -72,7 +72,7 @@ def check_job(config: FitConfig, run: Path | None = None, overwrite: bool = Fals
     """
     parse_contract(config.contract, config.require)
     source = require_data(config)
-    planned = read_plan_for_fit(config.split) if config.split else None
+    planned = read_plan_for_fit(config.split, seed=config.seed) if config.split else None
     check_run_is_free(run or RUNS / "new", overwrite)
     records = find_records(config)
     config = choose_network(config).model_copy(update={"data": resolve_sources(source)})

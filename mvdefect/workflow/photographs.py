@@ -44,6 +44,7 @@ TO_BE_MEASURED = (("val", 0), ("test", 0), ("test", 1))
 FIT_NEEDS = Needs(
     "fit learns from good and defective images, and chooses its threshold on val",
     (("train", 0), ("train", 1), *TO_BE_MEASURED),
+    takes_val_from_train=True,
 )
 
 

@@ -18,6 +18,7 @@ from mvdefect.data.records import (
     normalise_name,
     sort_records,
 )
+from mvdefect.data.sources.labels import read_label
 from mvdefect.data.sources.masks import is_mask_folder, match_masks, split_masks
 from mvdefect.data.sources.tree import IGNORED_FILES, Folder, Tree, read_tree
 
@@ -95,7 +96,10 @@ def read_records(root: Path, categories: Iterable[str] = ()) -> tuple[Record, ..
 
 
 def read_layout(
-    root: Path, categories: Iterable[str] = (), good: Iterable[str] = (), tree: Tree | None = None
+    root: Path,
+    categories: Iterable[str] = (),
+    good: Iterable[str] = (),
+    types: Collection[str] = (),
 ) -> Layout:
     """Find every image and mask below `root`.
 
@@ -107,15 +111,16 @@ def read_layout(
             the path to it, as in "line1/station_a".
         categories: The products to read; empty for all.
         good: Names of folders of good images, beside the usual ones; "." for `root` itself.
-        tree: What lies below `root`, if it is known already.
+        types: Defect types by whose folders, or by words for defective, class folders are recognised as well;
+            empty: by a folder of good images alone.
 
     Raises:
         LayoutError: `root` is missing, holds no known layout, a category is unknown, or two files share
             an id.
     """
     check_folder(root)
-    tree, good = tree or read_tree(root), tuple(good)
-    products = list(_find_products(tree.top, good))
+    tree, good = read_tree(root), tuple(good)
+    products = list(_find_products(tree.top, good, types))
     if not products:
         raise make_layout_error(tree, good)
     masks = frozenset(folder.path for folder in tree.top.walk() if is_mask_folder(folder))
@@ -173,34 +178,42 @@ def find_part(name: str) -> str:
     return PART_NAMES.get(name.lower(), "")
 
 
-def _find_products(top: Folder, good: tuple[str, ...]) -> Iterator[ProductFolder]:
+def _find_products(top: Folder, good: tuple[str, ...], types: Collection[str]) -> Iterator[ProductFolder]:
     """Yield the folders of products: `top` itself, or those below it, none of which lies in another."""
-    own = _recognise(normalise_name(top.path.resolve().name), top, good)
+    own = _recognise(normalise_name(top.path.resolve().name), top, good, types)
     if own or HERE in good:
         yield own or ProductFolder(normalise_name(top.path.resolve().name), top, has_parts=False)
     else:
-        yield from _find_products_below(top, "", good)
+        yield from _find_products_below(top, "", good, types)
 
 
-def _find_products_below(folder: Folder, prefix: str, good: tuple[str, ...]) -> Iterator[ProductFolder]:
+def _find_products_below(
+    folder: Folder, prefix: str, good: tuple[str, ...], types: Collection[str]
+) -> Iterator[ProductFolder]:
     for child in folder.folders:
         category = f"{prefix}{child.name}"
-        if product := _recognise(category, child, good):
+        if product := _recognise(category, child, good, types):
             yield product
         else:
-            yield from _find_products_below(child, f"{category}/", good)
+            yield from _find_products_below(child, f"{category}/", good, types)
 
 
-def _recognise(category: str, folder: Folder, good: tuple[str, ...]) -> ProductFolder | None:
-    if any(_has_good_folder(child, good) for child in folder.folders if find_part(child.name)):
+def _recognise(
+    category: str, folder: Folder, good: tuple[str, ...], types: Collection[str]
+) -> ProductFolder | None:
+    parts = [child for child in folder.folders if find_part(child.name)]
+    if any(_has_class_folders(part, good, types) for part in parts):
         return ProductFolder(category, folder, has_parts=True)
-    if _has_good_folder(folder, good):
+    if _has_class_folders(folder, good, types):
         return ProductFolder(category, folder, has_parts=False)
     return None
 
 
-def _has_good_folder(folder: Folder, good: tuple[str, ...]) -> bool:
-    return any(name_defect_type(child.name, good) == GOOD for child in folder.folders)
+def _has_class_folders(folder: Folder, good: tuple[str, ...], types: Collection[str]) -> bool:
+    names = [child.name for child in folder.folders]
+    if any(name_defect_type(name, good) == GOOD for name in names):
+        return True
+    return bool(types) and any(name in types or read_label(name) is not None for name in names)
 
 
 def _select_categories(products: list[ProductFolder], wanted: tuple[str, ...], root: Path) -> set[str]:

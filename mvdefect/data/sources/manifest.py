@@ -15,7 +15,7 @@ from pathlib import Path
 from mvdefect.core.errors import LayoutError, describe_unknown_name, list_some
 from mvdefect.core.files import escape_name
 from mvdefect.data.records import GOOD, Record, make_id, normalise_name, sort_records
-from mvdefect.data.sources.folders import Layout, find_part
+from mvdefect.data.sources.folders import PART_NAMES, Layout, find_part
 from mvdefect.data.sources.labels import (
     NO_DEFECT,
     UNNAMED_DEFECT,
@@ -26,7 +26,6 @@ from mvdefect.data.sources.labels import (
     read_label,
 )
 from mvdefect.data.sources.tables import EXPECTED, YES_IS_GOOD, Table, read_table, show, simplify
-from mvdefect.data.splits.plan import PARTS
 
 MAX_LISTED = 10
 ESCAPED_BYTE = re.compile(r"\\x([0-9a-f]{2})")
@@ -213,7 +212,9 @@ class _RowReader:
             raise LayoutError(f"it must have {width} cells, as the header has. Received: {len(cells)}")
         part = get(cells, "split")
         if part and not find_part(part):
-            raise LayoutError(f"split must be {', '.join(PARTS)}. Received: {part!r}")
+            raise LayoutError(
+                f"split must be {', '.join(dict.fromkeys(PART_NAMES.values()))}. Received: {part!r}"
+            )
         mask = cells[self.table.columns["mask"]] if get(cells, "mask").lower() not in NO_DEFECT else ""
         return _Line(
             number=number,

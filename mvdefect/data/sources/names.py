@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
-from mvdefect.core.errors import LayoutError, describe_unknown_name, list_some
+from mvdefect.core.errors import LayoutError, UnlabelledError, describe_unknown_name, list_some
 from mvdefect.core.files import escape_name
 from mvdefect.data.records import GOOD, Record, make_id, normalise_name, sort_records
 from mvdefect.data.sources.folders import Layout, add_masks, check_folder, find_part, make_layout_error
@@ -26,9 +27,9 @@ EXAMPLES = (
 def read_names(root: Path, pattern: str, categories: Iterable[str] = (), good: Iterable[str] = ()) -> Layout:
     """Read images whose labels a regular expression finds in their ids, the paths relative to `root`.
 
-    Its named groups say what they find: `label` (words for good and defective, as OK and NG), `type` (a word
-    for good, or the name of a defect), `category` (the product), `group` (what stays together) and `part`
-    (train, val or test). An expression without names has one group, which is read as `label` if that is a
+    Its named groups say what they find: `label` (words for good and defective, as OK and NG, or the name of
+    a defect), `type` (a word for good, or the name of a defect), `category` (the product), `group` (what stays
+    together) and `part` (train, val or test). An expression without names has one group, which is read as `label` if that is a
     word for good or defective, and as `type` otherwise. The expression is searched anywhere in the id;
     capitals count unless it begins with `(?i)`. It must match every image.
 
@@ -39,8 +40,8 @@ def read_names(root: Path, pattern: str, categories: Iterable[str] = (), good: I
         good: What else good images are called.
 
     Raises:
-        LayoutError: The expression is not valid, does not match every image, or finds a word that is none
-            for good or defective.
+        LayoutError: The expression is not valid, does not match every image, or finds several labels but no
+            word for good.
     """
     compiled = _compile(pattern)
     check_folder(root)
@@ -58,7 +59,8 @@ def read_names(root: Path, pattern: str, categories: Iterable[str] = (), good: I
         for path, match in matches.items()
         if match is not None
     ]
-    return _select(add_masks(Layout(root, tuple(records), (), tree.notes), tree, mask_folders), categories)
+    notes = (*tree.notes, f"--label-pattern found {_describe_types(records)}")
+    return _select(add_masks(Layout(root, tuple(records), (), notes), tree, mask_folders), categories)
 
 
 def _compile(pattern: str) -> re.Pattern[str]:
@@ -111,7 +113,8 @@ def _check_matches(pattern: str, matches: dict[str, re.Match[str] | None]) -> No
         if match is None or not {"label", "type"} & set(_name_groups(match))
     )
     if missed:
-        raise LayoutError(
+        kind = UnlabelledError if len(missed) == len(matches) else LayoutError
+        raise kind(
             f"--label-pattern must find a label in the path of every image, but finds none in {len(missed)} "
             f"of {len(matches)}: {list_some(missed, MAX_LISTED)}. Patterns look like {EXAMPLES}; "
             f"capitals count unless it begins with (?i). Received: {pattern!r}"
@@ -138,22 +141,17 @@ def _make_record(
 
 
 def _name_defect(found: dict[str, str], id_: str, good: tuple[str, ...]) -> str:
+    """Return the defect type; a label that is no word for good or defective is the name of a defect."""
     type_ = read_defect_type(found.get("type", ""), good)
     if "label" not in found:
         return type_ or GOOD
-    label = read_label(found["label"], good)
-    if label is None:
-        raise LayoutError(
-            "the group label must find a word for good or defective, as OK and NG; name others for good "
-            "images by --good WORD, or call the group 'type' if it names defects. "
-            f"Received: {found['label']!r} in {id_}"
-        )
+    label = read_label(found["label"], good) or read_defect_type(found["label"], good)
     if type_ and (label == GOOD) != (type_ == GOOD):
         raise LayoutError(
             "label and type contradict each other. "
             f"Received: {found['label']!r} and {found['type']!r} in {id_}"
         )
-    return type_ or label
+    return type_ or label or GOOD
 
 
 def _select(layout: Layout, categories: Iterable[str]) -> Layout:
@@ -164,6 +162,20 @@ def _select(layout: Layout, categories: Iterable[str]) -> Layout:
                 f"{describe_unknown_name('category', name, names)} Data: {escape_name(layout.root)}"
             )
     kept = sort_records(record for record in layout.records if not wanted or record.category in wanted)
-    counts = Counter(record.defect_type for record in kept)
+    return replace(layout, records=kept)
+
+
+def _describe_types(records: list[Record]) -> str:
+    """Say how many images have each label.
+
+    Raises:
+        LayoutError: No image is good, but there are several labels, one of which may mean that.
+    """
+    counts = Counter(record.defect_type for record in records)
     told = list_some([f"{count} {name}" for name, count in sorted(counts.items())], 2 * MAX_LISTED)
-    return Layout(layout.root, kept, layout.orphan_masks, (*layout.notes, f"--label-pattern found: {told}"))
+    if GOOD not in counts and len(counts) > 1:
+        raise LayoutError(
+            f"--label-pattern found no word for good: {told}. If one of them is: --good WORD, as in "
+            f"--good '{min(counts)}'"
+        )
+    return told

@@ -8,10 +8,9 @@ from operator import attrgetter
 from pathlib import Path
 
 from mvdefect.config import FitConfig
-from mvdefect.core.errors import LayoutError
+from mvdefect.core.errors import LayoutError, UnlabelledError
 from mvdefect.core.files import escape_name
 from mvdefect.core.progress import logger
-from mvdefect.data.groups.grouping import name_groups
 from mvdefect.data.records import Record, make_id, normalise_name
 from mvdefect.data.sources.archives import is_archive, name_archive, open_archive
 from mvdefect.data.sources.folders import Layout, check_folder, make_layout_error, read_layout
@@ -43,12 +42,14 @@ class Reading:
         group_pattern: A regular expression that names a group in an id; see `name_groups`.
         good: What else good images are called; "." for those that lie in a data folder itself.
         label_pattern: A regular expression that finds the label in an id; see `read_names`.
+        types: Defect types that other sources hold, by which a folder without good images is recognised.
     """
 
     categories: tuple[str, ...] = ()
     group_pattern: str = ""
     good: tuple[str, ...] = ()
     label_pattern: str = ""
+    types: frozenset[str] = frozenset()
 
 
 def resolve_sources(sources: Iterable[str]) -> tuple[str, ...]:
@@ -102,6 +103,8 @@ def open_source(
     reading = Reading(tuple(categories), group_pattern, tuple(good), label_pattern)
     layout = _read(sources[0], reading) if len(sources) == 1 else _read_all(sources, reading)
     if group_pattern:
+        from mvdefect.data.groups.grouping import name_groups
+
         layout = replace(layout, records=name_groups(layout.records, group_pattern))
     return layout
 
@@ -151,8 +154,26 @@ def _read_all(sources: list[str], reading: Reading) -> Layout:
         raise LayoutError("no images are named")
     every = replace(reading, categories=())
     places = dict.fromkeys(resolve_sources(sources))
-    layouts = {source: _read(source, every) for source in places}
-    return join_layouts(layouts, reading.categories) if len(layouts) > 1 else _read(sources[0], reading)
+    if len(places) == 1:
+        return _read(sources[0], reading)
+    layouts: dict[str, Layout | None] = {source: _try_to_read(source, every) for source in places}
+    types = {record.defect_type for layout in layouts.values() if layout for record in layout.records}
+    others = replace(every, types=frozenset(types))
+    read = {source: layout or _read(source, others) for source, layout in layouts.items()}
+    return join_layouts(read, reading.categories)
+
+
+def _try_to_read(source: str, reading: Reading) -> Layout | None:
+    """Read one of several sources; None: it may be readable once the others are known.
+
+    What was added to older images, as corrections, may lie in class folders where those have labels in their
+    names, and may hold no good images.
+    """
+    try:
+        return _read(source, reading)
+    except UnlabelledError:
+        plain = replace(reading, label_pattern="")
+        return _try_to_read(source, plain) if reading.label_pattern else None
 
 
 def _read(source: str, reading: Reading) -> Layout:
@@ -181,7 +202,7 @@ def _read_folder(path: Path, reading: Reading) -> Layout:
     if reading.label_pattern:
         return read_names(path, reading.label_pattern, reading.categories, reading.good)
     refuse_derived_copy(path)
-    layout = read_layout(path, reading.categories, reading.good)
+    layout = read_layout(path, reading.categories, reading.good, reading.types)
     if looks_like_mvtec_ad(path):
         log_licence()
         _compare_with_original(path, layout)

@@ -100,7 +100,18 @@ def assign_closed_set(scan: Scan, groups: Groups, seed: int) -> SplitPlan:
     strata = [record.stratum for record in scan.records]
     rows = make_rows(scan, groups.codes, deal_parts(groups.codes, [strata], np.random.default_rng(seed)))
     check_parts(rows)
-    return SplitPlan("closed-set", seed, rows, groups.notes + find_gaps(rows))
+    notes = groups.notes + find_gaps(rows) + _describe_own_parts(scan)
+    return SplitPlan("closed-set", seed, rows, notes)
+
+
+def _describe_own_parts(scan: Scan) -> tuple[str, ...]:
+    """Say that the parts that folders or a table name are not kept, where they could be."""
+    held = {(record.part, record.label) for record in scan.records}
+    if not {(part, label) for part in OFFICIAL_PARTS for label in (0, 1)} <= held:
+        return ()
+    counts = Counter(record.part for record in scan.records)
+    told = ", ".join(f"{counts[part]} in {part}" for part in PARTS if counts[part])
+    return (f"the parts that the data names ({told}) are not kept; --protocol given keeps them",)
 
 
 def assign_kfold(scan: Scan, groups: Groups, seed: int, n: int) -> tuple[SplitPlan, ...]:
