@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import click
 
@@ -108,7 +108,7 @@ def _describe_default(value: Any) -> str | None:
 def _describe_type(annotation: Any) -> dict[str, Any]:
     """Return what click is told of the type of a field."""
     inner = get_args(annotation)
-    if isinstance(annotation, UnionType):
+    if get_origin(annotation) in (Union, UnionType):  # the first, where one of them is a Literal
         return _describe_type(next(one for one in inner if one is not NoneType))
     if get_origin(annotation) is Literal:  # a wrong choice is told where all wrong settings are told
         return {"type": type(inner[0]), "metavar": f"[{'|'.join(map(str, inner))}]"}

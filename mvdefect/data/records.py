@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol
 
 from mvdefect.core.errors import LayoutError, list_some
@@ -118,19 +119,21 @@ def sort_records(records: Iterable[Record]) -> tuple[Record, ...]:
             results go by that name, and could not be told apart).
     """
     ordered = tuple(sorted(records, key=lambda record: record.id))
-    counts = Counter(str(PurePosixPath(record.id).with_suffix("")) for record in ordered)
+    counts = Counter(map(_cut_suffix, ordered))
     clashes = [name for name, count in counts.items() if count > 1]
     if clashes:
-        paths = [
-            str(record.path)
-            for record in ordered
-            if str(PurePosixPath(record.id).with_suffix("")) in set(clashes)
-        ]
+        shared = set(clashes)
+        paths = [escape_name(record.path) for record in ordered if _cut_suffix(record) in shared]
         raise LayoutError(
             f"each image needs a name of its own (file suffixes do not count), but {len(clashes)} "
-            f"name(s) are shared by two or more files: {list_some(paths)}"
+            f"name(s) are shared by two or more files: {list_some(paths)}. Remove one of each, or name "
+            "those to use in a table (CSV)"
         )
     return ordered
+
+
+def _cut_suffix(record: Record) -> str:
+    return posixpath.splitext(record.id)[0]
 
 
 class Stratified(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mvdefect.core.errors import LayoutError
-from mvdefect.data.records import Record
-from mvdefect.data.sources.manifest import read_manifest
+from mvdefect.data.records import Record, make_id, sort_records
+from mvdefect.data.sources.folders import Layout
+from mvdefect.data.sources.manifest import format_manifest, read_manifest
+from mvdefect.data.sources.opening import open_unlabelled
 from tests.conftest import make_texture, write_image
 
 
@@ -264,3 +267,188 @@ def test_any_content_is_read_or_refused_in_one_line(line_hall: Path, encoded: by
     with pytest.raises(LayoutError) as caught:
         read_manifest(path)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["image", "Filename", "file_name", "FILE", "img", "image-path", "Bild"])
+@pytest.mark.parametrize("label", ["label", "Class", "target", "y", "is_defective", "result"])
+def test_columns_have_their_usual_names(line_hall: Path, name: str, label: str) -> None:
+    layout = read_manifest(write_manifest(line_hall, f"{name},{label}", "images/0.png,0", "images/1.png,1"))
+    assert [record.label for record in layout.records] == [0, 1]
+    assert f"the column '{name}' is read as path" in layout.notes
+
+
+def test_other_columns_are_named_and_ignored(line_hall: Path) -> None:
+    path = write_manifest(
+        line_hall, ",path,label,operator,\x07", "0,images/0.png,OK,7,", "1,images/1.png,NG,8,"
+    )
+    layout = read_manifest(path)
+    assert [record.label for record in layout.records] == [0, 1]
+    assert layout.notes == (f"the table {path}: ignored column(s): 'operator', '\\x07', 1 without a name",)
+
+
+@pytest.mark.parametrize(
+    ("words", "is_assumed"),
+    [
+        (("OK", "NG"), False),
+        (("pass", "FAIL"), False),
+        (("normal", "anomaly"), False),
+        (("i.O.", "n.i.O."), False),
+        (("False", "True"), True),
+        (("0", "1"), True),
+        (("0.0", "1.0"), True),
+        (("no", "yes"), True),
+    ],
+)
+def test_what_numbers_were_taken_for_is_told(
+    line_hall: Path, words: tuple[str, str], is_assumed: bool
+) -> None:
+    rows = [f"images/{number}.png;{words[number % 2]}" for number in range(4)]
+    layout = read_manifest(write_manifest(line_hall, "path;label", *rows))
+    assert [record.defect_type for record in layout.records] == ["good", "defective"] * 2
+    told = f"in the column 'label' {words[0]} is good, {words[1]} is defective; if 1 means good: --good 1"
+    assert (told in layout.notes) == is_assumed
+    assert len(layout.notes) == is_assumed
+
+
+@pytest.mark.parametrize(("header", "good"), [("path,is_good", ()), ("path,label", ("1",)), ("path,OK", ())])
+def test_one_may_mean_good(line_hall: Path, header: str, good: tuple[str, ...]) -> None:
+    path = write_manifest(line_hall, header, "images/0.png,1", "images/1.png,0")
+    assert [record.label for record in read_manifest(path, good=good).records] == [0, 1]
+
+
+def test_labels_that_are_no_words_for_either_can_be_named_or_are_defects(line_hall: Path) -> None:
+    path = write_manifest(line_hall, "path,label", "images/0.png,A", "images/1.png,B", "images/2.png,ok")
+    layout = read_manifest(path)
+    assert [record.defect_type for record in layout.records] == ["A", "B", "good"]
+    assert layout.notes == ("the column 'label' names defects: A (1), B (1)",)
+    assert [one.defect_type for one in read_manifest(path, good=["a"]).records] == ["good", "B", "good"]
+    assert "Received: 'A'" in refuse(line_hall, "path,label", "images/0.png,A", "images/1.png,NG")
+
+
+@pytest.mark.parametrize("word", ["none", "-", "N/A", "", "nan"])
+def test_a_word_for_no_defect_is_no_defect_type(line_hall: Path, word: str) -> None:
+    layout = read_manifest(
+        write_manifest(line_hall, "path,defect_type", f"images/0.png,{word}", "images/1.png,crack")
+    )
+    assert [record.defect_type for record in layout.records] == ["good", "crack"]
+    assert layout.notes == ("1 row(s) name no defect and count as good",)
+    first, second = read(
+        line_hall, "path,label,defect_type", f"images/0.png,NG,{word}", f"images/1.png,OK,{word}"
+    )
+    assert (first.defect_type, second.defect_type) == ("defective", "good")
+
+
+def test_a_column_defect_may_say_yes_or_no(line_hall: Path) -> None:
+    (first, second) = read(line_hall, "image;defect", "images/0.png;0", "images/1.png;1")
+    assert (first.defect_type, second.defect_type) == ("good", "defective")
+    (first, second) = read(line_hall, "image,label,defect", "images/0.png,OK,0", "images/1.png,NG,1")
+    assert (first.defect_type, second.defect_type) == ("good", "defective")
+
+
+def test_several_rows_of_one_image_are_one_image_with_all_defects(line_hall: Path) -> None:
+    path = write_manifest(
+        line_hall,
+        "path,defect_type,mask",
+        *("images/0.png,dent,", "images/0.png,crack,masks/3.png", "images/0.png,dent,", "images/1.png,good,"),
+    )
+    layout = read_manifest(path)
+    assert [(one.id, one.defect_type) for one in layout.records] == [
+        ("images/0.png", "crack+dent"),
+        ("images/1.png", "good"),
+    ]
+    assert layout.records[0].mask_path == line_hall.resolve() / "masks" / "3.png"
+    assert layout.notes == ("4 rows name 2 images; the defects of an image are joined by '+'",)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "differing"),
+    [
+        ("category", ("a", "b"), "category"),
+        ("group", ("a", "b"), "group"),
+        ("split", ("train", "test"), "split"),
+        ("mask", ("masks/3.png", "images/3.png"), "mask"),
+    ],
+)
+def test_rows_of_one_image_may_not_contradict_each_other(
+    line_hall: Path, column: str, values: tuple[str, str], differing: str
+) -> None:
+    rows = [f"images/0.png,crack,{value}" for value in values]
+    message = refuse(line_hall, f"path,defect_type,{column}", *rows)
+    assert f"line 3: path names the image of line 2 again, with another {differing}" in message
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_encodings_of_spreadsheets(line_hall: Path, encoding: str) -> None:
+    write_image(line_hall / "Prüfling.png", make_texture(8))
+    path = write_manifest(
+        line_hall, "sep=\t", "path\tdefect_type", "Prüfling.png\tÖlfleck", encoding=encoding
+    )
+    layout = read_manifest(path)
+    assert [(one.id, one.defect_type) for one in layout.records] == [("Prüfling.png", "Ölfleck")]
+    assert any("read as cp1252" in note for note in layout.notes) == (encoding == "cp1252")
+
+
+def test_files_are_found_by_what_a_table_of_another_machine_says(line_hall: Path) -> None:
+    write_image(line_hall / "deeper" / "same.png", make_texture(8))
+    write_image(line_hall / "other" / "same.png", make_texture(9))
+    rows = ("images\\0.png,0", "1.png,0", "C:\\data\\images\\2.png,1", "/home/me/deeper/same.png,1")
+    layout = read_manifest(write_manifest(line_hall, "path,label", *rows))
+    assert [one.id for one in layout.records] == ["deeper/same.png", *(f"images/{n}.png" for n in range(3))]
+    assert "3 file(s) were found by their names alone" in layout.notes
+    assert "'same.png', of which there are 2 below" in refuse(line_hall, "path,label", "same.png,0")
+    assert "'elsewhere/0.png'" in refuse(line_hall, "path,label", "elsewhere/0.png,0")
+
+
+def test_usual_words_for_parts(line_hall: Path) -> None:
+    rows = [f"images/{n}.png,0,{part}" for n, part in enumerate(("Training", "valid", "validation", "TEST"))]
+    assert [one.part for one in read(line_hall, "path,label,split", *rows)] == ["train", "val", "val", "test"]
+
+
+def list_facts(layout: Layout) -> list[tuple[object, ...]]:
+    return [
+        (one.id, one.path.resolve(), one.category, one.defect_type, one.mask_path, one.group, one.part)
+        for one in layout.records
+    ]
+
+
+@pytest.mark.parametrize("place", ["", "lists/deep", "gear/images"])
+def test_a_table_that_was_written_is_read_as_the_same_records(
+    line_hall: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = 'a, "b"; c.png'
+    for name in (odd, " spaces .png", "line\nbreak.png", "Stück.png", os.fsdecode(b"Kratzer_\xe4.png")):
+        write_image(line_hall / "images" / "odd.png", make_texture(8)).rename(line_hall / "images" / name)
+    (line_hall / "images" / "a, b.png").write_bytes(b"x")
+    root = line_hall.resolve()
+    mask = root / "masks" / "3.png"
+    names = sorted(path.name for path in (root / "images").iterdir())
+    records = sort_records(
+        Record(
+            id=make_id(root / "images" / name, root.parent),
+            path=root / "images" / name,
+            category="line1/gear",
+            defect_type=("good", "crack", "defective", "crack+dent")[number % 4],
+            mask_path=mask if number % 4 == 1 else None,
+            group="SN 1" if number % 2 else "",
+            part=("train", "val", "test")[number % 3],
+        )
+        for number, name in enumerate(names)
+    )
+    folder = line_hall.parent / place
+    folder.mkdir(parents=True, exist_ok=True)
+    table = folder / "table.csv"
+    table.write_text(format_manifest(records, folder), encoding="utf-8", newline="")
+    monkeypatch.chdir("/")
+    assert list_facts(read_manifest(table)) == list_facts(Layout(root, records))
+    assert str(root) not in table.read_text()
+
+
+def test_a_table_without_labels_is_to_be_filled_in(line_hall: Path) -> None:
+    layout = open_unlabelled(str(line_hall))
+    table = line_hall / "table.csv"
+    text = format_manifest(layout.records, line_hall)
+    table.write_text(text)
+    with pytest.raises(LayoutError, match="7 error.*line 2: label or defect_type is needed; both are empty"):
+        read_manifest(table)
+    table.write_text(text.replace(".png,,", ".png,ok,"))
+    assert len(read_manifest(table).records) == 7

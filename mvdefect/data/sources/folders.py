@@ -341,7 +341,7 @@ def make_layout_error(tree: Tree, good: tuple[str, ...] = ()) -> LayoutError:
         empty = "no image below" if tree.top.folders or tree.notes else "the data folder is empty:"
         return LayoutError(f"{empty} {root}.{left_out} {EXPECTED[0].upper()}{EXPECTED[1:]}")
     unknown = "".join(f"; {note}" for note in _describe_unmatched(tree, good))
-    counts = {folder.path: len(folder.images) for folder in tree.top.walk() if folder.images}
+    counts = {folder.path: len(folder.files) for folder in tree.top.walk() if folder.files}
     loose = counts.pop(tree.top.path, 0)
     found = [
         f"{normalise_name(path.relative_to(tree.top.path).as_posix())} ({count} images)"

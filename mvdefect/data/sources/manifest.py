@@ -328,7 +328,7 @@ def _select_categories(names: set[str], wanted: tuple[str, ...], path: Path) -> 
 
 def _make_record(line: _Line, root: Path) -> Record:
     return Record(
-        id=check_name("record_id", line.id, has_levels=True) if line.id else make_id(line.path, root),
+        id=normalise_name(line.id) if line.id else make_id(line.path, root),
         path=line.path,
         category=line.category,
         defect_type=line.defect_type,

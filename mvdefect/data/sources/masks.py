@@ -23,7 +23,7 @@ SAMPLE = 4  # images of a folder that are looked at
 FEW_VALUES = 4  # a mask may number its kinds of defects
 NEAR = 16  # grey values by which JPEG blurs two values
 CONTRAST = 100
-SHARE_NEAR = 0.98
+SHARE_NEAR = 0.95
 
 
 def is_mask_folder(folder: Folder) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -28,10 +29,11 @@ def read_names(root: Path, pattern: str, categories: Iterable[str] = (), good: I
     """Read images whose labels a regular expression finds in their ids, the paths relative to `root`.
 
     Its named groups say what they find: `label` (words for good and defective, as OK and NG, or the name of
-    a defect), `type` (a word for good, or the name of a defect), `category` (the product), `group` (what stays
-    together) and `part` (train, val or test). An expression without names has one group, which is read as `label` if that is a
-    word for good or defective, and as `type` otherwise. The expression is searched anywhere in the id;
-    capitals count unless it begins with `(?i)`. It must match every image.
+    a defect), `type` (a word for good, or the name of a defect), `category` (the product), `group` (what
+    stays together) and `part` (train, val or test). An expression without names has one group, which is read
+    as `label` if that is a word for good or defective, and as `type` otherwise. It is searched anywhere in
+    the id, but groups do not reach into the suffix; capitals count unless it begins with `(?i)`. It must
+    match every image.
 
     Args:
         root: A folder, whatever lies where in it; masks are found as in class folders.
@@ -51,7 +53,7 @@ def read_names(root: Path, pattern: str, categories: Iterable[str] = (), good: I
     mask_folders = {folder.path for folder in tree.top.walk() if is_mask_folder(folder)}
     images, masks = _list_images(tree, mask_folders)
     ids = {path: make_id(path, root) for path in images}
-    matches = {path: compiled.search(id_) for path, id_ in ids.items()}
+    matches = {path: _search(compiled, id_) for path, id_ in ids.items()}
     _check_matches(pattern, {ids[path]: match for path, match in matches.items()})
     default = normalise_name(root.resolve().name) or "images"
     records = [
@@ -95,6 +97,16 @@ def _list_images(tree: Tree, mask_folders: set[Path]) -> tuple[list[Path], dict[
         images += found
         masks |= beside
     return images, masks
+
+
+def _search(pattern: re.Pattern[str], id_: str) -> re.Match[str] | None:
+    """Return where the pattern matches an id, with groups that end before the suffix: ".png" is not 'ng'."""
+    stem = posixpath.splitext(id_)[0]
+    for text in (stem, id_):
+        match = pattern.search(text)
+        if match and all(match.end(name) <= len(stem) for name in pattern.groupindex or (1,)):
+            return match
+    return None
 
 
 def _name_groups(match: re.Match[str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePath
 
 from mvdefect.core.errors import LayoutError, list_some
@@ -51,13 +51,18 @@ class Folder:
 
     Attributes:
         path: Where it is.
-        images: The images that lie in it directly, sorted by name.
+        files: The names of the images that lie in it directly, sorted.
         folders: The folders in it, sorted by name.
     """
 
     path: Path
-    images: tuple[Path, ...]
+    files: tuple[str, ...]
     folders: tuple[Folder, ...]
+
+    @cached_property
+    def images(self) -> tuple[Path, ...]:
+        """The images that lie in it directly, sorted by name."""
+        return tuple(map(self.path.joinpath, self.files))
 
     @cached_property
     def name(self) -> str:
@@ -67,7 +72,7 @@ class Folder:
     @cached_property
     def count(self) -> int:
         """How many images lie in it and below."""
-        return len(self.images) + sum(folder.count for folder in self.folders)
+        return len(self.files) + sum(folder.count for folder in self.folders)
 
     def list_images(self) -> list[Path]:
         """Return the images in it and below."""
@@ -171,7 +176,7 @@ def _walk(
             if (key := _enter(entry, above, linked, left_out)) is not None:
                 folders.append(_walk(Path(entry.path), above | {key}, linked, left_out, depth + 1))
         elif entry.is_file() and _counts_as_image(entry):
-            images.append(Path(entry.path))
+            images.append(entry.name)
         else:
             left_out.add(entry)
     return Folder(place, tuple(images), tuple(folders))
@@ -201,11 +206,19 @@ def _enter(
     return key
 
 
-def _counts_as_image(entry: os.DirEntry[str]) -> bool:
-    suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 (a Path for each of 50,000 takes a second)
-    if SIDE_FILE.fullmatch(suffix) or UNREAD_PICTURE.fullmatch(suffix) or entry.name.lower() in IGNORED_FILES:
+@lru_cache(maxsize=256)
+def _has_image_suffix(suffix: str) -> bool | None:
+    """Whether it is the suffix of an image; None: only the file can tell."""
+    if SIDE_FILE.fullmatch(suffix) or UNREAD_PICTURE.fullmatch(suffix):
         return False
-    return is_image(entry.name) or has_signature(entry.path)
+    return True if is_image(f"image{suffix}") else None
+
+
+def _counts_as_image(entry: os.DirEntry[str]) -> bool:
+    known = _has_image_suffix(os.path.splitext(entry.name)[1].lower())  # noqa: PTH122 (50,000 Paths take long)
+    if known is None:
+        return entry.name.lower() not in IGNORED_FILES and has_signature(entry.path)
+    return known
 
 
 def has_signature(path: str | Path) -> bool:
