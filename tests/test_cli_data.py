@@ -229,3 +229,83 @@ def test_what_is_kept_together_is_the_users_choice(tmp_path: Path) -> None:
         rows = read_split_plan(out / "closed-set.csv").rows
         groups[choice] = len({row.group for row in rows if "/9" in row.id})
     assert groups == {"part": 1, "none": 2}  # two files are identical in any case
+
+
+def test_a_table_of_what_was_read_can_be_used_in_its_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_class_folders(tmp_path / "nut")
+    table = tmp_path / "tables" / "nut.csv"
+    assert run("data", "manifest", root, "--out", table) == 0
+    assert "24 images" in capsys.readouterr().out
+    for source, place in ((root, "a"), (table, "b")):
+        assert run("data", "split", source, "--out", tmp_path / place) == 0
+    plans = [(tmp_path / place / "closed-set.csv").read_text() for place in ("a", "b")]
+    assert plans[0] == plans[1]
+    before = table.read_text()
+    capsys.readouterr()
+    assert run("data", "manifest", root, "--out", table) == 2
+    check_one_line(capsys, "exists. Name another file with --out, or replace it with --overwrite")
+    assert run("data", "manifest", root, "--out", table, "--good", "dent", "--overwrite") == 0
+    assert table.read_text() != before
+
+
+def test_a_table_without_labels_is_written_where_nothing_says_which_images_are_good(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_image(tmp_path / "lot" / "7.png", make_surface(7))
+    monkeypatch.chdir(tmp_path)
+    assert run("data", "manifest", "lot") == 0
+    shown = capsys.readouterr()
+    assert shown.out == "path,label,defect_type,category,record_id\nlot/7.png,,,lot,7.png\n"
+    assert "fill in the column label" in " ".join(shown.err.split())
+    for source in (tmp_path / "gone", "lot --label-pattern (ok|ng)"):
+        assert run("data", "manifest", *str(source).split()) == 2
+
+
+def test_every_command_of_images_takes_several_and_what_says_which_are_good(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_class_folders(tmp_path / "nut")
+    (root / "good").rename(root / "A-Ware")
+    more = write_class_folders(tmp_path / "more", 0, 0)
+    write_image(more / "dent" / "0.png", make_surface(70))
+    options = ("--good", "A-Ware")
+    for command in (
+        ("data", "check"),
+        ("data", "split", "--out", tmp_path),
+        ("data", "prepare", "--image-size", 64),
+    ):
+        assert run(*command, root, more) == 2
+        check_one_line(capsys, "--good NAME")
+        assert run(*command, root, more, *options) == 0
+        capsys.readouterr()
+    plan = read_split_plan(tmp_path / "closed-set.csv")
+    assert {"nut/A-Ware/000.png", "more/dent/0.png"} <= {row.id for row in plan.rows}
+    assert run("data", "verify", tmp_path / "closed-set.csv", root, more, *options) == 0
+    capsys.readouterr()
+    for command in (("fit",), ("baseline", "majority")):
+        data = ("--data", root, "--data", more)
+        assert run(*command, *data, "--run", tmp_path / "run", *TINY[:4]) == 2
+        check_one_line(capsys, "--good NAME")
+
+
+def test_the_parts_of_folders_are_kept_if_that_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, part in enumerate(("train", "test")):
+        for label in range(2):
+            for image in range(15):
+                name = f"{part}/{('good', 'dent')[label]}/{image}.png"
+                write_image(tmp_path / "nut" / name, make_surface(100 * number + 50 * label + image))
+    assert run("data", "split", tmp_path / "nut", "--out", tmp_path) == 0
+    told = (
+        "Note: the parts that the data names (30 in train, 30 in test) are not kept; --protocol given keeps"
+    )
+    assert told in " ".join(capsys.readouterr().out.split())
+    baseline = ("baseline", "majority", "--data", tmp_path / "nut", "--protocol", "given")
+    assert run(*baseline, "--run", tmp_path / "run") == 0
+    plan = read_split_plan(tmp_path / "run" / "split_plan.csv")
+    assert plan.protocol == "given"
+    assert {row.id.partition("/")[0] for row in plan.select("test")} == {"test"}
+    assert [len(plan.select(part)) for part in ("train", "val", "test")] == [24, 6, 30]

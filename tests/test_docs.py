@@ -180,7 +180,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
 def open_workshop(place: Path) -> Iterator[Workshop]:
     """Nothing is downloaded; epochs and reports are left out of fits, all else is done."""
     parts = write_parts(place / "photographs", good=12, defective_per_type=4, size_px=64)
-    for name in ("magnetic_tile", "FOLDER"):
+    for name in ("magnetic_tile", "FOLDER", "corrections"):
         (place / name).symlink_to(parts)
     (place / "configs").symlink_to(ROOT / "configs")
     for name in ("mobilenetv2.weights.h5", "mobilenetv2_imagenet_notop.weights.h5", "FILE"):
@@ -209,7 +209,9 @@ def replace_what_is_slow_or_not_there(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(server_module, "run_app", lambda *_: None)
     patch.setattr(tune_module, "TuneOptions", partial(TuneOptions, function=score_trial))
     patch.setattr(confirm_module, "fit_run", fit_instantly)
-    patch.setattr(demo_module, "make_demo_config", lambda data: tiny.model_copy(update={"data": str(data)}))
+    patch.setattr(
+        demo_module, "make_demo_config", lambda data: tiny.model_copy(update={"data": (str(data),)})
+    )
     patch.setattr(
         demo_module,
         "write_parts",

@@ -201,7 +201,7 @@ def _name_needs(baseline: Baseline) -> Needs:
         reason = f"{baseline.name} learns from good and defective images, and chooses its threshold on val"
         return Needs(reason, (("train", 0), ("train", 1), *TO_BE_MEASURED))
     reason = f"{baseline.name} learns from good images, and chooses its threshold on val"
-    return Needs(reason, (("train", 0), *TO_BE_MEASURED), takes_val_from_train=True)
+    return Needs(reason, (("train", 0), *TO_BE_MEASURED))
 
 
 def _set_rate(stage: StageConfig) -> StageConfig:

@@ -28,7 +28,7 @@ SUMMARIES = {
     "serve": "Serve an export: TF Serving's REST, and a page.",
     "check": "Find out what the photographs are worth, before training.",
     "benchmark": "Measure many methods on many products.",
-    "data": "Check photographs, split them, prepare them, draw some.",
+    "data": "Check images, split them, prepare them, list them, draw some.",
     "pretrain": "Make weights to start from without a download.",
     "demo": "Draw parts, train an inspector of them, measure it.",
 }

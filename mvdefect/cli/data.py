@@ -353,7 +353,7 @@ def manifest(sources: tuple[str, ...], out: Path | None, overwrite: bool, **read
     Examples:
       mvdefect data manifest photographs
       mvdefect data manifest photographs --out photographs.csv
-      mvdefect data manifest photographs --label-pattern '(?P<type>[a-z]+)/' --out named.csv
+      mvdefect data manifest photographs --label-pattern '(?P<type>[^/]+)/[^/]+$' --out named.csv
     """
     show_messages()
     from mvdefect.core.errors import RunExistsError, UnlabelledError

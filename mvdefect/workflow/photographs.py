@@ -32,19 +32,16 @@ class Needs:
     Attributes:
         reason: Who needs it and what for, as it stands in the error.
         held: Part and label of images that there must be.
-        takes_val_from_train: Whether a plan without any image in val will do.
     """
 
     reason: str
     held: tuple[tuple[str, int], ...]
-    takes_val_from_train: bool = False
 
 
 TO_BE_MEASURED = (("val", 0), ("test", 0), ("test", 1))
 FIT_NEEDS = Needs(
     "fit learns from good and defective images, and chooses its threshold on val",
     (("train", 0), ("train", 1), *TO_BE_MEASURED),
-    takes_val_from_train=True,
 )
 
 
@@ -144,7 +141,7 @@ def read_plan_for_fit(path: Path, needs: Needs = FIT_NEEDS, seed: int = 0) -> Sp
 
 
 def suit_plan(plan: SplitPlan, needs: Needs, seed: int) -> SplitPlan:
-    """Return the plan, with images for val taken from train where it has none and `needs` allows it.
+    """Return the plan, with images for val taken from train if it has none.
 
     Args:
         plan: The plan.
@@ -154,7 +151,7 @@ def suit_plan(plan: SplitPlan, needs: Needs, seed: int) -> SplitPlan:
     Raises:
         SplitError: A part lacks good or defective images.
     """
-    if needs.takes_val_from_train and not plan.select("val"):
+    if not plan.select("val"):
         plan = hold_out_val(plan, seed)
     for part, label in needs.held:
         if not any(row.label == label for row in plan.select(part)):

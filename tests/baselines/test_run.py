@@ -80,7 +80,7 @@ def test_the_kept_estimator_makes_the_predictions_of_the_run(
     """Pictures are read by another way, one by one, and in order of their ids."""
     folder = runs[name]
     plan = read_split_plan(folder.split_plan)
-    store = prepare_images(read_records(Path(str(plain_config.data))), 64, "letterbox")
+    store = prepare_images(read_records(Path(plain_config.data[0])), 64, "letterbox")
     stored = read_stored(store)
     estimator = joblib.load(folder.estimator)
     rows = {row.id: row for row in read_predictions(folder)}

@@ -156,7 +156,7 @@ def test_photographs_that_are_gone(finished_run: Path, tmp_path: Path) -> None:
     shutil.copytree(finished_run, moved)
     config = RunFolder(moved).config
     config.write_text(
-        config.read_text().replace(str(read_run_config(RunFolder(moved)).data), str(tmp_path / "gone"))
+        config.read_text().replace(read_run_config(RunFolder(moved)).data[0], str(tmp_path / "gone"))
     )
     with pytest.raises(ExportError, match="which are not there"):
         export_run(moved, tmp_path)

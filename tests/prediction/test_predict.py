@@ -358,7 +358,7 @@ def test_run_and_export_say_what_was_said(
 ) -> None:
     from mvdefect.runs import read_run_config
 
-    root = Path(str(read_run_config(RunFolder(finished_run)).data))
+    root = Path(read_run_config(RunFolder(finished_run)).data[0])
     expected = [row for row in read_predictions(RunFolder(finished_run)) if row.split == "test"][:6]
     engine = open_engine(request.getfixturevalue(place))
     answers = engine([(root / row.id).read_bytes() for row in expected])

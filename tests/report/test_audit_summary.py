@@ -57,7 +57,7 @@ def test_it_is_the_audit_and_is_done_once(config: FitConfig, calls: list[str]) -
         assert math.isnan(found.probes[0].roc_auc.value)
         assert found.probes[0].remark == "there is one alone"
     assert calls == ["part"]
-    write_image(Path(str(config.data)) / "good" / "000.png", make_texture(77, 60, 60))
+    write_image(Path(config.data[0]) / "good" / "000.png", make_texture(77, 60, 60))
     summarise(config)
     summarise(config.model_copy(update={"near_duplicates": "image"}))
     assert calls == ["part", "part", "image"]
