@@ -232,17 +232,12 @@ class FitConfig(Settings):
     def _name_threshold(cls, value: Any) -> Any:
         return f"{value:g}" if isinstance(value, int | float) else value
 
-    @field_validator("data", mode="before")
+    @field_validator("data", "good", mode="before")
     @classmethod
-    def _list_data(cls, value: Any) -> Any:
-        """Take one source for a list of one; runs of 0.1 name one, or null."""
-        sources = value if isinstance(value, list | tuple) else [] if value is None else [value]
-        return tuple(str(source) if isinstance(source, Path) else source for source in sources)
-
-    @field_validator("good", mode="before")
-    @classmethod
-    def _list_good(cls, value: Any) -> Any:
-        return (str(value),) if isinstance(value, str | int) else value
+    def _list_names(cls, value: Any) -> Any:
+        """Take one name for a list of one; runs of 0.1 have one source, or null."""
+        names = value if isinstance(value, list | tuple) else [] if value is None else [value]
+        return tuple(str(name) if isinstance(name, Path | int) else name for name in names)
 
     @model_validator(mode="after")
     def _check_mask_loss(self) -> FitConfig:

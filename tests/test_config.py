@@ -108,3 +108,27 @@ def test_settings_of_the_first_version_are_read(correlation: float, expected: st
 def test_a_flag_that_names_an_old_setting_is_told_the_new_one() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'near_duplicates'"):
         load_config(None, {}, ["near_duplicate_correlation=0.9"])
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ("photographs", ("photographs",)),
+        (None, ()),
+        (["old", Path("new")], ("old", "new")),
+        ("null", ("null",)),
+    ],
+)
+def test_sources_are_a_list_and_one_may_be_named_alone(
+    data: object, expected: tuple[str, ...], tmp_path: Path
+) -> None:
+    config = FitConfig(data=data)
+    assert config.data == expected
+    (tmp_path / "config.yaml").write_text(dump_config(config))
+    assert load_config(tmp_path / "config.yaml", {}).data == expected
+
+
+def test_a_run_of_the_first_version_names_one_source(tmp_path: Path) -> None:
+    path = write_yaml(tmp_path / "config.yaml", {"data": "photographs", "good": 1})
+    config = load_config(path, {})
+    assert (config.data, config.good) == (("photographs",), ("1",))

@@ -6,14 +6,14 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from mvdefect.config import FitConfig, dump_config
+from mvdefect.config import FitConfig, apply_settings, dump_config
 from mvdefect.core.errors import ConfigError, ContractError, MvdefectError
 from mvdefect.core.files import write_text
 from mvdefect.core.locks import hold
 from mvdefect.core.progress import logger
 from mvdefect.data.groups.grouping import group_records
 from mvdefect.data.scan import scan_images
-from mvdefect.data.sources.opening import open_configured, open_source, resolve_sources
+from mvdefect.data.sources.opening import open_configured, resolve_sources
 from mvdefect.data.splits.plan import SplitPlan, save_plans
 from mvdefect.data.splits.protocols import draw_plans
 from mvdefect.evaluation.contracts import UNMET
@@ -61,7 +61,8 @@ def run_benchmark(path: Path, out: Path) -> tuple[ResultRow, ...]:
 
 
 def _list_categories(data: str, grid: Grid) -> tuple[str, ...]:
-    records = open_source(data, grid.only).records
+    shared = apply_settings({**grid.settings, "data": [data], "categories": grid.only})
+    records = open_configured(shared).records
     return tuple(sorted({record.category for record in records}))
 
 

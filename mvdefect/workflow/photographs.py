@@ -156,7 +156,10 @@ def suit_plan(plan: SplitPlan, needs: Needs, seed: int) -> SplitPlan:
     for part, label in needs.held:
         if not any(row.label == label for row in plan.select(part)):
             name = "defective" if label else "good"
-            raise SplitError(f"{needs.reason}, but the {plan.protocol} plan has no {name} image in {part}")
+            hint = "; --protocol closed-set draws other parts" if plan.protocol == "given" else ""
+            raise SplitError(
+                f"{needs.reason}, but the {plan.protocol} plan has no {name} image in {part}{hint}"
+            )
     return plan
 
 
