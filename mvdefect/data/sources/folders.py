@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ PART_NAMES = {
     **dict.fromkeys(("val", "valid", "validation", "validate"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+LAST_SIGN = "\U0010ffff"
 HERE = "."  # of --good: the images that lie in the data folder itself
 MAX_FOLDERS_LISTED = 12
 
@@ -229,10 +231,10 @@ def _read_product(product: ProductFolder, place: _Place) -> Iterator[Record]:
     for part, folder in _list_parts(product):
         if HERE in place.good:
             yield from _make_records(folder, place, product.category, GOOD, part)
-        for child in _list_plain(folder, place):
+        for child in _list_plain(folder, place.mask_folders):
             defect_type = name_defect_type(child.name, place.good)
             for inner, inner_part in _list_inner_parts(child, part):
-                for holder in _walk_plain(inner, place):
+                for holder in walk_plain(inner, place.mask_folders):
                     yield from _make_records(holder, place, product.category, defect_type, inner_part)
 
 
@@ -255,15 +257,15 @@ def _list_inner_parts(folder: Folder, part: str) -> Iterator[tuple[Folder, str]]
         yield from zip(folder.folders, inner, strict=True)
 
 
-def _list_plain(folder: Folder, place: _Place) -> list[Folder]:
-    return [child for child in folder.folders if child.path not in place.mask_folders]
+def _list_plain(folder: Folder, mask_folders: Collection[Path]) -> list[Folder]:
+    return [child for child in folder.folders if child.path not in mask_folders]
 
 
-def _walk_plain(folder: Folder, place: _Place) -> Iterator[Folder]:
+def walk_plain(folder: Folder, mask_folders: Collection[Path]) -> Iterator[Folder]:
     """Yield a folder and those below it, but for folders of masks."""
     yield folder
-    for child in _list_plain(folder, place):
-        yield from _walk_plain(child, place)
+    for child in _list_plain(folder, mask_folders):
+        yield from walk_plain(child, mask_folders)
 
 
 def _make_records(
@@ -283,14 +285,18 @@ def add_masks(layout: Layout, tree: Tree, mask_folders: Collection[Path]) -> Lay
         tree: What lies below its root.
         mask_folders: The folders of masks in it.
     """
-    records, orphans, notes = list(layout.records), list(layout.orphan_masks), list(layout.notes)
-    for parent, folder in ((one, child) for one in tree.top.walk() for child in one.folders):
+    ordered = sorted(layout.records, key=lambda record: str(record.path))
+    names = [str(record.path) for record in ordered]
+    masks: dict[Record, Path] = {}
+    orphans, notes = list(layout.orphan_masks), list(layout.notes)
+    parents = walk_plain(tree.top, mask_folders)
+    for parent, folder in ((one, child) for one in parents for child in one.folders):
         if folder.path not in mask_folders:
             continue
         within = os.path.join(parent.path, "")  # noqa: PTH118 (as text: there may be many of both)
-        below = [record for record in records if str(record.path).startswith(within)]
+        below = ordered[bisect_left(names, within) : bisect_left(names, within + LAST_SIGN)]
         found, left = match_masks(folder, parent.path, below)
-        records = [replace(one, mask_path=found[one]) if one in found else one for one in records]
+        masks |= found
         if folder.name == MASK_FOLDER:
             orphans += left
         elif left:
@@ -298,6 +304,7 @@ def add_masks(layout: Layout, tree: Tree, mask_folders: Collection[Path]) -> Lay
                 f"{len(left)} of the {folder.count} masks in {escape_name(folder.path)} have the name of no "
                 "image, or of several, and are not used"
             )
+    records = (replace(one, mask_path=masks[one]) if one in masks else one for one in layout.records)
     return Layout(layout.root, tuple(records), tuple(orphans), tuple(notes))
 
 
@@ -317,7 +324,7 @@ def _describe_unused(tree: Tree, place: _Place, records: Iterable[Record]) -> tu
     used = {path for record in records for path in (record.path, record.mask_path)}
     counts = {
         escape_name(folder.path): count
-        for folder in _walk_plain(tree.top, place)
+        for folder in walk_plain(tree.top, place.mask_folders)
         if (count := sum(path not in used for path in folder.images))
     }
     if not counts:

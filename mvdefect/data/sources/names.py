@@ -12,7 +12,14 @@ from pathlib import Path
 from mvdefect.core.errors import LayoutError, UnlabelledError, describe_unknown_name, list_some
 from mvdefect.core.files import escape_name
 from mvdefect.data.records import GOOD, Record, make_id, normalise_name, sort_records
-from mvdefect.data.sources.folders import Layout, add_masks, check_folder, find_part, make_layout_error
+from mvdefect.data.sources.folders import (
+    Layout,
+    add_masks,
+    check_folder,
+    find_part,
+    make_layout_error,
+    walk_plain,
+)
 from mvdefect.data.sources.labels import check_name, read_defect_type, read_label
 from mvdefect.data.sources.masks import is_mask_folder, split_masks
 from mvdefect.data.sources.tree import Tree, read_tree
@@ -89,10 +96,7 @@ def _list_images(tree: Tree, mask_folders: set[Path]) -> tuple[list[Path], dict[
     """Return the images that are no masks, and the mask of each that has one beside it."""
     images: list[Path] = []
     masks: dict[Path, Path] = {}
-    left = [tree.top]
-    while left:
-        folder = left.pop()
-        left += [child for child in folder.folders if child.path not in mask_folders]
+    for folder in walk_plain(tree.top, mask_folders):
         found, beside = split_masks(folder.images)
         images += found
         masks |= beside
