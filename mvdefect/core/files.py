@@ -79,6 +79,11 @@ def escape_name(name: str | os.PathLike[str]) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
+def show_name(name: str | os.PathLike[str]) -> str:
+    r"""Return the name of a file as it can stand in one line: also signs that move a cursor are escaped."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in escape_name(name))
+
+
 def describe_state(path: Path) -> bytes:
     """Return what tells whether a file is still the same without reading it.
 

@@ -12,8 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from mvdefect.core.errors import LayoutError, list_some
-from mvdefect.core.files import escape_name
+from mvdefect.core.errors import LayoutError, describe_unknown_name, list_some
+from mvdefect.core.files import escape_name, show_name
 
 GOOD = "good"
 # What good images are called, by letters and digits alone: in English, German, French, Spanish, Italian,
@@ -123,7 +123,7 @@ def sort_records(records: Iterable[Record]) -> tuple[Record, ...]:
     clashes = [name for name, count in counts.items() if count > 1]
     if clashes:
         shared = set(clashes)
-        paths = [escape_name(record.path) for record in ordered if _cut_suffix(record) in shared]
+        paths = [show_name(record.path) for record in ordered if _cut_suffix(record) in shared]
         raise LayoutError(
             f"each image needs a name of its own (file suffixes do not count), but {len(clashes)} "
             f"name(s) are shared by two or more files: {list_some(paths)}. Remove one of each, or name "
@@ -134,6 +134,24 @@ def sort_records(records: Iterable[Record]) -> tuple[Record, ...]:
 
 def _cut_suffix(record: Record) -> str:
     return posixpath.splitext(record.id)[0]
+
+
+def choose_categories(names: Iterable[str], wanted: Iterable[str], source: str | Path) -> set[str]:
+    """Return the categories that are wanted; all, where none is named.
+
+    Args:
+        names: The categories that there are.
+        wanted: Those to choose.
+        source: Where they are, as an error names it.
+
+    Raises:
+        LayoutError: There is no category of a name.
+    """
+    known, chosen = set(names), set(wanted)
+    for name in sorted(chosen - known):
+        unknown = describe_unknown_name("category", name, map(show_name, known))
+        raise LayoutError(f"{unknown} Data: {show_name(source)}")
+    return chosen or known
 
 
 class Stratified(Protocol):

@@ -13,7 +13,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from mvdefect.core.errors import LayoutError, join_lines
-from mvdefect.core.files import UNREADABLE_ZIP, cache_dir, escape_name
+from mvdefect.core.files import UNREADABLE_ZIP, cache_dir, show_name
 from mvdefect.core.progress import logger
 from mvdefect.data.records import normalise_name
 from mvdefect.data.sources.tree import SKIPPED_FOLDERS
@@ -38,7 +38,7 @@ def is_archive(path: Path) -> bool:
     name = path.name.lower()
     if name.endswith(OTHER_ARCHIVES) and path.is_file():
         raise LayoutError(
-            f"archives must be zip or tar; unpack this one and name the folder. Received: {escape_name(path)}"
+            f"archives must be zip or tar; unpack this one and name the folder. Received: {show_name(path)}"
         )
     return name.endswith(ARCHIVE_SUFFIXES) and path.is_file()
 
@@ -62,7 +62,7 @@ def open_archive(path: Path) -> Path:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     folder = cache_dir(CACHE) / sha256[:32]
     if not folder.is_dir():
-        logger.info("unpacking %s, once, into %s", escape_name(path), folder)
+        logger.info("unpacking %s, once, into %s", show_name(path), folder)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as aside:
             unpacked = Path(aside) / "files"
             extract_archive(path, unpacked / name_archive(path))
@@ -107,7 +107,7 @@ def extract_archive(path: Path, folder: Path, is_known: bool = False, hint: str 
         size = path.stat().st_size
         raise LayoutError(
             f"the archive cannot be unpacked ({_first_line(error)}){hint}. "
-            f"Received: {escape_name(path)} with {size:,} bytes"
+            f"Received: {show_name(path)} with {size:,} bytes"
         ) from error
 
 
@@ -156,7 +156,7 @@ def _check_member(member: zipfile.ZipInfo, path: Path) -> PurePosixPath:
     place = PurePosixPath(member.filename.replace("\\", "/"))  # as some programs on Windows write them
     if member.flag_bits & ENCRYPTED:
         raise LayoutError(
-            f"the archive is encrypted; unpack it and name the folder. Received: {escape_name(path)}"
+            f"the archive is encrypted; unpack it and name the folder. Received: {show_name(path)}"
         )
     kind = stat.S_IFMT(member.external_attr >> 16)
     is_plain = kind in {0, stat.S_IFREG, stat.S_IFDIR}
@@ -166,16 +166,14 @@ def _check_member(member: zipfile.ZipInfo, path: Path) -> PurePosixPath:
 
 
 def _refuse_member(name: str, path: Path) -> None:
-    raise LayoutError(
-        f"an archive must hold only files and folders. Received: {name!r} in {escape_name(path)}"
-    )
+    raise LayoutError(f"an archive must hold only files and folders. Received: {name!r} in {show_name(path)}")
 
 
 def _check_amount(members: int, size: int, path: Path) -> None:
     if members > MAX_MEMBERS or size > MAX_UNPACKED_BYTES:
         raise LayoutError(
             f"at most {MAX_MEMBERS:,} files of {MAX_UNPACKED_BYTES:,} bytes together are unpacked. "
-            f"Received: more in {escape_name(path)}"
+            f"Received: more in {show_name(path)}"
         )
 
 
@@ -183,7 +181,7 @@ def _check_space(size: int, path: Path) -> None:
     free = shutil.disk_usage(cache_dir(CACHE)).free
     if size > free:
         raise LayoutError(
-            f"unpacking {escape_name(path)} takes {size:,} bytes, and the disk of the cache has {free:,}; "
+            f"unpacking {show_name(path)} takes {size:,} bytes, and the disk of the cache has {free:,}; "
             "unpack it elsewhere and name the folder, or set MVDEFECT_CACHE"
         )
 

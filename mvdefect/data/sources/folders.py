@@ -8,11 +8,12 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mvdefect.core.errors import LayoutError, UnlabelledError, describe_unknown_name, list_some
-from mvdefect.core.files import escape_name
+from mvdefect.core.errors import LayoutError, UnlabelledError, list_some
+from mvdefect.core.files import show_name
 from mvdefect.data.records import (
     GOOD,
     Record,
+    choose_categories,
     is_copy_of_good,
     make_id,
     name_defect_type,
@@ -21,7 +22,7 @@ from mvdefect.data.records import (
 )
 from mvdefect.data.sources.labels import read_label
 from mvdefect.data.sources.masks import is_mask_folder, match_masks, split_masks
-from mvdefect.data.sources.tree import IGNORED_FILES, Folder, Tree, read_tree
+from mvdefect.data.sources.tree import IGNORED_FILES, Folder, Tree, name_root, read_tree
 
 MASK_SUFFIX = "_mask"
 MASK_FOLDER = "ground_truth"
@@ -127,7 +128,7 @@ def read_layout(
         raise make_layout_error(tree, good)
     masks = frozenset(folder.path for folder in tree.top.walk() if is_mask_folder(folder))
     place = _Place(root, good, masks)
-    wanted = _select_categories(products, tuple(categories), root)
+    wanted = choose_categories({product.category for product in products}, categories, root)
     records = tuple(record for product in products for record in _read_product(product, place))
     found = add_masks(Layout(root, records, (), tree.notes), tree, masks)
     notes = (
@@ -152,11 +153,11 @@ def check_folder(root: Path) -> None:
         LayoutError: `root` is missing, or is a file.
     """
     if not root.exists():
-        raise LayoutError(f"the data folder does not exist. Received: {escape_name(root)}")
+        raise LayoutError(f"the data folder does not exist. Received: {show_name(root)}")
     if not root.is_dir():
         raise LayoutError(
             f"the data must be a folder, a table (CSV) or an archive (zip, tar); {EXPECTED}. "
-            f"Received the file {escape_name(root)}"
+            f"Received the file {show_name(root)}"
         )
 
 
@@ -166,7 +167,7 @@ def check_layout(layout: Layout) -> tuple[Record, ...]:
     Raises:
         LayoutError: A class is missing altogether, or a mask has no image.
     """
-    if orphans := list(map(escape_name, layout.orphan_masks)):
+    if orphans := list(map(show_name, layout.orphan_masks)):
         raise LayoutError(
             f"{len(orphans)} mask(s) have no image; each ground_truth/<type>/<name>_mask.png "
             f"needs a defective test/<type>/<name>.*: {list_some(orphans)}"
@@ -182,9 +183,9 @@ def find_part(name: str) -> str:
 
 def _find_products(top: Folder, good: tuple[str, ...], types: Collection[str]) -> Iterator[ProductFolder]:
     """Yield the folders of products: `top` itself, or those below it, none of which lies in another."""
-    own = _recognise(normalise_name(top.path.resolve().name), top, good, types)
+    own = _recognise(name_root(top.path), top, good, types)
     if own or HERE in good:
-        yield own or ProductFolder(normalise_name(top.path.resolve().name), top, has_parts=False)
+        yield own or ProductFolder(name_root(top.path), top, has_parts=False)
     else:
         yield from _find_products_below(top, "", good, types)
 
@@ -216,14 +217,6 @@ def _has_class_folders(folder: Folder, good: tuple[str, ...], types: Collection[
     if any(name_defect_type(name, good) == GOOD for name in names):
         return True
     return bool(types) and any(name in types or read_label(name) is not None for name in names)
-
-
-def _select_categories(products: list[ProductFolder], wanted: tuple[str, ...], root: Path) -> set[str]:
-    names = {product.category for product in products}
-    for name in wanted:
-        if name not in names:
-            raise LayoutError(f"{describe_unknown_name('category', name, names)} Data: {escape_name(root)}")
-    return set(wanted) or names
 
 
 def _read_product(product: ProductFolder, place: _Place) -> Iterator[Record]:
@@ -301,7 +294,7 @@ def add_masks(layout: Layout, tree: Tree, mask_folders: Collection[Path]) -> Lay
             orphans += left
         elif left:
             notes.append(
-                f"{len(left)} of the {folder.count} masks in {escape_name(folder.path)} have the name of no "
+                f"{len(left)} of the {folder.count} masks in {show_name(folder.path)} have the name of no "
                 "image, or of several, and are not used"
             )
     records = (replace(one, mask_path=masks[one]) if one in masks else one for one in layout.records)
@@ -314,8 +307,8 @@ def _describe_copies(products: list[ProductFolder], good: tuple[str, ...]) -> It
     for folder in (folder for place in places for folder in place.folders):
         if is_copy_of_good(folder.name) and name_defect_type(folder.name, good) != GOOD:
             yield (
-                f"the images in {escape_name(folder.path)} count as defective, as in all but those of "
-                f"good images; if they are good, move them, or add --good '{folder.name}'"
+                f"the images in {show_name(folder.path)} count as defective, as in all but those of "
+                f"good images; if they are good, move them, or add --good '{show_name(folder.name)}'"
             )
 
 
@@ -323,7 +316,7 @@ def _describe_unused(tree: Tree, place: _Place, records: Iterable[Record]) -> tu
     """Say which images lie outside of all class folders."""
     used = {path for record in records for path in (record.path, record.mask_path)}
     counts = {
-        escape_name(folder.path): count
+        show_name(folder.path): count
         for folder in walk_plain(tree.top, place.mask_folders)
         if (count := sum(path not in used for path in folder.images))
     }
@@ -337,12 +330,12 @@ def _describe_unmatched(tree: Tree, good: tuple[str, ...]) -> tuple[str, ...]:
     """Say which names of good images no folder has."""
     names = {folder.name.casefold() for folder in tree.top.walk()} | {HERE}
     unknown = [name for name in good if normalise_name(name).casefold() not in names]
-    return tuple(f"--good: no folder is called '{escape_name(name)}'" for name in unknown)
+    return tuple(f"--good: no folder is called '{show_name(name)}'" for name in unknown)
 
 
 def make_layout_error(tree: Tree, good: tuple[str, ...] = ()) -> LayoutError:
     """Say what lies in a folder in which no good images are recognised, what is wanted, and how to get on."""
-    root, total = escape_name(tree.top.path), tree.top.count
+    root, total = show_name(tree.top.path), tree.top.count
     if not total:
         left_out = f" {'; '.join(tree.notes)}." if tree.notes else ""
         empty = "no image below" if tree.top.folders or tree.notes else "the data folder is empty:"
@@ -351,7 +344,7 @@ def make_layout_error(tree: Tree, good: tuple[str, ...] = ()) -> LayoutError:
     counts = {folder.path: len(folder.files) for folder in tree.top.walk() if folder.files}
     loose = counts.pop(tree.top.path, 0)
     found = [
-        f"{normalise_name(path.relative_to(tree.top.path).as_posix())} ({count} images)"
+        f"{show_name(path.relative_to(tree.top.path).as_posix())} ({count} images)"
         for path, count in sorted(counts.items())
     ]
     here = [f"{loose} images in the folder itself (if all of them are good: --good .)"] if loose else []

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 
-from mvdefect.core.errors import LayoutError, describe_unknown_name, list_some
-from mvdefect.core.files import escape_name
-from mvdefect.data.records import Record, normalise_name, sort_records
+from mvdefect.core.errors import list_some
+from mvdefect.core.files import show_name
+from mvdefect.data.records import Record, choose_categories, normalise_name, sort_records
 from mvdefect.data.sources.folders import Layout
+from mvdefect.data.sources.tree import name_root
 
 HEAD_BYTES = 1 << 14
 MAX_LISTED = 5
@@ -48,7 +49,13 @@ def join_layouts(layouts: Mapping[str, Layout], categories: Iterable[str] = ()) 
     )
     root = Path(os.path.commonpath([layout.root.resolve() for layout in layouts.values()]))
     orphans = sorted({path for layout in layouts.values() for path in layout.orphan_masks})
-    return Layout(root, sort_records(_select(kept, tuple(categories))), tuple(orphans), (*notes, *told))
+    wanted = choose_categories({record.category for record in kept}, categories, root)
+    return Layout(
+        root,
+        sort_records(record for record in kept if record.category in wanted),
+        tuple(orphans),
+        (*notes, *told),
+    )
 
 
 def _name_prefixes(sources: Sequence[str]) -> dict[str, str]:
@@ -63,7 +70,7 @@ def _name_prefixes(sources: Sequence[str]) -> dict[str, str]:
 
 def _find_common_product(layouts: Sequence[Layout]) -> tuple[str, str]:
     """Return the product of all sources if each is one that is called after its folder, and a note on it."""
-    own = [normalise_name(layout.root.resolve().name) for layout in layouts]
+    own = [name_root(layout.root) for layout in layouts]
     named = [{record.category for record in layout.records} for layout in layouts]
     if any(names != {name} for names, name in zip(named, own, strict=True)) or len(set(own)) == 1:
         return "", ""
@@ -87,7 +94,9 @@ def _settle_doubles(sources: Sequence[Sequence[Record]]) -> tuple[list[Record], 
             if not first:
                 kept.setdefault(keys[record.id], []).append(record)
             elif record.defect_type not in {one.defect_type for one in first}:
-                changed.append(f"{first[0].id} ({first[0].defect_type}, then {record.defect_type})")
+                changed.append(
+                    f"{show_name(first[0].id)} ({first[0].defect_type}, then {record.defect_type})"
+                )
                 kept[keys[record.id]] = [record]
     notes = [f"{twice} image(s) stand in more than one source, and are used once"] if twice else []
     if changed:
@@ -120,11 +129,3 @@ def _read_head(path: Path) -> bytes:
 def _hash(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _select(records: Sequence[Record], wanted: tuple[str, ...]) -> list[Record]:
-    names = {record.category for record in records}
-    for name in wanted:
-        if name not in names:
-            raise LayoutError(describe_unknown_name("category", escape_name(name), names))
-    return [record for record in records if not wanted or record.category in wanted]

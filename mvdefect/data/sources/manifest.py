@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from mvdefect.core.errors import LayoutError, describe_unknown_name, list_some
-from mvdefect.core.files import escape_name
-from mvdefect.data.records import GOOD, Record, make_id, normalise_name, sort_records
+from mvdefect.core.errors import LayoutError, list_some
+from mvdefect.core.files import escape_name, show_name
+from mvdefect.data.records import GOOD, Record, choose_categories, make_id, normalise_name, sort_records
 from mvdefect.data.sources.folders import PART_NAMES, Layout, find_part
 from mvdefect.data.sources.labels import (
     NO_DEFECT,
@@ -25,13 +25,15 @@ from mvdefect.data.sources.labels import (
     read_defect_type,
     read_label,
 )
-from mvdefect.data.sources.tables import EXPECTED, YES_IS_GOOD, Table, read_table, show, simplify
+from mvdefect.data.sources.tables import EXPECTED, YES_IS_GOOD, Table, read_table, simplify
+from mvdefect.data.sources.tree import name_root
 
 MAX_LISTED = 10
 ESCAPED_BYTE = re.compile(r"\\x([0-9a-f]{2})")
 WRITTEN = ("path", "label", "defect_type", "category", "mask", "group", "split", "record_id")
 ALWAYS_WRITTEN = frozenset({"path", "label", "defect_type", "category"})
 UNKNOWN = ""
+NO_PART = "-"  # of an image among others that have one
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def read_manifest(path: Path, categories: Iterable[str] = (), good: Iterable[str
     - `category`: the product; by default the name of the table's folder.
     - `mask`: the pixel mask of the defect, found as `path` is.
     - `group`: images with the same name here stay together in any split.
-    - `split`: train, val or test; in all rows or in none.
+    - `split`: train, val or test, or "-" for none of them; in all rows or in none.
 
     Other columns are ignored. An image in several rows has all defects that they name, as "crack+dent". An id
     is the image's path relative to the table's folder. If any image lies elsewhere, ids are relative to the
@@ -92,11 +94,11 @@ def read_manifest(path: Path, categories: Iterable[str] = (), good: Iterable[str
         told = [f"line {number}: {fault}" for number, fault in sorted(faults)]
         more = f"; and {len(told) - MAX_LISTED} more" if len(told) > MAX_LISTED else ""
         listed = "; ".join(told[:MAX_LISTED])
-        raise LayoutError(f"{len(told)} error(s) in the table {escape_name(path)}: {listed}{more}")
+        raise LayoutError(f"{len(told)} error(s) in the table {show_name(path)}: {listed}{more}")
     if not lines:
-        raise LayoutError(f"the table names no image; {EXPECTED}. Received: {escape_name(path)}")
+        raise LayoutError(f"the table names no image; {EXPECTED}. Received: {show_name(path)}")
     root = _find_root([line.path for line in lines], folder)
-    wanted = _select_categories({line.category for line in lines}, tuple(categories), path)
+    wanted = choose_categories({line.category for line in lines}, categories, path)
     records = sort_records(_make_record(line, root) for line in merged if line.category in wanted)
     notes = (*table.notes, *reader.describe(), *_describe_merged(lines, merged))
     return Layout(root, records, (), notes)
@@ -110,7 +112,7 @@ def _settle_columns(table: Table, good: tuple[str, ...]) -> Table:
         if "label" not in columns:  # a column 'defect' that says 0 or 1
             columns["label"], names["label"] = columns.pop("defect_type"), names.pop("defect_type")
         elif simplify(names["defect_type"]) != "defect type":
-            notes.append(f"ignored column: '{show(names['defect_type'])}', as it names no defects")
+            notes.append(f"ignored column: '{show_name(names['defect_type'])}', as it names no defects")
             del columns["defect_type"]
     elif "label" in columns and "defect_type" not in columns:
         words = Counter(table.get(cells, "label") for _, cells in table.rows)
@@ -118,8 +120,8 @@ def _settle_columns(table: Table, good: tuple[str, ...]) -> Table:
         unknown = sorted(word for word, label in read.items() if label is None)
         if unknown and UNNAMED_DEFECT not in read.values() and GOOD in read.values():
             columns["defect_type"], names["defect_type"] = columns.pop("label"), names.pop("label")
-            told = list_some([f"{show(word)} ({words[word]})" for word in unknown], MAX_LISTED)
-            notes.append(f"the column '{show(names['defect_type'])}' names defects: {told}")
+            told = list_some([f"{show_name(word)} ({words[word]})" for word in unknown], MAX_LISTED)
+            notes.append(f"the column '{show_name(names['defect_type'])}' names defects: {told}")
     return replace(table, columns=columns, names=names, notes=tuple(notes))
 
 
@@ -195,7 +197,7 @@ class _RowReader:
 
     def __init__(self, table: Table, good: tuple[str, ...], finder: _FileFinder, folder: Path) -> None:
         self.table, self.good, self.finder = table, good, finder
-        self.category = normalise_name(folder.name) or "images"
+        self.category = name_root(folder)
         self.yes_is_good = simplify(table.names.get("label", "")) in YES_IS_GOOD
         self.answers: dict[str, str] = {}
         self.nameless = 0
@@ -211,7 +213,7 @@ class _RowReader:
         if len(cells) < width or any(cell.strip() for cell in cells[width:]):
             raise LayoutError(f"it must have {width} cells, as the header has. Received: {len(cells)}")
         part = get(cells, "split")
-        if part and not find_part(part):
+        if part and not find_part(part) and part != NO_PART:
             raise LayoutError(
                 f"split must be {', '.join(dict.fromkeys(PART_NAMES.values()))}. Received: {part!r}"
             )
@@ -223,7 +225,7 @@ class _RowReader:
             category=check_name("category", get(cells, "category") or self.category, has_levels=True),
             mask_path=self.finder.find("mask", mask) if mask else None,
             group=normalise_name(get(cells, "group")),
-            part=find_part(part),
+            part=find_part(part) or part,
             id=get(cells, "record_id"),
         )
 
@@ -254,10 +256,10 @@ class _RowReader:
     def describe(self) -> Iterator[str]:
         """Say what was assumed."""
         if self.answers:
-            told = ", ".join(f"{show(word)} is {label}" for word, label in sorted(self.answers.items()))
+            told = ", ".join(f"{show_name(word)} is {label}" for word, label in sorted(self.answers.items()))
             turned = "0" if self.yes_is_good else "1"
             advice = "" if self.yes_is_good else f"; if {turned} means good: --good {turned}"
-            yield f"in the column '{show(self.table.names['label'])}' {told}{advice}"
+            yield f"in the column '{show_name(self.table.names['label'])}' {told}{advice}"
         if self.nameless:
             yield f"{self.nameless} row(s) name no defect and count as good"
         if self.finder.found_by_name:
@@ -319,13 +321,6 @@ def _find_root(paths: list[Path], folder: Path) -> Path:
     return Path(os.path.commonpath([path.parent for path in paths]))
 
 
-def _select_categories(names: set[str], wanted: tuple[str, ...], path: Path) -> set[str]:
-    for name in wanted:
-        if name not in names:
-            raise LayoutError(f"{describe_unknown_name('category', name, names)} Table: {escape_name(path)}")
-    return set(wanted) or names
-
-
 def _make_record(line: _Line, root: Path) -> Record:
     return Record(
         id=normalise_name(line.id) if line.id else make_id(line.path, root),
@@ -334,7 +329,7 @@ def _make_record(line: _Line, root: Path) -> Record:
         defect_type=line.defect_type,
         mask_path=line.mask_path,
         group=line.group,
-        part=line.part,
+        part="" if line.part == NO_PART else line.part,
     )
 
 
@@ -350,6 +345,8 @@ def format_manifest(records: Iterable[Record], folder: Path) -> str:
     root = _find_root([_make_absolute(record.path) for record in records], folder.resolve())
     if all(_make_plain_id(record, root) == record.id for record in records):
         rows = [{**row, "record_id": ""} for row in rows]
+    if any(record.part for record in records):
+        rows = [{**row, "split": row["split"] or NO_PART} for row in rows]
     names = [name for name in WRITTEN if name in ALWAYS_WRITTEN or any(row[name] for row in rows)]
     stream = io.StringIO()
     writer = csv.DictWriter(stream, names, extrasaction="ignore", lineterminator="\n")

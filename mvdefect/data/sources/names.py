@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from mvdefect.core.errors import LayoutError, UnlabelledError, describe_unknown_name, list_some
-from mvdefect.core.files import escape_name
-from mvdefect.data.records import GOOD, Record, make_id, normalise_name, sort_records
+from mvdefect.core.files import show_name
+from mvdefect.data.records import GOOD, Record, choose_categories, make_id, normalise_name, sort_records
 from mvdefect.data.sources.folders import (
     Layout,
     add_masks,
@@ -22,7 +22,7 @@ from mvdefect.data.sources.folders import (
 )
 from mvdefect.data.sources.labels import check_name, read_defect_type, read_label
 from mvdefect.data.sources.masks import is_mask_folder, split_masks
-from mvdefect.data.sources.tree import Tree, read_tree
+from mvdefect.data.sources.tree import Tree, name_root, read_tree
 
 GROUPS = ("label", "type", "category", "group", "part")
 MAX_LISTED = 5
@@ -62,14 +62,18 @@ def read_names(root: Path, pattern: str, categories: Iterable[str] = (), good: I
     ids = {path: make_id(path, root) for path in images}
     matches = {path: _search(compiled, id_) for path, id_ in ids.items()}
     _check_matches(pattern, {ids[path]: match for path, match in matches.items()})
-    default = normalise_name(root.resolve().name) or "images"
+    default = name_root(root)
     records = [
         _make_record(path, ids[path], _name_groups(match), default, good, masks.get(path))
         for path, match in matches.items()
         if match is not None
     ]
     notes = (*tree.notes, f"--label-pattern found {_describe_types(records)}")
-    return _select(add_masks(Layout(root, tuple(records), (), notes), tree, mask_folders), categories)
+    layout = add_masks(Layout(root, tuple(records), (), notes), tree, mask_folders)
+    wanted = choose_categories({record.category for record in records}, categories, root)
+    return replace(
+        layout, records=sort_records(record for record in layout.records if record.category in wanted)
+    )
 
 
 def _compile(pattern: str) -> re.Pattern[str]:
@@ -124,7 +128,7 @@ def _name_groups(match: re.Match[str]) -> dict[str, str]:
 def _check_matches(pattern: str, matches: dict[str, re.Match[str] | None]) -> None:
     """Refuse an expression that leaves images without a label."""
     missed = sorted(
-        id_
+        show_name(id_)
         for id_, match in matches.items()
         if match is None or not {"label", "type"} & set(_name_groups(match))
     )
@@ -143,7 +147,7 @@ def _make_record(
     part = find_part(found["part"]) if "part" in found else ""
     if "part" in found and not part:
         raise LayoutError(
-            f"the group part must find train, val or test. Received: {found['part']!r} in {id_}"
+            f"the group part must find train, val or test. Received: {found['part']!r} in {show_name(id_)}"
         )
     return Record(
         id=id_,
@@ -165,20 +169,9 @@ def _name_defect(found: dict[str, str], id_: str, good: tuple[str, ...]) -> str:
     if type_ and (label == GOOD) != (type_ == GOOD):
         raise LayoutError(
             "label and type contradict each other. "
-            f"Received: {found['label']!r} and {found['type']!r} in {id_}"
+            f"Received: {found['label']!r} and {found['type']!r} in {show_name(id_)}"
         )
     return type_ or label or GOOD
-
-
-def _select(layout: Layout, categories: Iterable[str]) -> Layout:
-    names, wanted = {record.category for record in layout.records}, tuple(categories)
-    for name in wanted:
-        if name not in names:
-            raise LayoutError(
-                f"{describe_unknown_name('category', name, names)} Data: {escape_name(layout.root)}"
-            )
-    kept = sort_records(record for record in layout.records if not wanted or record.category in wanted)
-    return replace(layout, records=kept)
 
 
 def _describe_types(records: list[Record]) -> str:
@@ -188,10 +181,10 @@ def _describe_types(records: list[Record]) -> str:
         LayoutError: No image is good, but there are several labels, one of which may mean that.
     """
     counts = Counter(record.defect_type for record in records)
-    told = list_some([f"{count} {name}" for name, count in sorted(counts.items())], 2 * MAX_LISTED)
+    told = list_some([f"{count} {show_name(name)}" for name, count in sorted(counts.items())], 2 * MAX_LISTED)
     if GOOD not in counts and len(counts) > 1:
         raise LayoutError(
             f"--label-pattern found no word for good: {told}. If one of them is: --good WORD, as in "
-            f"--good '{min(counts)}'"
+            f"--good '{show_name(min(counts))}'"
         )
     return told

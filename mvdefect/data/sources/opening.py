@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mvdefect.config import FitConfig
 from mvdefect.core.errors import LayoutError, UnlabelledError
-from mvdefect.core.files import escape_name
+from mvdefect.core.files import show_name
 from mvdefect.core.progress import logger
 from mvdefect.data.records import Record, make_id, normalise_name
 from mvdefect.data.sources.archives import is_archive, name_archive, open_archive
@@ -26,7 +26,7 @@ from mvdefect.data.sources.mvtec_ad_release import (
     unpack_archive,
 )
 from mvdefect.data.sources.names import read_names
-from mvdefect.data.sources.tree import read_tree
+from mvdefect.data.sources.tree import name_root, read_tree
 
 MVTEC_AD = "mvtec_ad"
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".txt"})
@@ -133,7 +133,7 @@ def open_unlabelled(source: str) -> Layout:
     tree = read_tree(root)
     if not tree.top.count:
         raise make_layout_error(tree)
-    category = normalise_name(root.resolve().name) or "images"
+    category = name_root(root)
     images = (Record(make_id(path, root), path, category, "") for path in tree.top.list_images())
     return Layout(root, tuple(sorted(images, key=attrgetter("id"))), (), tree.notes)
 
@@ -158,7 +158,7 @@ def _read_all(sources: list[str], reading: Reading) -> Layout:
         return _read(sources[0], reading)
     layouts: dict[str, Layout | None] = {source: _try_to_read(source, every) for source in places}
     types = {record.defect_type for layout in layouts.values() if layout for record in layout.records}
-    others = replace(every, types=frozenset(types))
+    others = replace(every, types=frozenset(types), label_pattern="")
     read = {source: layout or _read(source, others) for source, layout in layouts.items()}
     return join_layouts(read, reading.categories)
 
@@ -182,7 +182,7 @@ def _read(source: str, reading: Reading) -> Layout:
     path = Path(source).expanduser()
     if path.suffix.lower() in SPREADSHEETS and path.is_file():
         raise LayoutError(
-            f"a spreadsheet must be saved as CSV (in Excel: 'CSV UTF-8'). Received: {escape_name(path)}"
+            f"a spreadsheet must be saved as CSV (in Excel: 'CSV UTF-8'). Received: {show_name(path)}"
         )
     if is_archive(path):
         return _read_archive(path, reading)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mvdefect.core.errors import LayoutError, list_some
-from mvdefect.core.files import escape_name
+from mvdefect.core.files import show_name
 from mvdefect.data.records import normalise_name
 
 SEPARATORS = (",", ";", "\t")
@@ -111,16 +111,16 @@ def read_table(path: Path) -> Table:
     separator = max(SEPARATORS, key=io.StringIO(text, newline=None).readline().count)
     rows = _split_rows(text, separator, number, path)
     if not rows:
-        raise LayoutError(f"the table is empty; {EXPECTED}. Received: {escape_name(path)}")
+        raise LayoutError(f"the table is empty; {EXPECTED}. Received: {show_name(path)}")
     (_, header), *others = rows
     columns = _find_columns(header, path)
     kept = [(line, cells) for line, cells in others if any(cell.strip() for cell in cells)]
     named = {column: header[place].strip() for column, place in columns.items()}
     notes = (
-        *([f"the table {escape_name(path)} is no UTF-8; it was read as {encoding}"] if encoding else []),
+        *([f"the table {show_name(path)} is no UTF-8; it was read as {encoding}"] if encoding else []),
         *_describe_ignored(header, columns, path),
         *(
-            f"the column '{show(name)}' is read as {column}"
+            f"the column '{show_name(name)}' is read as {column}"
             for column, name in named.items()
             if _differs(name, column)
         ),
@@ -146,7 +146,7 @@ def _decode(path: Path) -> tuple[str, str]:
         line = encoded[: error.start].count(b"\n") + 1
         raise LayoutError(
             f"the table must be UTF-8 or cp1252 (in a spreadsheet, save as 'CSV UTF-8'), but line {line} is "
-            f"neither. Received: {escape_name(path)}"
+            f"neither. Received: {show_name(path)}"
         ) from error
 
 
@@ -159,14 +159,9 @@ def _split_rows(text: str, separator: str, number: int, path: Path) -> list[tupl
             number = first + reader.line_num
     except csv.Error as error:
         raise LayoutError(
-            f"the table {escape_name(path)} is no CSV file from line {number} on: {error}"
+            f"the table {show_name(path)} is no CSV file from line {number} on: {error}"
         ) from error
     return rows
-
-
-def show(name: str) -> str:
-    """Return a cell as it can stand in a message of one line."""
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in escape_name(name))
 
 
 def simplify(name: str) -> str:
@@ -188,12 +183,12 @@ def _find_columns(header: Sequence[str], path: Path) -> dict[str, int]:
             continue
         if names.count(name) > 1:
             raise LayoutError(
-                f"the header of the table {escape_name(path)} names the column {name} more than once"
+                f"the header of the table {show_name(path)} names the column {name} more than once"
             )
         found[column] = names.index(name)
     if "path" not in found or not {"label", "defect_type"} & set(found):
-        received = ", ".join(show(name.strip()) for name in header)[:300]
-        raise LayoutError(f"{EXPECTED}. Received: {received} in {escape_name(path)}{_guess(names)}")
+        received = ", ".join(show_name(name.strip()) for name in header)[:300]
+        raise LayoutError(f"{EXPECTED}. Received: {received} in {show_name(path)}{_guess(names)}")
     return found
 
 
@@ -202,14 +197,14 @@ def _guess(names: Sequence[str]) -> str:
     for wanted in ("path", "label", "defect type"):
         near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.7)
         if near and near[0] != wanted:
-            return f". Did you mean '{wanted.replace(' ', '_')}' by '{show(near[0])}'?"
+            return f". Did you mean '{wanted.replace(' ', '_')}' by '{show_name(near[0])}'?"
     return ""
 
 
 def _describe_ignored(header: Sequence[str], columns: Mapping[str, int], path: Path) -> list[str]:
     ignored = [name.strip() for place, name in enumerate(header) if place not in columns.values()]
-    named = [f"'{show(name)}'" for name in ignored if name]
+    named = [f"'{show_name(name)}'" for name in ignored if name]
     nameless = [f"{len(ignored) - len(named)} without a name"] if len(named) < len(ignored) else []
     if not ignored:
         return []
-    return [f"the table {escape_name(path)}: ignored column(s): {list_some([*named, *nameless], MAX_NAMED)}"]
+    return [f"the table {show_name(path)}: ignored column(s): {list_some([*named, *nameless], MAX_NAMED)}"]

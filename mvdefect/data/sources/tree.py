@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path, PurePath
 
 from mvdefect.core.errors import LayoutError, list_some
-from mvdefect.core.files import escape_name
+from mvdefect.core.files import show_name
 from mvdefect.core.progress import logger
 from mvdefect.data.images import is_image
 from mvdefect.data.records import normalise_name
@@ -66,8 +66,8 @@ class Folder:
 
     @cached_property
     def name(self) -> str:
-        """Its name, in one spelling."""
-        return normalise_name(self.path.name)
+        """Its name, in one spelling and one line, without spaces around it."""
+        return show_name(normalise_name(self.path.name)).strip()
 
     @cached_property
     def count(self) -> int:
@@ -98,16 +98,14 @@ class _LeftOut:
         """Say now and then that a long walk goes on."""
         self.seen += 1
         if self.seen % FILES_UNTIL_A_LINE == 0:
-            logger.info(
-                "still looking for images: %d files so far, now %s", self.seen, escape_name(entry.path)
-            )
+            logger.info("still looking for images: %d files so far, now %s", self.seen, show_name(entry.path))
 
     def add(self, entry: os.DirEntry[str]) -> None:
         """Count what is neither a folder nor an image."""
         if not entry.is_file():
             self.links += entry.is_symlink()
         elif entry.name.lower() not in IGNORED_FILES:
-            self.files[escape_name(PurePath(entry.name).suffix.lower()) or "without a suffix"] += 1
+            self.files[show_name(PurePath(entry.name).suffix.lower()) or "without a suffix"] += 1
 
     def describe(self) -> tuple[str, ...]:
         """Return the notes."""
@@ -141,6 +139,11 @@ class Tree:
     notes: tuple[str, ...]
 
 
+def name_root(root: Path) -> str:
+    """Return the name of a folder of images: that of its product, where nothing else names one."""
+    return show_name(normalise_name(root.resolve().name)).strip() or "images"
+
+
 def read_tree(root: Path) -> Tree:
     """Walk through a folder, its links included; hidden files are passed over.
 
@@ -166,7 +169,7 @@ def _walk(
     place: Path, above: frozenset[Identity], linked: set[Identity], left_out: _LeftOut, depth: int = 0
 ) -> Folder:
     if depth > MAX_DEPTH:
-        raise LayoutError(f"folders may be nested {MAX_DEPTH} deep. Received: {escape_name(place)[:300]}...")
+        raise LayoutError(f"folders may be nested {MAX_DEPTH} deep. Received: {show_name(place)[:300]}...")
     images, folders = [], []
     for entry in _scan(place):
         left_out.count(entry)
@@ -195,7 +198,7 @@ def _enter(
 ) -> Identity | None:
     """Return which folder it is, or None if it is left out, or leads to where the walk has been."""
     if entry.name.lower() in SKIPPED_FOLDERS:
-        left_out.folders[escape_name(entry.name)] += 1
+        left_out.folders[show_name(entry.name)] += 1
         return None
     key = _identify(entry.path)
     if key in above or (entry.is_symlink() and key in linked):
