@@ -126,8 +126,8 @@ DAMAGES = {
     "truncated file": (truncate, "good/000.png: the image is broken"),
     "zero-byte file": (lambda root: (root / "good" / "000.png").write_bytes(b""), "the file is empty"),
     "no image": (
-        lambda root: (root / "good" / "readme.txt").write_text("x"),
-        "readme.txt: the file is no image",
+        lambda root: (root / "good" / "readme.png").write_text("x"),
+        "readme.png: the file is no image",
     ),
     "one id twice": (lambda root: write_image(root / "good" / "000.bmp", make_texture(3)), "000.bmp"),
     "orphaned mask": (orphan_a_mask, "900_mask.png"),

@@ -71,9 +71,11 @@ def baseline(
 
     find_baseline(name)
     config = load_config(config_path, settings, assignments)
-    from mvdefect.data.sources.opening import name_sources
+    from mvdefect.data.sources.opening import name_sources, open_configured
 
     source = name_sources(config.data)
+    if config.data:
+        open_configured(config)  # a wrong folder is told before TensorFlow is loaded
     start_work(debug, config.devices)
     from mvdefect.baselines.run import run_baseline
 

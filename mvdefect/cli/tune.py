@@ -98,9 +98,11 @@ def tune(
 
     search = load_search(config_path, settings, assignments, space)
     base = make_base(search)
-    from mvdefect.data.sources.opening import name_sources
+    from mvdefect.data.sources.opening import name_sources, open_configured
 
     place = out or Path("runs") / f"tune-{name_sources(base.data)}-{base.backbone}"
+    if base.data:
+        open_configured(base)  # a wrong folder is told before TensorFlow is loaded
     start_work(debug, 1)
     from tuning.tune import TuneOptions
 

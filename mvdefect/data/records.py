@@ -19,7 +19,7 @@ GOOD = "good"
 # What good images are called, by letters and digits alone: in English, German, French, Spanish, Italian,
 # Portuguese, Dutch, Polish, Turkish, Chinese, Japanese and Korean.
 GOOD_WORDS = (
-    r"goods?|ok(ay|s)?|pass(ed|es)?|normals?|fine|intact|clean|undamaged|unbroken|flawless|perfect|healthy|sound"
+    r"goods?|ok(ay|s)?|pass(ed|es)?|normals?|fine|intact|clean|undamaged|unbroken|flawless|perfect|healthy"
     r"|correct|conform(ing|s)?|compliant|accept(ed|able)?|approved|nominal|none"
     r"|(non?|not)(defects?|defectives?|faulty|faults?|anomal(y|ies|ous)|damaged?|broken|errors?)"
     r"|(no|without)(cracks?|scratch(es)?)|without(defects?|faults?|anomal(y|ies)|errors?)"
