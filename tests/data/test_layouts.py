@@ -157,6 +157,16 @@ def test_masks_of_no_image_are_told(tmp_path: Path) -> None:
     assert ["1 of the 2 masks in" in note for note in layout.notes] == [True]
 
 
+def test_a_mask_of_one_type_is_none_of_another(tmp_path: Path) -> None:
+    """An image that is gone leaves its mask; an image of another defect has the same number."""
+    root = write_images(tmp_path / "nut", "good/1.png", "dent/7.png", "crack/8.png")
+    write_image(root / "ground_truth" / "crack" / "7_mask.png", MASK)
+    write_image(root / "masks" / "defective" / "8.png", MASK)
+    layout = read_layout(root)
+    assert layout.orphan_masks == (root / "ground_truth/crack/7_mask.png",)
+    assert [one.id for one in layout.records if one.mask_path] == ["crack/8.png"]
+
+
 @pytest.mark.parametrize(
     ("image", "mask"),
     [

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from mvdefect.core.errors import ImageError
 from mvdefect.data.images import decode_image
 from mvdefect.data.records import Record, normalise_name
+from mvdefect.data.sources.labels import read_label
 from mvdefect.data.sources.tree import Folder
 
 MASK_ENDING = re.compile(r"[ ._-](mask|gt|ground_?truth|labels?|seg|segmentation)$", re.IGNORECASE)
@@ -19,6 +20,7 @@ MASK_FOLDERS = re.compile(
     r"ground[ _-]?truths?|gt|masks?|labels?|annotations?|seg(mentations?)?", re.IGNORECASE
 )
 SURELY_MASKS = re.compile(r"ground[ _-]?truths?", re.IGNORECASE)
+PARTS = re.compile(r"train(ing)?|val(id(ation)?)?|test(ing)?", re.IGNORECASE)
 SAMPLE = 4  # images of a folder that are looked at
 FEW_VALUES = 4  # a mask may number its kinds of defects
 NEAR = 16  # grey values by which JPEG blurs two values
@@ -99,7 +101,8 @@ def match_masks(
 
     A mask belongs to the image whose path ends as its own does: `masks/scratch/3.png` to `scratch/3.jpg`, or
     to `images/test/scratch/3.jpg`. If there are several, it belongs to the one of them that is defective, or
-    defective and in the test part. If there is none, the image of its name alone counts.
+    defective and in the test part. If there is none, folders that name no defect, as
+    `masks/test/` or `masks/defective/`, do not count.
 
     Args:
         masks: The folder of masks.
@@ -113,12 +116,7 @@ def match_masks(
     found: dict[Record, Path] = {}
     orphans = []
     for path in masks.list_images():
-        names = _name_owners(path, masks.path)
-        if (
-            str(PurePosixPath(names[0]).parent) not in by_end
-        ):  # otherwise it is a folder of masks of one image
-            names += tuple(PurePosixPath(name).name for name in names)
-        owners = (_choose(by_end[name]) for name in names if name in by_end)
+        owners = (_choose(by_end[name]) for name in _name_owners(path, masks.path) if name in by_end)
         if owner := next(filter(None, owners), None):
             found[owner] = path
         else:
@@ -138,11 +136,18 @@ def _index_by_end(records: Iterable[Record], parent: Path) -> Mapping[str, list[
     return by_end
 
 
-def _name_owners(path: Path, root: Path) -> tuple[str, ...]:
-    """Return the path below a folder of masks without suffix: as it is, and without the ending of a mask."""
-    folder = path.relative_to(root).parent
-    plain = MASK_ENDING.sub("", path.stem)
-    return normalise_name((folder / path.stem).as_posix()), normalise_name((folder / plain).as_posix())
+def _says_nothing_of_types(name: str) -> bool:
+    """Whether a folder in a folder of masks can be another one than that of the images."""
+    return bool(PARTS.fullmatch(name) or MASK_FOLDERS.fullmatch(name) or read_label(name))
+
+
+def _name_owners(path: Path, root: Path) -> Iterator[str]:
+    """Yield what the path of its image may end with, the likeliest first; without suffix."""
+    folders = path.relative_to(root).parts[:-1]
+    telling = [name for name in folders if not _says_nothing_of_types(name)]
+    for place in (folders, telling):
+        for name in (path.stem, MASK_ENDING.sub("", path.stem)):
+            yield normalise_name("/".join([*place, name]))
 
 
 def _choose(records: list[Record]) -> Record | None:
