@@ -137,7 +137,8 @@ def data() -> None:
     """Check images, split them, prepare them, list them, draw some.
 
     SOURCE is a folder of images (good/ and one folder per defect type, in train/, val/ and test/ or not, or
-    MVTec AD's tree), a table (CSV), a zip or tar archive, or mvtec_ad:bottle. It may be given several times.
+    MVTec AD's tree, or annotations as of COCO, VOC, YOLO and LabelMe), a table (CSV), a zip or tar archive,
+    or mvtec_ad:bottle. It may be given several times.
     """
 
 

@@ -103,6 +103,7 @@ def read_layout(
     categories: Iterable[str] = (),
     good: Iterable[str] = (),
     types: Collection[str] = (),
+    tree: Tree | None = None,
 ) -> Layout:
     """Find every image and mask below `root`.
 
@@ -116,13 +117,14 @@ def read_layout(
         good: Names of folders of good images, beside the usual ones; "." for `root` itself.
         types: Defect types by whose folders, or by words for defective, class folders are recognised as well;
             empty: by a folder of good images alone.
+        tree: What lies below `root`, if it is known already.
 
     Raises:
         LayoutError: `root` is missing, holds no known layout, a category is unknown, or two files share
             an id.
     """
     check_folder(root)
-    tree, good = read_tree(root), tuple(good)
+    tree, good = tree or read_tree(root), tuple(good)
     products = list(_find_products(tree.top, good, types))
     if not products:
         raise make_layout_error(tree, good)
@@ -179,6 +181,17 @@ def check_layout(layout: Layout) -> tuple[Record, ...]:
 def find_part(name: str) -> str:
     """Return train, val or test for a folder that is called so; "" for any other."""
     return PART_NAMES.get(name.lower(), "")
+
+
+def has_class_folders(tree: Tree, good: Iterable[str] = (), types: Collection[str] = ()) -> bool:
+    """Whether images are told apart by the folders that they lie in.
+
+    Args:
+        tree: What lies below a folder.
+        good: As for `read_layout`.
+        types: As for `read_layout`.
+    """
+    return any(True for _ in _find_products(tree.top, tuple(good), types))
 
 
 def _find_products(top: Folder, good: tuple[str, ...], types: Collection[str]) -> Iterator[ProductFolder]:

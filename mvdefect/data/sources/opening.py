@@ -12,8 +12,20 @@ from mvdefect.core.errors import LayoutError, UnlabelledError
 from mvdefect.core.files import show_name
 from mvdefect.core.progress import logger
 from mvdefect.data.records import Record, make_id, normalise_name
+from mvdefect.data.sources.annotations.reading import (
+    add_annotated_masks,
+    is_annotation_file,
+    read_annotation_file,
+    read_annotations,
+)
 from mvdefect.data.sources.archives import is_archive, name_archive, open_archive
-from mvdefect.data.sources.folders import Layout, check_folder, make_layout_error, read_layout
+from mvdefect.data.sources.folders import (
+    Layout,
+    check_folder,
+    has_class_folders,
+    make_layout_error,
+    read_layout,
+)
 from mvdefect.data.sources.joining import join_layouts
 from mvdefect.data.sources.manifest import read_manifest
 from mvdefect.data.sources.mvtec_ad_release import (
@@ -26,6 +38,7 @@ from mvdefect.data.sources.mvtec_ad_release import (
     unpack_archive,
 )
 from mvdefect.data.sources.names import read_names
+from mvdefect.data.sources.public import read_public_layout
 from mvdefect.data.sources.tree import name_root, read_tree
 
 MVTEC_AD = "mvtec_ad"
@@ -87,9 +100,10 @@ def open_source(
     """Find the images of one source or of several.
 
     Args:
-        source: A folder in one of the layouts of `mvdefect.data.sources.folders`; a table (CSV); a zip or tar
-            archive; or "mvtec_ad", or "mvtec_ad:bottle", for the copy that TFDS's manual folder holds or
-            that is downloaded. Or several of these, which are joined as in `join_layouts`.
+        source: A folder in one of the layouts of `mvdefect.data.sources.folders`, of a public data set, or
+            with annotations; a table (CSV); a file of annotations; a zip or tar archive; or "mvtec_ad", or
+            "mvtec_ad:bottle", for the copy that TFDS's manual folder holds or that is downloaded. Or several
+            of these, which are joined as in `join_layouts`.
         categories: As for `Reading`.
         group_pattern: As for `Reading`.
         good: As for `Reading`.
@@ -188,6 +202,8 @@ def _read(source: str, reading: Reading) -> Layout:
         return _read_archive(path, reading)
     if is_manifest(source):
         return read_manifest(path, reading.categories, reading.good)
+    if is_annotation_file(path):
+        return read_annotation_file(path, reading.categories, reading.good)
     return _read_folder(path, reading)
 
 
@@ -202,7 +218,15 @@ def _read_folder(path: Path, reading: Reading) -> Layout:
     if reading.label_pattern:
         return read_names(path, reading.label_pattern, reading.categories, reading.good)
     refuse_derived_copy(path)
-    layout = read_layout(path, reading.categories, reading.good, reading.types)
+    check_folder(path)
+    tree = read_tree(path)
+    described = read_public_layout(tree, reading.categories)
+    if described is None and not has_class_folders(tree, reading.good, reading.types):
+        described = read_annotations(tree, reading.categories, reading.good)
+    if described is not None:
+        return described
+    layout = read_layout(path, reading.categories, reading.good, reading.types, tree)
+    layout = add_annotated_masks(layout, tree)
     if looks_like_mvtec_ad(path):
         log_licence()
         _compare_with_original(path, layout)

@@ -17,6 +17,7 @@ from mvdefect.data.images import is_image
 from mvdefect.data.records import normalise_name
 
 MAX_DEPTH = 64
+NO_IMAGES = "that are no images"  # how a note tells of side files
 MAX_KINDS_LISTED = 6
 FILES_UNTIL_A_LINE = 200_000
 SKIPPED_FOLDERS = frozenset(
@@ -53,11 +54,13 @@ class Folder:
         path: Where it is.
         files: The names of the images that lie in it directly, sorted.
         folders: The folders in it, sorted by name.
+        others: The files in it that are no images, sorted by name.
     """
 
     path: Path
     files: tuple[str, ...]
     folders: tuple[Folder, ...]
+    others: tuple[Path, ...] = ()
 
     @cached_property
     def images(self) -> tuple[Path, ...]:
@@ -111,7 +114,7 @@ class _LeftOut:
         """Return the notes."""
         notes = []
         if self.files:
-            notes.append(f"left out {self.files.total()} file(s) that are no images: {_list(self.files)}")
+            notes.append(f"left out {self.files.total()} file(s) {NO_IMAGES}: {_list(self.files)}")
         if pictures := Counter({kind: n for kind, n in self.files.items() if UNREAD_PICTURE.fullmatch(kind)}):
             notes.append(f"{_list(pictures)} cannot be read: save such images as PNG, TIFF or JPEG")
         if self.folders:
@@ -170,7 +173,7 @@ def _walk(
 ) -> Folder:
     if depth > MAX_DEPTH:
         raise LayoutError(f"folders may be nested {MAX_DEPTH} deep. Received: {show_name(place)[:300]}...")
-    images, folders = [], []
+    images, folders, others = [], [], []
     for entry in _scan(place):
         left_out.count(entry)
         if entry.name.startswith("."):
@@ -182,7 +185,8 @@ def _walk(
             images.append(entry.name)
         else:
             left_out.add(entry)
-    return Folder(place, tuple(images), tuple(folders))
+            others += [Path(entry.path)] if entry.is_file() else []
+    return Folder(place, tuple(images), tuple(folders), tuple(others))
 
 
 def _scan(place: Path) -> list[os.DirEntry[str]]:
