@@ -51,11 +51,17 @@ def tune_nested(
     paths = save_plans(plans, out / PLANS, overwrite=options.overwrite)
     seeds = [base.seed + number for number in range(max(1, options.confirm))]
     found, pairs = [], []
+    share = "" if search.minutes is None else f", each with {search.minutes / folds:.3g} of the minutes"
+    logger.info(
+        "nested search: %d folds, and in each a search and up to %d fits%s", folds, 2 * len(seeds), share
+    )
     for number, path in enumerate(paths, start=1):
         logger.info("outer fold %d of %d", number, folds)
         place = out / f"fold-{number}"
         inner = search.model_copy(update={"settings": {**search.settings, "split": str(path)}})
-        tune_inspector(inner, place, replace(options, confirm=0))
+        if search.minutes is not None:
+            inner = inner.model_copy(update={"minutes": search.minutes / folds})
+        tune_inspector(inner, place, replace(options, confirm=0, later_fits=2 * len(seeds)))
         space = make_space(make_base(inner), inner.space, inner.weights)
         default = complete_config(space.base, place).model_copy(update={"data": read_best(place).data})
         pairs.append(fit_pairs(read_best(place), default, seeds, place, options.workers))

@@ -55,7 +55,9 @@ class SearchConfig(Settings):
     )
     trials: int = Field(30, ge=1, le=100_000, description="Trials at most.")
     minutes: float | None = Field(
-        None, gt=0, description="Minutes after which no trial begins (default: no limit)."
+        None,
+        gt=0,
+        description="Minutes for everything, refits and confirmation included (default: no limit).",
     )
     patience: int | None = Field(
         None, ge=1, description="Trials without a better one before the search ends (default: no limit)."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -33,15 +34,19 @@ from mvdefect.workflow.photographs import (
 from tuning.choice.confirm import confirm_choice
 from tuning.choice.importance import measure_importances
 from tuning.choice.leaderboard import make_leaderboard, write_leaderboard, write_trials
+from tuning.choice.refits import FOLDER as REFITS
 from tuning.choice.refits import choose_candidates, refit_candidates
 from tuning.page.page import write_search_page
+from tuning.progress import describe_running, show_life
 from tuning.records import COMPLETED, DEFAULT, Leaderboard, SearchSummary
+from tuning.schedule import Schedule, describe_schedule, describe_time, plan_schedule
 from tuning.search.claim import PLAN, claim_folder, list_changes, wait_for_chief
 from tuning.search.cluster import CHIEF, ClusterJob, search_with_workers
 from tuning.search.folds import choose_fold_count, draw_folds, leave_test_out
 from tuning.search.hypermodel import InspectorHyperModel, TrainingParts
-from tuning.search.search import InspectorTuner, make_tuner, read_trials
-from tuning.search.trials import TrialFunction
+from tuning.search.probe import measure_pace
+from tuning.search.search import FOLDER, InspectorTuner, make_tuner, read_trials
+from tuning.search.trials import TrialFunction, is_over
 from tuning.settings import SearchConfig, dump_search, make_base
 from tuning.space.space import SearchSpace, make_space
 
@@ -64,6 +69,7 @@ class TuneOptions:
             0: the test part is never opened.
         function: What the process of a trial does; None: `tuning.search.trials.train_trial`.
         set_up: What a worker calls first.
+        later_fits: Fits that the caller will add, for which the time limit keeps time.
     """
 
     workers: int = 1
@@ -71,6 +77,7 @@ class TuneOptions:
     confirm: int = 0
     function: TrialFunction | None = None
     set_up: Callable[[], None] | None = None
+    later_fits: int = 0
 
 
 DEFAULT_OPTIONS = TuneOptions()
@@ -87,6 +94,12 @@ class _Workplace:
     plan: SplitPlan
     out: Path
     options: TuneOptions
+    schedule: Schedule | None = None
+
+    @property
+    def epochs(self) -> int:
+        """How many a training has at most."""
+        return sum(stage.epochs for stage in self.space.base.stages)
 
 
 def tune_inspector(
@@ -110,7 +123,7 @@ def tune_inspector(
         MvdefectError: Of its many kinds, for whatever is wrong with settings, data, weights or `out`.
         SearchError: No trial completed, or the search cannot go on.
     """
-    base = make_base(search)
+    began, base = time.monotonic(), make_base(search)
     parse_contract(base.contract, base.require)
     base = base.model_copy(update={"data": resolve_sources(require_data(base))})
     planned = read_plan_for_fit(base.split, TUNE_NEEDS) if base.split else None
@@ -125,9 +138,27 @@ def tune_inspector(
         return None
     with claim_folder(out, search, weights, options.overwrite):
         plan = _settle_plan(out, planned, records, base)
-        place = _Workplace(search, space, records, weights, plan, out, options)
-        summary = _choose(place, _summarise(place, _search(place)))
+        place = _announce(_Workplace(search, space, records, weights, plan, out, options), began)
+        tuner, until = _search(place)
+        summary = _choose(place, _summarise(place, tuner), until)
         return _confirm(place, summary) if options.confirm else summary
+
+
+def _announce(place: _Workplace, began: float) -> _Workplace:
+    """Say what will be done and how long it takes, before anything slow begins."""
+    search, options, plan = place.search, place.options, place.plan
+    folds, fits = search.refits.folds or choose_fold_count(plan), 2 * options.confirm + options.later_fits
+    schedule = plan_schedule(search, folds, fits, began)
+    for step in describe_schedule(schedule, search.strategy, place.epochs):
+        logger.info(step)
+    if options.function is None and not (place.out / FOLDER).is_dir():
+        config = place.space.base
+        train, val = (len(plan.select(part)) for part in ("train", "val"))
+        with show_life(lambda: "measuring how long a training takes"):
+            pace = measure_pace(config, place.weights[config.backbone], train, val, options.workers)
+        schedule = replace(schedule, pace=pace)
+        logger.info(describe_time(schedule))
+    return replace(place, schedule=schedule)
 
 
 def _find_weights(space: SearchSpace, backbone: str) -> Path | None:
@@ -171,22 +202,40 @@ def _prepare_parts(place: _Workplace, plan: SplitPlan) -> TrainingParts:
     return TrainingParts(train, {key: found["val"] for key, found in sources.items()}, place.weights)
 
 
-def _search(place: _Workplace) -> InspectorTuner:
-    """Run what is left of the search."""
+def _search(place: _Workplace) -> tuple[InspectorTuner, float | None]:
+    """Run what is left of the search.
+
+    Returns:
+        The tuner, and when the refits must be over, by `time.monotonic`; None: at any time.
+    """
     options, inspector = place.options, InspectorHyperModel(place.space, _prepare_parts(place, place.plan))
-    tuner = make_tuner(place.search, inspector, place.out, options.function)
-    if options.workers > 1 and "KERASTUNER_ORACLE_IP" not in os.environ:
-        if not tuner.oracle.is_over:
-            job = (place.search, inspector, place.out, options.workers, options.function, options.set_up)
-            search_with_workers(ClusterJob(*job))
-            tuner = make_tuner(place.search, inspector, place.out)
+    job = (place.search, inspector, place.out)
+    tuner = make_tuner(*job, options.function, place.schedule)
+    if done := len(tuner.oracle.end_order):
+        logger.info("taking up the search in %s: %d trials are done", place.out, done)
+    minutes = place.search.minutes
+    until = None if minutes is None else time.monotonic() + 60 * minutes - tuner.oracle.count_seconds()
+    is_shared = options.workers > 1 and "KERASTUNER_ORACLE_IP" not in os.environ
+    with show_life(lambda: _describe_trials(place), is_shared):
+        if not is_shared:
+            try:
+                tuner.search()
+            except keras_tuner.errors.FatalError as error:
+                raise SearchError(str(error)) from error
+        elif not tuner.oracle.is_over:
+            search_with_workers(
+                ClusterJob(*job, options.workers, options.function, options.set_up, place.schedule)
+            )
+    if is_shared:
+        tuner = make_tuner(*job, None, place.schedule)
         tuner.oracle.ended = tuner.oracle.find_end() or "there is nothing more to try"
-        return tuner
-    try:
-        tuner.search()
-    except keras_tuner.errors.FatalError as error:
-        raise SearchError(str(error)) from error
-    return tuner
+    if until is not None and place.schedule and (pace := tuner.oracle.find_refit_pace()):
+        until -= place.schedule.find_fits(pace)
+    return tuner, until
+
+
+def _describe_trials(place: _Workplace) -> str:
+    return describe_running(place.out / FOLDER, is_over, place.epochs)
 
 
 def _summarise(place: _Workplace, tuner: InspectorTuner) -> SearchSummary:
@@ -213,14 +262,21 @@ def _summarise(place: _Workplace, tuner: InspectorTuner) -> SearchSummary:
     return summary
 
 
-def _choose(place: _Workplace, summary: SearchSummary) -> SearchSummary:
+def _choose(place: _Workplace, summary: SearchSummary, until: float | None) -> SearchSummary:
     """Train the best again, and write what is recommended."""
     search, options, out = place.search, place.options, place.out
     count = search.refits.folds or choose_fold_count(place.plan)
     folds = draw_folds(place.plan, count, search.seed)
     parts = [_prepare_parts(place, fold) for fold in folds]
     candidates = choose_candidates(summary.trials, search, place.space.describe_base())
-    runs = refit_candidates(candidates, place.space, parts, search, out, options.workers, options.function)
+    logger.info(
+        "the search ended: %s; now %d configurations are trained again", summary.ended, len(candidates)
+    )
+    with show_life(lambda: describe_running(out / REFITS, is_over, place.epochs)):
+        runs = refit_candidates(
+            candidates, place.space, parts, search, out, options.workers, options.function, until
+        )
+    logger.info("comparing the refits")
     board = make_leaderboard(runs, candidates, folds, place.space, search)
     write_leaderboard(board, place.space.names, out)
     config = complete_config(place.space.configure(board.find(board.recommended).values), out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,9 @@ from mvdefect.evaluation.comparison import compare_repeats
 from mvdefect.evaluation.figures import Sample, roc_auc
 from mvdefect.evaluation.strata import make_sample
 from mvdefect.runs import RunFolder, open_run, read_predictions
+from tuning.progress import show_life
 from tuning.records import Confirmation
+from tuning.schedule import format_time
 from tuning.search.processes import read_slot, run_isolated
 
 FOLDER = "confirm"
@@ -71,11 +74,15 @@ def fit_pairs(
     pairs = [(_make_job(best, seed, out), _make_job(default, seed, out)) for seed in seeds]
     jobs = {job.run: job for pair in pairs for job in pair if not RunFolder(job.run).is_finished}
     logs = [run.with_name(run.name + ".txt") for run in jobs]
-    for place, code in run_isolated(fit_run, list(zip(jobs.values(), logs, strict=True)), workers):
-        run = list(jobs)[place]
-        if code or not RunFolder(run).is_finished:
-            raise SearchError(f"the fit {run} failed; {logs[place]} says why")
-        logger.info("fitted %s", run)
+    started, done = time.monotonic(), 0
+    with show_life(lambda: f"fit {min(done + 1, len(jobs))} of {len(jobs)}"):
+        for place, code in run_isolated(fit_run, list(zip(jobs.values(), logs, strict=True)), workers):
+            run = list(jobs)[place]
+            if code or not RunFolder(run).is_finished:
+                raise SearchError(f"the fit {run} failed; {logs[place]} says why")
+            done += 1
+            left_s = (time.monotonic() - started) / done * (len(jobs) - done)
+            logger.info("fit %d of %d: %s; about %s left", done, len(jobs), run, format_time(left_s))
     return [(_read_sample(tuned.run), _read_sample(usual.run)) for tuned, usual in pairs]
 
 

@@ -96,18 +96,19 @@ def _compare(
     one: Candidate, winner: Candidate, runs: Sequence[RefitRun], folds: Sequence[SplitPlan]
 ) -> Candidate:
     logits = {(run.candidate, run.fold, run.seed): run.result.logits for run in runs}
-    seeds = sorted({run.seed for run in runs})
-    pairs = [
-        [
-            (
-                _make_sample(plan, logits[winner.name, fold, seed]),
-                _make_sample(plan, logits[one.name, fold, seed]),
-            )
-            for seed in seeds
-        ]
-        for fold, plan in enumerate(folds)
-    ]
-    return replace(one, behind=compare_repeats(pairs, roc_auc))
+    pairs = []
+    for fold, plan in enumerate(folds):
+        seeds = sorted({run.seed for run in runs if run.fold == fold})
+        pairs.append(
+            [
+                (
+                    _make_sample(plan, logits[winner.name, fold, seed]),
+                    _make_sample(plan, logits[one.name, fold, seed]),
+                )
+                for seed in seeds
+            ]
+        )
+    return replace(one, behind=compare_repeats([found for found in pairs if found], roc_auc))
 
 
 def _make_sample(plan: SplitPlan, logits: Sequence[float]) -> Sample:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import keras_tuner
 from mvdefect.core.errors import SearchError
 from mvdefect.core.progress import logger
 from tuning.records import COMPLETED, DEFAULT, TrialRecord, Value
+from tuning.schedule import format_time
 from tuning.search.hypermodel import InspectorHyperModel, TrainingParts, declare_space
-from tuning.search.trials import FATAL, TrialFunction, TrialJob, TrialResult, run_trials
+from tuning.search.trials import FATAL, TrialFunction, TrialJob, TrialResult, read_result, run_trials
 from tuning.settings import SearchConfig
 from tuning.space.space import SearchSpace
 
@@ -68,8 +70,12 @@ def refit_candidates(
     out: Path,
     workers: int = 1,
     function: TrialFunction | None = None,
+    until: float | None = None,
 ) -> tuple[RefitRun, ...]:
     """Train every candidate with every seed on every fold; what is done already is not done again.
+
+    A round trains all candidates with one seed on one fold. The first one is always made, and each other one
+    if it fits into the time that is left.
 
     Args:
         candidates: See `choose_candidates`.
@@ -79,30 +85,76 @@ def refit_candidates(
         out: The folder of the search.
         workers: How many trainings at a time.
         function: What a process does; None: `tuning.search.trials.train_trial`.
+        until: When the last round must be over, by `time.monotonic`; None: at any time.
 
     Raises:
         SearchError: A setting is wrong.
     """
     first = space.base.seed
-    # Folds and seeds before candidates: those that share a store of activations come one after the other.
-    cells = [
-        (name, first + number, fold)
-        for fold in range(len(folds))
+    # Candidates last: those that share a store of activations come one after the other. Folds before seeds:
+    # where time is short, every image validates once before any does twice.
+    rounds = [
+        [(name, first + number, fold) for name in candidates]
         for number in range(search.refits.seeds)
-        for name in candidates
+        for fold in range(len(folds))
     ]
-    jobs = [_make_job(cell, candidates, space, folds[cell[2]], out) for cell in cells]
-    results: dict[int, TrialResult] = {}
-    for number, result in run_trials(jobs, function, workers):
+    jobs = {
+        cell: _make_job(cell, candidates, space, folds[cell[2]], out) for cells in rounds for cell in cells
+    }
+    batches = rounds if until is not None else [[cell for cells in rounds for cell in cells]]
+    runs: list[RefitRun] = []
+    longest_s = 0.0
+    for place, cells in enumerate(batches):
+        started = time.monotonic()
+        is_new = any(read_result(jobs[cell].folder) is None for cell in cells)
+        if place and until is not None and is_new and started + longest_s > until:
+            logger.info("the time is enough for %d of %d rounds of refits", place, len(rounds))
+            break
+        told = _Telling(search, len(jobs), len(runs), until)
+        found = {}
+        for number, result in run_trials([jobs[cell] for cell in cells], function, workers):
+            found[number] = RefitRun(*cells[number], result)
+            told.tell(found[number])
+        runs += [found[number] for number in range(len(cells))]
+        longest_s = max(longest_s, time.monotonic() - started)
+    return tuple(runs)
+
+
+@dataclass
+class _Telling:
+    """News of refits, with the time that is left by the pace of this session."""
+
+    search: SearchConfig
+    total: int
+    done: int
+    until: float | None
+    began: float = field(default_factory=time.monotonic)
+    trained: int = 0
+
+    def tell(self, run: RefitRun) -> None:
+        """Tell of one that is over.
+
+        Raises:
+            SearchError: A setting is wrong.
+        """
+        result = run.result
         if result.status == FATAL:
             raise SearchError(result.trouble)
-        results[number] = result
-        name, seed, fold = cells[number]
-        said = result.trouble if result.status != COMPLETED else _describe(result, search)
+        self.done, self.trained = self.done + 1, self.trained + 1
+        left_s = (time.monotonic() - self.began) / self.trained * (self.total - self.done)
+        if self.until is not None:
+            left_s = min(left_s, max(0.0, self.until - time.monotonic()))
+        said = result.trouble if result.status != COMPLETED else _describe(result, self.search)
         logger.info(
-            "refit %d of %d: %s, seed %d, fold %d: %s", len(results), len(jobs), name, seed, fold + 1, said
+            "refit %d of %d: %s, seed %d, fold %d: %s%s",
+            self.done,
+            self.total,
+            run.candidate if run.candidate == DEFAULT else f"trial {run.candidate}",
+            run.seed,
+            run.fold + 1,
+            said,
+            f"; about {format_time(left_s)} left" if self.done < self.total else "",
         )
-    return tuple(RefitRun(*cells[number], results[number]) for number in range(len(jobs)))
 
 
 def _make_job(

@@ -20,6 +20,7 @@ import keras_tuner
 from mvdefect.core.errors import SearchError
 from mvdefect.core.files import write_text
 from mvdefect.core.progress import logger
+from tuning.schedule import Schedule
 from tuning.search.hypermodel import InspectorHyperModel
 from tuning.search.processes import SLOT, start_process
 from tuning.search.search import make_tuner
@@ -42,6 +43,7 @@ class ClusterJob:
         workers: How many workers there are.
         function: See `tuning.search.search.InspectorTuner`.
         set_up: Called first: to send messages somewhere, for instance.
+        schedule: What follows the trials, for which the chief keeps time; None: nothing.
     """
 
     search: SearchConfig
@@ -50,6 +52,7 @@ class ClusterJob:
     workers: int
     function: TrialFunction | None = None
     set_up: Callable[[], None] | None = None
+    schedule: Schedule | None = None
 
 
 def search_with_workers(job: ClusterJob) -> None:
@@ -95,7 +98,7 @@ def _take_part(job: ClusterJob) -> None:
     """Be the chief or a worker, as KerasTuner's variables say."""
     if job.set_up is not None:
         job.set_up()
-    tuner = make_tuner(job.search, job.inspector, job.out, job.function)
+    tuner = make_tuner(job.search, job.inspector, job.out, job.function, job.schedule)
     try:
         tuner.search()
     except keras_tuner.errors.FatalError as error:

@@ -21,6 +21,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from mvdefect.core.files import parse_json, write_text
 from mvdefect.core.progress import logger
+from tuning.schedule import Pace, Schedule, format_time
 from tuning.settings import SearchConfig
 
 MAX_FAILURES = 3
@@ -33,7 +34,7 @@ class Limits:
 
     Attributes:
         trials: At most.
-        minutes: No trial begins after so many, all sessions together; None: any.
+        minutes: For everything, what follows the trials included, all sessions together; None: any.
         patience: Trials in a row without a better one; None: any.
         failures: Trials in a row that fail in one session.
     """
@@ -49,25 +50,32 @@ class LimitedOracle(keras_tuner.Oracle):  # type: ignore[misc]
 
     Attributes:
         limits: When the search ends.
+        schedule: What follows the trials, for which time is kept.
         ended: Why it ended; empty while it goes on.
     """
 
     limits = Limits(trials=1)
+    schedule = Schedule(trials=1, began=0.0)
     ended = ""
     _spent_s = 0.0  # in earlier sessions
     _ended_before = 0  # trials of earlier sessions
     _retry_queue: list[str]
     _began: float | None = None
+    _last_end: float | None = None  # of a trial of this session
+    _paces_s: tuple[float, ...] = ()  # from the end of one trial to that of the next, if it completed
 
-    def set_limits(self, limits: Limits) -> None:
-        """Say when the search ends."""
+    def set_limits(self, limits: Limits, schedule: Schedule | None = None) -> None:
+        """Say when the search ends, and what follows; the time counts from the beginning of the schedule."""
         self.limits = limits
         self.max_trials = limits.trials
+        self.schedule = schedule or Schedule(limits.trials)
+        self._began = None if schedule is None else schedule.began
 
     @keras_tuner.synchronized  # type: ignore[untyped-decorator]
     def create_trial(self, tuner_id: str) -> Any:
         """Return the next trial, or one whose status tells the tuner to stop."""
         self._began = time.monotonic() if self._began is None else self._began
+        self._last_end = time.monotonic() if self._last_end is None else self._last_end
         is_new = tuner_id not in self.ongoing_trials and not self._retry_queue
         self.ended = self.find_end() if is_new else ""
         if self.ended:
@@ -84,17 +92,23 @@ class LimitedOracle(keras_tuner.Oracle):  # type: ignore[misc]
         if trial.trial_id in self.end_order:
             return
         super().end_trial(trial)
+        now = time.monotonic()
+        if self._is_complete(trial.trial_id) and self._last_end is not None:
+            self._paces_s = (*self._paces_s, now - self._last_end)
+        self._last_end = now
         self.save()  # KerasTuner saves while the trial still counts as one that runs
         self._log_progress(self.trials[trial.trial_id])
 
     def get_state(self) -> dict[str, Any]:
         """Return what is saved."""
-        return {**super().get_state(), "spent_s": self._count_seconds()}
+        times = {"spent_s": self.count_seconds(), "paces_s": list(self._paces_s)}
+        return {**super().get_state(), **times}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Take up what was saved."""
         super().set_state(state)
         self._spent_s = state["spent_s"]
+        self._paces_s = tuple(state.get("paces_s", ()))  # version 0.1.0 kept none
 
     def save(self) -> None:
         """Save the state; a kill in the middle leaves the state before."""
@@ -133,8 +147,8 @@ class LimitedOracle(keras_tuner.Oracle):  # type: ignore[misc]
             return f"{limits.failures} trials in a row failed"
         if len(self.trials) >= limits.trials:
             return f"all {limits.trials} trials are done"
-        if limits.minutes is not None and self._count_seconds() > 60 * limits.minutes:
-            return f"{limits.minutes:g} minutes are over"
+        if self.end_order and (reason := self._find_end_of_time()):
+            return reason
         if limits.patience is not None and scores:
             best = int(np.argmax(np.array(scores) * (1 if self.objective.direction == "max" else -1)))
             if len(scores) - 1 - best >= limits.patience:
@@ -144,8 +158,44 @@ class LimitedOracle(keras_tuner.Oracle):  # type: ignore[misc]
     def _is_complete(self, name: str) -> bool:
         return bool(self.trials[name].status == "COMPLETED")
 
-    def _count_seconds(self) -> float:
+    def count_seconds(self) -> float:
+        """Return how long the search has taken, all sessions together."""
         return self._spent_s + (0.0 if self._began is None else time.monotonic() - self._began)
+
+    @property
+    def pace(self) -> Pace | None:
+        """How long a trial takes: as measured on those that completed, otherwise as estimated."""
+        if not self._paces_s:
+            return self.schedule.pace
+        first, *others = self._paces_s
+        usual = float(np.mean(others)) if others else first
+        return Pace(max(first, usual), usual)
+
+    def find_refit_pace(self) -> Pace | None:
+        """Return how long a refit takes."""
+        return self.pace
+
+    def _find_end_of_time(self) -> str:
+        minutes, pace, refits = self.limits.minutes, self.pace, self.find_refit_pace()
+        if minutes is None:
+            return ""
+        limit_s, spent_s = 60 * minutes, self.count_seconds()
+        if spent_s > limit_s:
+            return f"{minutes:g} minutes are over"
+        if pace and refits and spent_s + pace.next_s + self.schedule.find_reserve(refits, limit_s) > limit_s:
+            return f"the rest of the {minutes:g} minutes is needed to train the best again"
+        return ""
+
+    def describe_left(self) -> str:
+        """Say how long everything that is left takes; empty where that is not known."""
+        pace, refits = self.pace, self.find_refit_pace()
+        if pace is None or refits is None:
+            return ""
+        trials = max(0, self.limits.trials - len(self.end_order))
+        left_s = trials * pace.next_s + self.schedule.find_left(refits, 0)
+        if self.limits.minutes is not None:
+            left_s = min(left_s, max(0.0, 60 * self.limits.minutes - self.count_seconds()))
+        return f"about {format_time(left_s)} left, refits included" if left_s else ""
 
     def _log_progress(self, trial: Any) -> None:
         done, total = len(self.end_order), self.limits.trials
@@ -156,9 +206,9 @@ class LimitedOracle(keras_tuner.Oracle):  # type: ignore[misc]
         leader = (
             f"best {best.score:.4f} (trial {best.trial_id})" if best.score is not None else "none completed"
         )
-        pace = self._count_seconds() / max(1, done)
-        left = "" if done >= total else f"; {total - done} left, about {_format_time(pace * (total - done))}"
-        logger.info("trial %s, %d of %d: %s; %s%s", trial.trial_id, done, total, score, leader, left)
+        left = self.describe_left()
+        words = f"; {left}" if left else ""
+        logger.info("trial %s, %d of %d: %s; %s%s", trial.trial_id, done, total, score, leader, words)
 
 
 class RandomOracle(LimitedOracle, keras_tuner.oracles.RandomSearchOracle):  # type: ignore[misc]
@@ -171,6 +221,15 @@ class HyperbandOracle(LimitedOracle, keras_tuner.oracles.HyperbandOracle):  # ty
     A longer trial is trained from the beginning, with a schedule of its own length: it then is what `fit`
     does with as many epochs.
     """
+
+    def find_refit_pace(self) -> Pace | None:
+        """Return how long a refit takes: it has all epochs, of which most trials have few."""
+        values = [self.trials[name].hyperparameters.values for name in self.end_order]
+        epochs = [int(one["tuner/epochs"]) for one in values if one.get("tuner/epochs")]
+        if self.pace is None or not self._paces_s or not epochs:
+            return self.pace
+        times = self.max_epochs / float(np.mean(epochs))
+        return Pace(times * self.pace.first_s, times * self.pace.next_s)
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """Propose values. Trials that failed count as the worst, or a bracket would wait for them."""
@@ -199,13 +258,16 @@ class BayesianOracle(LimitedOracle, keras_tuner.oracles.BayesianOptimizationOrac
         return proposed  # type: ignore[no-any-return]
 
 
-def make_oracle(search: SearchConfig, hp: Any, max_epochs: int) -> LimitedOracle:
+def make_oracle(
+    search: SearchConfig, hp: Any, max_epochs: int, schedule: Schedule | None = None
+) -> LimitedOracle:
     """Make the oracle of a search.
 
     Args:
         search: Strategy, objective, limits and seed.
         hp: KerasTuner's `HyperParameters`, with the space declared.
         max_epochs: Of the last stage, which Hyperband shortens.
+        schedule: What follows the trials; None: nothing.
     """
     shared = {
         "objective": keras_tuner.Objective(search.objective, search.direction),
@@ -224,9 +286,5 @@ def make_oracle(search: SearchConfig, hp: Any, max_epochs: int) -> LimitedOracle
     else:
         oracle = RandomOracle(**shared)
     oracle.verbose = 0
-    oracle.set_limits(Limits(search.trials, search.minutes, search.patience))
+    oracle.set_limits(Limits(search.trials, search.minutes, search.patience), schedule)
     return oracle
-
-
-def _format_time(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

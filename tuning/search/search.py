@@ -14,6 +14,7 @@ from keras_tuner.src import config as keras_tuner_config
 
 from mvdefect.core.errors import SearchError, join_lines
 from tuning.records import COMPLETED, FAILED, RUNNING, TrialRecord, Value
+from tuning.schedule import Schedule
 from tuning.search.hypermodel import InspectorHyperModel, declare_space
 from tuning.search.oracles import STATE, LimitedOracle, make_oracle
 from tuning.search.trials import FATAL, TrialFunction, TrialJob, TrialResult, read_result, run_trials
@@ -105,6 +106,7 @@ def make_tuner(
     inspector: InspectorHyperModel,
     out: Path,
     function: TrialFunction | None = None,
+    schedule: Schedule | None = None,
 ) -> InspectorTuner:
     """Make the tuner of a search, as far as it has come.
 
@@ -113,10 +115,11 @@ def make_tuner(
         inspector: What builds and trains.
         out: The folder of the search.
         function: See `InspectorTuner`.
+        schedule: What follows the trials, for which time is kept; None: nothing.
     """
     hp = keras_tuner.HyperParameters()
     declare_space(inspector.space, hp)
-    oracle = make_oracle(search, hp, inspector.space.base.stages[-1].epochs)
+    oracle = make_oracle(search, hp, inspector.space.base.stages[-1].epochs, schedule)
     tuner = InspectorTuner(oracle, inspector, out, function)
     if tuner.oracle is oracle and (out / FOLDER / STATE).is_file():  # otherwise the chief has it
         try:

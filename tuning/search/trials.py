@@ -179,6 +179,11 @@ def read_result(folder: Path) -> TrialResult | None:
     return found
 
 
+def is_over(folder: Path) -> bool:
+    """Whether a trial has a result."""
+    return (folder / RESULT).is_file()
+
+
 def write_result(folder: Path, result: TrialResult) -> None:
     """Write what came of a trial, whole or not at all, and remove what it needed to go on."""
     write_text(folder / RESULT, json.dumps(asdict(result)) + "\n")
