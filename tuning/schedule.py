@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from tuning.settings import SearchConfig
 
+LONGEST_CLOSING_S = 10.0  # what leaderboard, importances and report take, on two busy cores
+CLOSING_SHARE = 0.1  # of a time limit, where that is less
 FIT_COST = 2.0  # trainings that a fit on the test part takes: it also scores all parts and writes a report
 
 
@@ -67,12 +69,17 @@ class Schedule:
         return self.fits * FIT_COST * pace.first_s
 
     def find_reserve(self, pace: Pace, limit_s: float) -> float:
-        """Return the seconds to keep for what follows the trials.
+        """Return the seconds to keep for what follows the trials: refits, fits and report.
 
         All refits, where they fit into half of the time; otherwise as many rounds as do, but one at least.
         """
         fits, a_round = self.find_fits(pace), pace.count_round(self.candidates) if self.rounds else 0.0
-        return fits + min(self.rounds * a_round, max(a_round, (limit_s - fits) / 2))
+        return find_closing(limit_s) + fits + min(self.rounds * a_round, max(a_round, (limit_s - fits) / 2))
+
+
+def find_closing(limit_s: float) -> float:
+    """Return the seconds to keep for leaderboard and report within a time limit."""
+    return min(LONGEST_CLOSING_S, CLOSING_SHARE * limit_s)
 
 
 def plan_schedule(

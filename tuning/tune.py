@@ -39,7 +39,7 @@ from tuning.choice.refits import choose_candidates, refit_candidates
 from tuning.page.page import write_search_page
 from tuning.progress import describe_running, show_life
 from tuning.records import COMPLETED, DEFAULT, Leaderboard, SearchSummary
-from tuning.schedule import Schedule, describe_schedule, describe_time, plan_schedule
+from tuning.schedule import Schedule, describe_schedule, describe_time, find_closing, plan_schedule
 from tuning.search.claim import PLAN, claim_folder, list_changes, wait_for_chief
 from tuning.search.cluster import CHIEF, ClusterJob, search_with_workers
 from tuning.search.folds import choose_fold_count, draw_folds, leave_test_out
@@ -229,8 +229,10 @@ def _search(place: _Workplace) -> tuple[InspectorTuner, float | None]:
     if is_shared:
         tuner = make_tuner(*job, None, place.schedule)
         tuner.oracle.ended = tuner.oracle.find_end() or "there is nothing more to try"
-    if until is not None and place.schedule and (pace := tuner.oracle.find_refit_pace()):
-        until -= place.schedule.find_fits(pace)
+    if until is not None and minutes is not None:
+        until -= find_closing(60 * minutes)
+        if place.schedule and (pace := tuner.oracle.find_refit_pace()):
+            until -= place.schedule.find_fits(pace)
     return tuner, until
 
 
@@ -245,13 +247,15 @@ def _summarise(place: _Workplace, tuner: InspectorTuner) -> SearchSummary:
     if not any(trial.status == COMPLETED for trial in trials):
         trouble = next((trial.trouble for trial in trials if trial.trouble), "none was begun")
         raise SearchError(f"no trial completed: {trouble}")
+    with show_life(lambda: "measuring which settings matter"):
+        importances = measure_importances(trials, search.seed)
     summary = SearchSummary(
         title=place.out.name,
         objective=search.objective,
         direction=search.direction,
         trials=trials,
         ended=tuner.oracle.ended,
-        importances=measure_importances(trials, search.seed),
+        importances=importances,
         leaderboard=None,
         confirmations=(),
         settings=dump_search(search),
@@ -267,7 +271,8 @@ def _choose(place: _Workplace, summary: SearchSummary, until: float | None) -> S
     search, options, out = place.search, place.options, place.out
     count = search.refits.folds or choose_fold_count(place.plan)
     folds = draw_folds(place.plan, count, search.seed)
-    parts = [_prepare_parts(place, fold) for fold in folds]
+    with show_life(lambda: "preparing the folds", is_shared=True):
+        parts = [_prepare_parts(place, fold) for fold in folds]
     candidates = choose_candidates(summary.trials, search, place.space.describe_base())
     logger.info(
         "the search ended: %s; now %d configurations are trained again", summary.ended, len(candidates)
@@ -276,8 +281,8 @@ def _choose(place: _Workplace, summary: SearchSummary, until: float | None) -> S
         runs = refit_candidates(
             candidates, place.space, parts, search, out, options.workers, options.function, until
         )
-    logger.info("comparing the refits")
-    board = make_leaderboard(runs, candidates, folds, place.space, search)
+    with show_life(lambda: "comparing the refits"):
+        board = make_leaderboard(runs, candidates, folds, place.space, search)
     write_leaderboard(board, place.space.names, out)
     config = complete_config(place.space.configure(board.find(board.recommended).values), out)
     summary = replace(summary, leaderboard=board, best=_write_best(config, board, out))

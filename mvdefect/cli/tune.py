@@ -1,4 +1,4 @@
-"""The command that searches for settings."""
+"""The command that searches for the best settings of a fit."""
 
 from __future__ import annotations
 
@@ -31,14 +31,16 @@ search_setting = partial(setting, model="tuning.settings:SearchConfig")
 @fit_setting("weights", "--weights")
 @fit_setting("image_size_px", "--image-size")
 @fit_setting("stages.-1.epochs", "--epochs", text="Epochs of the last stage.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting of a fit.")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting of a fit; repeatable."
+)
 @click.option(
     "--vary",
     "space",
     multiple=True,
     metavar="NAME=VALUES",
-    help="What is searched: 'dropout=[0, 0.3]', 'learning_rate={min: 1.0e-5, max: 1.0e-3}', "
-    "views=default, or taps=null to leave it as it is; repeatable.",
+    help="Values to search for a setting, as in 'dropout=[0, 0.3]' or 'learning_rate={min: 1.0e-5, max: "
+    "1.0e-3}'; views=default adds a setting with its usual values, taps=null does not search it; repeatable.",
 )
 @search_setting("strategy", "--strategy")
 @search_setting("objective", "--objective")
@@ -47,25 +49,31 @@ search_setting = partial(setting, model="tuning.settings:SearchConfig")
 @search_setting("patience", "--patience")
 @search_setting("seed", "--seed")
 @click.option(
-    "--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Trials at a time."
+    "--workers",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Trials to run at the same time.",
 )
 @click.option(
     "--confirm",
     type=click.IntRange(0),
     default=0,
+    show_default=True,
     metavar="SEEDS",
-    help="Last of all, open the test part: fit choice and default with so many seeds, and compare.",
+    help="Seeds with which the recommended and the default settings are fitted at the end and compared "
+    "on the test part (0: the test part stays closed).",
 )
 @click.option(
     "--nested",
     type=click.IntRange(2),
     metavar="FOLDS",
-    help="Search within each of so many folds, and test each choice outside its fold.",
+    help="Number of outer folds: search within each of them, and test its choice on images outside it.",
 )
 @click.option("--config", "config_path", type=PATH, help="YAML file of a search; flags override it.")
 @OFFLINE_FLAG
 @click.option("--out", type=PATH, help="Output directory. Default: runs/tune-<data>-<backbone>.")
-@click.option("--overwrite", is_flag=True, help="Replace a search of that name, if its settings were others.")
+@click.option("--overwrite", is_flag=True, help="Replace a search in that directory that had other settings.")
 @click.pass_obj
 def tune(
     debug: bool,
@@ -80,11 +88,12 @@ def tune(
     overwrite: bool,
     **settings: Any,
 ) -> None:
-    """Search for the settings that suit your photographs.
+    """Search for the settings that suit your images.
 
-    Trials share the activations of frozen blocks, so most take seconds; the best are trained again with
-    several seeds, and the simplest that cannot be told from the best is recommended. The test part stays
-    closed unless --confirm is given. The same command goes on where an interrupt stopped it.
+    Trials share the activations of frozen blocks, so most take seconds. The best trials are trained again
+    with several seeds. Recommended is the simplest configuration that is not certainly worse than the best
+    one. Before it starts, the command lists all steps and estimates their time; --minutes limits everything.
+    The test part stays closed unless --confirm is given. The same command resumes an interrupted search.
 
     \b
     Examples:
@@ -118,7 +127,7 @@ def _tune(search: SearchConfig, place: Path, options: Any) -> None:
 
     summary = tune_inspector(search, place, options)
     if summary is None:
-        click.echo("no trial is left for this worker")
+        click.echo("No trial is left for this worker.")
         return
     if summary.leaderboard is not None:
         show_summary(summary, summary.leaderboard)
@@ -143,9 +152,9 @@ def show_summary(summary: SearchSummary, board: Leaderboard) -> None:
     from tuning.page.wording import name_candidate
 
     console = Console(soft_wrap=False)
-    click.echo(f"{len(summary.trials)} trials; the search ended, as {summary.ended}")
+    click.echo(f"{len(summary.trials)} trials. The search ended: {summary.ended}.")
     table = Table(title=f"Leaderboard by {summary.objective}")
-    for name in ("", "mean", "±", "refits", "behind the first in ROC-AUC", "numbers that learn"):
+    for name in ("", "mean", "±", "refits", "ROC-AUC below the best", "trainable parameters"):
         table.add_column(name, justify="left" if not name else "right")
     for one in board.candidates:
         mark = " (recommended)" if one.name == board.recommended else ""
@@ -157,7 +166,7 @@ def show_summary(summary: SearchSummary, board: Leaderboard) -> None:
         )
     console.print(table)
     chosen = board.find(board.recommended).values
-    values = ", ".join(f"{name}={_format(value)}" for name, value in chosen.items()) or "as in the settings"
+    values = ", ".join(f"{name}={_format(value)}" for name, value in chosen.items()) or "the default settings"
     console.print(f"Recommended: {values}", markup=False, highlight=False)
     console.print(board.reason, markup=False)
     _show_confirmations(summary.confirmations)

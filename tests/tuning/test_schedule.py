@@ -27,7 +27,7 @@ def test_all_that_is_done_counts() -> None:
 
 @pytest.mark.parametrize(
     ("limit_s", "kept_s"),
-    [(1000, 6 * 60), (500, 250), (90, 60)],  # all rounds; half of the time; one round at least
+    [(1000, 6 * 60 + 10), (500, 250 + 10), (90, 60 + 9)],  # all rounds; half of the time; one at least
 )
 def test_time_is_kept_for_the_refits(limit_s: float, kept_s: float) -> None:
     schedule = Schedule(trials=20, candidates=4, seeds=3, folds=2)
@@ -86,33 +86,29 @@ def test_trials_leave_time_for_what_follows(tmp_path: Path, monkeypatch: pytest.
     assert oracle.pace.next_s <= left_s < 4 * (oracle.pace.first_s + oracle.pace.next_s)
 
 
-def test_a_small_limit_covers_everything(
+def test_a_limit_covers_everything_and_still_brings_an_answer(
     parts_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(tmp_path / "warm", trials=1)  # the first process of all waits for the server
-    monkeypatch.setenv(PACE_SECONDS, "0.2")
-    given = {"trials": 500, "minutes": 0.1, "refits": {"best": 1, "seeds": 50, "folds": 1}}
-    started = time.monotonic()
-    summary = tune(make_search(parts_root, **given), tmp_path / "out")
-    assert time.monotonic() - started < 7
-    assert 1 < len(summary.trials) < 40
-    assert summary.leaderboard is not None
-    refits = {len(one.refits) for one in summary.leaderboard.candidates}
-    assert len(refits) == 1  # whole rounds
-    assert 1 <= refits.pop() < 50
-
-
-def test_a_limit_that_is_over_at_once_still_brings_an_answer(parts_root: Path, tmp_path: Path) -> None:
-    given = {"minutes": 1e-6, "refits": {"best": 2, "seeds": 2, "folds": 2}}
-    first = tune(make_search(parts_root, **given), tmp_path / "out")
+    least = {"minutes": 1e-6, "refits": {"best": 2, "seeds": 2, "folds": 2}}
+    first = tune(make_search(parts_root, **least), tmp_path / "least")
     assert len(first.trials) == 1
     assert first.leaderboard is not None
     assert [len(one.refits) for one in first.leaderboard.candidates] == [1, 1]
-    longer = tune(make_search(parts_root, **{**given, "minutes": None}), tmp_path / "out").leaderboard
-    assert longer is not None
-    assert {len(one.refits) for one in longer.candidates} == {4}
-    again = tune(make_search(parts_root, **given, trials=4), tmp_path / "out").leaderboard
-    assert again == longer  # what is there already costs no time
+    whole = tune(make_search(parts_root, **{**least, "minutes": None}), tmp_path / "least").leaderboard
+    assert whole is not None
+    assert {len(one.refits) for one in whole.candidates} == {4}
+    # What is there already takes no time.
+    assert tune(make_search(parts_root, **least, trials=4), tmp_path / "least").leaderboard == whole
+
+    monkeypatch.setenv(PACE_SECONDS, "0.5")
+    given = {"trials": 500, "minutes": 0.1, "refits": {"best": 1, "seeds": 50, "folds": 1}}
+    started = time.monotonic()
+    summary = tune(make_search(parts_root, **given), tmp_path / "small")
+    assert time.monotonic() - started < 6 + 3  # five minutes of trials and refits were asked for
+    assert 1 < len(summary.trials) < 20
+    assert summary.leaderboard is not None
+    (count,) = {len(one.refits) for one in summary.leaderboard.candidates}  # whole rounds
+    assert 1 <= count < 20
 
 
 def test_what_is_done_is_told_before_it_begins(parts_root: Path, tmp_path: Path, messages: list[str]) -> None:

@@ -73,7 +73,7 @@ def test_the_command_searches_with_the_test_part_closed_and_its_choice_can_be_fi
         cli.main(["tune", *arguments, "--config", str(tmp_path / "one.yaml")])
     said = capsys.readouterr()
     assert not ended.value.code, said.err
-    assert "2 trials; the search ended, as all 2 trials are done" in said.out
+    assert "2 trials. The search ended: all 2 trials are done." in said.out
     assert f"mvdefect fit --config {out / 'best.yaml'}" in said.out
     rows = read_table(out / "trials.csv")
     assert [row["status"] for row in rows] == ["completed"] * 2

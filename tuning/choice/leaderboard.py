@@ -1,4 +1,4 @@
-"""The leaderboard: the winner by mean, and the simplest configuration that cannot be told from it."""
+"""The leaderboard: the winner by mean, and the simplest configuration that is not certainly worse."""
 
 from __future__ import annotations
 
@@ -123,15 +123,17 @@ def _explain(
     mean = f"the best mean ({search.objective} {winner.mean:.4f})"
     if simplest.behind is not None:
         return (
-            f"{_name(winner)} had {mean}, but {_name(simplest)} cannot be told from it on these photographs "
-            f"(behind by {_format(simplest.behind)} in ROC-AUC) and is simpler. Prefer the simpler one."
+            f"{_name(winner)} has {mean}, but {_name(simplest)} is simpler and not certainly worse on these "
+            f"images (ROC-AUC lower by {_format(simplest.behind)}). Prefer the simpler one."
         )
-    said = f"{_name(winner)} had {mean}, and nothing simpler equals it."
+    said = f"{_name(winner)} has {mean}, and nothing simpler equals it."
     default = next((one for one in ranked if one.name == DEFAULT), winner)
     if default.behind is None:
         return said
     certainly = "certainly" if default.behind.low > 0 else "not certainly"
-    return f"{said} It is {certainly} above the default settings: by {_format(default.behind)} in ROC-AUC."
+    return (
+        f"{said} It is {certainly} better than the default settings: by {_format(default.behind)} in ROC-AUC."
+    )
 
 
 def _name(one: Candidate) -> str:

@@ -110,7 +110,7 @@ def refit_candidates(
         if place and until is not None and is_new and started + longest_s > until:
             logger.info("the time is enough for %d of %d rounds of refits", place, len(rounds))
             break
-        told = _Telling(search, len(jobs), len(runs), until)
+        told = _Telling(search, len(jobs), len(runs), len(runs) + len(cells), until)
         found = {}
         for number, result in run_trials([jobs[cell] for cell in cells], function, workers):
             found[number] = RefitRun(*cells[number], result)
@@ -122,11 +122,17 @@ def refit_candidates(
 
 @dataclass
 class _Telling:
-    """News of refits, with the time that is left by the pace of this session."""
+    """News of refits, with the time that is left by the pace of this round.
+
+    Attributes:
+        total: Refits of all rounds.
+        certain: Refits up to the end of this round, which are made whatever the time.
+    """
 
     search: SearchConfig
     total: int
     done: int
+    certain: int
     until: float | None
     began: float = field(default_factory=time.monotonic)
     trained: int = 0
@@ -141,9 +147,10 @@ class _Telling:
         if result.status == FATAL:
             raise SearchError(result.trouble)
         self.done, self.trained = self.done + 1, self.trained + 1
-        left_s = (time.monotonic() - self.began) / self.trained * (self.total - self.done)
+        pace_s = (time.monotonic() - self.began) / self.trained
+        left_s = pace_s * (self.total - self.done)
         if self.until is not None:
-            left_s = min(left_s, max(0.0, self.until - time.monotonic()))
+            left_s = max(min(left_s, self.until - time.monotonic()), pace_s * (self.certain - self.done))
         said = result.trouble if result.status != COMPLETED else _describe(result, self.search)
         logger.info(
             "refit %d of %d: %s, seed %d, fold %d: %s%s",
@@ -153,7 +160,7 @@ class _Telling:
             run.seed,
             run.fold + 1,
             said,
-            f"; about {format_time(left_s)} left" if self.done < self.total else "",
+            f"; about {format_time(left_s)} left" if left_s else "",
         )
 
 

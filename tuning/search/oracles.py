@@ -62,6 +62,7 @@ class LimitedOracle(keras_tuner.Oracle):  # type: ignore[misc]
     _retry_queue: list[str]
     _began: float | None = None
     _last_end: float | None = None  # of a trial of this session
+    _first_start_s = 0.0  # what was spent before the first trial of this session
     _paces_s: tuple[float, ...] = ()  # from the end of one trial to that of the next, if it completed
 
     def set_limits(self, limits: Limits, schedule: Schedule | None = None) -> None:
@@ -75,7 +76,8 @@ class LimitedOracle(keras_tuner.Oracle):  # type: ignore[misc]
     def create_trial(self, tuner_id: str) -> Any:
         """Return the next trial, or one whose status tells the tuner to stop."""
         self._began = time.monotonic() if self._began is None else self._began
-        self._last_end = time.monotonic() if self._last_end is None else self._last_end
+        if self._last_end is None:
+            self._last_end, self._first_start_s = time.monotonic(), self.count_seconds()
         is_new = tuner_id not in self.ongoing_trials and not self._retry_queue
         self.ended = self.find_end() if is_new else ""
         if self.ended:
@@ -182,7 +184,10 @@ class LimitedOracle(keras_tuner.Oracle):  # type: ignore[misc]
         limit_s, spent_s = 60 * minutes, self.count_seconds()
         if spent_s > limit_s:
             return f"{minutes:g} minutes are over"
-        if pace and refits and spent_s + pace.next_s + self.schedule.find_reserve(refits, limit_s) > limit_s:
+        if pace is None or refits is None:
+            return ""
+        reserve_s = self.schedule.find_reserve(refits, limit_s - self._first_start_s)
+        if spent_s + pace.next_s + reserve_s > limit_s:
             return f"the rest of the {minutes:g} minutes is needed to train the best again"
         return ""
 
