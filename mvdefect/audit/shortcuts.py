@@ -167,6 +167,8 @@ def _describe_difference(
 def _compare_shares(names: NDArray[np.str_], labels: NDArray[np.bool_]) -> str:
     shares = {name: float(labels[names == name].mean()) for name in sorted(set(names.tolist()))}
     least, most = min(shares, key=lambda name: shares[name]), max(shares, key=lambda name: shares[name])
+    if shares[least] == shares[most]:
+        return f"Of each, {shares[most]:.0%} are defective."
     return f"Of {most}, {shares[most]:.0%} are defective; of {least}, {shares[least]:.0%}."
 
 

@@ -112,8 +112,11 @@ def tune(
     place = out or Path("runs") / f"tune-{name_sources(base.data)}-{base.backbone}"
     if base.data:
         open_configured(base)  # a wrong folder is told before TensorFlow is loaded
+    from mvdefect.core.progress import show_phase
+
     start_work(debug, 1)
-    from tuning.tune import TuneOptions
+    with show_phase("Loading KerasTuner"):
+        from tuning.tune import TuneOptions
 
     options = TuneOptions(workers, overwrite, confirm, set_up=show_messages)
     if nested is None:

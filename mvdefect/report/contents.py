@@ -18,6 +18,7 @@ from mvdefect.evaluation.evaluate import Evaluation, evaluate_folder
 from mvdefect.evaluation.figures import FIGURES, Sample
 from mvdefect.evaluation.strata import make_sample
 from mvdefect.report.sheets import Column, Sheet, join_figure
+from mvdefect.report.shift import Shift, find_shifts
 from mvdefect.report.wording import format_signed
 from mvdefect.runs import (
     PARTIAL_SUFFIX,
@@ -48,6 +49,7 @@ class RunContents:
         history: Its epochs; empty for what does not learn in epochs.
         evaluation: Its figures.
         environment: What it was made with.
+        shifts: Where scores differ between the parts, and why.
     """
 
     name: str
@@ -58,6 +60,7 @@ class RunContents:
     history: tuple[EpochRow, ...]
     evaluation: Evaluation
     environment: dict[str, Any]
+    shifts: tuple[Shift, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -97,15 +100,17 @@ def read_contents(
         SplitError: The split plan was changed.
     """
     evaluation = evaluation or evaluate_folder(folder, prevalence=prevalence, require=require)
+    rows = read_predictions(folder)
     return RunContents(
         name=folder.path.name.removesuffix(PARTIAL_SUFFIX),
         folder=folder,
         config=read_run_config(folder),
         plan=read_split_plan(folder.split_plan),
-        rows=tuple(row for row in read_predictions(folder) if row.split == evaluation.part),
+        rows=tuple(row for row in rows if row.split == evaluation.part),
         history=read_history(folder) if folder.history.is_file() else (),
         evaluation=evaluation,
         environment=read_json(folder.environment) if folder.environment.is_file() else {},
+        shifts=find_shifts(rows, evaluation.operating_point, evaluation.protocol),
     )
 
 

@@ -1,7 +1,8 @@
-"""The photographs of a report: misses, false alarms and the least certain, with outline and heatmap."""
+"""The images of a report: what was caught, missed and rejected by mistake, with heatmap and outline."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,11 +28,15 @@ from mvdefect.report.contents import RunContents
 from mvdefect.report.wording import format_probability
 from mvdefect.runs import PredictionRow
 
-PICTURE_SIZE_PX = 300
-JPEG_QUALITY = 82
-MAX_PICTURES = 150
-MAX_BYTES = 6_000_000
-LEAST_CERTAIN = 12
+PICTURE_SIZE_PX = 300  # edge of a square one; a longer one has as many pixels
+LONGEST_PX = 900
+JPEG_QUALITY = 80
+MAX_PICTURES = 60
+MAX_BYTES = 2_000_000  # of all images; as text in a page they are a third larger
+MAX_CAUGHT_BYTES = 800_000
+MAX_CAUGHT = 18
+MAX_CAUGHT_OF_TYPE = 4
+LEAST_CERTAIN = 6
 WIDE = 1.4  # width to height
 CALLED = {DEFECTIVE: "rejected", GOOD: "passed", REVIEW: "left to a person"}
 OUTLINE = (255, 200, 60)
@@ -39,15 +44,16 @@ OUTLINE = (255, 200, 60)
 
 @dataclass(frozen=True)
 class Picture:
-    """A photograph of a gallery.
+    """An image of a gallery.
 
     Attributes:
         row: What was said of it.
         caption: The same in words.
         alt: What is to be seen.
-        photograph: JPEG, with the mask's outline where there is one; None: the file cannot be read.
-        heatmap: JPEG of the photograph under its heatmap; None: there is none.
-        is_wide: Whether the two go better one above the other.
+        photograph: JPEG of the image as it is; None: the file cannot be read.
+        heatmap: JPEG of the image under its heatmap; None: there is none.
+        outline: JPEG of the image with the outline of its mask; None: there is no mask.
+        is_wide: Whether they are better shown one above the other.
     """
 
     row: PredictionRow
@@ -55,18 +61,29 @@ class Picture:
     alt: str
     photograph: bytes | None
     heatmap: bytes | None
+    outline: bytes | None = None
     is_wide: bool = False
+
+    @property
+    def views(self) -> tuple[tuple[str, bytes, str], ...]:
+        """Name, JPEG and alternative text of each view that there is, from left to right."""
+        found = (
+            ("", self.photograph, self.alt),
+            ("_heatmap", self.heatmap, "The same under its heatmap"),
+            ("_outline", self.outline, "The same with the defect outlined"),
+        )
+        return tuple((name, encoded, alt) for name, encoded, alt in found if encoded is not None)
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Photographs of one kind.
+    """Images of one kind.
 
     Attributes:
         slug: Name for files.
         title: With the number of all that there are.
-        pictures: The worst first.
-        left_out: How many found no place.
+        pictures: The worst, or the most doubtful, first.
+        left_out: How many are not shown.
     """
 
     slug: str
@@ -89,37 +106,81 @@ def make_galleries(run: RunContents, records: Mapping[str, Record]) -> tuple[Gal
 
     Args:
         run: Its predictions, and its heatmaps where it has some.
-        records: The photographs by id; those that are missing are named without a picture.
+        records: The images by id; those that are missing are named without a picture.
     """
-    heat, left = read_heat(run), MAX_BYTES
-    galleries = []
+    heat, caught = read_heat(run), choose_caught(run.rows)
+    galleries, left = [], MAX_BYTES
+    budget = min(MAX_BYTES, MAX_CAUGHT_BYTES)
+    for place, (title, rows, count) in enumerate(caught, start=1):
+        shown, rest = _draw_within(rows, budget, run, records, heat)
+        galleries.append(Gallery(f"caught_{place:02}", title, shown, count - len(shown)))
+        budget, left = rest, left - (budget - rest)
     for slug, title, rows in choose_rows(run.rows, run.evaluation):
-        pictures: list[Picture] = []
-        for row in rows[:MAX_PICTURES]:
-            picture = draw_picture(row, records.get(row.id), run, heat)
-            left -= len(picture.photograph or b"") + len(picture.heatmap or b"")
-            if left < 0:
-                break
-            pictures.append(picture)
-        galleries.append(Gallery(slug, title, tuple(pictures), len(rows) - len(pictures)))
+        shown, left = _draw_within(rows[:MAX_PICTURES], left, run, records, heat)
+        galleries.append(Gallery(slug, title, shown, len(rows) - len(shown)))
     return tuple(galleries)
+
+
+def _draw_within(
+    rows: Sequence[PredictionRow],
+    budget: int,
+    run: RunContents,
+    records: Mapping[str, Record],
+    heat: Heat | None,
+) -> tuple[tuple[Picture, ...], int]:
+    """Draw rows in their order as long as they fit into a number of bytes; return what is left of it."""
+    pictures: list[Picture] = []
+    for row in rows:
+        picture = draw_picture(row, records.get(row.id), run, heat)
+        size = sum(len(encoded) for _, encoded, _ in picture.views)
+        if size > budget:
+            break
+        budget -= size
+        pictures.append(picture)
+    return tuple(pictures), budget
+
+
+def choose_caught(rows: Sequence[PredictionRow]) -> list[tuple[str, list[PredictionRow], int]]:
+    """Choose caught defects to show: some of each type, those nearest to being missed first.
+
+    All types have a share of `MAX_CAUGHT`, and the first types what does not divide.
+
+    Returns:
+        Title, rows and the number of all that were caught, for each type in alphabetical order.
+    """
+    several = len({row.category for row in rows}) > 1
+    by_type: dict[str, list[PredictionRow]] = defaultdict(list)
+    for row in rows:
+        if row.label and row.verdict == DEFECTIVE:
+            by_type[f"{row.category}: {row.defect_type}" if several else row.defect_type].append(row)
+    found, room = [], MAX_CAUGHT
+    for place, name in enumerate(sorted(by_type)):
+        caught = sorted(by_type[name], key=lambda row: (row.score, row.id))
+        count = min(MAX_CAUGHT_OF_TYPE, -(-room // (len(by_type) - place)), len(caught))
+        room -= count
+        if count:
+            shown = f"{count} of {len(caught)}, the most doubtful first" if count < len(caught) else count
+            found.append((f"Caught: {name} ({shown})", caught[:count], len(caught)))
+    return found
 
 
 def choose_rows(
     rows: Sequence[PredictionRow], evaluation: Evaluation
 ) -> list[tuple[str, str, list[PredictionRow]]]:
-    """Return slug, title and rows of each gallery: the worst errors, then what was nearest to them."""
+    """Return slug, title and rows of the errors, the worst first, and of what was nearest to them."""
     misses = [row for row in rows if row.label and row.verdict not in (DEFECTIVE, REVIEW)]
     alarms = [row for row in rows if not row.label and row.verdict == DEFECTIVE]
     threshold = evaluation.operating_point.score
-    wrong = {row.id for row in (*misses, *alarms)}
-    others = sorted((row for row in rows if row.id not in wrong), key=lambda row: abs(row.score - threshold))[
-        :LEAST_CERTAIN
-    ]
+    others = [row for row in rows if row.verdict == REVIEW or (not row.label and row.verdict == GOOD)]
+    others = sorted(others, key=lambda row: (abs(row.score - threshold), row.id))[:LEAST_CERTAIN]
     return [
-        ("missed", f"Missed defects ({len(misses)})", sorted(misses, key=lambda row: row.score)),
-        ("false_alarm", f"False alarms ({len(alarms)})", sorted(alarms, key=lambda row: -row.score)),
-        ("least_certain", "Least certain of the others", others),
+        ("missed", f"Missed defects ({len(misses)})", sorted(misses, key=lambda row: (row.score, row.id))),
+        (
+            "false_alarm",
+            f"False alarms ({len(alarms)})",
+            sorted(alarms, key=lambda row: (-row.score, row.id)),
+        ),
+        ("least_certain", "Nearest to the threshold of those passed or left to a person", others),
     ]
 
 
@@ -134,26 +195,27 @@ def read_heat(run: RunContents) -> Heat | None:
 
 
 def draw_picture(row: PredictionRow, record: Record | None, run: RunContents, heat: Heat | None) -> Picture:
-    """Draw a photograph with the outline of its defect, and once more under its heatmap."""
+    """Draw an image as it is, under its heatmap, and with the outline of its defect."""
     caption = f"{row.defect_type}, {CALLED[row.verdict]} at {format_probability(row.probability)}"
     read = None if record is None else _read(record, run.config.resize)
     if read is None:
-        return Picture(row, f"{caption}; the photograph is not there any more", "", None, None)
+        return Picture(row, f"{caption}; the image is not there any more", "", None, None)
     image, mask, inside = read
-    drawn = None
+    drawn = outlined = None
     if heat is not None and row.id in heat.maps.ids:
         found = overlay_heatmap(image, heat.maps.select([row.id])[0], heat.low, heat.high)
         drawn = _encode(_crop(found, inside))
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    image = cv2.drawContours(np.ascontiguousarray(image), outlines, -1, OUTLINE, 1)
-    alt = f"{row.defect_type} photograph{' with the defect outlined' if outlines else ''}"
+    if outlines:
+        marked = cv2.drawContours(image.copy(), outlines, -1, OUTLINE, 1)
+        outlined = _encode(_crop(np.asarray(marked, np.uint8), inside))
     image = _crop(image, inside)
     is_wide = image.shape[1] > WIDE * image.shape[0]
-    return Picture(row, caption, alt, _encode(image), drawn, is_wide)
+    return Picture(row, caption, f"{row.defect_type} image", _encode(image), drawn, outlined, is_wide)
 
 
 def _read(record: Record, method: ResizeMethod) -> tuple[Pixels, Pixels, NDArray[np.bool_]] | None:
-    """Return the photograph, its mask, and where the photograph is, all square, as the inspector saw it."""
+    """Return the image, its mask, and where the image is, all square, as the inspector saw it."""
     try:
         image = decode_image(record.path.read_bytes())
         mask = np.zeros(image.shape[:2], bool)
@@ -161,8 +223,12 @@ def _read(record: Record, method: ResizeMethod) -> tuple[Pixels, Pixels, NDArray
             mask = decode_mask(record.mask_path.read_bytes())
     except (ImageError, OSError):
         return None
-    shown = resize_image(image, PICTURE_SIZE_PX, method), resize_mask(mask, PICTURE_SIZE_PX, method)
-    return *shown, mark_photograph(image.shape[0], image.shape[1], PICTURE_SIZE_PX, method)
+    height, width = image.shape[:2]
+    size_px = PICTURE_SIZE_PX
+    if method == "letterbox":
+        size_px = min(LONGEST_PX, round(size_px * (max(height, width) / min(height, width)) ** 0.5))
+    shown = resize_image(image, size_px, method), resize_mask(mask, size_px, method)
+    return *shown, mark_photograph(height, width, size_px, method)
 
 
 def _crop(image: Pixels, inside: NDArray[np.bool_]) -> Pixels:

@@ -119,10 +119,9 @@ def _set_gallery(gallery: Gallery, folder: Path) -> Iterator[str]:
 def _write(picture: Picture, name: str, folder: Path) -> Iterator[str]:
     """Write the files of a picture, and yield a link to each."""
     (folder / FIGURES).mkdir(parents=True, exist_ok=True)
-    for suffix, encoded in (("", picture.photograph), ("_heatmap", picture.heatmap)):
-        if encoded is not None:
-            (folder / FIGURES / f"{name}{suffix}.jpg").write_bytes(encoded)
-            yield f"![{escape(picture.alt)}]({FIGURES}/{name}{suffix}.jpg) "
+    for suffix, encoded, alt in picture.views:
+        (folder / FIGURES / f"{name}{suffix}.jpg").write_bytes(encoded)
+        yield f"![{escape(alt)}]({FIGURES}/{name}{suffix}.jpg) "
 
 
 def _fence(text: str) -> tuple[str, str, str]:

@@ -168,11 +168,13 @@ def _warn(evidence: Evidence) -> Section:
         if found.severity != Severity.NOTE
     ]
     notices += [Notice("warning", "split plan", note) for note in evaluation.notes]
+    shifts = evidence.runs[0].shifts
     words: tuple[str, ...] = ()
     if audit is None:
         words = ("The photographs are not at hand, so the data check could not be repeated.",)
     elif not notices:
         words = ("The data check found no error and nothing to warn of.",)
+    notices += [Notice("remark", shift.code, shift.message, shift.advice) for shift in shifts]
     sheets = () if audit is None else (_make_probe_sheet(audit),)
     return Section("warnings", "What to know first", words, tuple(notices), sheets)
 
@@ -238,11 +240,20 @@ def _explain_point(run: RunContents) -> str:
 
 
 def _show(evidence: Evidence) -> Section:
-    words = (
-        "The yellow line encloses the true defect, where a mask tells. Where the run has heatmaps, the "
-        "second picture shows what looked suspicious: the brighter, the more.",
-    )
-    return Section("photographs", "Photographs to look at", words, galleries=evidence.galleries)
+    pictures = [picture for gallery in evidence.galleries for picture in gallery.pictures]
+    views = ["the image"]
+    if any(picture.heatmap for picture in pictures):
+        views.append("the image under its heatmap, which is the brighter, the more suspicious a place is")
+    if any(picture.outline for picture in pictures):
+        views.append("the image with the true defect outlined, if there is a mask")
+    words = f"Of each image there is, from left to right or from top to bottom: {'; '.join(views)}."
+    if len(views) > 2:
+        words += (
+            " Look whether the heat lies on the defect: an inspector that is right for another reason may be "
+            "wrong on the next image."
+        )
+    first = "Caught defects come first, of each type those that were nearest to being missed."
+    return Section("photographs", "Images to look at", (words, first), galleries=evidence.galleries)
 
 
 def _reproduce(runs: Sequence[RunContents]) -> Section:

@@ -13,8 +13,8 @@ from mvdefect.data.records import Record
 from mvdefect.evaluation.heatmaps import Heatmaps
 from mvdefect.report import gallery
 from mvdefect.report.contents import RunContents, read_contents
-from mvdefect.report.gallery import Heat, choose_rows, draw_picture, make_galleries
-from mvdefect.runs import RunFolder
+from mvdefect.report.gallery import Heat, choose_caught, choose_rows, draw_picture, make_galleries
+from mvdefect.runs import PredictionRow, RunFolder
 from tests.conftest import write_image
 
 
@@ -40,8 +40,13 @@ def decode(encoded: bytes | None) -> np.ndarray:
 
 def test_the_outline_is_where_the_mask_is_and_the_padding_is_gone(run: RunContents, record: Record) -> None:
     picture = draw_picture(run.rows[0], record, run, None)
-    image = decode(picture.photograph)
-    assert image.shape == (gallery.PICTURE_SIZE_PX // 2, gallery.PICTURE_SIZE_PX, 3)
+    image = decode(picture.outline)
+    height, width, _ = image.shape
+    assert width == pytest.approx(2 * height, abs=2)
+    assert height * width == pytest.approx(gallery.PICTURE_SIZE_PX**2, rel=0.02)
+    plain = decode(picture.photograph)
+    assert plain.shape == image.shape
+    assert np.abs(plain - 100).max() < 8  # nothing hides the defect
     yellow = image[:, :, 0] - image[:, :, 2] > 60
     rows, columns = np.flatnonzero(yellow.any(axis=1)), np.flatnonzero(yellow.any(axis=0))
     height, width = yellow.shape
@@ -50,7 +55,13 @@ def test_the_outline_is_where_the_mask_is_and_the_padding_is_gone(run: RunConten
     assert np.abs(image[:, : width // 2] - 100).max() < 8  # nothing is drawn where nothing is marked
     assert picture.is_wide
     assert picture.heatmap is None
-    assert picture.alt.endswith("with the defect outlined")
+    assert [alt for _, _, alt in picture.views] == [picture.alt, "The same with the defect outlined"]
+
+
+def test_a_very_long_image_stays_within_the_page(run: RunContents, tmp_path: Path) -> None:
+    path = write_image(tmp_path / "long.png", np.full((20, 2000, 3), 100, np.uint8))
+    image = decode(draw_picture(run.rows[0], Record("a.png", path, "nut", "dent"), run, None).photograph)
+    assert image.shape == (9, gallery.LONGEST_PX, 3)
 
 
 def test_heat_lies_where_the_map_is_high(run: RunContents, record: Record) -> None:
@@ -79,8 +90,44 @@ def test_errors_come_first_and_no_photograph_comes_twice(run: RunContents) -> No
     assert [row.score for row in misses] == sorted(row.score for row in misses)
     distances = [abs(row.score - run.evaluation.operating_point.score) for row in others]
     assert distances == sorted(distances)
-    ids = [row.id for rows in (misses, alarms, others) for row in rows]
+    caught = [row for _, rows, _ in choose_caught(run.rows) for row in rows]
+    ids = [row.id for rows in (misses, alarms, others, caught) for row in rows]
     assert len(ids) == len(set(ids))
+
+
+def make_caught(run: RunContents, counts: dict[str, int]) -> list[PredictionRow]:
+    """Return caught defects, the surest first."""
+    row = next(row for row in run.rows if row.label)
+    return [
+        replace(row, id=f"{kind}/{number}", defect_type=kind, verdict="defective", score=9.0 - number / 10)
+        for kind, count in counts.items()
+        for number in range(count)
+    ]
+
+
+def test_of_each_type_the_most_doubtful_caught_defects_are_shown(run: RunContents) -> None:
+    found = choose_caught(make_caught(run, {"scratch": 7, "dent": 2}))
+    assert [title for title, _, _ in found] == [
+        "Caught: dent (2)",
+        "Caught: scratch (4 of 7, the most doubtful first)",
+    ]
+    assert [row.id for row in found[1][1]] == ["scratch/6", "scratch/5", "scratch/4", "scratch/3"]
+    assert [count for _, _, count in found] == [2, 7]
+
+
+def test_the_number_of_caught_defects_is_bounded(run: RunContents) -> None:
+    rows = make_caught(run, {f"type {number:02}": 5 for number in range(40)})
+    found = choose_caught(rows)
+    assert sum(len(shown) for _, shown, _ in found) == gallery.MAX_CAUGHT
+    assert choose_caught(rows[::-1]) == found
+    assert len(choose_caught(make_caught(run, dict.fromkeys("abcdefg", 5)))) == 7
+    assert choose_caught([row for row in run.rows if not row.label]) == []
+
+
+def test_several_products_are_told_apart(run: RunContents) -> None:
+    rows = make_caught(run, {"dent": 2})
+    (first, _, _), (second, _, _) = choose_caught([rows[0], replace(rows[1], category="a bolt")])
+    assert (first, second) == ("Caught: a bolt: dent (1)", f"Caught: {rows[0].category}: dent (1)")
 
 
 def test_what_finds_no_place_is_counted(
@@ -89,12 +136,30 @@ def test_what_finds_no_place_is_counted(
     rows = tuple(replace(row, label=1, verdict="good") for row in run.rows)
     many = replace(run, rows=rows)
     records = {row.id: record for row in rows}
-    size = len(draw_picture(rows[0], record, many, None).photograph or b"")
+    size = sum(len(encoded) for _, encoded, _ in draw_picture(rows[0], record, many, None).views)
     monkeypatch.setattr(gallery, "read_heat", lambda _: None)
     monkeypatch.setattr(gallery, "MAX_BYTES", 3 * size + 10)
-    missed = make_galleries(many, records)[0]
+    (missed,) = [one for one in make_galleries(many, records) if one.slug == "missed"]
     assert (len(missed.pictures), missed.left_out) == (3, len(rows) - 3)
     monkeypatch.setattr(gallery, "MAX_BYTES", 10**7)
     monkeypatch.setattr(gallery, "MAX_PICTURES", 2)
-    missed = make_galleries(many, records)[0]
+    (missed,) = [one for one in make_galleries(many, records) if one.slug == "missed"]
     assert (len(missed.pictures), missed.left_out) == (2, len(rows) - 2)
+
+
+def test_caught_defects_leave_room_for_the_errors(
+    run: RunContents, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caught = make_caught(run, {"dent": 3, "scratch": 3})
+    missed = [replace(caught[0], id="missed", verdict="good")]
+    records = {row.id: record for row in (*caught, *missed)}
+    monkeypatch.setattr(gallery, "read_heat", lambda _: None)
+    size = sum(len(encoded) for _, encoded, _ in draw_picture(caught[0], record, run, None).views)
+    monkeypatch.setattr(gallery, "MAX_CAUGHT_BYTES", 4 * size + 10)
+    monkeypatch.setattr(gallery, "MAX_BYTES", 5 * size + 10)
+    found = make_galleries(replace(run, rows=(*caught, *missed)), records)
+    assert [(one.slug, len(one.pictures), one.left_out) for one in found[:3]] == [
+        ("caught_01", 3, 0),
+        ("caught_02", 1, 2),
+        ("missed", 1, 0),
+    ]

@@ -40,7 +40,7 @@ ORDER = [
     "Which defects are caught",
     "Learning curves",
     "Trade-off: escapes, overkill and review",
-    "Photographs to look at",
+    "Images to look at",
     "To reproduce",
     "Release",
 ]
@@ -178,14 +178,18 @@ def test_every_miss_and_false_alarm_is_shown_with_its_heatmap(page: str, inspect
     alarms = [row.id for row in rows if not row.label and row.verdict == "defective"]
     assert misses
     assert alarms
-    text = page[page.index("Missed defects (") : page.index('id="reproduce"')]
+    caught = [row.id for row in rows if row.label and row.verdict == "defective"]
+    text = page[page.index("Caught: ") : page.index('id="reproduce"')]
     assert f"Missed defects ({len(misses)})" in text
     assert f"False alarms ({len(alarms)})" in text
     shown = re.findall(r"<figcaption><b>[^<]*</b><br>([^<]*)</figcaption>", text)
     assert set(misses + alarms) <= set(shown)
+    assert set(shown) & set(caught)
     assert len(shown) == len(set(shown))
     pictures = re.findall(r'<img src="data:image/jpeg;base64,([^"]+)" alt="([^"]+)"', text)
-    assert len(pictures) == 2 * len(shown)
+    defective = len([row for row in rows if row.label and row.id in shown])
+    assert len(pictures) == 2 * len(shown) + defective  # which have masks
+    assert len(page) < 3e6
     assert all(base64.b64decode(data)[:2] == b"\xff\xd8" for data, _ in pictures)
     assert sum("under its heatmap" in alt for _, alt in pictures) == len(shown)
     assert any("with the defect outlined" in alt for _, alt in pictures)
@@ -220,7 +224,7 @@ def test_photographs_that_are_gone_leave_a_report_all_the_same(
     text = write_page(run.path)
     check_self_contained(text)
     assert "The photographs are not at hand" in text
-    assert "the photograph is not there any more" in text
+    assert "the image is not there any more" in text
     assert "What a property alone tells" not in text
     for note in photographs[1].notes:
         assert html.escape(note) in text
