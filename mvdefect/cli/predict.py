@@ -99,7 +99,8 @@ def predict(debug: bool, /, inspector: str, images: tuple[str, ...], out: Path |
     tally = _inspect(inspector, images, out, flags, debug)
     counted = ", ".join(f"{count} {label}" for label, count in sorted(tally.counts.items()))
     known = f"; {tally.known} of them had their row already" if tally.known else ""
-    click.echo(f"{counted}{known}" if counted else "there was no photograph to inspect", err=True)
+    other = f"; {tally.foreign} of them are not this product" if tally.foreign else ""
+    click.echo(f"{counted}{known}{other}" if counted else "there was no photograph to inspect", err=True)
     if not flags["exit_zero"]:
         sys.exit(tally.exit_code)
 

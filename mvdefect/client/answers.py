@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mvdefect.client.retries import RefusedError
-from mvdefect.inspector.answers import LABELS, OK, UNREADABLE, UNREADABLE_ANSWER, Answer
+from mvdefect.inspector.answers import FOREIGN_OUTPUT, LABELS, OK, UNREADABLE, UNREADABLE_ANSWER, Answer
 
 
 class Send(Protocol):
@@ -49,13 +49,16 @@ def read_answer(found: dict[str, Any], with_heatmap: bool) -> Answer:
         probability, novelty = _round(found["probability"]), _round(found["novelty"])
         if not 0 <= probability <= 1:
             raise ValueError(f"probability {probability}")
+        is_foreign = found.get(FOREIGN_OUTPUT, False)  # exports of version 0.1.0 do not say
+        if not isinstance(is_foreign, bool | np.bool_):
+            raise ValueError(f"{FOREIGN_OUTPUT} {is_foreign!r}")
         heatmap = np.asarray(found["heatmap"], np.float32) if with_heatmap else None
         if heatmap is not None and (heatmap.ndim != 2 or not heatmap.size):
             raise ValueError(f"a heatmap of shape {heatmap.shape}")
     except (KeyError, TypeError, ValueError) as error:
         fault = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise RefusedError(f"its answer is not that of an inspector: {fault}") from error
-    return Answer(label, probability, novelty, heatmap)
+    return Answer(label, probability, novelty, heatmap, is_foreign=bool(is_foreign))
 
 
 def _round(value: Any) -> float:

@@ -9,7 +9,7 @@ from mvdefect.client.addresses import Address
 from mvdefect.client.answers import read_answers
 from mvdefect.client.retries import RefusedError
 from mvdefect.core.errors import ConfigError
-from mvdefect.inspector.answers import BYTES, EXPLAIN, Answer
+from mvdefect.inspector.answers import BYTES, EXPLAIN, FOREIGN_OUTPUT, Answer
 
 MESSAGE_BYTES = 64 << 20
 OUTPUTS = ("label", "status", "probability", "novelty")
@@ -91,7 +91,8 @@ def _read_outputs(found: Any, signature: str) -> list[dict[str, Any]]:
     if missing:
         raise RefusedError(f"its answer is not that of an inspector: {', '.join(missing)} is missing")
     try:
-        arrays = {name: tf.make_ndarray(found.outputs[name]) for name in names}
+        told = (*names, FOREIGN_OUTPUT) if FOREIGN_OUTPUT in found.outputs else names
+        arrays = {name: tf.make_ndarray(found.outputs[name]) for name in told}
         return [
             {name: value.decode() if isinstance(value, bytes) else value for name, value in one.items()}
             for one in (dict(zip(arrays, row, strict=True)) for row in zip(*arrays.values(), strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,13 @@ from mvdefect.evaluation.contracts import (
     parse_contract,
 )
 
-DEFECTIVE, REVIEW = "defective", "review"
+DEFECTIVE, REVIEW, NOT_THIS_PRODUCT = "defective", "review", "not this product"
 VERDICTS = ("classifier", "novelty", "combined", "either")
 MAX_FALSE_ALARM_RATE = 0.05
 MAX_NOVEL_RATE = 0.02
+FOREIGN = "foreign"  # among the thresholds: the novelty from which on an image shows no such product
+FOREIGN_MARGIN = 1.2
+MIN_SEEN = 20  # images, defective ones included, below which nothing is said of other products
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ class OperatingPoint:
         verdict: Which of the verdicts is in use.
         classifier: Makes the score of the classifier alone.
         combined: Makes the score of classifier and novelty together; None where there is none.
-        thresholds: By verdict ("classifier", "combined", "novelty"), each on its own scale.
+        thresholds: By verdict ("classifier", "combined", "novelty"), each on its own scale; and "foreign",
+            the novelty from which on an image is called 'not this product' as well, which changes no verdict.
         review: Lowest and highest score of the grey zone, in which a person decides; None: there is none.
     """
 
@@ -87,6 +91,17 @@ class OperatingPoint:
         """The verdicts that can be reached."""
         known = [name for name in ("classifier", "novelty", "combined") if name in self.thresholds]
         return (*known, "either") if "novelty" in known else tuple(known)
+
+    @property
+    def foreign(self) -> float | None:
+        """The novelty from which on an image shows another product; None: nothing is said of that."""
+        return self.thresholds.get(FOREIGN)
+
+    def find_foreign(self, novelty: Floats | None) -> Bools:
+        """Return which images show another product, (n,); nothing where novelty is not measured."""
+        if novelty is None or self.foreign is None:
+            return np.zeros(0 if novelty is None else len(novelty), bool)
+        return np.asarray(novelty >= self.foreign, bool)
 
     def find_scores(self, logits: Floats, novelty: Floats | None) -> Floats:
         """Return the scores that the verdict in use is reached on, (n,)."""
@@ -188,6 +203,25 @@ def choose_operating_point(
         thresholds=thresholds,
         review=_find_grey_zone(scores[decisive], choice.threshold, review_budget),
     )
+
+
+def add_foreign_threshold(point: OperatingPoint, seen: Floats | None) -> OperatingPoint:
+    """Choose the novelty from which on an image is called 'not this product'.
+
+    It is 1.2 times the largest novelty of all training and validation images, defective ones included: far
+    beyond everything that is known of the product. A defect as large as any that was seen stays below it.
+
+    Args:
+        point: An operating point.
+        seen: Novelty of all training and validation images, (n,), or None where nothing measures it.
+
+    Returns:
+        The same with the threshold "foreign"; without it, where fewer than 20 images were seen.
+    """
+    kept = {name: value for name, value in point.thresholds.items() if name != FOREIGN}
+    if seen is not None and len(seen) >= MIN_SEEN and seen.max() > 0:
+        kept[FOREIGN] = FOREIGN_MARGIN * float(seen.max())
+    return replace(point, thresholds=kept)
 
 
 def _choose(contract: Contract, judged: Judged, scores: Floats, prevalence: float | None) -> Choice:

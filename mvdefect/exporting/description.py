@@ -11,6 +11,7 @@ from mvdefect.config import FitConfig
 from mvdefect.core.runtime import describe_environment
 from mvdefect.data.splits.plan import read_split_plan
 from mvdefect.evaluation.figures import FIGURES
+from mvdefect.evaluation.operating_point import FOREIGN
 from mvdefect.evaluation.requirement import Answer
 from mvdefect.exporting.cost import Cost
 from mvdefect.inspector.answers import LABELS
@@ -91,6 +92,7 @@ def write_model_card(manifest: Mapping[str, Any]) -> str:
         f"- Probability {point['probability']:.4f}, chosen by the contract `{point['contract']}` on the part "
         f"{point['part']}; verdict `{point['verdict']}`.",
         f"- {point['guarantee']}" if point["guarantee"] else "- Nothing is promised for fresh photographs.",
+        *_describe_foreign(point),
         "",
         f"## Measured on {figures['images']} photographs of the part {figures['part']} "
         f"({figures['defective']} defective, {figures['groups']} groups)",
@@ -125,6 +127,16 @@ def _describe_requirement(answer: Mapping[str, Any] | None) -> list[str]:
         return []
     said = ANSWERS[Answer(answer["answer"])]
     return [f"Required, stated {answer['stated']}: {answer['text']}. Answer: {said}.", ""]
+
+
+def _describe_foreign(point: Mapping[str, Any]) -> list[str]:
+    foreign = point["thresholds"].get(FOREIGN)
+    if foreign is None:
+        return []
+    return [
+        f"- From a novelty of {foreign:.4g} on, an image is also called 'not this product'. That changes no "
+        "verdict, and another product that looks much alike is not noticed."
+    ]
 
 
 def _describe_engine(engine: Mapping[str, Any]) -> str:

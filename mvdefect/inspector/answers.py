@@ -18,6 +18,7 @@ DEFAULT, EXPLAIN = (
 BYTES, PIXELS = "image_bytes", "pixels"
 NO_PROBABILITY = -1.0  # JSON knows no NaN
 OK, UNREADABLE = "ok", "unreadable"
+FOREIGN_OUTPUT = "not_this_product"
 LABELS = (GOOD, DEFECTIVE, REVIEW, UNREADABLE)
 
 
@@ -32,6 +33,8 @@ class Answer:
         heatmap: Where a defect is seen, float32 (height, width) over the photograph at working size with its
             padding; None unless it was asked for.
         error: Why it is unreadable, where the engine knows.
+        is_foreign: Whether it is far beyond every image of the product that was seen: another product, or no
+            product at all. The label is what it is without this.
     """
 
     label: str
@@ -39,6 +42,7 @@ class Answer:
     novelty: float | None
     heatmap: np.ndarray | None = None
     error: str = ""
+    is_foreign: bool = False
 
     @property
     def is_readable(self) -> bool:

@@ -12,7 +12,16 @@ from mvdefect.data.records import GOOD
 from mvdefect.evaluation.calibration import SMALLEST_NOVELTY, Calibration
 from mvdefect.evaluation.evaluate import read_operating_point
 from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW, OperatingPoint
-from mvdefect.inspector.answers import BYTES, DEFAULT, EXPLAIN, NO_PROBABILITY, OK, PIXELS, UNREADABLE
+from mvdefect.inspector.answers import (
+    BYTES,
+    DEFAULT,
+    EXPLAIN,
+    FOREIGN_OUTPUT,
+    NO_PROBABILITY,
+    OK,
+    PIXELS,
+    UNREADABLE,
+)
 from mvdefect.inspector.preprocessing import read_photographs, resize_photographs
 from mvdefect.models.classifier import load_classifier
 from mvdefect.models.normality import load_normality
@@ -34,7 +43,8 @@ def decide(
 
     Returns:
         "probability" float32 (-1 where unreadable), "defective" bool, "needs_review" bool, "novelty" float32,
-        "label" string (good, defective, review, unreadable) and "status" string (ok, unreadable), all (n,).
+        "label" string (good, defective, review, unreadable), "not_this_product" bool and "status" string (ok,
+        unreadable), all (n,).
     """
     logits, distances = tf.cast(logits, tf.float64), tf.cast(novelty, tf.float64)
     combined = point.combined if point.verdict == "combined" else None
@@ -47,6 +57,7 @@ def decide(
         novel = distances >= point.thresholds["novelty"]
         defective = tf.logical_or(defective, novel)
         review = tf.logical_and(review, tf.logical_not(novel))
+    foreign = tf.zeros_like(defective) if point.foreign is None else distances >= point.foreign
     label = tf.where(review, REVIEW, tf.where(defective, DEFECTIVE, GOOD))
     return {
         "probability": tf.where(readable, tf.cast(tf.sigmoid(scores), tf.float32), NO_PROBABILITY),
@@ -54,6 +65,7 @@ def decide(
         "needs_review": review | ~readable,
         "novelty": tf.where(readable, novelty, 0.0),
         "label": tf.where(readable, label, UNREADABLE),
+        FOREIGN_OUTPUT: readable & foreign,
         "status": tf.where(readable, OK, UNREADABLE),
     }
 

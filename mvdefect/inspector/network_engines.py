@@ -122,6 +122,8 @@ def decide(found: tuple[np.ndarray, ...], point: OperatingPoint, with_heatmaps: 
     logits, novelty, heatmaps = found
     labels = point.decide(logits, novelty)
     probabilities = expit(point.find_scores(logits, novelty))
+    foreign = point.find_foreign(novelty)
     for number, label in enumerate(labels):
         heatmap = heatmaps[number] if with_heatmaps else None
-        yield Answer(str(label), float(probabilities[number]), float(novelty[number]), heatmap)
+        figures = float(probabilities[number]), float(novelty[number])
+        yield Answer(str(label), *figures, heatmap, is_foreign=bool(foreign[number]))

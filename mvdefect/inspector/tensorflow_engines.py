@@ -11,7 +11,16 @@ import numpy as np
 import tensorflow as tf
 
 from mvdefect.core.errors import ExportError
-from mvdefect.inspector.answers import BYTES, DEFAULT, EXPLAIN, PIXELS, UNREADABLE_ANSWER, Answer, Engine
+from mvdefect.inspector.answers import (
+    BYTES,
+    DEFAULT,
+    EXPLAIN,
+    FOREIGN_OUTPUT,
+    PIXELS,
+    UNREADABLE_ANSWER,
+    Answer,
+    Engine,
+)
 from mvdefect.inspector.formats.format import LookAtPixels, Pixels
 from mvdefect.inspector.graph import build_graph
 from mvdefect.runs import RunFolder
@@ -85,4 +94,5 @@ def _read_answer(found: dict[str, np.ndarray], number: int) -> Answer:
         float(found["probability"][number]),
         float(found["novelty"][number]),
         found["heatmap"][number] if "heatmap" in found else None,
+        is_foreign=bool(found[FOREIGN_OUTPUT][number]) if FOREIGN_OUTPUT in found else False,
     )

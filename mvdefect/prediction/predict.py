@@ -26,10 +26,12 @@ class Tally:
     Attributes:
         counts: By label, those with a row from an earlier call included.
         known: How many had one.
+        foreign: How many of those that were inspected now are not this product.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
     known: int = 0
+    foreign: int = 0
 
     def add(self, label: str) -> None:
         """Count one."""
@@ -119,6 +121,7 @@ def write_to_stream(rows: Iterable[VerdictRow], kind: str) -> Tally:
     sys.stdout.write(format_heading(kind))
     for row in rows:
         tally.add(row.label)
+        tally.foreign += bool(row.note)
         sys.stdout.write(format_row(row, kind))
         sys.stdout.flush()
     return tally
@@ -159,6 +162,7 @@ def write_to_file(
         with append_rows(path, kind, length) as stream:
             for row in inspect(leave_out(photographs, done, tally)):
                 tally.add(row.label)
+                tally.foreign += bool(row.note)
                 stream.write(format_row(row, kind))
                 stream.flush()
     return tally

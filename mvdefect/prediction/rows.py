@@ -13,7 +13,7 @@ from typing import TextIO
 
 from mvdefect.core.errors import ConfigError
 from mvdefect.core.files import name_in_errors, parse_json
-from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
+from mvdefect.evaluation.operating_point import DEFECTIVE, NOT_THIS_PRODUCT, REVIEW
 from mvdefect.inspector.answers import UNREADABLE, Answer
 from mvdefect.inspector.photographs import Photograph, PhotographKey
 
@@ -30,6 +30,7 @@ class VerdictRow:
         probability: That it is defective; None where it is unreadable.
         novelty: How unlike good photographs it is; None where it is unreadable.
         error: Why it is unreadable, "" otherwise.
+        note: "not this product" where it shows something else, "" otherwise; the label does not depend on it.
         inspector: Which inspector looked; see `mvdefect.prediction.inspectors.name_inspector`.
         size_bytes: Of the photograph.
         modified: When it was last written; see `Photograph`.
@@ -42,6 +43,7 @@ class VerdictRow:
     probability: float | None
     novelty: float | None
     error: str = ""
+    note: str = ""
     inspector: str = ""
     size_bytes: int = 0
     modified: str = ""
@@ -64,6 +66,7 @@ def make_row(photograph: Photograph, answer: Answer, error: str = "", inspector:
         answer.probability,
         answer.novelty,
         reason,
+        NOT_THIS_PRODUCT if answer.is_foreign else "",
         inspector,
         photograph.size_bytes,
         photograph.modified,

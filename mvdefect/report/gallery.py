@@ -197,6 +197,9 @@ def read_heat(run: RunContents) -> Heat | None:
 def draw_picture(row: PredictionRow, record: Record | None, run: RunContents, heat: Heat | None) -> Picture:
     """Draw an image as it is, under its heatmap, and with the outline of its defect."""
     caption = f"{row.defect_type}, {CALLED[row.verdict]} at {format_probability(row.probability)}"
+    foreign = run.evaluation.operating_point.foreign
+    if foreign is not None and row.novelty >= foreign:
+        caption += ", not this product"
     read = None if record is None else _read(record, run.config.resize)
     if read is None:
         return Picture(row, f"{caption}; the image is not there any more", "", None, None)

@@ -8,6 +8,7 @@ from typing import Any
 
 from mvdefect.audit.findings import Severity
 from mvdefect.config import dump_config
+from mvdefect.evaluation.operating_point import FOREIGN_MARGIN
 from mvdefect.report.audit_summary import AuditSummary
 from mvdefect.report.contents import Difference, RunContents, make_difference_sheet, make_run_sheet
 from mvdefect.report.gallery import Gallery
@@ -203,6 +204,12 @@ def _say_what_was_measured(run: RunContents) -> Section:
     review = ""
     if point.review is not None:
         review = f" Scores from {point.review[0]:.3f} to {point.review[1]:.3f} go to a person."
+    foreign = ""
+    if point.foreign is not None:
+        foreign = (
+            f" An image whose novelty is {point.foreign:.4g} or more ({FOREIGN_MARGIN} times the largest of "
+            "all training and validation images) is called 'not this product' as well."
+        )
     words = (
         f"Run {run.name} ({run.kind}) was measured on the {evaluation.part} part: {evaluation.images} "
         f"photographs, {evaluation.defective} of them defective, in {evaluation.groups} groups of "
@@ -212,7 +219,7 @@ def _say_what_was_measured(run: RunContents) -> Section:
         f"{', '.join(run.config.data) or 'unknown images'}.",
         f"Nothing was chosen on these photographs. The threshold {format_probability(point.probability)} "
         f"(score {point.score:.3f}) was chosen on {point.part} by the contract {point.contract}{came_to}."
-        f"{guarantee}{review}",
+        f"{guarantee}{review}{foreign}",
     )
     return Section("measured", "What was measured", words, sheets=(make_part_sheet(run.plan),))
 

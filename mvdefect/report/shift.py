@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import mannwhitneyu
 
+from mvdefect.core.errors import list_some
 from mvdefect.data.records import GOOD
 from mvdefect.evaluation.bootstrap import Figure, Floats
 from mvdefect.evaluation.evaluate import judge_rows
 from mvdefect.evaluation.figures import Sample, measure, roc_auc
-from mvdefect.evaluation.operating_point import Judged, OperatingPoint
+from mvdefect.evaluation.operating_point import NOT_THIS_PRODUCT, Judged, OperatingPoint
 from mvdefect.runs import PredictionRow
 
 PARTS = ("train", "val", "test")
@@ -54,7 +55,20 @@ def find_shifts(rows: Sequence[PredictionRow], point: OperatingPoint, protocol: 
         found += _compare_with_test(parts, point, protocol)
     if "val" in parts and "train" in parts and not found:
         found += _compare_with_training(parts, point)
-    return tuple(found)
+    return (*found, *_find_other_products([row for row in rows if row.split == "test"], point))
+
+
+def _find_other_products(rows: Sequence[PredictionRow], point: OperatingPoint) -> Iterator[Shift]:
+    """Name test images that are far beyond everything in training and validation."""
+    names = [row.id for row in rows if point.foreign is not None and row.novelty >= point.foreign]
+    if names:
+        yield Shift(
+            NOT_THIS_PRODUCT,
+            f"{len(names)} test image(s) are far more unlike good images than all training and validation "
+            f"images, defective ones included: {list_some(names, 5)}. They probably show something else: "
+            "another product, a screenshot, an empty station.",
+            "Look at them, and remove from the data what is not this product.",
+        )
 
 
 def _judge_classifier(parts: dict[str, Judged], point: OperatingPoint) -> Iterator[Shift]:

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from mvdefect.evaluation.contracts import parse_contract
 from mvdefect.evaluation.figures import FIGURES
 from mvdefect.evaluation.heatmaps import COLOURS, MAX_OPACITY
+from mvdefect.evaluation.operating_point import FOREIGN, NOT_THIS_PRODUCT
 from mvdefect.inspector.answers import Answer
 from mvdefect.report.wording import describe_protocol, format_percent, format_probability
 from mvdefect.server.corrections import Corrections
@@ -89,7 +90,9 @@ def describe_novelty(point: dict[str, Any]) -> str:
     words, limit = "how unlike good photographs it is", point["thresholds"].get("novelty")
     if limit is None:
         return words
-    return f"{words}; {'defective' if point['verdict'] == 'either' else 'unusual'} from {limit:.4g} on"
+    words = f"{words}; {'defective' if point['verdict'] == 'either' else 'unusual'} from {limit:.4g} on"
+    foreign = point["thresholds"].get(FOREIGN)
+    return words if foreign is None else f"{words}, {NOT_THIS_PRODUCT} from {foreign:.4g} on"
 
 
 def describe_guarantee(point: dict[str, Any]) -> str:
@@ -174,6 +177,7 @@ def format_answer(answer: Answer, low: float, high: float) -> dict[str, Any]:
         "needs_review": answer.label == "review",
         "probability": answer.probability,
         "novelty": answer.novelty,
+        "note": NOT_THIS_PRODUCT if answer.is_foreign else "",
     }
     if answer.heatmap is not None:
         tree["heatmap"] = encode_heat(answer.heatmap, low, high)

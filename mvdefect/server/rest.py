@@ -15,7 +15,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
-from mvdefect.inspector.answers import BYTES, DEFAULT, EXPLAIN, NO_PROBABILITY, OK, PIXELS, UNREADABLE, Answer
+from mvdefect.inspector.answers import (
+    BYTES,
+    DEFAULT,
+    EXPLAIN,
+    FOREIGN_OUTPUT,
+    NO_PROBABILITY,
+    OK,
+    PIXELS,
+    UNREADABLE,
+    Answer,
+)
 from mvdefect.server.predict_request import INPUTS, PredictRequest, count_values, parse_predict
 from mvdefect.server.refusals import Refusal, make_json
 from mvdefect.server.service import SMALL_BYTES, Service
@@ -29,6 +39,7 @@ OUTPUTS = {
     "defective": "DT_BOOL",
     "label": "DT_STRING",
     "needs_review": "DT_BOOL",
+    FOREIGN_OUTPUT: "DT_BOOL",
     "novelty": "DT_FLOAT",
     "probability": "DT_FLOAT",
     "status": "DT_STRING",
@@ -56,6 +67,7 @@ def _format_row(answer: Answer, with_heatmap: bool, heatmap_shape: tuple[int, in
         "probability": NO_PROBABILITY if answer.probability is None else answer.probability,
         "defective": answer.label == DEFECTIVE,
         "needs_review": answer.label in (REVIEW, UNREADABLE),
+        FOREIGN_OUTPUT: answer.is_foreign,
         "novelty": 0.0 if answer.novelty is None else answer.novelty,
         "label": answer.label,
         "status": OK if answer.is_readable else UNREADABLE,

@@ -23,6 +23,7 @@ from mvdefect.evaluation.evaluate import (
 )
 from mvdefect.evaluation.operating_point import (
     OperatingPoint,
+    add_foreign_threshold,
     choose_operating_point,
     operating_point_to_json,
 )
@@ -37,6 +38,7 @@ from mvdefect.runs import (
 )
 
 CHOSEN_ON = "val"
+SEEN_IN = ("train", "val")
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,8 @@ def _evaluate(
         config.review_budget,
         require or config.require,
     )
+    seen = judge_rows([row for row in rows if row.split in SEEN_IN])
+    point = add_foreign_threshold(point, seen.novelty)
     judged = _judge(rows, point)
     measured = read_measured(folder)
     requirement = settle_requirement(config.require, require)

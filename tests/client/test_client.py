@@ -24,6 +24,7 @@ from mvdefect.cli import main
 from mvdefect.client import client as client_module
 from mvdefect.client import retries
 from mvdefect.client.addresses import is_url, parse_address
+from mvdefect.client.answers import read_answer
 from mvdefect.client.client import divide_files, open_client
 from mvdefect.client.rest import BODY_BYTES, RestSender, read_retry_after, write_request
 from mvdefect.client.retries import Deadline, Patience, RefusedError, keep_asking
@@ -281,6 +282,7 @@ def test_a_deadline_holds_for_an_answer_that_drips() -> None:
         json.dumps({"predictions": [{**GOOD, "status": "unreadable"}]}).encode(),
         json.dumps({"predictions": [{**GOOD, "probability": 7}]}).encode(),
         json.dumps({"predictions": [{**GOOD, "novelty": None}]}).encode(),
+        json.dumps({"predictions": [{**GOOD, "not_this_product": "false"}]}).encode(),
         json.dumps({"predictions": [{"label": "good", "status": "ok"}]}).encode(),
     ],
 )
@@ -401,3 +403,9 @@ def test_predicting_by_rest_does_not_import_tensorflow(server: FakeServer, tmp_p
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"{tmp_path}/a.png,good,false" in done.stdout
+
+
+@pytest.mark.parametrize(("told", "is_foreign"), [({}, False), ({"not_this_product": True}, True)])
+def test_what_is_not_this_product_is_passed_on(told: dict[str, bool], is_foreign: bool) -> None:
+    """A server of version 0.1.0 does not say."""
+    assert read_answer({**GOOD, **told}, with_heatmap=False).is_foreign is is_foreign

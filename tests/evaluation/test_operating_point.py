@@ -15,6 +15,7 @@ from mvdefect.evaluation.calibration import Calibration
 from mvdefect.evaluation.operating_point import (
     Judged,
     OperatingPoint,
+    add_foreign_threshold,
     choose_operating_point,
     operating_point_to_json,
     parse_operating_point,
@@ -153,3 +154,25 @@ def test_what_is_damaged_or_unknown_is_refused() -> None:
         parse_operating_point({"logit": 1.0})
     with pytest.raises(ConfigError, match="Received: verdict=maybe"):
         choose_operating_point(make_judged(), "val", verdict="maybe")
+
+
+def test_far_beyond_everything_seen_is_not_this_product() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % 2 == 0
+    judged = Judged(labels, np.arange(40), rng.normal(size=40) + labels, np.exp(rng.normal(size=40)) + labels)
+    point = choose_operating_point(judged, "val")
+    assert point.foreign is None
+    assert not point.find_foreign(np.array([1e9])).any()
+    assert judged.novelty is not None
+    known = add_foreign_threshold(point, judged.novelty)
+    largest = judged.novelty.max()
+    assert known.foreign == pytest.approx(1.2 * largest)
+    found = known.find_foreign(np.array([largest, 1.19 * largest, 1.21 * largest]))
+    assert found.tolist() == [False, False, True]
+    assert known.find_foreign(None).tolist() == []
+    logits, novelty = np.array([-9.0, 9.0]), np.array([1e6, 1e6])
+    assert known.decide(logits, novelty).tolist() == point.decide(logits, novelty).tolist()
+    assert known.verdicts == point.verdicts
+    assert parse_operating_point(operating_point_to_json(known)) == known
+    assert add_foreign_threshold(known, judged.novelty[:19]).foreign is None  # too few to say
+    assert add_foreign_threshold(known, None).foreign is None

@@ -30,7 +30,7 @@ from mvdefect.models.normality import KINDS, fit_normality
 from mvdefect.runs import RunFolder, read_run_config
 
 ENGINE = {"name": "savedmodel", "format": "savedmodel", "precision": "float32", "file": "saved_model.pb"}
-SERVING = ("probability", "defective", "needs_review", "novelty", "label", "status")
+SERVING = ("probability", "defective", "needs_review", "novelty", "label", "not_this_product", "status")
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def test_decisions_in_the_graph_are_those_of_the_operating_point(
 
     from mvdefect.evaluation.calibration import Calibration
 
-    thresholds = {"classifier": 0.1, "combined": 0.2, "novelty": 3.0}
+    thresholds = {"classifier": 0.1, "combined": 0.2, "novelty": 3.0, "foreign": 4.0}
     point: OperatingPoint = replace(
         read_operating_point(RunFolder(finished_run)),
         verdict=verdict,
@@ -198,6 +198,7 @@ def test_decisions_in_the_graph_are_those_of_the_operating_point(
     assert [label.decode() for label in found["label"].numpy()] == expected.tolist()
     np.testing.assert_array_equal(found["defective"], expected == "defective")
     np.testing.assert_array_equal(found["needs_review"], expected == "review")
+    np.testing.assert_array_equal(found["not_this_product"], novelty >= 4)
     scores = point.find_scores(logits.astype(np.float64), novelty.astype(np.float64))
     np.testing.assert_allclose(found["probability"], 1 / (1 + np.exp(-scores)), rtol=1e-5)
 

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from mvdefect.cli import main
 from mvdefect.core.errors import ConfigError, ExportError
+from mvdefect.evaluation.evaluate import read_operating_point
 from mvdefect.exporting import export as module
 from mvdefect.exporting import fresh_process
 from mvdefect.exporting.cost import Cost
@@ -29,7 +30,7 @@ from mvdefect.inspector.engines import choose_engine, open_engine
 from mvdefect.inspector.formats import registry as table
 from mvdefect.inspector.formats.format import Pixels
 from mvdefect.inspector.formats.openvino import deal_out
-from mvdefect.inspector.network_engines import find_levels, put_level
+from mvdefect.inspector.network_engines import decide, find_levels, put_level
 from mvdefect.runs import PredictionRow, RunFolder, read_json, read_run_config, write_json
 
 FORMATS = ("openvino", "onnx", "litert")
@@ -343,3 +344,10 @@ def test_the_command_refuses_with_one_line(
     assert ended.value.code == 2
     assert "50 of 100 test photographs, 50.0%" in capsys.readouterr().err
     assert not any(tmp_path.iterdir())
+
+
+def test_a_network_of_any_format_says_what_is_not_this_product(finished_run: Path) -> None:
+    point = read_operating_point(RunFolder(finished_run))
+    assert point.foreign is not None
+    found = (np.zeros(2), np.array([0.99, 1.01]) * point.foreign, np.zeros((2, 4, 4)))
+    assert [answer.is_foreign for answer in decide(found, point, with_heatmaps=False)] == [False, True]

@@ -27,7 +27,7 @@ from mvdefect.inspector.answers import Answer
 from mvdefect.inspector.engines import open_engine
 from mvdefect.inspector.photographs import Photograph, find_photograph, list_photographs
 from mvdefect.prediction.inspectors import InspectorPlace, check_inspector, name_inspector, open_inspector
-from mvdefect.prediction.predict import Tally, inspect_photographs, write_to_file
+from mvdefect.prediction.predict import Tally, inspect_photographs, write_to_file, write_to_stream
 from mvdefect.prediction.rows import format_heading, format_row, make_row, read_done
 from mvdefect.prediction.watch import watch_folder
 from mvdefect.runs import RunFolder, read_predictions
@@ -288,6 +288,7 @@ def test_rows_are_what_csv_and_json_readers_expect() -> None:
         "1.5",
         "",
         "",
+        "",
         "7",
         "2023-11-14T22:13:20.123456789Z",
     ]
@@ -469,3 +470,18 @@ def test_after_kills_every_file_has_exactly_one_row(tmp_path: Path, how: str) ->
             break
     rows = list(csv.DictReader(io.StringIO(out.read_text())))
     assert sorted(row["file"] for row in rows) == sorted(str(path) for path in photographs.iterdir())
+
+
+def test_what_is_not_this_product_is_noted_and_counted(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def answer(files: Sequence[bytes], with_heatmaps: bool = False) -> list[Answer]:
+        return [Answer("defective", 0.9, 99.0, is_foreign=number == 0) for number in range(len(files))]
+
+    photographs = [find_photograph(folder / name) for name in ("a.jpg", "b.png")]
+    rows = list(inspect_photographs(answer, photographs, 2))
+    assert [row.note for row in rows] == ["not this product", ""]
+    assert [row.label for row in rows] == ["defective", "defective"]
+    tally = write_to_stream(iter(rows), "jsonl")
+    assert (tally.foreign, tally.exit_code) == (1, 1)
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["note"] == "not this product"

@@ -13,7 +13,7 @@ from mvdefect.config import FitConfig
 from mvdefect.data.scan import Scan
 from mvdefect.data.splits.plan import SplitPlan
 from mvdefect.evaluation.evaluate import judge_rows
-from mvdefect.evaluation.operating_point import choose_operating_point
+from mvdefect.evaluation.operating_point import add_foreign_threshold, choose_operating_point
 from mvdefect.report.shift import Shift, find_shifts
 from mvdefect.runs import PredictionRow
 from tests.report.conftest import make_run
@@ -28,6 +28,7 @@ def draw(
     shift: tuple[str, int, float] = ("test", 0, 0.0),
     protocol: str = "closed-set",
     count: int = COUNT,
+    odd: str = "",
 ) -> tuple[Shift, ...]:
     """Draw predictions; `shift` is added to the logits of one class in one part."""
     rng, rows = np.random.default_rng(0), []
@@ -44,6 +45,10 @@ def draw(
                     )
                 )  # fmt: skip
     point = choose_operating_point(judge_rows([row for row in rows if row.split == "val"]), "val")
+    seen = np.array([row.novelty for row in rows if row.split != "test"])
+    point = add_foreign_threshold(point, seen)
+    if odd:
+        rows.append(replace(rows[-1], id=odd, group=len(rows), novelty=2 * float(seen.max())))
     return find_shifts(rows, point, protocol)
 
 
@@ -99,6 +104,13 @@ def test_training_images_that_are_known_better() -> None:
     (found,) = draw(shift=("train", 0, -2.5))
     assert "Scores of good images are lower on training than on validation images" in found.message
     assert "says nothing about the line" in found.message
+
+
+def test_a_test_image_of_something_else_is_named() -> None:
+    (found,) = draw(odd="a screenshot.png")
+    assert found.code == "not this product"
+    assert "1 test image(s) are far more unlike good images than all training and validation" in found.message
+    assert "a screenshot.png" in found.message
 
 
 def test_a_few_images_prove_nothing() -> None:

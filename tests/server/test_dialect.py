@@ -20,7 +20,7 @@ from mvdefect.server.settings import ServerSettings
 from tests.server.fakes import FakeEngine, draw_photograph, in_loop, open_client, read_metric
 
 PREDICT = "/v1/models/parts:predict"
-FIELDS = {"probability", "defective", "needs_review", "novelty", "label", "status"}
+FIELDS = {"probability", "defective", "needs_review", "novelty", "label", "not_this_product", "status"}
 
 
 def wrap(file: bytes) -> dict[str, str]:

@@ -30,7 +30,7 @@ export async function showResult(entry, facts) {
   const card = find("result");
   card.hidden = false;
   card.className = `verdict ${TONES[entry.label] ?? ""}`;
-  find("word").textContent = nameVerdict(entry.label);
+  find("word").textContent = nameVerdict(entry.label) + (entry.note ? `: ${entry.note}` : "");
   find("icon").textContent = nameIcon(entry.label);
   find("file").textContent = entry.name;
   find("probability").textContent = formatProbability(entry.probability);
