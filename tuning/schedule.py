@@ -42,6 +42,7 @@ class Schedule:
         fits: Fits on the test part, at the end.
         minutes: Limit on everything together; None: no limit.
         pace: How long a training takes by a measurement before the search; None: it is not known.
+        workers: Trainings at a time.
         began: When this session began, by `time.monotonic`.
     """
 
@@ -52,6 +53,7 @@ class Schedule:
     fits: int = 0
     minutes: float | None = None
     pace: Pace | None = None
+    workers: int = 1
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -82,9 +84,7 @@ def find_closing(limit_s: float) -> float:
     return min(LONGEST_CLOSING_S, CLOSING_SHARE * limit_s)
 
 
-def plan_schedule(
-    search: SearchConfig, folds: int, fits: int, began: float, pace: Pace | None = None
-) -> Schedule:
+def plan_schedule(search: SearchConfig, folds: int, fits: int, began: float, workers: int = 1) -> Schedule:
     """Return what a search will do.
 
     Args:
@@ -92,10 +92,18 @@ def plan_schedule(
         folds: On how many folds its best are trained again.
         fits: How many fits on the test part follow.
         began: When this session began, by `time.monotonic`.
-        pace: How long a training takes, if it is known.
+        workers: Trainings at a time.
     """
-    best = min(search.refits.best, search.trials)
-    return Schedule(search.trials, best + 1, search.refits.seeds, folds, fits, search.minutes, pace, began)
+    return Schedule(
+        search.trials,
+        candidates=min(search.refits.best, search.trials) + 1,
+        seeds=search.refits.seeds,
+        folds=folds,
+        fits=fits,
+        minutes=search.minutes,
+        workers=workers,
+        began=began,
+    )
 
 
 def describe_schedule(schedule: Schedule, strategy: str, epochs: int) -> Iterator[str]:

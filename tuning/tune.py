@@ -148,14 +148,14 @@ def _announce(place: _Workplace, began: float) -> _Workplace:
     """Say what will be done and how long it takes, before anything slow begins."""
     search, options, plan = place.search, place.options, place.plan
     folds, fits = search.refits.folds or choose_fold_count(plan), 2 * options.confirm + options.later_fits
-    schedule = plan_schedule(search, folds, fits, began)
+    schedule = plan_schedule(search, folds, fits, began, options.workers)
     for step in describe_schedule(schedule, search.strategy, place.epochs):
         logger.info(step)
     if options.function is None and not (place.out / FOLDER).is_dir():
         config = place.space.base
         train, val = (len(plan.select(part)) for part in ("train", "val"))
         with show_life(lambda: "measuring how long a training takes"):
-            pace = measure_pace(config, place.weights[config.backbone], train, val, options.workers)
+            pace = measure_pace(config, place.weights[config.backbone], train, val)
         schedule = replace(schedule, pace=pace)
         logger.info(describe_time(schedule))
     return replace(place, schedule=schedule)

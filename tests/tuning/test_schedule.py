@@ -63,7 +63,6 @@ def test_an_estimate_adds_up() -> None:
     assert pace.first_s == pytest.approx(pace.next_s + (4 * 100 + 20) * 0.01)
     unstored = estimate_pace(cost, config.model_copy(update={"views": 0}), train=100, val=20)
     assert unstored.first_s == unstored.next_s == pytest.approx(pace.next_s + 10 * 120 * 0.01)
-    assert estimate_pace(cost, config, 100, 20, at_once=2).next_s == pytest.approx(pace.next_s / 2)
 
 
 @pytest.mark.slow

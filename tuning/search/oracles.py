@@ -187,7 +187,7 @@ class LimitedOracle(keras_tuner.Oracle):  # type: ignore[misc]
         if pace is None or refits is None:
             return ""
         reserve_s = self.schedule.find_reserve(refits, limit_s - self._first_start_s)
-        if spent_s + pace.next_s + reserve_s > limit_s:
+        if spent_s + self.schedule.workers * pace.next_s + reserve_s > limit_s:
             return f"the rest of the {minutes:g} minutes is needed to train the best again"
         return ""
 

@@ -51,17 +51,14 @@ class ProbeJob:
     folder: Path
 
 
-def measure_pace(
-    config: FitConfig, weights: Path | None, train: int, val: int, at_once: int = 1
-) -> Pace | None:
-    """Measure how long a training takes, in a process of its own; None where that fails.
+def measure_pace(config: FitConfig, weights: Path | None, train: int, val: int) -> Pace | None:
+    """Measure how long a training takes that has the machine for itself; None where that fails.
 
     Args:
         config: Its settings.
         weights: Weights file of the backbone, None for random ones.
         train: Images that it learns from.
         val: Images that it is validated on.
-        at_once: How many trainings share the machine.
     """
     with tempfile.TemporaryDirectory() as name:
         job = ProbeJob(config, weights, Path(name))
@@ -71,10 +68,10 @@ def measure_pace(
             cost = Cost(**parse_json((job.folder / COST).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):  # the first trial will say what is wrong
             return None
-    return estimate_pace(cost, config, train, val, at_once)
+    return estimate_pace(cost, config, train, val)
 
 
-def estimate_pace(cost: Cost, config: FitConfig, train: int, val: int, at_once: int = 1) -> Pace:
+def estimate_pace(cost: Cost, config: FitConfig, train: int, val: int) -> Pace:
     """Return how long a training takes, if no stage ends early; arguments as for `measure_pace`."""
     epochs = sum(stage.epochs for stage in plan_stages(config, find_backbone(config.backbone)))
     learning = epochs * (LEARNING * train + val) * cost.learning_s
@@ -83,7 +80,7 @@ def estimate_pace(cost: Cost, config: FitConfig, train: int, val: int, at_once: 
         stored = (count_slots(config, epochs) * train + val) * cost.frozen_s
     else:
         stored, each = 0.0, each + epochs * (train + val) * cost.frozen_s
-    return Pace((stored + each) / at_once, each / at_once)
+    return Pace(stored + each, each)
 
 
 def measure_cost(job: ProbeJob) -> None:
