@@ -182,6 +182,7 @@ def test_a_wrong_grid_is_told_before_anything_runs(
 def test_the_grid_of_mvtec_ad_has_the_protocols_that_figures_are_published_under() -> None:
     from mvdefect.baselines.registry import find_baseline
     from mvdefect.models.backbones import find_backbone
+    from mvdefect.models.choice import name_network
 
     grid = read_grid(CONFIGS / "mvtec_ad.yaml")
     cells = list(list_cells(grid, {"mvtec_ad": ("bottle", "screw")}))
@@ -193,7 +194,7 @@ def test_the_grid_of_mvtec_ad_has_the_protocols_that_figures_are_published_under
     pooled = [cell for cell in cells if cell.protocol.name == "random"]
     assert {(cell.category, cell.seed) for cell in pooled} == {("all", 42)}
     for method in grid.methods:
-        config = make_config(grid, method)
+        config = name_network(make_config(grid, method))
         find_backbone(config.backbone)
         if config.baseline:
             find_baseline(config.baseline)
