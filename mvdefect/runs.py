@@ -300,6 +300,22 @@ def open_run(path: Path) -> RunFolder:
     raise RunError(f"a run is a folder that `mvdefect fit` made. Received: {path}")
 
 
+def open_inspector_run(path: Path) -> RunFolder:
+    """Return a finished run that holds an inspector.
+
+    Raises:
+        RunError: There is none at `path`, or it is that of a baseline.
+    """
+    folder = open_run(path)
+    baseline = read_run_config(folder).baseline
+    if baseline is not None and not folder.model.is_file():
+        raise RunError(
+            f"{path} is a run of the baseline {baseline}, which is measured and compared, but holds no "
+            "inspector to predict with or export; mvdefect fit makes one, from good images alone as well"
+        )
+    return folder
+
+
 def read_run_config(folder: RunFolder) -> FitConfig:
     """Read the settings of a run."""
     return load_config(folder.config, {})

@@ -18,7 +18,7 @@ from tuning.choice.confirm import compare_choice, fit_pairs
 from tuning.records import Confirmation
 from tuning.settings import SearchConfig, make_base
 from tuning.space.space import make_space
-from tuning.tune import TuneOptions, complete_config, is_worker, read_best, tune_inspector
+from tuning.tune import TUNE_NEEDS, TuneOptions, complete_config, is_worker, read_best, tune_inspector
 
 PLANS = "plans"
 TABLE = "nested.csv"
@@ -45,7 +45,7 @@ def tune_nested(
     base = make_base(search)
     if base.split is not None or is_worker():
         raise SearchError("a nested search draws its own plans, on one machine: leave --split out")
-    scan = scan_images(find_records(base), base.skip_broken)
+    scan = scan_images(find_records(base, TUNE_NEEDS), base.skip_broken)
     groups = group_records(scan, base.near_duplicates)
     plans = assign_kfold(scan, groups, base.seed, folds)
     paths = save_plans(plans, out / PLANS, overwrite=options.overwrite)

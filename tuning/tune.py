@@ -54,7 +54,7 @@ BEST = "best.yaml"
 REPORT = "report.html"
 TUNE_NEEDS = Needs(
     "tune learns from good and defective images, and compares on those of val",
-    (*FIT_NEEDS.held, ("val", 1)),
+    (*FIT_NEEDS.held, ("train", 1), ("val", 1)),
 )
 
 
@@ -129,7 +129,7 @@ def tune_inspector(
     planned = read_plan_for_fit(base.split, TUNE_NEEDS) if base.split else None
     space = make_space(base, search.space, search.weights)
     weights = {name: _find_weights(space, name) for name in map(str, space.list_values("backbone"))}
-    records = find_records(base)
+    records = find_records(base, TUNE_NEEDS)
     if is_worker():
         wait_for_chief(out)
         if changed := list_changes(out, search, weights):

@@ -13,12 +13,13 @@ from mvdefect.data.groups.grouping import Groups
 from mvdefect.data.records import GOOD, Record, count_by_stratum
 from mvdefect.data.scan import FirstLook, Scan
 from mvdefect.data.splits.plan import SplitPlan
-from mvdefect.data.splits.protocols import draw_plans
+from mvdefect.data.splits.protocols import assign_for_fit, draw_plans
 from mvdefect.evaluation.bootstrap import wilson_interval
 
 RARE_TYPE = 5  # images
 TRIED = (  # protocol, k, n
     ("closed-set", None, None),
+    ("good-only", None, None),
     ("unseen-type", None, None),
     ("label-budget", 5, None),
     ("kfold", None, 5),
@@ -53,18 +54,20 @@ def check_protocols(scan: Scan, groups: Groups) -> tuple[ProtocolCheck, ...]:
     return tuple(_try_protocol(scan, groups, *tried) for tried in TRIED)
 
 
-def report_protocols(checks: Sequence[ProtocolCheck]) -> Iterator[Finding]:
-    """Report that the default protocol, or all of them, cannot be measured."""
-    closed_set = checks[0]
-    if closed_set.is_possible:
+def report_fit_plan(scan: Scan, groups: Groups) -> Iterator[Finding]:
+    """Report that `fit` has too few images for a classifier, or for anything."""
+    try:
+        plan = assign_for_fit(scan, groups, seed=0)
+    except SplitError as error:
+        yield Finding("too-few-images", Severity.ERROR, f"`fit` cannot run: {error}.", "Add images.")
         return
-    others = [check.protocol for check in checks[1:] if check.is_possible]
-    yield Finding(
-        "too-few-images",
-        Severity.WARNING if others else Severity.ERROR,
-        f"No closed-set plan can be drawn, so `fit` cannot run with its defaults: {closed_set.remark}.",
-        f"Add photographs. What can be measured: {', '.join(others) or 'nothing yet'}.",
-    )
+    if plan.protocol == "good-only":
+        yield Finding(
+            "too-few-images",
+            Severity.WARNING,
+            f"`fit` learns from good images alone: {plan.notes[-1]}.",
+            "Add defective images of other products as they come.",
+        )
 
 
 def _try_protocol(scan: Scan, groups: Groups, protocol: str, k: int | None, n: int | None) -> ProtocolCheck:
@@ -80,6 +83,8 @@ def _describe_power(plans: Sequence[SplitPlan]) -> str:
     """Say how wide the interval of a recall would be; one group counts as one observation."""
     tested = [[row for row in plan.select("test") if row.label] for plan in plans]
     fewest = min(tested, key=len)
+    if not fewest:
+        return "no defective image in test: what share of defects is caught cannot be told"
     groups = len({row.group for row in fewest})
     low, high = wilson_interval(EXAMPLE_RECALL, groups)
     several = f"{len(plans)} plans; the smallest has " if len(plans) > 1 else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mvdefect.audit.amounts import check_protocols, find_outliers, find_rare_types, report_protocols
+from mvdefect.audit.amounts import check_protocols, find_outliers, find_rare_types, report_fit_plan
 from mvdefect.audit.copies import find_copies, report_group_names
 from mvdefect.audit.files import find_file_faults, find_lost_detail, find_mask_faults
 from mvdefect.audit.findings import Audit, Finding, Severity
@@ -77,7 +77,7 @@ def audit_data(layout: Layout, settings: AuditSettings = DEFAULTS) -> Audit:
         yield from find_lost_detail(usable, settings.image_size_px, settings.resize)
         yield from find_mask_faults(layout, look)
         yield from report_shortcuts(probes)
-        yield from report_protocols(protocols)
+        yield from report_fit_plan(scan, groups)
         yield from find_rare_types(layout.records)
         yield from find_outliers(usable)
         yield from report_group_names(scan, groups.codes)

@@ -105,8 +105,8 @@ class OneClassDetector(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return 1 for defective, 0 for good, (n,)."""
         return self.classes_[(self.decision_function(X) >= 0).astype(np.int64)]
 
-    def map_distances(self, X: ArrayLike) -> NDArray[np.float32] | None:
-        """Return the distance of each position, float32 (n, h, w); None where the kind knows no places."""
+    def map_distances(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Return the score of each position, float32 (n, h, w); see `Normality.score_positions`."""
         return self.normality_.score_positions(run_network(self.network_, check_pictures(X)))
 
     def _fit_normality(self, pictures: Pixels, numbers: NDArray[np.int64]) -> Normality:

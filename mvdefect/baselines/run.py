@@ -36,6 +36,7 @@ from mvdefect.models.choice import choose_network
 from mvdefect.models.weights import find_weights
 from mvdefect.report.report import write_report
 from mvdefect.runs import RunFolder, check_run_is_free, make_run, write_json
+from mvdefect.training.predictions import keep_maps
 from mvdefect.workflow.explain import explain_part
 from mvdefect.workflow.fit import fit_inspector
 from mvdefect.workflow.outcome import FinishedRun, Scores, settle_outcome
@@ -70,15 +71,16 @@ def run_baseline(name: str, config: FitConfig, run: Path, overwrite: bool = Fals
     parse_contract(config.contract, config.require)
     baseline = find_baseline(name)
     config = adapt_config(baseline, config)
+    needs = _name_needs(baseline)
     if baseline.learner == "network":
-        return fit_inspector(config, run, overwrite)
-    source, needs = require_data(config), _name_needs(baseline)
+        return fit_inspector(config, run, overwrite, needs)
+    source = require_data(config)
     planned = read_plan_for_fit(config.split, needs, config.seed) if config.split else None
     if baseline.learner == "features":
         config = choose_network(config)
         find_weights(find_backbone(config.backbone), config.weights)  # fail before anything is read
     check_run_is_free(run, overwrite)
-    records = find_records(config)
+    records = find_records(config, needs)
     config = config.model_copy(update={"data": resolve_sources(source)})
     seed_everything(config.seed, config.deterministic)
     set_precision(config.precision)
@@ -186,14 +188,10 @@ def _fit_and_measure(
 def _explain(
     estimator: OneClassDetector, config: FitConfig, photographs: Photographs, folder: RunFolder
 ) -> None:
-    """Write the map of each image of the test part, where the kind of one-class score knows places."""
+    """Write the map of each image of the test part."""
     source = photographs.get_sources()["test"]
     maps = [estimator.map_distances(batch.numpy()) for batch in make_inference_batches(source, BATCH_SIZE)]
-    known = [found for found in maps if found is not None]
-    if known:
-        limit = float(np.finfo(np.float16).max)
-        kept = np.clip(np.concatenate(known), -limit, limit).astype(np.float16)
-        explain_part(kept, source, photographs.scan, config.resize, folder)
+    explain_part(keep_maps(np.concatenate(maps)), source, photographs.scan, config.resize, folder)
 
 
 def _name_needs(baseline: Baseline) -> Needs:
@@ -201,7 +199,7 @@ def _name_needs(baseline: Baseline) -> Needs:
         reason = f"{baseline.name} learns from good and defective images, and chooses its threshold on val"
         return Needs(reason, (("train", 0), ("train", 1), *TO_BE_MEASURED))
     reason = f"{baseline.name} learns from good images, and chooses its threshold on val"
-    return Needs(reason, (("train", 0), *TO_BE_MEASURED))
+    return Needs(reason, (("train", 0), *TO_BE_MEASURED), takes_good_alone=True)
 
 
 def _set_rate(stage: StageConfig) -> StageConfig:

@@ -198,7 +198,7 @@ def check(
     "--protocol",
     default="closed-set",
     show_default=True,
-    help="closed-set, unseen-type, label-budget, kfold, official, given or random.",
+    help="closed-set, good-only, unseen-type, label-budget, kfold, official, given or random.",
 )
 @click.option("--k", type=int, help="label-budget: defective images a type to train on.")
 @click.option("--n", type=int, help="kfold: number of folds.")
@@ -224,6 +224,7 @@ def split(
 
     \b
     closed-set    every defect type in train, val and test (60/20/20)
+    good-only     good images in train and val, every defective one in test
     unseen-type   one plan a defect type, which is in test alone
     label-budget  --k defective images a type in train, the rest in test
     kfold         --n plans; every photograph is tested once

@@ -113,7 +113,9 @@ def fit(
 
     IMAGES is the same as --data: a folder, a table (CSV) or an archive, or several. The images are split
     60/20/20 with near-duplicates kept together; the threshold is chosen on the validation part; the figures
-    are those of the test part. An interrupted fit resumes when the same command is given again.
+    are those of the test part. With fewer than ten independent defective images, or none, it learns how good
+    images look and rejects what is unlike them. An interrupted fit resumes when the same command is given
+    again.
 
     Without --backbone and --weights it takes the ImageNet weights that are in Keras's cache, otherwise
     downloads those of DenseNet121, otherwise takes the texture weights of this package and EfficientNetB0.

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from mvdefect.evaluation.bootstrap import Bools, Floats
 from mvdefect.evaluation.figures import BINS, Sample, find_bins
 
 LOG_TEMPERATURE_BOUNDS = (-3.0, 3.0)
 SMALLEST_NOVELTY = 1e-12
+SMALLEST_SPREAD = 0.05  # of the logarithm of novelty; less would magnify rounding
 PENALTY = 1.0  # of the weights, as against the sum of log-losses
 
 
@@ -24,14 +25,16 @@ class Calibration:
     novelty_weight: float = 0.0
     bias: float = 0.0
 
-    def score(self, logits: Floats, novelty: Floats | None = None) -> Floats:
+    def score(self, logits: Floats | None, novelty: Floats | None = None) -> Floats:
         """Return the calibrated logit of each image, float64 (n,).
 
         Args:
-            logits: The classifier's, (n,).
+            logits: The classifier's, (n,); needed where they have a weight.
             novelty: Positive, (n,); needed where it has a weight.
         """
-        scores = self.logit_weight * np.asarray(logits, np.float64) + self.bias
+        scores: Floats = np.asarray(self.bias, np.float64)
+        if self.logit_weight and logits is not None:
+            scores = self.logit_weight * np.asarray(logits, np.float64) + scores
         if self.novelty_weight and novelty is not None:
             scores = scores + self.novelty_weight * _log(novelty)
         return scores
@@ -96,6 +99,21 @@ def fit_combination(labels: Bools, logits: Floats, novelty: Floats) -> Calibrati
         return None
     bias = float(model.intercept_[0] - weights @ middle)
     return Calibration(float(weights[0]), float(weights[1]), bias)
+
+
+def fit_distance(good: Floats, threshold: float) -> Calibration:
+    """Put a threshold of the novelty at 0, and count from there in steps of how much good images vary.
+
+    From what is usual for good images to what one in twenty exceeds is a rise of 2.94, the distance from the
+    probability 0.05 to 0.5. No defect takes part, so the sigmoid is no calibrated probability.
+
+    Args:
+        good: Novelty of good images that nothing was fitted on, positive, (n,), n at least 1.
+        threshold: A novelty.
+    """
+    usual, unusual = np.quantile(_log(good), [0.5, 0.95])
+    weight = float(logit(0.95) / max(unusual - usual, SMALLEST_SPREAD))
+    return Calibration(0.0, weight, -weight * float(_log(np.array(threshold))))
 
 
 def list_reliability(sample: Sample) -> tuple[ReliabilityBin, ...]:

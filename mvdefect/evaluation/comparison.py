@@ -11,7 +11,7 @@ from scipy.stats import t as student
 
 from mvdefect.core.errors import RunError
 from mvdefect.evaluation.bootstrap import CONFIDENCE, FEW_GROUPS, REPLICATES, Bootstrap, Figure, Floats
-from mvdefect.evaluation.figures import DENOMINATORS, Metric, Sample, measure
+from mvdefect.evaluation.figures import DENOMINATORS, NEED_DEFECTS, UNKNOWN, Metric, Sample, measure
 
 
 def compare_samples(sample: Sample, other: Sample, metric: Metric, draws: Bootstrap | None = None) -> Figure:
@@ -35,6 +35,8 @@ def compare_samples(sample: Sample, other: Sample, metric: Metric, draws: Bootst
         RunError: The two are not of the same images.
     """
     _check_pair(sample, other)
+    if metric in NEED_DEFECTS and not sample.labels.any():
+        return UNKNOWN
 
     def subtract(_: Sample, weights: Floats) -> Floats:
         return metric(sample, weights) - metric(other, weights)

@@ -73,7 +73,8 @@ class VerdictFigures:
 class Evaluation:
     """What was measured, on what, and under which protocol.
 
-    `figures` goes by the names of `FIGURES`, `confusion` by those of `COUNTS`; positive is defective.
+    `figures` goes by the names of `FIGURES`, `confusion` by those of `COUNTS`; positive is defective. If no
+    image is defective, only the figures of good images are defined.
     `reviewed` images are in the grey zone; a person decides, so no figure of verdicts counts them.
     `latency` is in milliseconds an image. `requirement` is the answer to what the line needs; None: nobody
     said it.
@@ -144,7 +145,7 @@ def evaluate_predictions(
         recall_by_size=measure_sizes(selected),
         by_category=measure_categories(selected, draws),
         by_verdict=tuple(_measure_verdicts(selected, sample, operating_point, draws)),
-        reliability=list_reliability(sample),
+        reliability=list_reliability(sample) if sample.labels.any() else (),
         localisation=measured.localisation if measured else None,
         latency=measured.latency if measured else None,
         notes=plan.notes,
@@ -216,11 +217,12 @@ def read_operating_point(folder: RunFolder) -> OperatingPoint:
 
 def judge_rows(rows: Sequence[PredictionRow]) -> Judged:
     """Return what the images were found to be, for choosing an operating point anew."""
+    logits = np.array([row.logit for row in rows], np.float64)
     novelty = np.array([row.novelty for row in rows], np.float64)
     return Judged(
         labels=np.array([row.label == 1 for row in rows], bool),
         groups=np.array([row.group for row in rows], np.int64),
-        logits=np.array([row.logit for row in rows], np.float64),
+        logits=None if np.isnan(logits).any() else logits,
         novelty=None if np.isnan(novelty).any() else novelty,
     )
 

@@ -12,6 +12,7 @@ from scipy.special import expit
 from mvdefect.evaluation.bootstrap import Bools, Bootstrap, Figure, Floats, find_wilson
 
 TINY = np.finfo(np.float64).tiny
+UNKNOWN = Figure(np.nan, np.nan, np.nan, "no image is defective")
 BINS = 10  # of probability, for the calibration error
 
 
@@ -218,6 +219,7 @@ class FigureKind:
         in_comparison: Whether runs are compared by it.
         in_grid: Whether `mvdefect benchmark` lists it.
         meaning: What a model card says of it; "" for nothing.
+        of_good: Whether it is defined by good images alone; no other figure is where no image is defective.
     """
 
     name: str
@@ -228,6 +230,7 @@ class FigureKind:
     in_comparison: bool = False
     in_grid: bool = False
     meaning: str = ""
+    of_good: bool = False
 
 
 FIGURES = {
@@ -256,7 +259,7 @@ FIGURES = {
             in_grid=True,
             meaning="recall: share of defective products that are caught",
         ),
-        FigureKind("specificity", "specificity", specificity, _list_good),
+        FigureKind("specificity", "specificity", specificity, _list_good, of_good=True),
         FigureKind(
             "false_alarm_rate",
             "false-alarm rate",
@@ -265,6 +268,8 @@ FIGURES = {
             lower_is_better=True,
             in_comparison=True,
             in_grid=True,
+            meaning="false-alarm rate: share of good products that are rejected",
+            of_good=True,
         ),
         FigureKind("f1", "F1", f1_score, in_comparison=True, in_grid=True, meaning="F1"),
         FigureKind("mcc", "Matthews correlation", matthews_correlation),
@@ -288,6 +293,7 @@ COUNTS = {
         FigureKind("false_positive", "good, false alarm", false_positives),
     )
 }
+NEED_DEFECTS = {kind.compute for kind in FIGURES.values() if not kind.of_good}
 DENOMINATORS = {kind.compute: kind.among for kind in FIGURES.values() if kind.among is not None}
 
 
@@ -299,6 +305,8 @@ def measure(sample: Sample, metric: Metric, draws: Bootstrap | None = None) -> F
         metric: One of this module's functions.
         draws: Of the groups of just these images, where other figures use them too; None: they are drawn.
     """
+    if metric in NEED_DEFECTS and not sample.labels.any():
+        return UNKNOWN
     among = DENOMINATORS.get(metric)
     if among is not None:
         value = float(metric(sample, np.ones((1, len(sample.labels))))[0])

@@ -14,8 +14,15 @@ from scipy.special import expit
 from mvdefect.core.errors import ConfigError, ContractError, RunError
 from mvdefect.data.records import GOOD
 from mvdefect.evaluation.bootstrap import Bools, Floats
-from mvdefect.evaluation.calibration import Calibration, fit_combination, fit_temperature
+from mvdefect.evaluation.calibration import (
+    SMALLEST_NOVELTY,
+    Calibration,
+    fit_combination,
+    fit_distance,
+    fit_temperature,
+)
 from mvdefect.evaluation.contracts import (
+    NO_PROMISE,
     Choice,
     Contract,
     choose_threshold,
@@ -39,13 +46,13 @@ class Judged:
     Attributes:
         labels: True for defective, (n,).
         groups: Code of the group of each image, (n,).
-        logits: The classifier's, float64 (n,).
+        logits: The classifier's, float64 (n,), or None without a classifier.
         novelty: Distance from good images, float64 (n,), or None where nothing measures it.
     """
 
     labels: Bools
     groups: NDArray[np.int64]
-    logits: Floats
+    logits: Floats | None
     novelty: Floats | None
 
 
@@ -59,11 +66,12 @@ class OperatingPoint:
         achieved: What the contract's figure came to on that part.
         guarantee: What holds on fresh images, or what it would take to know.
         verdict: Which of the verdicts is in use.
-        classifier: Makes the score of the classifier alone.
+        classifier: Makes the score of the classifier alone; of no use where none was trained.
         combined: Makes the score of classifier and novelty together; None where there is none.
         thresholds: By verdict ("classifier", "combined", "novelty"), each on its own scale; and "foreign",
             the novelty from which on an image is called 'not this product' as well, which changes no verdict.
         review: Lowest and highest score of the grey zone, in which a person decides; None: there is none.
+        novelty: Makes the score of the novelty where no classifier was trained; otherwise None.
     """
 
     contract: str
@@ -75,10 +83,19 @@ class OperatingPoint:
     combined: Calibration | None
     thresholds: dict[str, float]
     review: tuple[float, float] | None = None
+    novelty: Calibration | None = None
+
+    @property
+    def calibration(self) -> Calibration:
+        """Makes the score in use."""
+        made = {"combined": self.combined, "novelty": self.novelty}.get(self.verdict)
+        return made or self.classifier
 
     @property
     def score(self) -> float:
         """The threshold on the score in use."""
+        if self.novelty is not None:
+            return float(self.novelty.score(None, np.array(self.thresholds["novelty"])))
         return self.thresholds["combined" if self.verdict == "combined" else "classifier"]
 
     @property
@@ -90,7 +107,7 @@ class OperatingPoint:
     def verdicts(self) -> tuple[str, ...]:
         """The verdicts that can be reached."""
         known = [name for name in ("classifier", "novelty", "combined") if name in self.thresholds]
-        return (*known, "either") if "novelty" in known else tuple(known)
+        return (*known, "either") if {"classifier", "novelty"} <= set(known) else tuple(known)
 
     @property
     def foreign(self) -> float | None:
@@ -103,30 +120,31 @@ class OperatingPoint:
             return np.zeros(0 if novelty is None else len(novelty), bool)
         return np.asarray(novelty >= self.foreign, bool)
 
-    def find_scores(self, logits: Floats, novelty: Floats | None) -> Floats:
+    def find_scores(self, logits: Floats | None, novelty: Floats | None) -> Floats:
         """Return the scores that the verdict in use is reached on, (n,)."""
-        if self.verdict == "combined" and self.combined is not None:
-            return self.combined.score(logits, novelty)
-        return self.classifier.score(logits)
+        return self.calibration.score(logits, novelty)
 
-    def find_defective(self, logits: Floats, novelty: Floats | None, verdict: str | None = None) -> Bools:
+    def find_defective(
+        self, logits: Floats | None, novelty: Floats | None, verdict: str | None = None
+    ) -> Bools:
         """Return which images are called defective, whatever the grey zone.
 
         Args:
-            logits: One an image, (n,).
+            logits: One an image, (n,), or None without a classifier.
             novelty: One an image, (n,), or None where nothing measures it.
             verdict: One of `verdicts`; None: the one in use.
         """
         verdict = verdict or self.verdict
         if verdict == "combined" and self.combined is not None:
             return self.combined.score(logits, novelty) >= self.thresholds["combined"]
+        if verdict == "novelty" and novelty is not None:
+            return np.asarray(novelty >= self.thresholds["novelty"], bool)
         found = self.classifier.score(logits) >= self.thresholds["classifier"]
         if verdict == "classifier" or novelty is None:
             return found
-        novel = np.asarray(novelty >= self.thresholds["novelty"], bool)
-        return novel if verdict == "novelty" else found | novel
+        return np.asarray(found | (novelty >= self.thresholds["novelty"]), bool)
 
-    def decide(self, logits: Floats, novelty: Floats | None) -> NDArray[np.str_]:
+    def decide(self, logits: Floats | None, novelty: Floats | None) -> NDArray[np.str_]:
         """Return 'good', 'defective' or, in the grey zone, 'review' for each image."""
         verdicts = np.where(self.find_defective(logits, novelty), DEFECTIVE, GOOD)
         if self.review is None:
@@ -150,7 +168,8 @@ def choose_operating_point(
     """Calibrate scores and choose thresholds on one part.
 
     Where it has no defective image, nothing can be calibrated or weighed, and `f1` becomes the lowest
-    threshold at which at most 5% of the good images are rejected.
+    threshold at which at most 5% of the good images are rejected. Without a classifier the verdict is by
+    novelty, and a fixed probability counts from that threshold, which is 0.5.
 
     Args:
         judged: What its images were found to be.
@@ -170,6 +189,8 @@ def choose_operating_point(
     wanted = parse_contract(contract, require)
     if wanted.kind in ("f1", "requirement") and wanted.needs_defective and not judged.labels.any():
         wanted = Contract("max-fpr", MAX_FALSE_ALARM_RATE)
+    if judged.logits is None:
+        return _choose_by_novelty(judged, part, wanted, prevalence, review_budget)
     classifier = fit_temperature(judged.labels, judged.logits)
     combined = None
     scores = {"classifier": classifier.score(judged.logits)}
@@ -216,12 +237,56 @@ def add_foreign_threshold(point: OperatingPoint, seen: Floats | None) -> Operati
         seen: Novelty of all training and validation images, (n,), or None where nothing measures it.
 
     Returns:
-        The same with the threshold "foreign"; without it, where fewer than 20 images were seen.
+        The same with the threshold "foreign"; without it, where fewer than 20 images were seen, or good ones
+        alone: then a defect may lie as far from them as another product.
     """
     kept = {name: value for name, value in point.thresholds.items() if name != FOREIGN}
-    if seen is not None and len(seen) >= MIN_SEEN and seen.max() > 0:
+    if point.novelty is None and seen is not None and len(seen) >= MIN_SEEN and seen.max() > 0:
         kept[FOREIGN] = FOREIGN_MARGIN * float(seen.max())
     return replace(point, thresholds=kept)
+
+
+def _choose_by_novelty(
+    judged: Judged, part: str, wanted: Contract, prevalence: float | None, review_budget: float
+) -> OperatingPoint:
+    """Choose the threshold where no classifier was trained."""
+    if judged.novelty is None:
+        raise RunError("neither a classifier nor the novelty judged these images")
+    distances = np.log(np.maximum(judged.novelty, SMALLEST_NOVELTY))
+    usual = Contract("max-fpr", MAX_FALSE_ALARM_RATE) if wanted.kind == "fixed" else wanted
+    choice = _choose(usual, judged, distances, prevalence)
+    calibration = fit_distance(judged.novelty[~judged.labels], float(np.exp(choice.threshold)))
+    scores, threshold = calibration.score(None, judged.novelty), 0.0
+    if wanted.kind == "fixed":
+        choice = _choose(wanted, judged, scores, prevalence)
+        threshold = choice.threshold
+    distance = (threshold - calibration.bias) / calibration.novelty_weight
+    return OperatingPoint(
+        contract=str(wanted),
+        part=part,
+        achieved=choice.achieved,
+        guarantee=_describe_basis(judged, scores >= threshold, wanted, choice),
+        verdict="novelty",
+        classifier=Calibration(),
+        combined=None,
+        thresholds={"novelty": float(np.exp(distance))},
+        review=_find_grey_zone(scores, threshold, review_budget),
+        novelty=calibration,
+    )
+
+
+def _describe_basis(judged: Judged, rejected: Bools, wanted: Contract, choice: Choice) -> str:
+    """Say what a threshold on the novelty rests on, and what follows for fresh good images.
+
+    A fresh image is as likely to have any rank among those that the threshold was chosen on as another, so
+    that it is rejected with a chance of at most (rejected + 1) / (count + 1); groups count once.
+    """
+    good = ~judged.labels
+    count, beyond = (len(np.unique(judged.groups[good & which])) for which in (good, rejected))
+    basis = f"chosen on {good.sum()} good images held out of training"
+    if wanted.kind == "max-fpr" and NO_PROMISE in choice.guarantee:
+        basis += f"; about {(beyond + 1) / (count + 1):.0%} of fresh ones are expected to be rejected"
+    return f"{basis}; {choice.guarantee}" if choice.guarantee else basis
 
 
 def _choose(contract: Contract, judged: Judged, scores: Floats, prevalence: float | None) -> Choice:
@@ -242,7 +307,8 @@ def parse_operating_point(tree: Mapping[str, Any]) -> OperatingPoint:
     fields = {name: value for name, value in tree.items() if name not in ("score", "probability")}
     try:
         fields["classifier"] = Calibration(**fields["classifier"])
-        fields["combined"] = Calibration(**fields["combined"]) if fields["combined"] else None
+        for name in ("combined", "novelty"):
+            fields[name] = Calibration(**fields[name]) if fields.get(name) else None
         fields["review"] = tuple(fields["review"]) if fields["review"] else None
         return OperatingPoint(**fields)
     except (KeyError, TypeError) as error:

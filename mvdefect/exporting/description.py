@@ -21,6 +21,10 @@ from mvdefect.report.requirement import ANSWERS
 from mvdefect.runs import RunFolder, read_json
 
 FORMAT = "mvdefect inspector 2"
+NO_PROBABILITY = (
+    "It learned from good photographs alone: its probability is no calibrated one, but 0.5 at the threshold, "
+    "and rises with the distance from good ones."
+)
 
 
 def describe_export(folder: RunFolder, config: FitConfig, name: str, version: int) -> dict[str, Any]:
@@ -93,6 +97,7 @@ def write_model_card(manifest: Mapping[str, Any]) -> str:
         f"{point['part']}; verdict `{point['verdict']}`.",
         f"- {point['guarantee']}" if point["guarantee"] else "- Nothing is promised for fresh photographs.",
         *_describe_foreign(point),
+        *([f"- {NO_PROBABILITY}"] if point["verdict"] == "novelty" else []),
         "",
         f"## Measured on {figures['images']} photographs of the part {figures['part']} "
         f"({figures['defective']} defective, {figures['groups']} groups)",

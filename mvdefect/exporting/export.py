@@ -23,7 +23,7 @@ from mvdefect.inspector.formats.registry import DEFAULT_FORMAT, FORMATS, require
 from mvdefect.inspector.graph import InspectorGraph, build_graph
 from mvdefect.inspector.integrity import FILES, hash_export, hash_file
 from mvdefect.inspector.places import MANIFEST, MODEL_CARD
-from mvdefect.runs import RunFolder, open_run, read_run_config, write_json
+from mvdefect.runs import RunFolder, open_inspector_run, read_run_config, write_json
 
 PARTIAL_SUFFIX = ".partial"
 MAX_FLIPS = 0.01
@@ -75,19 +75,15 @@ def export_run(run: Path, root: Path, settings: ExportSettings | None = None) ->
 
     Raises:
         ConfigError: A format or precision is not known, or they do not go together.
-        ExportError: It says something else, cannot be loaded, or the run is of a baseline; nothing is left.
+        ExportError: It says something else or cannot be loaded; nothing is left.
         InUseError: Another process is exporting under that name.
-        RunError: `run` is no finished run.
+        RunError: `run` is no finished run, or that of a baseline.
         RunExistsError: There is such a version.
     """
     settings = settings or ExportSettings()
     check_settings(settings)
-    folder = open_run(run)
+    folder = open_inspector_run(run)
     config = read_run_config(folder)
-    if config.baseline is not None:
-        raise ExportError(
-            f"only an inspector can be exported. Received: {run}, a run of the baseline {config.baseline}"
-        )
     base = root / (settings.name or run.resolve().name)
     base.parent.mkdir(parents=True, exist_ok=True)
     with hold(base):

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from mvdefect.inspector.answers import PIXELS
-from mvdefect.inspector.formats.format import NOVELTY, OUTPUTS, Pixels
+from mvdefect.inspector.formats.format import OUTPUTS, Pixels
 from mvdefect.inspector.graph import InspectorGraph
 
 NETWORK = "network"  # the scope of all operations
@@ -60,11 +60,7 @@ def freeze_network(graph: InspectorGraph) -> Any:
 
     @tf.function(input_signature=[signature])  # type: ignore[untyped-decorator]
     def look(pixels: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        logit = tf.reshape(graph.classifier(pixels, training=False), (-1,))
-        features = graph.features(pixels, training=False)
-        with tf.name_scope(NOVELTY):
-            novelty = graph.normality.score_tensor(features)
-        found = (logit, novelty, graph.heatmaps(pixels, training=False))
+        found = (*graph.find_scores(pixels), graph.find_heatmaps(pixels))
         return tuple(tf.cast(value, tf.float32) for value in found)
 
     frozen = convert_variables_to_constants_v2(look.get_concrete_function())

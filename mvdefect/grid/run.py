@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mvdefect.config import FitConfig, apply_settings, dump_config
-from mvdefect.core.errors import ConfigError, ContractError, MvdefectError
+from mvdefect.core.errors import ConfigError, ContractError, LayoutError, MvdefectError
 from mvdefect.core.files import write_text
 from mvdefect.core.locks import hold
 from mvdefect.core.progress import logger
@@ -15,7 +15,7 @@ from mvdefect.data.groups.grouping import group_records
 from mvdefect.data.scan import scan_images
 from mvdefect.data.sources.opening import open_configured, resolve_sources
 from mvdefect.data.splits.plan import SplitPlan, save_plans
-from mvdefect.data.splits.protocols import draw_plans
+from mvdefect.data.splits.protocols import WITHOUT_DEFECTS, draw_plans
 from mvdefect.evaluation.contracts import UNMET
 from mvdefect.evaluation.evaluate import Evaluation, evaluate_run
 from mvdefect.grid.results import COLUMNS, ResultRow, read_results, write_results
@@ -63,6 +63,12 @@ def run_benchmark(path: Path, out: Path) -> tuple[ResultRow, ...]:
 def _list_categories(data: str, grid: Grid) -> tuple[str, ...]:
     shared = apply_settings({**grid.settings, "data": [data], "categories": grid.only})
     records = open_configured(shared).records
+    needy = [str(protocol) for protocol in grid.protocols if protocol.name not in WITHOUT_DEFECTS]
+    if needy and not any(record.label for record in records):
+        raise LayoutError(
+            f"the protocol {needy[0]} needs defective images, but none of the {len(records)} images in "
+            f"{data} is defective; good images alone serve for {', '.join(WITHOUT_DEFECTS)}"
+        )
     return tuple(sorted({record.category for record in records}))
 
 

@@ -12,7 +12,7 @@ from mvdefect.inspector.answers import Engine
 from mvdefect.inspector.formats.registry import FORMATS, can_run
 from mvdefect.inspector.integrity import FILES, check_files, read_manifest
 from mvdefect.inspector.places import MANIFEST, find_export
-from mvdefect.runs import open_run
+from mvdefect.runs import open_inspector_run
 
 ENGINE_KEYS = ("name", "format")
 
@@ -40,7 +40,7 @@ def open_engine(
     export = find_export(place)
     if export is None:
         refuse_digest(sha256, place)
-        folder = open_run(place)
+        folder = open_inspector_run(place)
         load_tensorflow(verbose)
         from mvdefect.inspector.tensorflow_engines import open_run_engine
 

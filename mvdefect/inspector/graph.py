@@ -22,6 +22,7 @@ from mvdefect.inspector.answers import (
     PIXELS,
     UNREADABLE,
 )
+from mvdefect.inspector.formats.format import NOVELTY
 from mvdefect.inspector.preprocessing import read_photographs, resize_photographs
 from mvdefect.models.classifier import load_classifier
 from mvdefect.models.normality import load_normality
@@ -47,8 +48,7 @@ def decide(
         unreadable), all (n,).
     """
     logits, distances = tf.cast(logits, tf.float64), tf.cast(novelty, tf.float64)
-    combined = point.combined if point.verdict == "combined" else None
-    scores = _score(combined or point.classifier, logits, distances)
+    scores = _score(point.calibration, logits, distances)
     defective = scores >= point.score
     review = tf.zeros_like(defective)
     if point.review is not None:
@@ -81,7 +81,7 @@ class InspectorGraph(tf.Module):  # type: ignore[misc]
     """All that a run decides with.
 
     Args:
-        classifier: From uint8 pixels (n, size, size, 3) to logits (n, 1).
+        classifier: From uint8 pixels (n, size, size, 3) to logits (n, 1); None: the novelty alone decides.
         features: From the same to what the novelty compares.
         normality: What good images look like.
         point: The operating point.
@@ -90,7 +90,7 @@ class InspectorGraph(tf.Module):  # type: ignore[misc]
 
     def __init__(
         self,
-        classifier: Any,
+        classifier: Any | None,
         features: Any,
         normality: Normality,
         point: OperatingPoint,
@@ -98,12 +98,12 @@ class InspectorGraph(tf.Module):  # type: ignore[misc]
     ) -> None:
         super().__init__(name="inspector")
         self.classifier = classifier
-        self.heatmaps = build_heatmaps(classifier)
+        self.heatmaps = None if classifier is None else build_heatmaps(classifier)
         self.features = features
         self.normality = normality
         self.point = point
         self.resize = resize
-        self.size_px = int(classifier.input.shape[1])
+        self.size_px = int(features.input.shape[1])
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, BYTES)])  # type: ignore[untyped-decorator]
     def inspect_files(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -121,12 +121,27 @@ class InspectorGraph(tf.Module):  # type: ignore[misc]
     def explain_files(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Inspect image files, and say where in the photograph at working size a defect is seen."""
         pixels, readable = read_photographs(image_bytes, self.size_px, self.resize)
-        return {**self._inspect(pixels, readable), "heatmap": self.heatmaps(pixels, training=False)}
+        return {**self._inspect(pixels, readable), "heatmap": self.find_heatmaps(pixels)}
 
     def _inspect(self, pixels: tf.Tensor, readable: tf.Tensor) -> dict[str, tf.Tensor]:
-        logits = tf.reshape(self.classifier(pixels, training=False), (-1,))
-        novelty = self.normality.score_tensor(self.features(pixels, training=False))
-        return decide(self.point, logits, novelty, readable)
+        return decide(self.point, *self.find_scores(pixels), readable)
+
+    def find_scores(self, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return logit (0 without a classifier) and novelty, float32 (n,) each, of pixels at working size."""
+        features = self.features(pixels, training=False)
+        with tf.name_scope(NOVELTY):
+            novelty = self.normality.score_tensor(features)
+            if self.classifier is None:
+                return tf.zeros_like(novelty), novelty
+        return tf.reshape(self.classifier(pixels, training=False), (-1,)), novelty
+
+    def find_heatmaps(self, pixels: tf.Tensor) -> tf.Tensor:
+        """Return where defects are seen, float32 (n, height, width), in pixels at working size."""
+        if self.heatmaps is not None:
+            return self.heatmaps(pixels, training=False)
+        features = self.features(pixels, training=False)
+        with tf.name_scope(NOVELTY):
+            return self.normality.map_tensor(features)
 
     def list_signatures(self) -> dict[str, Any]:
         """Return the functions by the names under which TF Serving offers them."""
@@ -139,12 +154,12 @@ def build_graph(folder: RunFolder) -> InspectorGraph:
     Raises:
         RunError: Something of it is missing or damaged.
     """
-    config = read_run_config(folder)
+    config, point = read_run_config(folder), read_operating_point(folder)
     return InspectorGraph(
-        load_classifier(folder.model),
+        None if point.verdict == "novelty" else load_classifier(folder.model),
         load_classifier(folder.features),
         load_normality(folder.normality),
-        read_operating_point(folder),
+        point,
         config.resize,
     )
 

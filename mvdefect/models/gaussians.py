@@ -22,6 +22,7 @@ from mvdefect.models.feature_maps import (
 from mvdefect.models.one_class import Normality
 
 MAX_CHANNELS = 100
+SMALLEST = 1e-12  # distance that is divided by
 FLOOR = 1e-4  # of the usual variance: positions that never change keep a little of it
 
 
@@ -62,19 +63,52 @@ class PooledGaussian(Normality):
         """
         scores = [np.zeros(0)]
         for chunk in iterate_chunks(features):
-            check_shape(chunk, (*chunk.shape[1:3], len(self.mean)))
-            centred = chunk.mean(axis=(1, 2)).astype(np.float64) - self.mean
-            squares = np.einsum("nd,de,ne->n", centred, self.precision, centred, optimize=True)
-            scores.append(np.sqrt(np.maximum(squares, 0)))
+            scores.append(self._measure(chunk)[1])
         return np.concatenate(scores)
 
+    def score_positions(self, features: FeatureSource) -> NDArray[np.float32]:
+        """Return what each position adds to the distance, (n, h, w); the mean of a map is the distance.
+
+        Args:
+            features: Floats of shape (n, h, w, d), or batches of them.
+        """
+        maps = []
+        for chunk in iterate_chunks(features):
+            directions, distances = self._measure(chunk)
+            slopes = directions / np.maximum(distances, SMALLEST)[:, np.newaxis]
+            shares = np.einsum("nhwd,nd->nhw", chunk - self.mean, slopes, optimize=True)
+            maps.append(shares.astype(np.float32))
+        return np.concatenate(maps) if maps else np.zeros((0, 1, 1), np.float32)
+
+    def _measure(self, chunk: Maps) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the precision times the mean vector's offset, (n, d), and the distance, (n,)."""
+        check_shape(chunk, (*chunk.shape[1:3], len(self.mean)))
+        centred = chunk.mean(axis=(1, 2)).astype(np.float64) - self.mean
+        directions = centred @ self.precision
+        return directions, np.sqrt(np.maximum(np.einsum("nd,nd->n", directions, centred), 0))
+
     def score_tensor(self, features: Any) -> Any:
-        """Return the same as tensors of TensorFlow, float32."""
+        """Return the same as tensors of TensorFlow, float32: the mean of a map."""
+        return self._measure_tensor(features)[1]
+
+    def map_tensor(self, features: Any) -> Any:
+        """Return what `score_positions` does as tensors of TensorFlow, float32."""
         import tensorflow as tf
 
-        centred = tf.cast(tf.reduce_mean(features, axis=(1, 2)), tf.float64) - self.mean
-        squares = tf.einsum("nd,de,ne->n", centred, tf.constant(self.precision), centred)
-        return tf.cast(tf.sqrt(tf.maximum(squares, 0)), tf.float32)
+        directions, distances = self._measure_tensor(features)
+        slopes = directions / tf.maximum(distances, SMALLEST)[:, tf.newaxis]
+        return tf.einsum("nhwd,nd->nhw", features - self.mean.astype(np.float32), slopes)
+
+    def _measure_tensor(self, features: Any) -> tuple[Any, Any]:
+        """Return what `_measure` does, as tensors of float32: LiteRT knows no other.
+
+        The factor of the precision keeps small distances from vanishing in rounding.
+        """
+        import tensorflow as tf
+
+        factor = tf.constant(np.linalg.cholesky(self.precision).astype(np.float32))
+        whitened = (tf.reduce_mean(features, axis=(1, 2)) - self.mean.astype(np.float32)) @ factor
+        return whitened @ tf.transpose(factor), tf.norm(whitened, axis=-1)
 
 
 @dataclass(frozen=True)
@@ -162,13 +196,13 @@ class PatchGaussians(Normality):
         """Return the largest distance in each image, (n,)."""
         return np.asarray(self.score_positions(features).max(axis=(1, 2)), np.float64)
 
-    def score_tensor(self, features: Any) -> Any:
-        """Return the same as tensors of TensorFlow, float32."""
+    def map_tensor(self, features: Any) -> Any:
+        """Return what `score_positions` does as tensors of TensorFlow, float32."""
         import tensorflow as tf
 
         centred = average_tensors(tf.gather(features, self.channels, axis=-1)) - self.mean
         whitened = tf.einsum("hwed,nhwd->nhwe", tf.constant(self.whitening), centred)
-        return tf.reduce_max(tf.norm(whitened, axis=-1), axis=(1, 2))
+        return tf.norm(whitened, axis=-1)
 
 
 def shrink_covariances(covariances: NDArray[np.float64], count: int) -> NDArray[np.float64]:

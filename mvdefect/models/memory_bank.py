@@ -120,15 +120,15 @@ class MemoryBank(Normality):
         """Return the largest score of each image's positions, (n,)."""
         return np.asarray(self.score_positions(features).max(axis=(1, 2)), np.float64)
 
-    def score_tensor(self, features: Any) -> Any:
-        """Return the same as tensors of TensorFlow, float32."""
+    def map_tensor(self, features: Any) -> Any:
+        """Return what `score_positions` does as tensors of TensorFlow, float32."""
         import tensorflow as tf
 
         patches, vectors = average_tensors(features) / self.scale, tf.constant(self.vectors)
         products = tf.einsum("nhwc,kc->nhwk", patches, vectors)
         nearest = tf.argmin(tf.reduce_sum(vectors**2, axis=1) - 2 * products, axis=-1)
         distances = tf.norm(patches - tf.gather(vectors, nearest), axis=-1)
-        return tf.reduce_max((distances - self.usual) / self.spread, axis=(1, 2))
+        return (distances - self.usual) / self.spread
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,18 @@ class Normality(ABC):
         """Return how unlike good images others are, (n,), from features (n, h, w, c) or batches of them."""
 
     @abstractmethod
-    def score_tensor(self, features: Any) -> Any:
-        """Return the same as tensors of TensorFlow, float32."""
+    def score_positions(self, features: FeatureSource) -> NDArray[np.float32]:
+        """Return what each position adds to that, (n, h, w)."""
 
-    def score_positions(self, features: FeatureSource) -> NDArray[np.float32] | None:  # noqa: ARG002
-        """Return the score of each position, (n, h, w); None where the kind knows no places."""
-        return None
+    @abstractmethod
+    def map_tensor(self, features: Any) -> Any:
+        """Return what `score_positions` does as tensors of TensorFlow, float32."""
+
+    def score_tensor(self, features: Any) -> Any:
+        """Return what `score_images` does as tensors of TensorFlow, float32: the largest score of a map."""
+        import tensorflow as tf
+
+        return tf.reduce_max(self.map_tensor(features), axis=(1, 2))
 
     @classmethod
     def rebuild(cls, arrays: dict[str, NDArray[Any]]) -> Self:

@@ -16,7 +16,7 @@ from mvdefect.inspector.engines import choose_engine, open_engine, refuse_digest
 from mvdefect.inspector.integrity import read_manifest
 from mvdefect.inspector.photographs import read_images
 from mvdefect.inspector.places import MANIFEST, find_export
-from mvdefect.runs import PARTIAL_SUFFIX, RunFolder, open_run, read_json
+from mvdefect.runs import PARTIAL_SUFFIX, RunFolder, open_inspector_run, read_json
 
 
 @dataclass(frozen=True)
@@ -142,4 +142,4 @@ def _check_run(place: Path) -> None:
     held = [path.name for path in sorted(place.glob("*")) if find_export(path) is not None]
     if held and not RunFolder(place).is_finished:
         raise RunError(f"{place} holds the exports {list_some(held, 5)}; name one: {place / held[0]}")
-    open_run(place)
+    open_inspector_run(place)

@@ -67,6 +67,8 @@ class RunContents:
         """What it is, as in "baseline handcrafted"."""
         if self.config.baseline is not None:
             return f"baseline {self.config.baseline}"
+        if self.evaluation.operating_point.verdict == "novelty":
+            return f"distance from good images, {self.config.backbone}"
         return f"transfer learning, {self.config.backbone}"
 
     @property
@@ -200,9 +202,11 @@ def make_run_sheet(runs: Sequence[RunContents]) -> Sheet:
     )
     note = (
         "Each run at its own threshold, which was chosen on validation. 95% intervals in brackets. For "
-        "false alarms and the Brier score, lower is better. Always naming the larger class is right for "
-        f"{runs[0].evaluation.figures['majority_rate'].value:.1%} of the photographs."
+        "false alarms and the Brier score, lower is better."
     )
+    if runs[0].evaluation.defective:
+        majority = runs[0].evaluation.figures["majority_rate"].value
+        note += f" Always naming the larger class is right for {majority:.1%} of the photographs."
     return Sheet("The runs side by side", columns, tuple(rows), note)
 
 

@@ -213,7 +213,7 @@ def _render(evidence: Evidence, sections: Sequence[Section]) -> str:
         icon=ICONS[verdict.tone],
         sections=sections,
         trade_off_slug=TRADE_OFF,
-        trade_off=_prepare_slider(evidence.images),
+        trade_off=_prepare_slider(evidence.images) if run.evaluation.defective else None,
         version=__version__,
     )
 

@@ -40,6 +40,19 @@ from mvdefect.report.tradeoff import ScoredImages, make_threshold_sheet
 from mvdefect.report.wording import describe_protocol, format_probability
 
 TRADE_OFF = "trade-off"
+NOTHING_TO_CATCH = (
+    "No tested image is defective, so what share of defects this inspector catches cannot be told. One "
+    "defective image is a beginning: add it, and the same command tests it."
+)
+ROOTS = "Heights in the histograms are roots of counts, so that single photographs can be seen."
+NO_PROBABILITY = (
+    "The inspector learned from good images alone: its probability is no calibrated one. It is 0.5 at the "
+    "threshold and rises with the distance from good images."
+)
+DIAGONAL = (
+    "On the diagonal of the reliability diagram, what was said is what came; numbers are photographs, and "
+    "the bars Wilson's intervals with a group as one observation."
+)
 
 
 @dataclass(frozen=True)
@@ -112,30 +125,18 @@ def _list_sections(evidence: Evidence) -> Iterator[Section]:
             make_verdict_sheet(evaluation),
         ),
     )
-    yield Section(
-        "curves",
-        "Ranking: ROC, precision and recall",
-        words=(_explain_point(runs[0]),),
-        plots=(draw_roc(runs), draw_precision_recall(runs)),
-    )
-    yield Section(
-        "scores",
-        "Verdicts, scores and probabilities",
-        words=(
-            "Heights in the histograms are roots of counts, so that single photographs can be seen. On the "
-            "diagonal of the reliability diagram, what was said is what came; numbers are photographs, and "
-            "the bars Wilson's intervals with a group as one observation.",
-        ),
-        sheets=(make_confusion_sheet(evaluation),),
-        plots=(
-            draw_confusion(evaluation),
-            draw_scores(runs[0].rows, evaluation),
-            draw_reliability(runs[0]),
-        ),
-    )
+    if evaluation.defective:
+        yield Section(
+            "curves",
+            "Ranking: ROC, precision and recall",
+            words=(_explain_point(runs[0]),),
+            plots=(draw_roc(runs), draw_precision_recall(runs)),
+        )
+    yield _show_scores(runs[0])
     yield Section(
         "recall",
         "Which defects are caught",
+        words=() if evaluation.defective else (NOTHING_TO_CATCH,),
         sheets=_keep_filled(
             make_type_sheet(evaluation), make_size_sheet(evaluation), make_category_sheet(evaluation)
         ),
@@ -143,17 +144,36 @@ def _list_sections(evidence: Evidence) -> Iterator[Section]:
     )
     if runs[0].history:
         yield Section("learning", "Learning curves", plots=(draw_history(runs[0].history),))
-    yield Section(
-        TRADE_OFF,
-        "Trade-off: escapes, overkill and review",
-        words=(
-            "A lower threshold lets fewer defects escape and rejects more good products. The figures are "
-            "those of the test photographs, weighed to the share of defective products on the line.",
-        ),
-        sheets=(make_threshold_sheet(evidence.images),),
-    )
+    if evaluation.defective:
+        yield Section(
+            TRADE_OFF,
+            "Trade-off: escapes, overkill and review",
+            words=(
+                "A lower threshold lets fewer defects escape and rejects more good products. The figures are "
+                "those of the test photographs, weighed to the share of defective products on the line.",
+            ),
+            sheets=(make_threshold_sheet(evidence.images),),
+        )
     yield _show(evidence)
     yield _reproduce(runs)
+
+
+def _show_scores(run: RunContents) -> Section:
+    """Return what the scores are, and how far they are probabilities where that can be told."""
+    evaluation, words = run.evaluation, [ROOTS]
+    plots = [draw_confusion(evaluation), draw_scores(run.rows, evaluation)]
+    if evaluation.operating_point.verdict == "novelty":
+        words.append(NO_PROBABILITY)
+    if evaluation.reliability:
+        words.append(DIAGONAL)
+        plots.append(draw_reliability(run))
+    return Section(
+        "scores",
+        "Verdicts, scores and probabilities",
+        words=(" ".join(words),),
+        sheets=(make_confusion_sheet(evaluation),),
+        plots=tuple(plots),
+    )
 
 
 def _warn(evidence: Evidence) -> Section:
@@ -233,7 +253,8 @@ def _compare(runs: Sequence[RunContents], differences: Sequence[Difference]) -> 
         )
         return Section("runs", "Against the baselines", words, sheets=sheets)
     sheets = (*sheets, make_difference_sheet(runs, differences))
-    return Section("runs", "Against the baselines", sheets=sheets, plots=(draw_differences(differences),))
+    plots = (draw_differences(differences),) if runs[0].evaluation.defective else ()
+    return Section("runs", "Against the baselines", sheets=sheets, plots=plots)
 
 
 def _explain_point(run: RunContents) -> str:

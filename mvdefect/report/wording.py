@@ -7,6 +7,7 @@ import math
 from mvdefect.audit.findings import Audit, Severity
 from mvdefect.evaluation.bootstrap import Figure
 from mvdefect.evaluation.evaluate import Evaluation
+from mvdefect.evaluation.figures import UNKNOWN
 
 VERDICT_NAMES = {
     "classifier": "the classifier calls it defective",
@@ -20,6 +21,7 @@ PROTOCOLS = {
     "kfold": "one of several rounds in which each photograph is tested once; defects are of known types.",
     "unseen-type": "the type that is tested was never shown in training, so the figures are for defects of "
     "a new type.",
+    "good-only": "trained on good photographs alone; every defective one is in test.",
     "label-budget": "few defective photographs to learn from; defects are of known types.",
     "random": "parts drawn by label alone, as much published code does; near-duplicates are torn apart, so "
     "the figures are too good.",
@@ -34,9 +36,9 @@ LATENCY_NAMES = {
 
 
 def format_figure(figure: Figure) -> tuple[str, str]:
-    """Return a figure and its interval as text."""
+    """Return a figure and its interval as text, or a dash and the reason where it is not defined."""
     if math.isnan(figure.value):
-        return "not defined", ""
+        return "-", figure.method if figure.method == UNKNOWN.method else ""
     if math.isnan(figure.low):
         return f"{figure.value:.3f}", ""
     return f"{figure.value:.3f}", f"{figure.low:.3f} to {figure.high:.3f}"
@@ -109,6 +111,8 @@ def describe_localisation(evaluation: Evaluation) -> list[tuple[str, str, str]]:
 
 def describe_verdict(evaluation: Evaluation) -> str:
     """Say in three sentences what was found, for someone who decides about the line."""
+    if not evaluation.defective:
+        return _describe_good_alone(evaluation)
     counts, figures = evaluation.confusion, evaluation.figures
     good = evaluation.images - evaluation.defective
     caught, majority = figures["recall"], figures["majority_rate"].value
@@ -125,6 +129,17 @@ def describe_verdict(evaluation: Evaluation) -> str:
         f"{counts['false_positive'].value:.0f} false alarms among {good} good ones, at the threshold "
         f"{evaluation.operating_point.probability:.3f}. On more photographs like these, expect it to catch "
         f"between {caught.low:.0%} and {caught.high:.0%} of the defective ones that it decides on. {left}"
+    )
+
+
+def _describe_good_alone(evaluation: Evaluation) -> str:
+    alarms, point = evaluation.figures["false_alarm_rate"], evaluation.operating_point
+    return (
+        f"On {evaluation.images} good images that it had not seen, the inspector raised "
+        f"{evaluation.confusion['false_positive'].value:.0f} false alarms at the threshold "
+        f"{point.probability:.3f}; expect between {alarms.low:.0%} and {alarms.high:.0%} on more. "
+        "What share of defects it catches cannot be told, since no tested image is defective: add the "
+        "defective images that you have, be it one, and run the same command again."
     )
 
 

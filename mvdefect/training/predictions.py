@@ -45,10 +45,13 @@ def predict_heatmaps(model: Any, source: Source, batch_size: int) -> NDArray[np.
         batch_size: Images a batch.
 
     Returns:
-        float16 (n, height, width), in the order of the split plan; see `mvdefect.models.saliency`. What
-        lies beyond the range of float16 is put to its end.
+        float16 (n, height, width), in the order of the split plan; see `mvdefect.models.saliency`.
     """
-    maps = build_heatmaps(model).predict(make_inference_batches(source, batch_size), verbose=0)
+    return keep_maps(build_heatmaps(model).predict(make_inference_batches(source, batch_size), verbose=0))
+
+
+def keep_maps(maps: NDArray[np.floating[Any]]) -> NDArray[np.float16]:
+    """Return heatmaps as a run keeps them; values beyond the range of float16 are set to its ends."""
     return np.asarray(np.clip(maps, -MAX_FLOAT16, MAX_FLOAT16), np.float16)
 
 
@@ -69,24 +72,25 @@ def iterate_features(
         start += len(found)
 
 
-def measure_latency(model: Any, features: Any, normality: Normality) -> dict[str, float]:
+def measure_latency(model: Any | None, features: Any, normality: Normality) -> dict[str, float]:
     """Time classifier and novelty together, pixels in memory to numbers, on this machine.
 
     Args:
-        model: The classifier.
+        model: The classifier; None: the novelty alone decides.
         features: The network of the novelty.
         normality: What good images look like.
 
     Returns:
         Milliseconds an image: "batch_1_p50_ms", "batch_1_p95_ms", and the same for batches of 32.
     """
-    run = tf.function(lambda pixels: (model(pixels, training=False), features(pixels, training=False)))
+    networks = [features] if model is None else [features, model]
+    run = tf.function(lambda pixels: [network(pixels, training=False) for network in networks])
     found = {}
     for size, rounds in ROUNDS.items():
-        pixels = tf.zeros((size, *model.input.shape[1:]), tf.uint8)
+        pixels = tf.zeros((size, *features.input.shape[1:]), tf.uint8)
 
         def inspect(pixels: Any = pixels) -> None:
-            normality.score_images(run(pixels)[1].numpy())
+            normality.score_images(run(pixels)[0].numpy())
 
         times = _time(inspect, rounds) * 1000 / size
         for percent in (50, 95):

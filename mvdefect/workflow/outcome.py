@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import expit
 
 from mvdefect.config import FitConfig, dump_config, validate_config
-from mvdefect.core.errors import ContractError
+from mvdefect.core.errors import ConfigError, ContractError
 from mvdefect.core.files import write_rows, write_text
 from mvdefect.data.splits.plan import PARTS, SplitPlan, read_split_plan
 from mvdefect.evaluation.bootstrap import Floats
@@ -46,11 +46,11 @@ class Scores:
     """What was computed for the images of a part, in the order of the split plan.
 
     Attributes:
-        logits: The classifier's, float64 (n,).
+        logits: The classifier's, float64 (n,), or None without a classifier.
         novelty: Distance from good images, float64 (n,), or None where nothing measures it.
     """
 
-    logits: Floats
+    logits: Floats | None
     novelty: Floats | None = None
 
 
@@ -115,13 +115,19 @@ def change_operating_point(
         require: A requirement to answer instead of that of the fit; it is not kept.
 
     Raises:
-        ConfigError: A setting or the requirement has a value that is not allowed.
+        ConfigError: A setting or the requirement has a value that is not allowed, or the verdict needs a
+            classifier that the run has not.
         ContractError: The contract cannot be met; the run stays as it was.
         RunError: `run` is no finished run.
     """
     folder = open_run(run)
     config = validate_config({**read_run_config(folder).model_dump(mode="json"), **changes})
     plan, rows = read_split_plan(folder.split_plan), read_predictions(folder)
+    if "verdict" in changes and judge_rows(rows).logits is None:
+        raise ConfigError(
+            f"the run {run} was trained on good images alone, so its verdict is by novelty. "
+            f"Received: verdict={changes['verdict']}"
+        )
     point, judged, evaluation = _evaluate(folder, config, plan, rows, require)
     if save:
         _write(folder, point, judged, evaluation)
@@ -184,7 +190,9 @@ def _make_rows(
     plan: SplitPlan, part: str, scores: Scores, defect_share: Mapping[str, float]
 ) -> list[PredictionRow]:
     planned = plan.select(part)
-    novelty = np.full(len(planned), np.nan) if scores.novelty is None else scores.novelty
+    unknown = np.full(len(planned), np.nan)
+    logits = unknown if scores.logits is None else scores.logits
+    novelty = unknown if scores.novelty is None else scores.novelty
     return [
         PredictionRow(
             id=row.id,
@@ -200,5 +208,5 @@ def _make_rows(
             verdict="",
             defect_share=defect_share.get(row.id, float("nan")) if row.label else 0.0,
         )
-        for row, logit, distance in zip(planned, scores.logits, novelty, strict=True)
+        for row, logit, distance in zip(planned, logits, novelty, strict=True)
     ]

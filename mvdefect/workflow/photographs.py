@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvdefect.config import FitConfig
-from mvdefect.core.errors import ConfigError, SplitError
+from mvdefect.core.errors import ConfigError, LayoutError, SplitError
 from mvdefect.core.progress import logger
 from mvdefect.data.groups.grouping import group_records
 from mvdefect.data.records import Record
@@ -18,7 +18,7 @@ from mvdefect.data.scan import Scan, scan_images
 from mvdefect.data.sources.folders import check_layout
 from mvdefect.data.sources.opening import is_manifest, log_notes, open_configured
 from mvdefect.data.splits.plan import PARTS, SplitPlan, check_plan, read_split_plan
-from mvdefect.data.splits.protocols import assign_closed_set, assign_given, hold_out_val
+from mvdefect.data.splits.protocols import assign_closed_set, assign_for_fit, assign_given, hold_out_val
 
 if TYPE_CHECKING:  # these load TensorFlow; the images are judged before that
     from mvdefect.data.pipeline import Source
@@ -32,16 +32,20 @@ class Needs:
     Attributes:
         reason: Who needs it and what for, as it stands in the error.
         held: Part and label of images that there must be.
+        takes_good_alone: Whether good images alone will do: then a plan without a defective image in train
+            needs none in test either.
     """
 
     reason: str
     held: tuple[tuple[str, int], ...]
+    takes_good_alone: bool = False
 
 
 TO_BE_MEASURED = (("val", 0), ("test", 0), ("test", 1))
 FIT_NEEDS = Needs(
-    "fit learns from good and defective images, and chooses its threshold on val",
-    (("train", 0), ("train", 1), *TO_BE_MEASURED),
+    "fit chooses its threshold on val, and is measured on test",
+    (("train", 0), *TO_BE_MEASURED),
+    takes_good_alone=True,
 )
 
 
@@ -71,17 +75,27 @@ def require_data(config: FitConfig) -> tuple[str, ...]:
     return config.data
 
 
-def find_records(config: FitConfig) -> tuple[Record, ...]:
+def find_records(config: FitConfig, needs: Needs = FIT_NEEDS) -> tuple[Record, ...]:
     """Find the photographs that the settings name, before any of them is opened.
+
+    Args:
+        config: The settings.
+        needs: Whether good images alone will do.
 
     Raises:
         ConfigError: They name none.
-        LayoutError: There are none, or they are not laid out in a known way.
+        LayoutError: There are none, they are not laid out in a known way, or defective ones are missing.
     """
-    require_data(config)
+    source = require_data(config)
     layout = open_configured(config)
     log_notes(layout)
-    return check_layout(layout)
+    records = check_layout(layout)
+    if not needs.takes_good_alone and not any(record.label for record in records):
+        raise LayoutError(
+            f"{needs.reason}, but none of the {len(records)} images in {', '.join(source)} is defective; "
+            "mvdefect fit takes good images alone"
+        )
+    return records
 
 
 def prepare_photographs(
@@ -151,10 +165,11 @@ def suit_plan(plan: SplitPlan, needs: Needs, seed: int) -> SplitPlan:
     Raises:
         SplitError: A part lacks good or defective images.
     """
+    is_good_alone = needs.takes_good_alone and not has_defects_to_learn(plan)
     if not plan.select("val"):
         plan = hold_out_val(plan, seed)
     for part, label in needs.held:
-        if not any(row.label == label for row in plan.select(part)):
+        if not (is_good_alone and label) and not any(row.label == label for row in plan.select(part)):
             name = "defective" if label else "good"
             hint = "; --protocol closed-set draws other parts" if plan.protocol == "given" else ""
             raise SplitError(
@@ -163,13 +178,19 @@ def suit_plan(plan: SplitPlan, needs: Needs, seed: int) -> SplitPlan:
     return plan
 
 
+def has_defects_to_learn(plan: SplitPlan) -> bool:
+    """Whether the train part of a plan has a defective image."""
+    return any(row.label for row in plan.select("train"))
+
+
 def _draw_plan(scan: Scan, config: FitConfig, needs: Needs) -> SplitPlan:
-    """Draw a closed-set plan, or take the parts that the data names."""
+    """Draw a plan that suits the images, or take the parts that the data names."""
     groups = group_records(scan, config.near_duplicates)
     names_parts = all(map(is_manifest, config.data)) and all(record.part for record in scan.records)
     if config.protocol == "given" or (config.protocol is None and names_parts):
         return suit_plan(assign_given(scan, groups), needs, config.seed)
-    return assign_closed_set(scan, groups, config.seed)
+    draw = assign_for_fit if needs.takes_good_alone else assign_closed_set
+    return draw(scan, groups, config.seed)
 
 
 def log_plan(plan: SplitPlan) -> None:

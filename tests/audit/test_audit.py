@@ -196,9 +196,13 @@ def test_too_few_images_are_told_and_what_can_be_measured_all_the_same(tmp_path:
     root = write_class_folders(tmp_path / "nut", good=12, defective=4)
     found = audit(root)
     few = find(found, "too-few-images")
-    assert "at least 10 defective images" in few.message
+    assert (few.severity, few.message[:40]) == ("warning", "`fit` learns from good images alone: 4 d")
     possible = {check.protocol for check in found.protocols if check.is_possible}
     assert "closed-set" not in possible
+    assert "good-only" in possible
+    none = audit(write_class_folders(tmp_path / "screw", good=9, defective=0))
+    assert "at least 10 good images" in find(none, "too-few-images").message
+    assert find(none, "too-few-images").severity == "error"
     enough = audit(write_class_folders(tmp_path / "bolt", good=20, defective=20))
     assert "too-few-images" not in codes(enough)
     closed_set = enough.protocols[0]

@@ -18,12 +18,13 @@ from mvdefect.data.groups.grouping import group_records
 from mvdefect.data.scan import Scan
 from mvdefect.data.splits.dealing import deal_groups
 from mvdefect.data.splits.plan import PARTS, SplitPlan
-from mvdefect.data.splits.protocols import PROTOCOLS, draw_plans
+from mvdefect.data.splits.protocols import PROTOCOLS, assign_for_fit, draw_plans
 from tests.data.test_groups import link_twins, make_scan
 
 SEEDS = st.integers(0, 1000)
 DRAWN = {
     "closed-set": {},
+    "good-only": {},
     "unseen-type": {},
     "label-budget": {"k": 3},
     "kfold": {"n": 4},
@@ -162,6 +163,67 @@ def test_a_type_whose_groups_are_too_large_is_told() -> None:
     assert {row.part for row in plan.rows if row.label} == set(PARTS)
     assert has_note(plan, "^3 groups that the user named")
     assert has_note(plan, "nut/crack could not be divided 60/20/20 without tearing groups")
+
+
+@few
+@given(sizes=st.lists(st.integers(1, 3), min_size=10, max_size=20), seed=SEEDS)
+def test_many_types_of_few_images_are_in_every_part_as_one_class(sizes: list[int], seed: int) -> None:
+    types = ((f"nut/type {number}", size) for number, size in enumerate(sizes))
+    (plan,) = draw(make_singles(("nut/good", 30), *types), "closed-set", seed)
+    for part in PARTS:
+        assert len(ids_in(plan, part, 1)) >= 2
+
+
+# Good images alone.
+
+
+@pytest.mark.parametrize("defective", [0, 1, 9])
+def test_good_images_train_and_validate_and_all_defective_ones_test(defective: int) -> None:
+    (plan,) = draw(make_singles(("nut/good", 40), ("nut/crack", defective)), "good-only", 0)
+    assert count_parts(plan, "nut/good") == {"train": 20, "val": 12, "test": 8}
+    assert count_parts(plan, "nut/crack") == {"train": 0, "val": 0, "test": defective}
+
+
+def test_good_images_of_a_defective_part_do_not_train() -> None:
+    groups = [f"part {number}" for number in range(30)] + ["part 3", "part 4"]
+    (plan,) = draw(make_scan(["nut/good"] * 30 + ["nut/crack"] * 2, groups=groups), "good-only", 0)
+    held = {row.group: row.part for row in plan.rows if row.label}
+    assert [row.part for row in plan.rows if not row.label and row.group in held] == ["test", "test"]
+
+
+@pytest.mark.parametrize(
+    ("defects", "groups", "protocol", "note"),
+    [
+        ([], [], "good-only", "no defective image.*cannot be told; with 10 independent defective images or"),
+        (["crack"], [""], "good-only", "^1 defective image is too few to learn from"),
+        (["crack"] * 9, [""] * 9, "good-only", "^9 defective images are too few to learn from"),
+        (["crack"] * 30, ["a"] * 30, "good-only", "^30 defective images of 1 independent part are too few"),
+        (["crack"] * 10, [""] * 10, "closed-set", ""),
+        ([f"type {number}" for number in range(10)], [""] * 10, "closed-set", "type 3 is not in every part"),
+    ],
+)
+def test_a_fit_gets_the_plan_that_suits_its_defects(
+    defects: list[str], groups: list[str], protocol: str, note: str
+) -> None:
+    scan = make_scan(["nut/good"] * 30 + [f"nut/{name}" for name in defects], groups=[""] * 30 + groups)
+    plan = assign_for_fit(scan, group_records(scan), 0)
+    assert plan.protocol == protocol
+    assert not note or has_note(plan, note)
+    assert len(plan.rows) == len(scan.records)
+
+
+def test_a_closed_set_that_cannot_be_drawn_is_no_end() -> None:
+    """Nearly all good images lie in one group with the defective ones."""
+    groups = [""] * 14 + ["line"] * 20 + ["line"] * 4 + [""] * 9
+    scan = make_scan(["nut/good"] * 34 + ["nut/crack"] * 13, groups=groups)
+    plan = assign_for_fit(scan, group_records(scan), 0)
+    assert {row.part for row in plan.rows if row.label == 0} == set(PARTS)
+
+
+def test_too_few_good_images_are_refused_whatever_the_defects() -> None:
+    scan = make_singles(("nut/good", 9), ("nut/crack", 3))
+    with pytest.raises(SplitError, match="at least 10 good images are needed.*Received: 9$"):
+        assign_for_fit(scan, group_records(scan), 0)
 
 
 # Unseen type.
@@ -408,7 +470,6 @@ def test_groups_that_straddle_in_the_data_are_counted(protocol: str) -> None:
         ),
         ([*MVTEC_AD, ("good", "", 2)], "MVTec AD's folders.* but 2 are not: 0034.png, 0035.png"),
         ([*MVTEC_AD, ("good", "val", 1)], "MVTec AD's folders.* but 1 are not: 0034.png"),
-        (MVTEC_AD[:2], "at least 2 defective images in test. Received: 0"),
         ([("good", "train", 1), *MVTEC_AD[1:]], "at least 2 good images in train. Received: 1"),
     ],
 )
@@ -432,12 +493,17 @@ def test_given_is_what_the_manifest_says() -> None:
             "needs a part .train, val, test. for every image, .* but 2 have none: 0034.png",
         ),
         ([*MVTEC_AD, ("good", "holdout", 1)], "but 1 have none"),
-        (MVTEC_AD[:2], "given needs at least 2 defective images in test. Received: 0"),
     ],
 )
 def test_data_without_parts_for_all_are_refused(parts: Iterable[tuple[str, str, int]], message: str) -> None:
     with pytest.raises(SplitError, match=message):
         draw(name_parts(*parts), "given", 0)
+
+
+@pytest.mark.parametrize("protocol", ["given", "official"])
+def test_parts_without_a_defective_image_are_told(protocol: str) -> None:
+    (plan,) = draw(name_parts(*MVTEC_AD[:2]), protocol, 0)
+    assert has_note(plan, "^there is no defective image in test$")
 
 
 # All of them.

@@ -8,7 +8,13 @@ from scipy.special import expit
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
 
-from mvdefect.evaluation.calibration import Calibration, fit_combination, fit_temperature, list_reliability
+from mvdefect.evaluation.calibration import (
+    Calibration,
+    fit_combination,
+    fit_distance,
+    fit_temperature,
+    list_reliability,
+)
 from mvdefect.evaluation.figures import Sample, brier, expected_calibration_error
 
 
@@ -83,3 +89,18 @@ def test_what_adds_nothing_is_left_out() -> None:
     assert fit_combination(labels, logits, np.ones(200)) is None
     assert fit_combination(np.zeros(200, bool), logits, np.exp(logits)) is None
     assert fit_temperature(np.zeros(200, bool), logits) == Calibration()
+
+
+def test_a_distance_counts_from_its_threshold_in_steps_of_what_good_images_vary_by() -> None:
+    good = np.exp(np.random.default_rng(0).normal(1, 0.3, 4000))
+    usual, unusual = np.quantile(np.log(good), [0.5, 0.95])
+    found = fit_distance(good, float(np.exp(unusual)))
+    scores = found.score(None, np.exp([usual, unusual, unusual + 0.3]))
+    assert expit(scores[:2]) == pytest.approx([0.05, 0.5])
+    assert scores[2] == pytest.approx(0.3 / (unusual - usual) * np.log(19))
+    assert np.array_equal(found.score(np.full(3, np.nan), np.ones(3)), found.score(None, np.ones(3)))
+
+
+def test_good_images_that_are_all_alike_do_not_magnify_rounding() -> None:
+    scores = fit_distance(np.full(12, 5.0), 5.0).score(None, np.array([5.0, 5.0 * (1 + 1e-6)]))
+    assert abs(scores[1] - scores[0]) < 1e-4

@@ -54,6 +54,25 @@ def make_rows() -> tuple[list[PredictionRow], SplitPlan]:
     return rows, SplitPlan("closed-set", 0, tuple(plan_rows))
 
 
+def test_what_good_images_alone_cannot_tell_is_left_out() -> None:
+    rows, plan = make_rows()
+    good = [row for row in rows if not row.label]
+    plan = SplitPlan("good-only", 0, tuple(row for row in plan.rows if not row.label))
+    evaluation = evaluate_predictions(good, plan, POINT)
+    tree = evaluation_to_json(evaluation)
+    known = {name for name, figure in tree["figures"].items() if figure["value"] is not None}
+    assert known == {"specificity", "false_alarm_rate"}
+    assert evaluation.figures["false_alarm_rate"].value == 0.5
+    assert tree["figures"]["recall"] == {
+        "value": None,
+        "low": None,
+        "high": None,
+        "method": "no image is defective",
+    }
+    assert (evaluation.line, evaluation.recall_by_type, evaluation.reliability) == (None, (), ())
+    assert tree["by_category"][0]["roc_auc"]["value"] is None
+
+
 def test_counts_and_recall_by_type_worked_out_by_hand() -> None:
     rows, plan = make_rows()
     evaluation = evaluate_predictions(rows, plan, POINT)

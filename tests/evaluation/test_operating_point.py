@@ -176,3 +176,66 @@ def test_far_beyond_everything_seen_is_not_this_product() -> None:
     assert parse_operating_point(operating_point_to_json(known)) == known
     assert add_foreign_threshold(known, judged.novelty[:19]).foreign is None  # too few to say
     assert add_foreign_threshold(known, None).foreign is None
+
+
+def make_good(count: int, seed: int = 0) -> Judged:
+    """Good images alone, without a classifier."""
+    novelty = np.exp(np.random.default_rng(seed).normal(1, 0.3, count))
+    return Judged(np.zeros(count, bool), np.arange(count), None, novelty)
+
+
+@pytest.mark.parametrize("contract", ["f1", "max-fpr 0.05"])
+def test_without_a_classifier_the_threshold_is_a_half_and_rests_on_good_images(contract: str) -> None:
+    judged = make_good(400)
+    point = choose_operating_point(judged, "val", contract, "either")
+    assert (point.verdict, point.contract, point.verdicts) == ("novelty", "max-fpr 0.05", ("novelty",))
+    assert point.probability == pytest.approx(0.5)
+    found = point.find_defective(None, judged.novelty)
+    assert 0 < found.mean() <= 0.05
+    scores = point.find_scores(None, judged.novelty)
+    assert np.array_equal(found, scores >= point.score)
+    assert np.array_equal(np.argsort(scores), np.argsort(judged.novelty))
+    assert point.guarantee.startswith("chosen on 400 good images held out of training; at most 0.05 of")
+    tree = json.loads(json.dumps(operating_point_to_json(point)))
+    assert parse_operating_point(tree) == point
+    assert add_foreign_threshold(point, judged.novelty).foreign is None  # a defect may lie as far away
+    del tree["novelty"]  # as earlier versions wrote it, of a run with a classifier
+    assert parse_operating_point(tree).novelty is None
+
+
+def test_what_few_good_images_promise_is_told_and_kept() -> None:
+    """Of 12 images none is beyond the threshold, so that one in 13 fresh ones is."""
+    shares = []
+    for seed in range(400):
+        point = choose_operating_point(make_good(12, seed), "val")
+        fresh = make_good(200, 1000 + seed)
+        shares.append(point.find_defective(None, fresh.novelty).mean())
+    assert "about 8% of fresh ones are expected to be rejected; no promise for fresh" in point.guarantee
+    assert np.mean(shares) == pytest.approx(1 / 13, abs=0.01)
+
+
+def test_with_defective_images_in_validation_the_novelty_can_be_weighed() -> None:
+    judged = replace(make_judged(), logits=None)
+    best = max(f1_score(judged.labels, judged.novelty >= threshold) for threshold in judged.novelty)
+    point = choose_operating_point(judged, "val")
+    assert point.contract == "f1"
+    assert f1_score(judged.labels, point.find_defective(None, judged.novelty)) == pytest.approx(best)
+    assert point.probability == pytest.approx(0.5)
+    assert point.guarantee == "chosen on 100 good images held out of training"
+
+
+def test_a_probability_counts_from_the_usual_threshold() -> None:
+    judged = make_good(400)
+    usual, stricter = (choose_operating_point(judged, "val", contract) for contract in ("f1", "0.9"))
+    assert stricter.probability == pytest.approx(0.9)
+    assert stricter.thresholds["novelty"] > usual.thresholds["novelty"]
+    assert stricter.novelty == usual.novelty
+    grey = choose_operating_point(judged, "val", review_budget=0.1)
+    verdicts = grey.decide(None, judged.novelty)
+    assert (verdicts == "review").mean() == pytest.approx(0.1, abs=0.01)
+
+
+@pytest.mark.parametrize("contract", ["min-recall 0.9", "cost 1:20"])
+def test_what_needs_defects_cannot_be_chosen_without(contract: str) -> None:
+    with pytest.raises(ContractError, match="needs defective images to choose a threshold by"):
+        choose_operating_point(make_good(100), "val", contract)

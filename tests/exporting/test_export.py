@@ -169,9 +169,11 @@ def test_novelty_in_the_graph_is_that_of_numpy(kind: str) -> None:
     rng = np.random.default_rng(0)
     good, other = (rng.normal(size=(12, 5, 4, 6)).astype(np.float32) for _ in range(2))
     normality = fit_normality(kind, good)
-    np.testing.assert_allclose(
-        normality.score_tensor(tf.constant(other)), normality.score_images(other), rtol=1e-4
-    )
+    for found, expected in (
+        (normality.score_tensor(tf.constant(other)), normality.score_images(other)),
+        (normality.map_tensor(tf.constant(other)), normality.score_positions(other)),
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("verdict", ["classifier", "combined", "either"])

@@ -25,12 +25,8 @@ NEW = RNG.normal(0, 1, (4, 6, 5, 8)).astype(np.float16)
 
 
 def score(normality: Normality, features: FeatureSource) -> np.ndarray:
-    """Return the map where there is one, else the image scores."""
-    return (
-        normality.score_images(features)
-        if normality.kind == "gaussian"
-        else normality.score_positions(features)
-    )
+    """Return the maps, from which the image scores follow."""
+    return normality.score_positions(features)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -50,6 +46,16 @@ def test_batches_of_any_size_give_what_the_whole_gives(kind: str) -> None:
     expected = score(whole, NEW)
     assert np.allclose(score(pieces, NEW), expected, rtol=1e-4)
     assert np.allclose(score(whole, iter([NEW[:1], NEW[1:]])), expected, rtol=1e-5)
+
+
+def test_the_mean_of_a_map_of_the_whole_image_is_its_distance() -> None:
+    normality = fit_normality("gaussian", GOOD)
+    planted = NEW.astype(np.float32)
+    planted[1, 4, 2] += 12
+    maps = normality.score_positions(planted)
+    assert np.allclose(maps.mean(axis=(1, 2)), normality.score_images(planted), rtol=1e-4)
+    assert np.unravel_index(maps[1].argmax(), maps[1].shape) == (4, 2)
+    assert normality.score_positions(GOOD[:0]).shape[0] == 0
 
 
 @pytest.mark.parametrize("kind", ["padim", "memory_bank"])

@@ -418,7 +418,11 @@ def test_the_command(
 
 @pytest.mark.parametrize(
     ("flags", "said"),
-    [([], "name an inspector and images"), (["--watch", "x"], "needs --out"), (["nothing.png"], "no photograph")],
+    [
+        ([], "name an inspector and images"),
+        (["--watch", "x"], "needs --out"),
+        (["nothing.png"], "no photograph"),
+    ],
 )
 def test_what_makes_no_sense_is_said(
     flags: list[str], said: str, finished_run: Path, capsys: pytest.CaptureFixture[str]

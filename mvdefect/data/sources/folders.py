@@ -93,7 +93,7 @@ def read_records(root: Path, categories: Iterable[str] = ()) -> tuple[Record, ..
         Records sorted by id.
 
     Raises:
-        LayoutError: As for `read_layout`, and where a class is missing altogether or a mask has no image.
+        LayoutError: As for `read_layout`, and where there is no good image or a mask has no image.
     """
     return check_layout(read_layout(root, categories))
 
@@ -167,7 +167,7 @@ def check_layout(layout: Layout) -> tuple[Record, ...]:
     """Return the records of a layout that can be trained on.
 
     Raises:
-        LayoutError: A class is missing altogether, or a mask has no image.
+        LayoutError: There is no good image, or a mask has no image.
     """
     if orphans := list(map(show_name, layout.orphan_masks)):
         raise LayoutError(
@@ -391,10 +391,7 @@ def _refuse(error: OSError) -> None:
 def _check_classes(records: tuple[Record, ...], root: Path) -> None:
     if not records:
         raise LayoutError(f"no image below {root}; {EXPECTED}")
-    defective = sum(record.label for record in records)
-    for name, count in (("good", len(records) - defective), ("defective", defective)):
-        if count == 0:
-            raise LayoutError(
-                f"both good and defective images are needed, but there is no {name} image among the "
-                f"{len(records)} below {root}; {EXPECTED}"
-            )
+    if all(record.label for record in records):
+        raise LayoutError(
+            f"good images are needed, but there is none among the {len(records)} below {root}; {EXPECTED}"
+        )

@@ -13,7 +13,9 @@ from mvdefect.data.groups.candidates import Indices
 from mvdefect.data.splits.plan import PARTS, PlanRow
 
 SHARES = (0.6, 0.2, 0.2)
+SHARES_OF_GOOD = (0.5, 0.3, 0.2)  # more to choose a threshold by, which then rests on good images alone
 MIN_IMAGES_PER_CLASS = 10
+MIN_DEFECTIVE_GROUPS = 10  # independent defects from which a classifier learns
 MIN_IMAGES_PER_PART = 2
 MAX_SHARE_DEVIATION = 0.1
 CLASSES = ("good", "defective")
@@ -21,6 +23,7 @@ CLASSES = ("good", "defective")
 Names = NDArray[np.object_]
 
 EVERY_PART = dict.fromkeys(PARTS, (MIN_IMAGES_PER_PART, MIN_IMAGES_PER_PART))
+GOOD_IN_EVERY_PART = dict.fromkeys(PARTS, (MIN_IMAGES_PER_PART, 0))
 
 
 def deal_groups(
@@ -146,9 +149,12 @@ def check_counts(labels: Iterable[int], classes: Sequence[str] = CLASSES) -> Non
     for name in classes:
         count = counts[CLASSES.index(name)]
         if count < MIN_IMAGES_PER_CLASS:
+            hint = (
+                "; the protocol good-only, which fit chooses by itself, needs none" if name != "good" else ""
+            )
             raise SplitError(
                 f"at least {MIN_IMAGES_PER_CLASS} {name} images are needed, to train, to validate and "
-                f"to test on. Received: {count}"
+                f"to test on. Received: {count}{hint}"
             )
 
 

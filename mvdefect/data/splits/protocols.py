@@ -16,7 +16,9 @@ from mvdefect.data.scan import Scan
 from mvdefect.data.splits.dealing import (
     CLASSES,
     EVERY_PART,
+    MIN_DEFECTIVE_GROUPS,
     MIN_IMAGES_PER_PART,
+    SHARES,
     Names,
     check_counts,
     check_parts,
@@ -26,9 +28,24 @@ from mvdefect.data.splits.dealing import (
     pool_rare_strata,
 )
 from mvdefect.data.splits.plan import PARTS, PlanRow, SplitPlan, make_rows
-from mvdefect.data.splits.withheld import assign_label_budget, assign_unseen_types
+from mvdefect.data.splits.withheld import (
+    assign_good_only,
+    assign_label_budget,
+    assign_unseen_types,
+    describe_few_defects,
+)
 
-PROTOCOLS = ("closed-set", "unseen-type", "label-budget", "kfold", "official", "given", "random")
+PROTOCOLS = (
+    "closed-set",
+    "good-only",
+    "unseen-type",
+    "label-budget",
+    "kfold",
+    "official",
+    "given",
+    "random",
+)
+WITHOUT_DEFECTS = ("good-only", "official", "given")  # possible with good images alone
 OFFICIAL_PARTS = ("train", "test")
 SHARES_OF_REST = (0.75, 0.25)  # train and val, of what a fold does not test
 SHARE_HELD_OUT = 0.2  # of train, where a plan has no val
@@ -61,6 +78,8 @@ def draw_plans(
     match protocol, k, n:
         case "closed-set", None, None:
             return (assign_closed_set(scan, groups, seed),)
+        case "good-only", None, None:
+            return (assign_good_only(scan, groups, seed),)
         case "unseen-type", None, None:
             return assign_unseen_types(scan, groups, seed)
         case "label-budget", int(budget), None:
@@ -97,9 +116,18 @@ def assign_closed_set(scan: Scan, groups: Groups, seed: int) -> SplitPlan:
         SplitError: A class has too few images, or its groups cannot be spread over the parts.
     """
     check_counts(record.label for record in scan.records)
-    strata = [record.stratum for record in scan.records]
-    rows = make_rows(scan, groups.codes, deal_parts(groups.codes, [strata], np.random.default_rng(seed)))
-    check_parts(rows)
+    strata, classes = _name_kinds(scan)
+
+    def deal(*kinds: Names) -> tuple[PlanRow, ...]:
+        parts = deal_parts(groups.codes, kinds, np.random.default_rng(seed))
+        rows = make_rows(scan, groups.codes, parts)
+        check_parts(rows)
+        return rows
+
+    try:
+        rows = deal(strata)
+    except SplitError:  # many types of few images each: they are dealt as one class
+        rows = deal(pool_rare_strata(strata, classes, 1 / min(SHARES)), classes)
     notes = groups.notes + find_gaps(rows) + _describe_own_parts(scan)
     return SplitPlan("closed-set", seed, rows, notes)
 
@@ -112,6 +140,29 @@ def _describe_own_parts(scan: Scan) -> tuple[str, ...]:
     counts = Counter(record.part for record in scan.records)
     told = ", ".join(f"{counts[part]} in {part}" for part in PARTS if counts[part])
     return (f"the parts that the data names ({told}) are not kept; --protocol given keeps them",)
+
+
+def assign_for_fit(scan: Scan, groups: Groups, seed: int) -> SplitPlan:
+    """Draw the plan that suits the images: `closed-set`, or `good-only` where defects are too few for it.
+
+    Args:
+        scan: The photographs, sorted by id.
+        groups: What must stay whole; see `mvdefect.data.groups.grouping.group_records`.
+        seed: Another seed, another draw.
+
+    Raises:
+        SplitError: There are too few good images for either.
+    """
+    defective = np.array([record.label == 1 for record in scan.records])
+    independent = len(np.unique(groups.codes[defective]))
+    if independent >= MIN_DEFECTIVE_GROUPS:
+        try:
+            return assign_closed_set(scan, groups, seed)
+        except SplitError as error:
+            reason = f"no closed-set plan can be drawn ({error}), so training uses good images alone"
+    else:
+        reason = describe_few_defects(int(defective.sum()), independent)
+    return assign_good_only(scan, groups, seed, reason)
 
 
 def assign_kfold(scan: Scan, groups: Groups, seed: int, n: int) -> tuple[SplitPlan, ...]:
@@ -127,8 +178,7 @@ def assign_kfold(scan: Scan, groups: Groups, seed: int, n: int) -> tuple[SplitPl
         SplitError: `n` is out of range, or a class cannot be spread over the folds.
     """
     check_counts(record.label for record in scan.records)
-    strata = np.array([record.stratum for record in scan.records], dtype=object)
-    classes = np.array([CLASSES[record.label] for record in scan.records], dtype=object)
+    strata, classes = _name_kinds(scan)
     _check_fold_count(n, groups.codes, classes)
     # By class too, or the odd images of all types would end in the first folds.
     kinds = [pool_rare_strata(strata, classes, n), classes]
@@ -136,6 +186,12 @@ def assign_kfold(scan: Scan, groups: Groups, seed: int, n: int) -> tuple[SplitPl
     return tuple(
         _draw_fold(scan, groups, (strata, classes), fold_of == fold, (seed, fold, n)) for fold in range(n)
     )
+
+
+def _name_kinds(scan: Scan) -> tuple[Names, Names]:
+    """Return the stratum and the class of each image."""
+    strata = np.array([record.stratum for record in scan.records], dtype=object)
+    return strata, np.array([CLASSES[record.label] for record in scan.records], dtype=object)
 
 
 def _check_fold_count(n: int, groups: Indices, classes: Names) -> None:
@@ -247,11 +303,11 @@ def _keep_parts(
     named = [record.part for record in scan.records] if parts is None else parts
     rows = make_rows(scan, groups.codes, named)
     held = Counter((row.part, row.label) for row in rows)
-    for part, label in (("train", 0), ("test", 0), ("test", 1)):
-        if held[part, label] < MIN_IMAGES_PER_PART:
+    for part in ("train", "test"):
+        if held[part, 0] < MIN_IMAGES_PER_PART:
             raise SplitError(
-                f"{protocol} needs at least {MIN_IMAGES_PER_PART} {CLASSES[label]} images in {part}. "
-                f"Received: {held[part, label]}"
+                f"{protocol} needs at least {MIN_IMAGES_PER_PART} good images in {part}. "
+                f"Received: {held[part, 0]}"
             )
     absent = []
     for part in PARTS:

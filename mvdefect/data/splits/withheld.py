@@ -1,4 +1,4 @@
-"""Protocols that withhold something from train: most defective images, or one defect type."""
+"""Protocols that withhold something from train: all or most defective images, or one defect type."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from mvdefect.data.groups.grouping import Groups
 from mvdefect.data.records import GOOD, Record
 from mvdefect.data.scan import Scan
 from mvdefect.data.splits.dealing import (
+    GOOD_IN_EVERY_PART,
+    MIN_DEFECTIVE_GROUPS,
     MIN_IMAGES_PER_PART,
+    SHARES_OF_GOOD,
     check_counts,
     check_parts,
     deal_parts,
@@ -38,6 +41,54 @@ NEEDED_BESIDE = {
     "val": (MIN_IMAGES_PER_PART, MIN_IMAGES_PER_PART),
     "test": (MIN_IMAGES_PER_PART, 0),
 }
+
+
+def assign_good_only(scan: Scan, groups: Groups, seed: int, reason: str = "") -> SplitPlan:
+    """Draw a `good-only` plan: good images 50/30/20, every defective one in test; there may be none.
+
+    Validation holds good images alone, from which a threshold follows that rejects few of them. Good images
+    that share a group with defective ones follow them into test.
+
+    Args:
+        scan: The photographs, sorted by id.
+        groups: What must stay whole; see `mvdefect.data.groups.grouping.group_records`.
+        seed: Another seed, another draw.
+        reason: Why no other plan was drawn, for the notes.
+
+    Raises:
+        SplitError: There are fewer than 10 good images, or their groups cannot be spread over the parts.
+    """
+    strata = np.array([record.stratum for record in scan.records], dtype=object)
+    labels = np.array([record.label for record in scan.records])
+    check_counts(labels.tolist(), ("good",))
+    free = ~np.isin(groups.codes, groups.codes[labels == 1])
+    parts = np.full(len(labels), "test", dtype=object)
+    rng = np.random.default_rng(seed)
+    parts[free] = deal_parts(groups.codes[free], [strata[free]], rng, SHARES_OF_GOOD)
+    rows = make_rows(scan, groups.codes, parts)
+    check_parts(rows, GOOD_IN_EVERY_PART)
+    note = reason or "training and validation hold good images alone; every defective one is in test"
+    return SplitPlan("good-only", seed, rows, (*groups.notes, note))
+
+
+def describe_few_defects(count: int, independent: int) -> str:
+    """Say what so few defective images can and cannot serve for, of which some are independent."""
+    later = (
+        f"with {MIN_DEFECTIVE_GROUPS} independent defective images or more, the same command also trains a "
+        "classifier"
+    )
+    if not count:
+        return (
+            "there is no defective image: the inspector rejects what is unlike good images, and what share "
+            f"of defects it catches cannot be told; {later}"
+        )
+    told = f"{count} defective image{'s' if count > 1 else ''}"
+    if independent < count:
+        told += f" of {independent} independent part{'s' if independent > 1 else ''}"
+    return (
+        f"{told} {'are' if count > 1 else 'is'} too few to learn from: the inspector rejects what is unlike "
+        f"good images, and every defective image tests it; {later}"
+    )
 
 
 def assign_label_budget(scan: Scan, groups: Groups, seed: int, k: int) -> SplitPlan:
