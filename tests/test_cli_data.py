@@ -11,6 +11,7 @@ import pytest
 
 from mvdefect.data.splits.plan import read_split_plan
 from mvdefect.drawing.data_set import write_parts
+from mvdefect.workflow.photographs import read_plan_for_fit
 from tests.conftest import make_surface, write_class_folders, write_image
 from tests.test_cli import TINY, check_one_line, run
 
@@ -186,13 +187,12 @@ def test_a_label_budget_is_fitted_with_good_images_alone_in_validation(tmp_path:
     assert (tmp_path / "run" / "report.html").is_file()
 
 
-def test_what_has_no_defects_to_learn_from_cannot_be_fitted(
-    tmp_path: Path, parts_root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_official_plan_can_be_fitted_on_good_images_alone(tmp_path: Path, parts_root: Path) -> None:
     assert run("data", "split", parts_root, "--protocol", "official", "--out", tmp_path) == 0
-    capsys.readouterr()
-    assert fit(parts_root, tmp_path / "run", "--split", tmp_path / "official.csv") == 2
-    check_one_line(capsys, "the official plan has no defective image in train")
+    drawn, taken = (read(tmp_path / "official.csv") for read in (read_split_plan, read_plan_for_fit))
+    assert (taken.protocol, taken.select("test")) == ("official", drawn.select("test"))
+    held = {part: {row.label for row in taken.select(part)} for part in ("train", "val")}
+    assert held == {"train": {0}, "val": {0}}
 
 
 @pytest.mark.slow
