@@ -82,10 +82,10 @@ class FitConfig(Settings):
     split: Path | None = Field(
         None, description="Split plan of `mvdefect data split`; without one, a plan is drawn."
     )
-    protocol: Literal["closed-set", "given"] | None = Field(
+    protocol: Literal["closed-set", "good-only", "given"] | None = Field(
         None,
-        description="Parts that are drawn (closed-set), or that folders or a table name (given); "
-        "null: given for a table that names parts, otherwise closed-set.",
+        description="Parts that are drawn (closed-set, or good-only: no defective image trains), or that "
+        "folders or a table name (given); null: given for a table that names parts, otherwise what suits.",
     )
     group_pattern: str = Field(
         "", description="Regular expression that names, in an id, what belongs together."

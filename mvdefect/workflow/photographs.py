@@ -19,6 +19,7 @@ from mvdefect.data.sources.folders import check_layout
 from mvdefect.data.sources.opening import is_manifest, log_notes, open_configured
 from mvdefect.data.splits.plan import PARTS, SplitPlan, check_plan, read_split_plan
 from mvdefect.data.splits.protocols import assign_closed_set, assign_for_fit, assign_given, hold_out_val
+from mvdefect.data.splits.withheld import assign_good_only
 
 if TYPE_CHECKING:  # these load TensorFlow; the images are judged before that
     from mvdefect.data.pipeline import Source
@@ -189,8 +190,10 @@ def _draw_plan(scan: Scan, config: FitConfig, needs: Needs) -> SplitPlan:
     names_parts = all(map(is_manifest, config.data)) and all(record.part for record in scan.records)
     if config.protocol == "given" or (config.protocol is None and names_parts):
         return suit_plan(assign_given(scan, groups), needs, config.seed)
-    draw = assign_for_fit if needs.takes_good_alone else assign_closed_set
-    return draw(scan, groups, config.seed)
+    if config.protocol == "good-only":
+        return suit_plan(assign_good_only(scan, groups, config.seed), needs, config.seed)
+    is_free = needs.takes_good_alone and config.protocol is None
+    return (assign_for_fit if is_free else assign_closed_set)(scan, groups, config.seed)
 
 
 def log_plan(plan: SplitPlan) -> None:

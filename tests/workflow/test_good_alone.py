@@ -159,6 +159,8 @@ def test_as_defects_come_the_same_settings_train_a_classifier(tmp_path: Path) ->
         plan = divide_photographs(find_records(config), config)
         protocols[defective] = plan.protocol, has_defects_to_learn(plan)
     assert protocols == {9: ("good-only", False), 10: ("closed-set", True)}
+    asked = config.model_copy(update={"protocol": "good-only"})
+    assert divide_photographs(find_records(asked), asked).protocol == "good-only"
 
 
 def test_a_report_compares_runs_that_learned_from_good_images(
