@@ -189,9 +189,9 @@ def _compare(part: Judged, val: Judged, point: OperatingPoint, name: str) -> _Di
     return _Difference(share, *(float(np.median(found)) for found in medians))
 
 
-def _rank(part: Judged, scores: Floats) -> Figure | None:
-    """Return the ROC-AUC of scores; None if too few groups of a class say anything."""
+def _rank(part: Judged, scores: Floats | None) -> Figure | None:
+    """Return the ROC-AUC of scores; None if there are none, or too few groups of a class say anything."""
     held = [len(np.unique(part.groups[part.labels == label])) for label in (False, True)]
-    if min(held) < FEWEST_GROUPS:
+    if scores is None or min(held) < FEWEST_GROUPS:
         return None
     return measure(Sample(part.labels, scores, scores > 0, part.groups), roc_auc)
