@@ -1,0 +1,105 @@
+"""What a file is by its name and its first bytes, where it is no image or none that is read."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+HEAD_BYTES = 64
+CONVERT = "convert it to PNG or JPEG"
+MANY_PAGES = 1000  # no more are counted
+RAW, VIDEO, ARCHIVE = "a raw image of a camera", "a video", "an archive"
+PREVIEW_TAG, DNG_TAG = 254, 50706  # of a TIFF
+
+# By the suffix: images that are not read, and what may hold images.
+UNSUPPORTED = {
+    "HEIC": "heic",
+    "HEIF": "heif|hif",
+    "AVIF": "avif",
+    "JPEG XL": "jxl",
+    "JPEG XR": "jxr|wdp",
+    "NumPy's format": "npy|npz",
+    "MATLAB's format": "mat",
+    "DICOM": "dcm",
+    "OpenEXR": "exr",
+    "SVG": "svg",
+    RAW: "raw|dng|cr2|cr3|crw|nef|nrw|arw|srf|sr2|raf|orf|rw2|pef|srw|x3f|iiq",
+    VIDEO: "mp4|avi|mov|mkv|wmv|webm|m4v",
+    ARCHIVE: "zip|tar|gz|tgz|xz|txz|bz2|7z|rar",
+}
+# The same by the first bytes.
+UNSUPPORTED_STARTS = (
+    (re.compile(rb"....ftyp(heic|heix|hevc|heim|heis|hevm|hevs)", re.DOTALL), "HEIC"),
+    (re.compile(rb"....ftyp(mif1|msf1)", re.DOTALL), "HEIF"),
+    (re.compile(rb"....ftypav", re.DOTALL), "AVIF"),
+    (re.compile(rb"....ftypcrx", re.DOTALL), RAW),
+    (re.compile(rb"....ftyp", re.DOTALL), VIDEO),
+    (re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "), "JPEG XL"),
+    (re.compile(rb"\x93NUMPY"), "NumPy's format"),
+    (re.compile(rb"FUJIFILMCCD-RAW|IIR[OS]|IIU\0"), RAW),
+    (re.compile(rb"PK\x03\x04|\x1f\x8b|\xfd7zXZ|7z\xbc\xaf|Rar!"), ARCHIVE),
+    (re.compile(rb"v/1\x01"), "OpenEXR"),
+)
+TIFF_START = re.compile(rb"II[*+]\0|MM\0[*+]")
+# By the suffix: what lies beside images and is none.
+SIDE_SUFFIX = (
+    "txt|text|log|md|rst|json|jsonl|ndjson|csv|tsv|xml|ya?ml|toml|ini|cfg|conf|html?|css|js|py|ipynb|sh|bat|pdf"
+    "|docx?|xlsx?|pptx?|od[pst]|db|sqlite|lnk|url|sha256|md5|xmp|aae|bak|tmp|part|partial|crdownload"
+)
+
+
+def find_suffix(name: str) -> str:
+    """Return the suffix of a name in small letters, without its dot."""
+    return PurePath(name).suffix[1:].lower()
+
+
+def is_side_file(name: str) -> bool:
+    """Whether a name is that of a note, a table, a log or the like, and of no image."""
+    return re.fullmatch(SIDE_SUFFIX, find_suffix(name)) is not None
+
+
+def explain_unknown(head: bytes, name: str = "") -> str:
+    """Say why a file is not read as an image.
+
+    Args:
+        head: Its first `HEAD_BYTES` bytes.
+        name: Its name, which counts where they tell nothing.
+    """
+    kind = next((kind for start, kind in UNSUPPORTED_STARTS if start.match(head)), "")
+    suffix = find_suffix(name)
+    kind = kind or next((kind for kind, known in UNSUPPORTED.items() if re.fullmatch(known, suffix)), "")
+    if kind == ARCHIVE:
+        return "the file is an archive; unpack it"
+    if kind in (RAW, VIDEO):
+        return f"the file is {kind}; {CONVERT}"
+    if kind:
+        return f"{kind} is not supported; {CONVERT}"
+    if TIFF_START.match(head):
+        return "a TIFF of this kind is not read, or it is broken; save it with 8 or 16 bits a channel"
+    return "the file is no image that can be recognised"
+
+
+def is_camera_raw(tags: Mapping[int, Any]) -> bool:
+    """Whether a TIFF's first page is the preview of a raw image, by its tags: DNG, NEF and ARW are such."""
+    return DNG_TAG in tags or bool(tags.get(PREVIEW_TAG, 0) & 1)
+
+
+def count_tiff_pages(encoded: bytes | memoryview) -> int:
+    """Count the pages of a TIFF by the chain of its directories, up to `MANY_PAGES`; no tag is read."""
+    order = "<" if encoded[:2] == b"II" else ">"
+    is_big = encoded[2:4] in (b"+\0", b"\0+")
+    head, count, entry, following = (8, "Q", 20, "Q") if is_big else (4, "H", 12, "I")
+    pages = 0
+    try:
+        (place,) = struct.unpack_from(order + following, encoded, head)
+        while place and pages < MANY_PAGES:
+            pages += 1
+            (entries,) = struct.unpack_from(order + count, encoded, place)
+            place += struct.calcsize("=" + count) + entry * entries
+            (place,) = struct.unpack_from(order + following, encoded, place)
+    except (struct.error, OverflowError):
+        pass  # the chain leads out of the file
+    return pages
