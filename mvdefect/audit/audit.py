@@ -100,6 +100,7 @@ def audit_data(layout: Layout, settings: AuditSettings = DEFAULTS) -> Audit:
         findings=findings,
         probes=probes,
         protocols=protocols,
+        decoding=look.decoding,
     )
 
 

@@ -301,6 +301,20 @@ def _scale_fractions(values: Values) -> Pixels:
     return np.asarray(np.rint(values * 255), np.uint8)
 
 
+def read_header(encoded: bytes | memoryview) -> Header:
+    """Return what the header of an image file says, without decoding a pixel.
+
+    Raises:
+        ImageError: It is no image.
+    """
+    try:
+        with _without_pillows_limit():
+            image = Image.open(io.BytesIO(encoded))
+        return _read_header(image, encoded)
+    except Exception as error:  # as in `_open_image`
+        raise ImageError(f"the file is no image that can be recognised: {error}") from None
+
+
 def decode_mask(encoded: bytes | memoryview, decoding: Decoding = DEFAULT_DECODING) -> NDArray[np.bool_]:
     """Decode a mask file; every pixel that is not black is defective, however few of its bits are in use.
 
