@@ -197,13 +197,20 @@ def evaluate(
     return evaluation
 
 
-def load(inspector: Run, engine: str | None = None, *, expect_sha256: str | None = None) -> Inspector:
+def load(
+    inspector: Run,
+    engine: str | None = None,
+    *,
+    expect_sha256: str | None = None,
+    max_megapixels: float | None = None,
+) -> Inspector:
     """Open an inspector: a run, an export, or the address of a server.
 
     Args:
         inspector: The folder of a run or an export, what `fit` returned, or a URL.
         engine: Which of an export's engines; None: the fastest that can run here.
         expect_sha256: What `export` returned as `sha256`; another export is not opened. None: anything.
+        max_megapixels: Larger images are unreadable; None: as in the fit.
 
     Raises:
         ConfigError: There is no such engine, or a package is missing.
@@ -217,7 +224,10 @@ def load(inspector: Run, engine: str | None = None, *, expect_sha256: str | None
     """
     from mvdefect.prediction.inspectors import Inspector, InspectorPlace
 
-    return Inspector(InspectorPlace(_find_place(inspector), engine, sha256=expect_sha256))
+    place = InspectorPlace(
+        _find_place(inspector), engine, sha256=expect_sha256, max_megapixels=max_megapixels
+    )
+    return Inspector(place)
 
 
 def predict(inspector: Run, images: Any, *, heatmaps: bool = False) -> list[Answer]:

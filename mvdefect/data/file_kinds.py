@@ -43,6 +43,12 @@ UNSUPPORTED_STARTS = (
     (re.compile(rb"PK\x03\x04|\x1f\x8b|\xfd7zXZ|7z\xbc\xaf|Rar!"), ARCHIVE),
     (re.compile(rb"v/1\x01"), "OpenEXR"),
 )
+# Of files whose names do not say that they are images: what is read as one all the same.
+IMAGE_START = re.compile(
+    rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|BM|GIF8|II[*+]\0|MM\0[*+]|RIFF....WEBP|\0\0\0\x0cjP  |P[1-6]\s"
+    rb"|....ftypavi[fs]",
+    re.DOTALL,
+)
 TIFF_START = re.compile(rb"II[*+]\0|MM\0[*+]")
 # By the suffix: what lies beside images and is none.
 SIDE_SUFFIX = (
@@ -61,6 +67,21 @@ def is_side_file(name: str) -> bool:
     return re.fullmatch(SIDE_SUFFIX, find_suffix(name)) is not None
 
 
+def find_unsupported(name: str) -> str:
+    """Return what kind of file that is not read as an image a name tells; "" for none."""
+    suffix = find_suffix(name)
+    return next((kind for kind, known in UNSUPPORTED.items() if re.fullmatch(known, suffix)), "")
+
+
+def looks_like_image(head: bytes, name: str) -> bool:
+    """Whether a file whose name is not that of an image is one by its first `HEAD_BYTES` bytes.
+
+    A TIFF that is called as a camera's raw images are holds a preview.
+    """
+    is_image = IMAGE_START.match(head) is not None
+    return is_image and not (TIFF_START.match(head) and find_unsupported(name))
+
+
 def explain_unknown(head: bytes, name: str = "") -> str:
     """Say why a file is not read as an image.
 
@@ -69,8 +90,7 @@ def explain_unknown(head: bytes, name: str = "") -> str:
         name: Its name, which counts where they tell nothing.
     """
     kind = next((kind for start, kind in UNSUPPORTED_STARTS if start.match(head)), "")
-    suffix = find_suffix(name)
-    kind = kind or next((kind for kind, known in UNSUPPORTED.items() if re.fullmatch(known, suffix)), "")
+    kind = kind or find_unsupported(name)
     if kind == ARCHIVE:
         return "the file is an archive; unpack it"
     if kind in (RAW, VIDEO):

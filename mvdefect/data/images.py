@@ -44,6 +44,7 @@ THUMBNAIL_SIZE_PX = 24
 PNG_BIT_DEPTH_OFFSET = 24
 EXIF_ORIENTATION = 274
 STANDARD_LUMINANCE_SUM = 3688  # of the 64 steps in the luminance table of the JPEG standard
+CANON_RAW = b"CR"  # behind the beginning of a TIFF
 TIFF_BITS = 258  # tag of the bits per channel
 SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I"})
 COLOUR_MODES = frozenset({"RGB", "RGBA", "RGBX", "LA"})  # as which Pillow gives the upper 8 of 16 bits
@@ -364,11 +365,11 @@ def _check_kind(image: Image.Image, encoded: bytes | memoryview, max_pixels: int
     if width * height > max_pixels:
         megapixels = width * height / MEGA
         raise ImageError(
-            f"the image has {width}x{height} pixels, {megapixels:.1f} megapixels, and at most "
+            f"the image has {width}x{height} pixels, {megapixels:.4g} megapixels, and at most "
             f"{max_pixels / MEGA:g} are read; --max-megapixels {math.ceil(megapixels)} allows it"
         )
     if image.format == "TIFF":
-        if is_camera_raw(image.tag_v2):  # type: ignore[attr-defined]
+        if is_camera_raw(image.tag_v2) or encoded[8:10] == CANON_RAW:  # type: ignore[attr-defined]
             raise ImageError(
                 "the file is a raw image of a camera, of which only a preview could be read; convert it to "
                 "PNG or JPEG"

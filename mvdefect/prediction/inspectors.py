@@ -16,7 +16,7 @@ from mvdefect.inspector.engines import choose_engine, open_engine, refuse_digest
 from mvdefect.inspector.integrity import read_manifest
 from mvdefect.inspector.photographs import read_images
 from mvdefect.inspector.places import MANIFEST, find_export
-from mvdefect.runs import PARTIAL_SUFFIX, RunFolder, open_run, read_json
+from mvdefect.runs import PARTIAL_SUFFIX, RunFolder, open_run, read_json, read_run_config
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,14 @@ class InspectorPlace:
         engine: Which of an export's engines; None: the fastest that can run here.
         patience: How long a server is waited for.
         sha256: What the `inspector.json` of an export must have; None: anything.
+        max_megapixels: Of the largest image that is read; None: as when it was trained.
     """
 
     place: str
     engine: str | None = None
     patience: Patience = field(default_factory=Patience)
     sha256: str | None = None
+    max_megapixels: float | None = None
 
     def from_anywhere(self) -> InspectorPlace:
         """Return the same with an absolute path, for a process in another folder."""
@@ -87,7 +89,9 @@ def open_inspector(inspector: InspectorPlace, verbose: bool = False) -> Engine:
     """
     check_inspector(inspector)
     if not is_url(inspector.place):
-        return open_engine(Path(inspector.place), inspector.engine, verbose, inspector.sha256)
+        return open_engine(
+            Path(inspector.place), inspector.engine, verbose, inspector.sha256, inspector.max_megapixels
+        )
     if not parse_address(inspector.place).is_rest:
         load_tensorflow(verbose)  # tensorflow-serving-api would, with all that it has to say
     from mvdefect.client.client import open_client
@@ -128,6 +132,10 @@ def check_inspector(inspector: InspectorPlace) -> None:
         return
     refuse_digest(inspector.sha256, place)
     if is_url(place):
+        if inspector.max_megapixels is not None:
+            raise ConfigError(
+                "how large an image may be is up to the server: `mvdefect serve --max-megapixels`"
+            )
         parse_address(place)
     else:
         _check_run(Path(place))
@@ -142,4 +150,10 @@ def _check_run(place: Path) -> None:
     held = [path.name for path in sorted(place.glob("*")) if find_export(path) is not None]
     if held and not RunFolder(place).is_finished:
         raise RunError(f"{place} holds the exports {list_some(held, 5)}; name one: {place / held[0]}")
-    open_run(place)
+    folder = open_run(place)
+    baseline = read_run_config(folder).baseline
+    if baseline is not None and not folder.model.is_file():
+        raise RunError(
+            f"{place} is a run of the baseline {baseline}, which is there for comparison and cannot inspect "
+            "images; name a run of `mvdefect fit`, an export, or a server's address"
+        )
