@@ -100,7 +100,8 @@ def test_every_file_has_a_row_or_is_counted(folder: Path, messages: list[str]) -
     assert count(rows).exit_code == 2
     (message,) = messages
     assert message == (
-        f"{folder}: left out 3 file(s) whose names are not those of images: labels.csv, labels.json, notes.txt"
+        f"{folder}: left out 3 file(s) whose names are not those of images: "
+        "labels.csv, labels.json, notes.txt"
     )
 
 
