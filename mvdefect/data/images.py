@@ -47,6 +47,7 @@ STANDARD_LUMINANCE_SUM = 3688  # of the 64 steps in the luminance table of the J
 CANON_RAW = b"CR"  # behind the beginning of a TIFF
 TIFF_BITS = 258  # tag of the bits per channel
 SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I"})
+READ_AS_THEY_ARE = SIXTEEN_BIT_MODES | {"L", "RGB", "F"}
 COLOUR_MODES = frozenset({"RGB", "RGBA", "RGBX", "LA"})  # as which Pillow gives the upper 8 of 16 bits
 LARGEST_VALUE = 65535
 MEGA = 1_000_000
@@ -263,8 +264,10 @@ def _read_values(encoded: bytes | memoryview, max_pixels: int) -> tuple[Values, 
     image, header = _open_image(encoded, max_pixels)
     if header.bits > 8 and image.mode in COLOUR_MODES:
         return _read_deep_colour(encoded, header), header
-    if image.mode not in {"L", "F", *SIXTEEN_BIT_MODES}:
-        image = image.convert("RGBA" if image.mode == "P" else "RGB").convert("RGB")
+    if image.mode == "P":
+        image = image.convert("RGBA")
+    if image.mode not in READ_AS_THEY_ARE:  # to convert is to copy
+        image = image.convert("RGB")
     return np.array(image), header
 
 
