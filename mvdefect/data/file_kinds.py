@@ -6,12 +6,14 @@ import re
 import struct
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 HEAD_BYTES = 64
 CONVERT = "convert it to PNG or JPEG"
 MANY_PAGES = 1000  # no more are counted
 RAW, VIDEO, ARCHIVE = "a raw image of a camera", "a video", "an archive"
+TIFF_BYTES = {2: 1, 3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}  # by type
+MOST_ENTRIES = 65_535
 PREVIEW_TAG, DNG_TAG = 254, 50706  # of a TIFF
 
 # By the suffix: images that are not read, and what may hold images.
@@ -109,17 +111,53 @@ def is_camera_raw(tags: Mapping[int, Any]) -> bool:
 
 def count_tiff_pages(encoded: bytes | memoryview) -> int:
     """Count the pages of a TIFF by the chain of its directories, up to `MANY_PAGES`; no tag is read."""
-    order = "<" if encoded[:2] == b"II" else ">"
-    is_big = encoded[2:4] in (b"+\0", b"\0+")
-    head, count, entry, following = (8, "Q", 20, "Q") if is_big else (4, "H", 12, "I")
     pages = 0
     try:
-        (place,) = struct.unpack_from(order + following, encoded, head)
+        form, place = _find_directory(encoded)
         while place and pages < MANY_PAGES:
             pages += 1
-            (entries,) = struct.unpack_from(order + count, encoded, place)
-            place += struct.calcsize("=" + count) + entry * entries
-            (place,) = struct.unpack_from(order + following, encoded, place)
+            (entries,) = struct.unpack_from(form.length, encoded, place)
+            place += struct.calcsize(form.length) + struct.calcsize(form.entry) * entries
+            (place,) = struct.unpack_from(form.offset, encoded, place)
     except (struct.error, OverflowError):
         pass  # the chain leads out of the file
     return pages
+
+
+def has_overlapping_tags(encoded: bytes | memoryview) -> bool:
+    """Whether the tags of a TIFF, or of a block of EXIF, claim more bytes than there are twice.
+
+    Who reads the content of each would fill the memory: thousands of tags may name the same megabytes.
+    """
+    if not TIFF_START.match(bytes(encoded[:4])):
+        return False
+    claimed = 0
+    try:
+        form, place = _find_directory(encoded)
+        (entries,) = struct.unpack_from(form.length, encoded, place)
+        place += struct.calcsize(form.length)
+        for number in range(min(entries, MOST_ENTRIES)):
+            _, kind, values, _ = struct.unpack_from(
+                form.entry, encoded, place + number * struct.calcsize(form.entry)
+            )
+            claimed += values * TIFF_BYTES.get(kind, 1)
+    except (struct.error, OverflowError):
+        pass  # it ends before, and whoever decodes it says so
+    return claimed > 2 * len(encoded)
+
+
+class _TiffForm(NamedTuple):
+    """How the numbers of a directory are packed: how many entries, an entry, and where the next one is."""
+
+    length: str
+    entry: str
+    offset: str
+
+
+def _find_directory(encoded: bytes | memoryview) -> tuple[_TiffForm, int]:
+    """Return the form of a TIFF, and where its first directory is."""
+    order = "<" if encoded[:2] == b"II" else ">"
+    is_big = encoded[2:4] in (b"+\0", b"\0+")
+    form = _TiffForm(*(order + packed for packed in (("Q", "HHQQ", "Q") if is_big else ("H", "HHII", "I"))))
+    (place,) = struct.unpack_from(form.offset, encoded, 8 if is_big else 4)
+    return form, place

@@ -13,8 +13,6 @@ import io
 import math
 import struct
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,7 +23,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mvdefect.core.errors import ImageError
-from mvdefect.data.file_kinds import HEAD_BYTES, count_tiff_pages, explain_unknown, is_camera_raw
+from mvdefect.data.file_kinds import (
+    HEAD_BYTES,
+    count_tiff_pages,
+    explain_unknown,
+    has_overlapping_tags,
+    is_camera_raw,
+)
 
 if TYPE_CHECKING:
     from mvdefect.config import FitConfig
@@ -43,6 +47,7 @@ ResizeMethod = Literal["letterbox", "stretch"]
 THUMBNAIL_SIZE_PX = 24
 PNG_BIT_DEPTH_OFFSET = 24
 EXIF_ORIENTATION = 274
+EXIF_START = b"Exif\0\0"
 STANDARD_LUMINANCE_SUM = 3688  # of the 64 steps in the luminance table of the JPEG standard
 CANON_RAW = b"CR"  # behind the beginning of a TIFF
 TIFF_BITS = 258  # tag of the bits per channel
@@ -312,9 +317,7 @@ def read_header(encoded: bytes | memoryview) -> Header:
         ImageError: It is no image.
     """
     try:
-        with _without_pillows_limit():
-            image = Image.open(io.BytesIO(encoded))
-        return _read_header(image, encoded)
+        return _read_header(_open_header(encoded), encoded)
     except Exception as error:  # as in `_open_image`
         raise ImageError(f"the file is no image that can be recognised: {error}") from None
 
@@ -336,8 +339,7 @@ def _open_image(encoded: bytes | memoryview, max_pixels: int) -> tuple[Image.Ima
     if not encoded:
         raise ImageError("the file is empty")
     try:
-        with _without_pillows_limit():
-            image = Image.open(io.BytesIO(encoded))
+        image = _open_header(encoded)
         _check_kind(image, encoded, max_pixels)
         image.load()
         header = _read_header(image, encoded)
@@ -351,13 +353,14 @@ def _open_image(encoded: bytes | memoryview, max_pixels: int) -> tuple[Image.Ima
         raise ImageError(f"the image is broken: {error or type(error).__name__}") from None
 
 
-@contextmanager
-def _without_pillows_limit() -> Iterator[None]:
+def _open_header(encoded: bytes | memoryview) -> Image.Image:
     """Let Pillow read the header of an image of any size; `_check_kind` says what is too large."""
+    if has_overlapping_tags(encoded):
+        raise ImageError("the tags of the TIFF overlap, which no camera writes")
     with _pillow_limit:
         kept, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            yield
+            return Image.open(io.BytesIO(encoded))
         finally:
             Image.MAX_IMAGE_PIXELS = kept
 
@@ -390,6 +393,8 @@ def _read_header(image: Image.Image, encoded: bytes | memoryview) -> Header:
         bits = max(bits, encoded[PNG_BIT_DEPTH_OFFSET])  # Pillow reads 16-bit colour as 8-bit RGB
     elif image.format == "TIFF":
         bits = max(bits, *image.tag_v2.get(TIFF_BITS, (1,)))  # type: ignore[attr-defined]
+    if has_overlapping_tags(image.info.get("exif", b"").removeprefix(EXIF_START)):
+        raise ImageError("the tags of EXIF overlap, which no camera writes")
     exif = image.getexif()
     orientation = exif.get(EXIF_ORIENTATION, 1)
     return Header(

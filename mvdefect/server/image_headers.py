@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from mvdefect.data.file_kinds import HEAD_BYTES, explain_unknown
+from mvdefect.data.file_kinds import HEAD_BYTES, explain_unknown, has_overlapping_tags
 from mvdefect.server.refusals import Refusal
 from mvdefect.server.settings import MEGA, Limits
 
@@ -16,7 +16,6 @@ START_OF_SCAN = b"\xff\xda"
 FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 MAX_TAGS, SHORT = 512, 3
 TIFF_SIZES = (256, 257)  # tags of width and height
-TIFF_BYTES = {2: 1, 3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}  # by type
 BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xDA)})
 
 
@@ -98,22 +97,17 @@ def _read_bmp_size(file: bytes) -> tuple[int, int]:
 
 
 def _read_tiff_size(file: bytes) -> tuple[int, int]:
-    """Read the first directory; whoever decodes it reads the content of every tag."""
+    """Read width and height in the first directory; whoever decodes it reads the content of every tag."""
     order = "<" if file.startswith(b"II") else ">"
     (place,) = struct.unpack_from(f"{order}I", file, 4)
     (count,) = struct.unpack_from(f"{order}H", file, place)
-    if count > MAX_TAGS:
+    if count > MAX_TAGS or has_overlapping_tags(file):
         raise ValueError("it has too many tags")
-    sizes, content = {}, 0
-    for number in range(count):
-        tag, kind, values = struct.unpack_from(f"{order}HHI", file, place + 2 + 12 * number)
-        content += values * TIFF_BYTES.get(kind, 1)
+    sizes = {}
+    for entry in range(place + 2, place + 2 + 12 * count, 12):
+        tag, kind = struct.unpack_from(f"{order}HH", file, entry)
         if tag in TIFF_SIZES:
-            (sizes[tag],) = struct.unpack_from(
-                order + ("H" if kind == SHORT else "I"), file, place + 10 + 12 * number
-            )
-    if content > 2 * len(file):
-        raise ValueError("its tags overlap")
+            (sizes[tag],) = struct.unpack_from(order + ("H" if kind == SHORT else "I"), file, entry + 8)
     width, height = (sizes.get(tag, 0) for tag in TIFF_SIZES)
     return width, height
 

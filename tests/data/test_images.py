@@ -229,6 +229,22 @@ def test_pages_are_counted(big: bool) -> None:
         decode_image(bytes(endless))
 
 
+def make_overlapping_tags(count: int) -> bytes:
+    """Return the directory of a TIFF whose tags all claim the same megabyte."""
+    tags = b"".join(struct.pack("<HHII", 300 + number, 1, 1_000_000, 8) for number in range(count))
+    return b"II*\0" + struct.pack("<IH", 8, count) + tags + bytes(4)
+
+
+def test_tags_that_would_fill_the_memory_are_refused_unread() -> None:
+    block = make_overlapping_tags(5000)
+    with pytest.raises(ImageError, match="tags of the TIFF overlap"):
+        decode_image(block + bytes(1_000_000))
+    plain = encode(Image.fromarray(make_texture(0)))
+    chunk = struct.pack(">I", len(block)) + b"eXIf" + block + struct.pack(">I", zlib.crc32(b"eXIf" + block))
+    with pytest.raises(ImageError, match="tags of EXIF overlap"):
+        decode_image(plain[:33] + chunk + plain[33:])
+
+
 def test_a_raw_image_is_not_taken_for_its_preview() -> None:
     for tag in ((254, "I", 1, 1, True), (50706, "B", 4, (1, 4, 0, 0), True)):
         with pytest.raises(ImageError, match="raw image of a camera"):
