@@ -61,14 +61,14 @@ def broken_root(tmp_path: Path) -> Path:
     (root / "good" / "000.png").write_bytes(whole[: len(whole) // 2])
     (root / "good" / "001.png").write_bytes(b"")
     (root / "dent" / "002.png").write_text("a note")
-    (root / "dent" / "notes.txt").write_text("a note")
+    (root / "dent" / "notes.png").write_text("a note")
     return root
 
 
 def test_broken_files_are_all_named(broken_root: Path) -> None:
     with pytest.raises(ImageError, match=r"^4 file\(s\) cannot be used.*--skip-broken") as caught:
         scan_images(read_records(broken_root))
-    for name in ("good/000.png", "good/001.png", "dent/002.png", "dent/notes.txt"):
+    for name in ("good/000.png", "good/001.png", "dent/002.png", "dent/notes.png"):
         assert name in str(caught.value)
     assert "\n" not in str(caught.value)
 
