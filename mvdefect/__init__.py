@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mvdefect.core.version import __version__
 
@@ -46,6 +46,8 @@ def check(
     near_duplicates: NearDuplicates = "part",
     image_size_px: int = 224,
     resize: ResizeMethod = "letterbox",
+    bits: Literal["auto"] | int = "auto",
+    max_megapixels: float = 180.0,
 ) -> Audit:
     """Find what would make figures lie: copies, shortcuts, wrong masks, broken files, too few images.
 
@@ -58,6 +60,8 @@ def check(
         near_duplicates: What stays together without being named: "part", "image" or "none".
         image_size_px: Height and width that the network is to see.
         resize: How images are brought to it.
+        bits: Bits that images of more than 8 bits use, 8 to 16; "auto": by the largest value of all.
+        max_megapixels: Larger images count as unreadable.
 
     Raises:
         LayoutError: There are no images, or they are not laid out in a known way.
@@ -68,11 +72,14 @@ def check(
         []
     """
     from mvdefect.audit.audit import AuditSettings, audit_data
+    from mvdefect.config import apply_settings
+    from mvdefect.data.images import choose_decoding
     from mvdefect.data.sources.opening import log_notes, open_source
 
+    decoding = choose_decoding(apply_settings({"bits": bits, "max_megapixels": max_megapixels}))
     layout = open_source(_name_places(images), categories, group_pattern, good, label_pattern)
     log_notes(layout)
-    return audit_data(layout, AuditSettings(near_duplicates, image_size_px, resize))
+    return audit_data(layout, AuditSettings(near_duplicates, image_size_px, resize, decoding))
 
 
 def fit(
@@ -190,13 +197,20 @@ def evaluate(
     return evaluation
 
 
-def load(inspector: Run, engine: str | None = None, *, expect_sha256: str | None = None) -> Inspector:
+def load(
+    inspector: Run,
+    engine: str | None = None,
+    *,
+    expect_sha256: str | None = None,
+    max_megapixels: float | None = None,
+) -> Inspector:
     """Open an inspector: a run, an export, or the address of a server.
 
     Args:
         inspector: The folder of a run or an export, what `fit` returned, or a URL.
         engine: Which of an export's engines; None: the fastest that can run here.
         expect_sha256: What `export` returned as `sha256`; another export is not opened. None: anything.
+        max_megapixels: Larger images are unreadable; None: as in the fit.
 
     Raises:
         ConfigError: There is no such engine, or a package is missing.
@@ -210,7 +224,10 @@ def load(inspector: Run, engine: str | None = None, *, expect_sha256: str | None
     """
     from mvdefect.prediction.inspectors import Inspector, InspectorPlace
 
-    return Inspector(InspectorPlace(_find_place(inspector), engine, sha256=expect_sha256))
+    place = InspectorPlace(
+        _find_place(inspector), engine, sha256=expect_sha256, max_megapixels=max_megapixels
+    )
+    return Inspector(place)
 
 
 def predict(inspector: Run, images: Any, *, heatmaps: bool = False) -> list[Answer]:

@@ -102,6 +102,13 @@ class FitConfig(Settings):
     resize: Literal["letterbox", "stretch"] = Field(
         "letterbox", description="How images get their working size: with margins, or out of proportion."
     )
+    bits: Literal["auto", 8, 9, 10, 11, 12, 13, 14, 15, 16] = Field(
+        "auto",
+        description="Bits that images of more than 8 bits use; auto: by the largest value in the data set.",
+    )
+    max_megapixels: float = Field(
+        180.0, gt=0, description="Largest image that is read, in megapixels; a limit against full memory."
+    )
     augment: AugmentConfig = Field(AugmentConfig(), description="Changes that a training image may undergo.")
     backbone: str = Field(
         AUTO,
@@ -231,6 +238,11 @@ class FitConfig(Settings):
     @classmethod
     def _name_threshold(cls, value: Any) -> Any:
         return f"{value:g}" if isinstance(value, int | float) else value
+
+    @field_validator("bits", mode="before")
+    @classmethod
+    def _count_bits(cls, value: Any) -> Any:
+        return int(value) if isinstance(value, str) and value.isdecimal() else value
 
     @field_validator("data", "good", mode="before")
     @classmethod

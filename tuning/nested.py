@@ -10,6 +10,7 @@ from mvdefect.core.errors import SearchError
 from mvdefect.core.files import write_table
 from mvdefect.core.progress import logger
 from mvdefect.data.groups.grouping import group_records
+from mvdefect.data.images import choose_decoding
 from mvdefect.data.scan import scan_images
 from mvdefect.data.splits.plan import save_plans
 from mvdefect.data.splits.protocols import assign_kfold
@@ -45,7 +46,8 @@ def tune_nested(
     base = make_base(search)
     if base.split is not None or is_worker():
         raise SearchError("a nested search draws its own plans, on one machine: leave --split out")
-    scan = scan_images(find_records(base, TUNE_NEEDS), base.skip_broken)
+    decoding = choose_decoding(base)
+    scan = scan_images(find_records(base, TUNE_NEEDS), base.skip_broken, decoding=decoding)
     groups = group_records(scan, base.near_duplicates)
     plans = assign_kfold(scan, groups, base.seed, folds)
     paths = save_plans(plans, out / PLANS, overwrite=options.overwrite)

@@ -14,7 +14,9 @@ from mvdefect.config import FitConfig, StageConfig, dump_config, load_config
 from mvdefect.core.errors import RunExistsError, SearchError
 from mvdefect.core.files import write_text
 from mvdefect.core.progress import logger
+from mvdefect.data.images import choose_decoding
 from mvdefect.data.records import Record
+from mvdefect.data.scan import settle_decoding
 from mvdefect.data.sources.opening import resolve_sources
 from mvdefect.data.splits.plan import SplitPlan, read_split_plan, write_split_plan
 from mvdefect.evaluation.contracts import parse_contract
@@ -190,13 +192,15 @@ def _settle_plan(
 
 def _prepare_parts(place: _Workplace, plan: SplitPlan) -> TrainingParts:
     """Bring train and val, and nothing else, to every size that is searched."""
-    kept = leave_test_out(plan)
+    kept, base = leave_test_out(plan), place.space.base
     ids = {row.id for row in kept.rows}
     chosen = tuple(record for record in place.records if record.id in ids)
+    decoding = settle_decoding(place.records, choose_decoding(base))
+    base = base.model_copy(update={"bits": decoding.bits or base.bits})  # those of all images, test included
     sources = {}
     for size in place.space.list_values("image_size_px"):
         for resize in place.space.list_values("resize"):
-            config = place.space.base.model_copy(update={"image_size_px": size, "resize": resize})
+            config = base.model_copy(update={"image_size_px": size, "resize": resize})
             sources[size, resize] = prepare_photographs(chosen, config, kept).get_sources()
     train = {key: found["train"] for key, found in sources.items()}
     return TrainingParts(train, {key: found["val"] for key, found in sources.items()}, place.weights)

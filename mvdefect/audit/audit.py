@@ -7,19 +7,21 @@ from dataclasses import dataclass
 
 from mvdefect.audit.amounts import check_protocols, find_outliers, find_rare_types, report_fit_plan
 from mvdefect.audit.copies import find_copies, report_group_names
-from mvdefect.audit.files import find_file_faults, find_lost_detail, find_mask_faults
+from mvdefect.audit.files import find_bits, find_file_faults, find_lost_detail, find_mask_faults
 from mvdefect.audit.findings import Audit, Finding, Severity
 from mvdefect.audit.shortcuts import probe_shortcuts, report_shortcuts
+from mvdefect.core.errors import LayoutError
 from mvdefect.core.files import escape_name
 from mvdefect.data.groups.grouping import NearDuplicates, find_links, join_links
-from mvdefect.data.images import ResizeMethod
+from mvdefect.data.images import DEFAULT_DECODING, Decoding, ResizeMethod
 from mvdefect.data.records import count_by_stratum
 from mvdefect.data.scan import look_at_files, make_scan
-from mvdefect.data.sources.folders import Layout
+from mvdefect.data.sources.folders import EXPECTED, Layout
 
 SEVERITIES = tuple(Severity)
 FIRST_THINGS_FIRST = (  # what makes all else meaningless, what makes figures wrong, what is to be known
     "unreadable-files",
+    "unused-bits",
     "contradicting-labels",
     "masks-on-good-images",
     "unusable-masks",
@@ -44,11 +46,13 @@ class AuditSettings:
         near_duplicates: As for `group_records`.
         image_size_px: Height and width that the network sees.
         resize: How images are brought to it.
+        decoding: How files become pixels.
     """
 
     near_duplicates: NearDuplicates = "part"
     image_size_px: int = 224
     resize: ResizeMethod = "letterbox"
+    decoding: Decoding = DEFAULT_DECODING
 
 
 DEFAULTS = AuditSettings()
@@ -62,8 +66,13 @@ def audit_data(layout: Layout, settings: AuditSettings = DEFAULTS) -> Audit:
     Args:
         layout: The data set.
         settings: Those of the fit to come.
+
+    Raises:
+        LayoutError: It has no image.
     """
-    look = look_at_files(layout.records)
+    if not layout.records:
+        raise LayoutError(f"no image below {escape_name(layout.root)}; {EXPECTED}")
+    look = look_at_files(layout.records, decoding=settings.decoding)
     usable = look.select_readable()
     scan = make_scan(usable)
     links = find_links(scan, settings.near_duplicates)
@@ -73,6 +82,7 @@ def audit_data(layout: Layout, settings: AuditSettings = DEFAULTS) -> Audit:
 
     def find_all() -> Iterator[Finding]:
         yield from find_file_faults(look)
+        yield from find_bits(usable)
         yield from find_copies(usable, scan, links)
         yield from find_lost_detail(usable, settings.image_size_px, settings.resize)
         yield from find_mask_faults(layout, look)
@@ -90,6 +100,7 @@ def audit_data(layout: Layout, settings: AuditSettings = DEFAULTS) -> Audit:
         findings=findings,
         probes=probes,
         protocols=protocols,
+        decoding=look.decoding,
     )
 
 

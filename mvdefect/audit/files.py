@@ -104,6 +104,28 @@ def find_file_faults(look: FirstLook) -> Iterator[Finding]:
         yield from _find_mixture(usable, code, what, describe, advice)
 
 
+def find_bits(look: FirstLook) -> Iterator[Finding]:
+    """Find images of 16 bits that do not use them all, and those that use fewer than others do."""
+    used = look.used
+    if used is None:
+        return
+    peaks = [(record.id, facts.peak) for record, facts in _rows(look) if facts.peak]
+    if used.is_mixture:
+        files = [(name, f"largest value {peak}") for name, peak in peaks if name in used.dim]
+        message = f"{used.describe_mixture()[0].upper()}{used.describe_mixture()[1:]}."
+        yield Finding("unused-bits", Severity.ERROR, message, used.list_remedies(), tuple(files))
+    elif used.bits < 16 or used.dim:
+        yield Finding(
+            "unused-bits",
+            Severity.WARNING,
+            f"{used.images} image(s) are stored with more than 8 bits, and the largest value is {used.peak} "
+            f"of 65535: they are scaled by {used.bits} bits{', as set' if used.is_given else ''}.",
+            "Make sure that the camera gives this number: brighter values become white later on. --bits sets "
+            "another.",
+            tuple((name, f"largest value {peak}") for name, peak in peaks),
+        )
+
+
 def find_lost_detail(look: FirstLook, image_size_px: int, resize: ResizeMethod) -> Iterator[Finding]:
     """Find images that lose their detail on the way to the network, or hardly fill its input.
 
@@ -198,7 +220,8 @@ DIFFERENCES = (
         "mixed-bit-depths",
         "bit depth",
         _describe_bits,
-        "Of 16 bits the upper 8 are used; a camera that fills only 12 of them gives dark pictures.",
+        "Those of 8 bits are taken as they are, all others by the bits that are in use (`unused-bits` says "
+        "how many). Make sure that good and defective ones come from the same camera settings.",
     ),
 )
 

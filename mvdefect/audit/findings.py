@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from mvdefect.data.images import DEFAULT_DECODING, Decoding
 from mvdefect.evaluation.bootstrap import Figure
 
 NOTHING = "Nothing"  # how the advice begins where there is nothing to do
@@ -106,6 +107,7 @@ class Audit:
         findings: The worst first.
         probes: What was tried as a shortcut.
         protocols: What can be measured.
+        decoding: How files became pixels.
     """
 
     root: str
@@ -114,6 +116,7 @@ class Audit:
     findings: tuple[Finding, ...]
     probes: tuple[Probe, ...]
     protocols: tuple[ProtocolCheck, ...]
+    decoding: Decoding = DEFAULT_DECODING
 
     def count(self, severity: Severity) -> int:
         """How many findings are of this severity."""

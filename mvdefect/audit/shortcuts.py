@@ -93,8 +93,6 @@ def _draw_groups(groups: Indices) -> Indices:
 def _probe(
     look: FirstLook, chosen: Indices, labels: NDArray[np.bool_], groups: Indices, seen: Property
 ) -> Probe:
-    rows = [seen.read(look.records[index], look.facts[index]) for index in chosen]
-    table, origin = _encode(rows)
     for name, members in (("good", groups[~labels]), ("defective", groups[labels])):
         held = len(np.unique(members))
         if held < MIN_GROUPS_PER_CLASS:
@@ -103,6 +101,8 @@ def _probe(
                 UNKNOWN,
                 f"not measured: {held} groups of {name} photographs, at least {MIN_GROUPS_PER_CLASS} needed",
             )
+    rows = [seen.read(look.records[index], look.facts[index]) for index in chosen]
+    table, origin = _encode(rows)
     if not np.ptp(table, axis=0).any():
         return Probe(seen.name, Figure(CHANCE, CHANCE, CHANCE, "constant"), "the same for all photographs")
     scores = _predict_held_out(table, labels, groups)

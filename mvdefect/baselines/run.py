@@ -85,6 +85,7 @@ def run_baseline(name: str, config: FitConfig, run: Path, overwrite: bool = Fals
     seed_everything(config.seed, config.deterministic)
     set_precision(config.precision)
     photographs = prepare_photographs(records, config, planned, needs)
+    config = photographs.note_bits(config)
     with make_run(run, config, photographs.plan.digest, overwrite) as folder, logging_to(folder.log):
         write_split_plan(photographs.plan, folder.split_plan)
         log_plan(photographs.plan)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 import mvdefect
+from mvdefect.cli.flags import SettingsCommand, setting
 from mvdefect.cli.work import PATH, show_messages
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ near_duplicates_option = click.option(
     show_default=True,
     help="What a split keeps together: all images of one part, an image and its changed copies, or neither.",
 )
+bits_option = setting("bits", "--bits")
+megapixels_option = setting("max_megapixels", "--max-megapixels")
 skip_option = click.option("--skip-broken", is_flag=True, help="Leave unreadable files out.")
 
 
@@ -145,13 +148,15 @@ def data() -> None:
 data.add_command(synth)
 
 
-@data.command()
+@data.command(cls=SettingsCommand)
 @source_options
 @near_duplicates_option
 @correlation_option
 @click.option(
     "--image-size", type=int, default=224, show_default=True, help="Working size of the fit in pixels."
 )
+@bits_option
+@megapixels_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @click.option("--html", type=PATH, help="Also write a page with pictures of what was found.")
 def check(
@@ -160,6 +165,8 @@ def check(
     image_size: int,
     as_json: bool,
     html: Path | None,
+    bits: Any,
+    max_megapixels: float | None,
     **reading: Any,
 ) -> None:
     """Find what would make figures lie: copies, shortcuts, wrong masks, broken files, too few images.
@@ -179,7 +186,14 @@ def check(
     from mvdefect.data.sources.opening import open_source
     from mvdefect.report.audit_page import print_audit, write_audit_page
 
-    audit = mvdefect.check(sources, near_duplicates=near_duplicates, image_size_px=image_size, **reading)
+    given = {"bits": bits, "max_megapixels": max_megapixels}
+    audit = mvdefect.check(
+        sources,
+        near_duplicates=near_duplicates,
+        image_size_px=image_size,
+        **reading,
+        **{name: value for name, value in given.items() if value is not None},
+    )
     if as_json:
         click.echo(json.dumps(audit_to_json(audit), indent=2))
     else:
@@ -192,7 +206,7 @@ def check(
         click.get_current_context().exit(EXIT_FOUND)
 
 
-@data.command()
+@data.command(cls=SettingsCommand)
 @source_options
 @click.option(
     "--protocol",
@@ -206,6 +220,8 @@ def check(
 @near_duplicates_option
 @correlation_option
 @skip_option
+@bits_option
+@megapixels_option
 @click.option("--out", type=PATH, default=Path("plans"), show_default=True, help="Folder for the plans.")
 @click.option("--overwrite", is_flag=True, help="Replace other plans of the same name.")
 def split(
@@ -218,6 +234,8 @@ def split(
     skip_broken: bool,
     out: Path,
     overwrite: bool,
+    bits: Any,
+    max_megapixels: float | None,
     **reading: Any,
 ) -> None:
     """Draw split plans, and say what a figure measured on them means.
@@ -241,13 +259,16 @@ def split(
       mvdefect data split photographs --protocol kfold --n 3 --seed 1
     """
     show_messages()
+    from mvdefect.config import load_config
     from mvdefect.data.groups.grouping import group_records
+    from mvdefect.data.images import choose_decoding
     from mvdefect.data.scan import scan_images
     from mvdefect.data.splits.plan import save_plans
     from mvdefect.data.splits.protocols import draw_plans
 
     layout = _open(sources, reading)
-    scan = scan_images(layout.records, skip_broken)
+    config = load_config(None, {"bits": bits, "max_megapixels": max_megapixels})
+    scan = scan_images(layout.records, skip_broken, decoding=choose_decoding(config))
     plans = draw_plans(scan, group_records(scan, near_duplicates), protocol, seed, k=k, n=n)
     for path, plan in zip(save_plans(plans, out, overwrite), plans, strict=True):
         _show_plan(plan, path)
@@ -286,11 +307,13 @@ def verify(plan: Path, sources: tuple[str, ...], as_json: bool, **reading: Any) 
         click.get_current_context().exit(EXIT_FOUND)
 
 
-@data.command()
+@data.command(cls=SettingsCommand)
 @source_options
 @click.option("--image-size", type=int, default=224, show_default=True, help="Working size in pixels.")
 @click.option("--resize", type=click.Choice(["letterbox", "stretch"]), default="letterbox", show_default=True)
 @skip_option
+@bits_option
+@megapixels_option
 @click.option("--out", type=PATH, help="Folder for the store. Default: the cache, where `fit` finds it.")
 @click.option(
     "--runner",
@@ -309,6 +332,8 @@ def prepare(
     out: Path | None,
     runner: str,
     runner_options: tuple[str, ...],
+    bits: Any,
+    max_megapixels: float | None,
     **reading: Any,
 ) -> None:
     """Shrink every photograph to the working size once, and store them as a TFDS data set.
@@ -322,9 +347,14 @@ def prepare(
       mvdefect data prepare photographs --image-size 96 --runner DirectRunner
     """
     show_messages()
+    from mvdefect.config import load_config
     from mvdefect.core.runtime import load_tensorflow
+    from mvdefect.data.images import choose_decoding
+    from mvdefect.data.scan import settle_decoding
 
     layout = _open(sources, reading)
+    config = load_config(None, {"bits": bits, "max_megapixels": max_megapixels})
+    settled = settle_decoding(layout.records, choose_decoding(config))
     load_tensorflow()
     from mvdefect.data.store import prepare_images
 
@@ -336,6 +366,7 @@ def prepare(
         runner=runner,
         runner_options=runner_options,
         skip_broken=skip_broken,
+        decoding=settled,
     )
     click.echo(f"images        {store.count}")
     click.echo(f"store         {store.path}")

@@ -91,6 +91,8 @@ def report(runs: tuple[Path, ...], out: Path, markdown: Path | None, require: st
 @setting("devices", "--devices")
 @setting("deterministic", "--deterministic/--no-deterministic")
 @setting("skip_broken", "--skip-broken")
+@setting("bits", "--bits")
+@setting("max_megapixels", "--max-megapixels")
 @CONFIG
 @ASSIGNMENTS
 @OFFLINE_FLAG

@@ -44,6 +44,12 @@ LOCAL = "local"
     "--expect-sha256", metavar="DIGEST", help="What `export` printed; another export is not opened."
 )
 @click.option(
+    "--max-megapixels",
+    type=click.FloatRange(0, min_open=True),
+    metavar="N",
+    help="Largest image that is read, in megapixels. Default: as in the fit.",
+)
+@click.option(
     "--timeout",
     type=click.FloatRange(0, min_open=True),
     default=60.0,
@@ -76,7 +82,8 @@ LOCAL = "local"
 def predict(debug: bool, /, inspector: str, images: tuple[str, ...], out: Path | None, **flags: Any) -> None:
     """Inspect photographs with a run, an export or a server: a row each, as CSV or JSON lines.
 
-    IMAGES are files, folders, patterns, .zip archives, or - for a list of names on stdin. The exit code is 0
+    IMAGES are files, folders, patterns, .zip archives, or - for a list of names on stdin. Of a folder,
+    pattern or archive notes, tables and masks are left out, with a message. The exit code is 0
     where all are good, 1 where one is defective, 2 where one could not be read, needs a person, something
     went wrong, or there was none. With --out an interrupted call goes on where it was: every photograph has
     one row, and the exit code is that of all of them. A photograph is known by its name, size and time.
@@ -100,7 +107,7 @@ def predict(debug: bool, /, inspector: str, images: tuple[str, ...], out: Path |
     counted = ", ".join(f"{count} {label}" for label, count in sorted(tally.counts.items()))
     known = f"; {tally.known} of them had their row already" if tally.known else ""
     other = f"; {tally.foreign} of them are not this product" if tally.foreign else ""
-    click.echo(f"{counted}{known}{other}" if counted else "there was no photograph to inspect", err=True)
+    click.echo(f"{counted}{known}{other}" if counted else "there was no image to inspect", err=True)
     if not flags["exit_zero"]:
         sys.exit(tally.exit_code)
 
@@ -162,7 +169,7 @@ def _name_place(place: str, flags: dict[str, Any]) -> InspectorPlace:
     from mvdefect.prediction.inspectors import InspectorPlace
 
     patience = Patience(flags["timeout"], flags["retries"])
-    return InspectorPlace(place, flags["engine"], patience, flags["expect_sha256"])
+    return InspectorPlace(place, flags["engine"], patience, flags["expect_sha256"], flags["max_megapixels"])
 
 
 def _read_names() -> Iterator[str]:

@@ -8,7 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from mvdefect.client.retries import RefusedError
-from mvdefect.inspector.answers import FOREIGN_OUTPUT, LABELS, OK, UNREADABLE, UNREADABLE_ANSWER, Answer
+from mvdefect.inspector.answers import FOREIGN_OUTPUT, LABELS, OK, UNREADABLE, Answer
+
+LONGEST_ERROR = 500
 
 
 class Send(Protocol):
@@ -44,8 +46,9 @@ def read_answer(found: dict[str, Any], with_heatmap: bool) -> Answer:
         label, status = found["label"], found["status"]
         if label not in LABELS or (status == OK) != (label != UNREADABLE):
             raise ValueError(f"label {label!r}, status {status!r}")
+        remark = str(found.get("error", ""))[:LONGEST_ERROR]
         if status != OK:
-            return UNREADABLE_ANSWER
+            return Answer(UNREADABLE, None, None, error=remark)
         probability, novelty = _round(found["probability"]), _round(found["novelty"])
         if not 0 <= probability <= 1:
             raise ValueError(f"probability {probability}")
@@ -58,7 +61,7 @@ def read_answer(found: dict[str, Any], with_heatmap: bool) -> Answer:
     except (KeyError, TypeError, ValueError) as error:
         fault = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise RefusedError(f"its answer is not that of an inspector: {fault}") from error
-    return Answer(label, probability, novelty, heatmap, is_foreign=bool(is_foreign))
+    return Answer(label, probability, novelty, heatmap, remark, is_foreign=bool(is_foreign))
 
 
 def _round(value: Any) -> float:

@@ -87,6 +87,8 @@ def _read_outputs(found: Any, signature: str) -> list[dict[str, Any]]:
     import tensorflow as tf
 
     names = (*OUTPUTS, "heatmap") if signature == EXPLAIN else OUTPUTS
+    if "error" in found.outputs:  # exports of 0.1.0 have none
+        names = (*names, "error")
     missing = [name for name in names if name not in found.outputs]
     if missing:
         raise RefusedError(f"its answer is not that of an inspector: {', '.join(missing)} is missing")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import compress
 from pathlib import Path
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -18,22 +19,28 @@ from mvdefect.core.errors import ImageError, list_some
 from mvdefect.core.files import UNREADABLE_NPZ, cache_dir, describe_state, escape_name, replace_file
 from mvdefect.core.parallel import map_in_threads
 from mvdefect.core.progress import logger, track
+from mvdefect.data.bits import UsedBits, find_used_bits, refuse_mixture
+from mvdefect.data.file_kinds import HEAD_BYTES
 from mvdefect.data.groups.details import FINGERPRINT_LENGTH, make_detail, take_fingerprint
 from mvdefect.data.images import (
+    DEFAULT_DECODING,
     THUMBNAIL_SIZE_PX,
+    Decoding,
     Header,
     Mask,
     Pixels,
     decode_mask,
     decode_with_header,
+    is_shallow,
     make_thumbnail,
 )
 from mvdefect.data.records import Record
 
 BORDER_SHARE = 0.02  # of the smaller side
-FACTS_VERSION = 3  # of the cache
+FACTS_VERSION = 4  # of the cache
 
 UseImage = Callable[[Record, Pixels, Mask | None], None]
+FileLook: TypeAlias = "tuple[FileFacts, Pixels, NDArray[np.float16]]"
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,11 @@ class FileFacts:
     fault: str = ""
 
     @property
+    def peak(self) -> int:
+        """The largest value of an image of more than 8 bits; 0 for all others."""
+        return self.header.peak if self.header else 0
+
+    @property
     def mask_fault(self) -> str:
         """Why the mask cannot be used; "" where it can, or where there is none."""
         if self.mask is None or self.mask.fault:
@@ -105,13 +117,14 @@ class FileFacts:
 
 
 def read_file_facts(
-    record: Record, use: UseImage | None = None
-) -> tuple[FileFacts, Pixels, NDArray[np.float16]]:
+    record: Record, use: UseImage | None = None, decoding: Decoding = DEFAULT_DECODING
+) -> FileLook:
     """Read an image and its mask once.
 
     Args:
         record: The image.
         use: Is given the record, the image and its mask, if both can be used.
+        decoding: How it is decoded.
 
     Returns:
         The facts; the thumbnail, uint8 (24, 24), black where the image cannot be read; and the fingerprint,
@@ -119,9 +132,9 @@ def read_file_facts(
     """
     encoded = record.path.read_bytes()
     sha256 = hashlib.sha256(encoded).hexdigest()
-    mask_facts, mask = _read_mask(record.mask_path) if record.mask_path else (None, None)
+    mask_facts, mask = _read_mask(record.mask_path, decoding) if record.mask_path else (None, None)
     try:
-        image, header = decode_with_header(encoded)
+        image, header = decode_with_header(encoded, decoding)
     except ImageError as error:
         blank = np.zeros((THUMBNAIL_SIZE_PX, THUMBNAIL_SIZE_PX), np.uint8)
         nothing = np.zeros(FINGERPRINT_LENGTH, np.float16)
@@ -172,9 +185,9 @@ def average_between(counts: NDArray[np.int64], low: float, high: float) -> float
     return float((weights @ np.arange(len(counts))) / weights.sum())
 
 
-def _read_mask(path: Path) -> tuple[MaskFacts, Mask | None]:
+def _read_mask(path: Path, decoding: Decoding) -> tuple[MaskFacts, Mask | None]:
     try:
-        mask = decode_mask(path.read_bytes())
+        mask = decode_mask(path.read_bytes(), decoding)
     except (ImageError, OSError) as error:
         return MaskFacts((0, 0), 0.0, f"its mask {escape_name(path)} cannot be read: {error}"), None
     return MaskFacts((mask.shape[0], mask.shape[1]), float(mask.mean())), mask
@@ -193,20 +206,25 @@ class FirstLook:
         thumbnails: uint8 of shape (n, 24, 24), grey; black for a file that cannot be read.
         fingerprints: float16 of shape (n, `FINGERPRINT_LENGTH`), as `take_fingerprint` takes them; 0 for a
             file that cannot be read.
+        decoding: How they were decoded.
+        used: How many bits are in use; None: no image has more than 8.
     """
 
     records: tuple[Record, ...]
     facts: tuple[FileFacts, ...]
     thumbnails: NDArray[np.uint8]
     fingerprints: NDArray[np.float16]
+    decoding: Decoding = DEFAULT_DECODING
+    used: UsedBits | None = None
 
     def select(self, kept: Sequence[bool]) -> FirstLook:
         """Return the rows where `kept` is true."""
-        return FirstLook(
-            tuple(compress(self.records, kept)),
-            tuple(compress(self.facts, kept)),
-            self.thumbnails[np.asarray(kept, bool)],
-            self.fingerprints[np.asarray(kept, bool)],
+        return replace(
+            self,
+            records=tuple(compress(self.records, kept)),
+            facts=tuple(compress(self.facts, kept)),
+            thumbnails=self.thumbnails[np.asarray(kept, bool)],
+            fingerprints=self.fingerprints[np.asarray(kept, bool)],
         )
 
     def select_readable(self) -> FirstLook:
@@ -225,6 +243,7 @@ class Scan:
         fingerprints: float16 of shape (n, `FINGERPRINT_LENGTH`), as `take_fingerprint` takes them.
         sizes_px: int64 of shape (n, 2): height and width.
         defect_shares: Defective share of the pixels by id, 0 to 1, of the records with a mask.
+        decoding: How they were decoded, with the bits that are in use.
     """
 
     records: tuple[Record, ...]
@@ -233,20 +252,28 @@ class Scan:
     fingerprints: NDArray[np.float16]
     sizes_px: NDArray[np.int64]
     defect_shares: dict[str, float]
+    decoding: Decoding = DEFAULT_DECODING
 
 
-def scan_images(records: Sequence[Record], skip_broken: bool = False, use: UseImage | None = None) -> Scan:
+def scan_images(
+    records: Sequence[Record],
+    skip_broken: bool = False,
+    use: UseImage | None = None,
+    decoding: Decoding = DEFAULT_DECODING,
+) -> Scan:
     """Read every image and mask once, and keep those that can be used.
 
     Args:
         records: What to read.
         skip_broken: Leave unreadable images out (and say so) instead of stopping.
         use: See `look_at_files`.
+        decoding: See `look_at_files`.
 
     Raises:
-        ImageError: An image or its mask cannot be used and `skip_broken` is off; it names them all.
+        ImageError: An image or its mask cannot be used and `skip_broken` is off; it names them all. Or images
+            use different numbers of bits.
     """
-    look = look_at_files(records, use)
+    look = look_at_files(records, use, decoding)
     faults = [fact.fault or fact.mask_fault for fact in look.facts]
     broken = [
         f"{escape_name(record.path)}: {fault}" for record, fault in zip(records, faults, strict=True) if fault
@@ -258,6 +285,9 @@ def scan_images(records: Sequence[Record], skip_broken: bool = False, use: UseIm
         )
     if broken:
         logger.warning("left out %d file(s) that cannot be used: %s", len(broken), list_some(broken))
+    refuse_mixture(look.used)
+    if look.used is not None:
+        logger.info("%s", look.used.describe())
     return make_scan(look.select([not fault for fault in faults]))
 
 
@@ -274,6 +304,7 @@ def make_scan(look: FirstLook) -> Scan:
             for record, facts in zip(look.records, look.facts, strict=True)
             if facts.mask is not None
         },
+        decoding=look.decoding,
     )
 
 
@@ -284,31 +315,93 @@ def hash_files(records: Sequence[Record]) -> dict[str, str]:
     return dict(zip(names, track(hashes, "Hashing photographs", len(names)), strict=True))
 
 
-def look_at_files(records: Sequence[Record], use: UseImage | None = None) -> FirstLook:
-    """Read every image and mask once, in parallel.
+def look_at_files(
+    records: Sequence[Record], use: UseImage | None = None, decoding: Decoding = DEFAULT_DECODING
+) -> FirstLook:
+    """Read every image and mask once, in parallel; where not all of 16 bits are in use, such images twice.
 
     The result is cached by the files' names, sizes, times and inodes; see `describe_state`.
 
     Args:
         records: What to read.
         use: Is given each record, image and mask that is decoded, by several threads; of images that are
-            found in the cache, none.
+            found in the cache, none. What is read twice it is given twice, and the second time counts.
+        decoding: How; without bits these are found.
     """
-    cached = _cache_file(records)
+    cached = _cache_file(records, decoding)
     found = _load_look(cached, records)
     if found is None:
-        work = map_in_threads(partial(read_file_facts, use=use), records)
-        read = list(track(work, "Reading photographs", len(records)))
-        shape = (-1, THUMBNAIL_SIZE_PX, THUMBNAIL_SIZE_PX)
-        thumbnails = np.array([thumbnail for _, thumbnail, _ in read], np.uint8).reshape(shape)
-        fingerprints = np.array([found for _, _, found in read], np.float16).reshape(-1, FINGERPRINT_LENGTH)
-        found = FirstLook(tuple(records), tuple(facts for facts, _, _ in read), thumbnails, fingerprints)
+        found = _read_look(records, use, decoding)
         _store_look(cached, found)
-    return found
+    return _settle_bits(found, decoding)
 
 
-def _cache_file(records: Sequence[Record]) -> Path:
-    key = hashlib.sha256(f"{FACTS_VERSION}\n".encode())
+def _read_look(records: Sequence[Record], use: UseImage | None, decoding: Decoding) -> FirstLook:
+    read = _read_all(records, use, decoding)
+    used = _find_used_bits(records, [facts for facts, _, _ in read], decoding)
+    if used is not None and used.bits != decoding.used_bits:
+        deep = [number for number, (facts, _, _) in enumerate(read) if facts.peak]
+        settled = replace(decoding, bits=used.bits)
+        again = _read_all([records[number] for number in deep], use, settled)
+        for number, one in zip(deep, again, strict=True):
+            read[number] = one
+    shape = (-1, THUMBNAIL_SIZE_PX, THUMBNAIL_SIZE_PX)
+    thumbnails = np.array([thumbnail for _, thumbnail, _ in read], np.uint8).reshape(shape)
+    fingerprints = np.array([found for _, _, found in read], np.float16).reshape(-1, FINGERPRINT_LENGTH)
+    return FirstLook(tuple(records), tuple(facts for facts, _, _ in read), thumbnails, fingerprints)
+
+
+def _read_all(records: Sequence[Record], use: UseImage | None, decoding: Decoding) -> list[FileLook]:
+    work = map_in_threads(partial(read_file_facts, use=use, decoding=decoding), records)
+    return list(track(work, "Reading photographs", len(records)))
+
+
+def _settle_bits(look: FirstLook, decoding: Decoding) -> FirstLook:
+    """Note with a look how many bits are in use."""
+    used = _find_used_bits(look.records, look.facts, decoding)
+    settled = decoding if used is None else replace(decoding, bits=used.bits)
+    return replace(look, decoding=settled, used=used)
+
+
+def _find_used_bits(
+    records: Sequence[Record], facts: Sequence[FileFacts], decoding: Decoding
+) -> UsedBits | None:
+    peaks = {record.id: fact.peak for record, fact in zip(records, facts, strict=True)}
+    return find_used_bits(peaks, decoding.bits)
+
+
+def settle_decoding(records: Sequence[Record], decoding: Decoding) -> Decoding:
+    """Find the bits that are in use; of files of 8 bits only the beginning is read.
+
+    Args:
+        records: The images.
+        decoding: What is known already; its bits are taken as they are.
+
+    Raises:
+        ImageError: Images use different numbers of bits.
+    """
+    if decoding.bits is not None:
+        return decoding
+    peaks = map_in_threads(lambda record: _find_peak(record.path, decoding), records)
+    used = find_used_bits(dict(zip((record.id for record in records), peaks, strict=True)))
+    refuse_mixture(used)
+    if used is None:
+        return decoding
+    logger.info("%s", used.describe())
+    return replace(decoding, bits=used.bits)
+
+
+def _find_peak(path: Path, decoding: Decoding) -> int:
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(HEAD_BYTES)
+            return 0 if is_shallow(head) else decode_with_header(head + stream.read(), decoding)[1].peak
+    except (ImageError, OSError):  # whoever prepares it says so
+        return 0
+
+
+def _cache_file(records: Sequence[Record], decoding: Decoding) -> Path:
+    key = hashlib.sha256(f"{FACTS_VERSION} {decoding.bits} {decoding.max_pixels}\n".encode())
     for record in records:
         for path in filter(None, (record.path, record.mask_path)):
             key.update(describe_state(path.resolve()))

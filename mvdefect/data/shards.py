@@ -27,6 +27,8 @@ import numpy as np
 from mvdefect.core.errors import ImageError
 from mvdefect.core.files import cache_dir, escape_name, name_in_errors, parse_json
 from mvdefect.data.images import (
+    DEFAULT_DECODING,
+    Decoding,
     Mask,
     Pixels,
     ResizeMethod,
@@ -65,12 +67,14 @@ class ShardSpec:
         records: Its photographs, sorted by id.
         size_px: Height and width of each image and mask.
         method: See `mvdefect.data.images.resize_image`.
+        decoding: How the photographs are decoded.
     """
 
     path: Path
     records: tuple[Record, ...]
     size_px: int
     method: ResizeMethod
+    decoding: Decoding = DEFAULT_DECODING
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,11 @@ class ShardFacts:
 
 
 def plan_shards(
-    records: Sequence[Record], folder: Path, size_px: int, method: ResizeMethod
+    records: Sequence[Record],
+    folder: Path,
+    size_px: int,
+    method: ResizeMethod,
+    decoding: Decoding = DEFAULT_DECODING,
 ) -> tuple[ShardSpec, ...]:
     """Cut sorted records into shards; how large they are depends on the number of records alone."""
     length = math.ceil(len(records) / MAX_SHARDS)
@@ -116,6 +124,7 @@ def plan_shards(
             tuple(records[start : start + length]),
             size_px,
             method,
+            decoding,
         )
         for number, start in enumerate(starts)
     )
@@ -172,7 +181,7 @@ def write_shard(
             for record in spec.records:
                 try:
                     shrunk = kept.find(record) if kept is not None else None
-                    example = make_example(record, shrunk or read_shrunk(record, spec.size_px, spec.method))
+                    example = make_example(record, shrunk or read_shrunk(record, spec))
                     writer.write(example)
                     lengths[record.id] = len(example)
                 except ImageError as error:
@@ -231,14 +240,15 @@ class KeptImages:
         return Shrunk(stored[:image_bytes], stored[image_bytes:])
 
 
-def read_shrunk(record: Record, size_px: int, method: ResizeMethod) -> Shrunk:
-    """Read a photograph and its mask and shrink them.
+def read_shrunk(record: Record, spec: ShardSpec) -> Shrunk:
+    """Read a photograph and its mask and shrink them as a shard wants them.
 
     Raises:
         ImageError: The image or its mask cannot be read, or their sizes differ.
     """
-    image = decode_image(_read_file(record.path))
-    return shrink(image, _read_mask(record, image.shape[:2]), size_px, method)
+    image = decode_image(_read_file(record.path), spec.decoding)
+    mask = _read_mask(record, image.shape[:2], spec.decoding)
+    return shrink(image, mask, spec.size_px, spec.method)
 
 
 def shrink(image: Pixels, mask: Mask | None, size_px: int, method: ResizeMethod) -> Shrunk:
@@ -293,11 +303,11 @@ def _read_file(path: Path) -> memoryview:
         return view[: stream.readinto(view)]
 
 
-def _read_mask(record: Record, image_shape: tuple[int, ...]) -> Mask | None:
+def _read_mask(record: Record, image_shape: tuple[int, ...], decoding: Decoding) -> Mask | None:
     if record.mask_path is None:
         return None
     try:
-        mask = decode_mask(_read_file(record.mask_path))
+        mask = decode_mask(_read_file(record.mask_path), decoding)
     except ImageError as error:
         raise ImageError(f"its mask {record.mask_path} cannot be read: {error}") from error
     if mask.shape != image_shape:

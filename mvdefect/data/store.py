@@ -19,7 +19,7 @@ from mvdefect.core.files import cache_dir, describe_state, parse_json, write_tex
 from mvdefect.core.parallel import map_in_threads
 from mvdefect.core.progress import logger, show_steps
 from mvdefect.data.beam import import_beam, make_pipeline, run_pipeline
-from mvdefect.data.images import ResizeMethod
+from mvdefect.data.images import DEFAULT_DECODING, Decoding, ResizeMethod
 from mvdefect.data.records import Record
 from mvdefect.data.shards import (
     NAME,
@@ -38,7 +38,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import tensorflow_datasets as tfds
 
 THREADS = "threads"
-FORMAT_VERSION = "2.2.0"
+FORMAT_VERSION = "2.3.0"
 DATASET_INFO = "dataset_info.json"  # without it TFDS reads nothing
 NOTE = "preparation.json"
 LOCK = ".lock"
@@ -72,11 +72,12 @@ def prepare_images(
     runner_options: Sequence[str] = (),
     skip_broken: bool = False,
     kept: KeptImages | None = None,
+    decoding: Decoding = DEFAULT_DECODING,
 ) -> PreparedStore:
     """Shrink every photograph and mask to the working size and store them, without loss.
 
-    The store is made anew only when a file, a label, the size or the method has changed. It is written
-    shard by shard; what was finished before an interrupt is kept, and only the rest is done. Its
+    The store is made anew only when a file, a label, the size, the method or the decoding has changed. It is
+    written shard by shard; what was finished before an interrupt is kept, and only the rest is done. Its
     `dataset_info.json` comes last, and without it nothing reads the store.
 
     Args:
@@ -89,6 +90,7 @@ def prepare_images(
         runner_options: Options for Beam's runner, as in `["--flink_master=host:8081"]`.
         skip_broken: Leave unreadable images out (and say so) instead of stopping.
         kept: Photographs that were shrunk already, to the same size by the same method.
+        decoding: How photographs are decoded; see `mvdefect.data.scan.settle_decoding`.
 
     Raises:
         ImageError: There is nothing to store, or an image or its mask cannot be read and `skip_broken`
@@ -96,9 +98,9 @@ def prepare_images(
         ConfigError: `out` holds something else, or the runner cannot be had.
         OSError: A photograph is gone, or the disk is full.
     """
-    key = _make_key(records, size_px, method)
+    key = _make_key(records, size_px, method, decoding)
     path = (out or cache_dir("prepared") / key).absolute()
-    specs = plan_shards(records, path, size_px, method)
+    specs = plan_shards(records, path, size_px, method, decoding)
     _check_folder(path, key)
     _remove_damaged(path, specs)
     if _is_finished(path, specs):
@@ -113,10 +115,12 @@ def prepare_images(
     return PreparedStore(path, size_px, count, key)
 
 
-def _make_key(records: Sequence[Record], size_px: int, method: ResizeMethod) -> str:
+def _make_key(records: Sequence[Record], size_px: int, method: ResizeMethod, decoding: Decoding) -> str:
     """Hash all that decides what the store holds; files as `describe_state` tells them apart."""
     folders: dict[Path, Path] = {}
-    key = hashlib.sha256(f"{FORMAT_VERSION} {size_px} {method}\n".encode())
+    key = hashlib.sha256(
+        f"{FORMAT_VERSION} {size_px} {method} {decoding.used_bits} {decoding.max_pixels}\n".encode()
+    )
     for record in records:
         key.update(f"{record.id}\0{record.stratum}\n".encode())
         for path in filter(None, (record.path, record.mask_path)):
@@ -283,7 +287,8 @@ def write_stored_shard(file: str) -> int:
         Record(**{**record, "path": Path(record["path"]), "mask_path": _to_path(record["mask_path"])})
         for record in stored["records"]
     )
-    spec = ShardSpec(Path(stored["path"]), records, stored["size_px"], stored["method"])
+    decoding = Decoding(**stored["decoding"])
+    spec = ShardSpec(Path(stored["path"]), records, stored["size_px"], stored["method"], decoding)
     return write_shard(spec).count
 
 

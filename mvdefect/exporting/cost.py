@@ -25,7 +25,7 @@ class Cost:
         run_roc_auc: Of the run, on the same photographs.
         compared: Photographs that came in every way there is.
         largest_difference: Of a probability among those.
-        compared_flips: Other verdicts among those, over all ways.
+        compared_flips: How many of those get another verdict in one way at least.
     """
 
     photographs: int
@@ -67,7 +67,10 @@ def measure_cost(said: Saying, some: Sequence[PredictionRow], rows: Sequence[Pre
         run_roc_auc=_measure_roc_auc([row.probability for row in rows], rows),
         compared=len(some),
         largest_difference=max(gaps, default=0.0),
-        compared_flips=sum(count_flips(way, some) for way in said.some.values()),
+        compared_flips=sum(
+            any(way[number][0] != row.verdict for way in said.some.values())
+            for number, row in enumerate(some)
+        ),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from mvdefect.config import FitConfig
 from mvdefect.core.runtime import describe_environment
+from mvdefect.data.images import choose_decoding
 from mvdefect.data.splits.plan import read_split_plan
 from mvdefect.evaluation.figures import FIGURES
 from mvdefect.evaluation.operating_point import FOREIGN
@@ -38,6 +39,8 @@ def describe_export(folder: RunFolder, config: FitConfig, name: str, version: in
         "labels": list(LABELS),
         "image_size_px": config.image_size_px,
         "resize": config.resize,
+        "bits": choose_decoding(config).bits,
+        "max_megapixels": config.max_megapixels,
         "heat_range": list(view_run(folder).heat_range),
         "backbone": config.backbone,
         "operating_point": point,

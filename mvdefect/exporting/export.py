@@ -13,11 +13,13 @@ from mvdefect.core.errors import ConfigError, ExportError, RunExistsError
 from mvdefect.core.files import write_text
 from mvdefect.core.locks import hold
 from mvdefect.core.progress import logger, show_phase
+from mvdefect.data.images import choose_decoding
 from mvdefect.exporting.cost import Cost, measure_cost
 from mvdefect.exporting.description import describe_cost, describe_engine, describe_export, write_model_card
 from mvdefect.exporting.fresh_process import ask_afresh
 from mvdefect.exporting.network import GraphOriginal
 from mvdefect.exporting.samples import Samples
+from mvdefect.exporting.servable import make_servable, warn_of_formats
 from mvdefect.inspector.formats.format import FLOAT32
 from mvdefect.inspector.formats.registry import DEFAULT_FORMAT, FORMATS, require_packages
 from mvdefect.inspector.graph import InspectorGraph, build_graph
@@ -146,6 +148,8 @@ def _fill(
 ) -> dict[str, Cost]:
     """Write all that an export holds, and measure its engines."""
     samples = Samples(folder, config)
+    if "savedmodel" in settings.formats:
+        warn_of_formats(samples.find(samples.test))
     with show_phase("Loading the run"):
         graph = build_graph(folder)
     _write_engines(export, graph, samples, manifest, settings)
@@ -179,7 +183,7 @@ def _measure_engines(
 def _write_engines(
     export: Path, graph: InspectorGraph, samples: Samples, manifest: dict[str, Any], settings: ExportSettings
 ) -> None:
-    photograph = samples.find(samples.some)[0].read_bytes()
+    photograph = make_servable(samples.find(samples.some)[0].read_bytes(), choose_decoding(samples.config))
     original = GraphOriginal(graph, manifest["name"], photograph)
     chosen = [FORMATS[name] for name in dict.fromkeys(settings.formats)]
     images = samples.read_validation() if settings.quantize != FLOAT32 else None
@@ -201,8 +205,8 @@ def check_cost(cost: Cost, engine: dict[str, Any], max_flips: float) -> None:
     """
     if engine["precision"] == FLOAT32 and not cost.is_exact:
         raise ExportError(
-            f"the engine {engine['name']} does not say what the run said: of {cost.compared} photographs of "
-            f"the test part {cost.compared_flips} verdicts differ, and a probability by "
+            f"the engine {engine['name']} does not say what the run said: {cost.compared_flips} of "
+            f"{cost.compared} images of the test part get another verdict, and a probability differs by "
             f"{cost.largest_difference:.1e} (at most 1e-4 is allowed); the export was removed"
         )
     if cost.flip_share > max_flips:

@@ -17,10 +17,10 @@ from typing import IO, Any
 
 from mvdefect.core.errors import ExportError
 from mvdefect.core.progress import show_phase
-from mvdefect.inspector.answers import PIXELS, Answer, Engine
+from mvdefect.inspector.answers import BYTES, PIXELS, Answer, Engine
 from mvdefect.inspector.engines import choose_engine, open_engine
 from mvdefect.inspector.formats.registry import FORMATS
-from mvdefect.inspector.places import MANIFEST
+from mvdefect.inspector.places import MANIFEST, parse_view
 from mvdefect.runs import read_json
 
 BATCH_SIZES = (1, 7)
@@ -35,8 +35,8 @@ class Saying:
     """What an engine said.
 
     Attributes:
-        some: Of some photographs, by the way they came in: "1" and "7" at a time, and as "pixels" where the
-            engine takes them.
+        some: Of some photographs, by the way they came in: "1" and "7" at a time; and by the signatures that
+            others ask of a SavedModel, as "image_bytes" and "pixels".
         all: Of all photographs.
         images_per_s: From bytes to verdicts, in batches of 32, on this machine.
     """
@@ -122,7 +122,7 @@ def ask(export: Path, name: str, some: Sequence[Path], paths: Sequence[Path]) ->
     """Ask one engine; the result is a tree for JSON."""
     engine = open_engine(export, name)
     found = {str(size): list(_inspect(engine, some, size)) for size in BATCH_SIZES}
-    found |= _ask_pixels(export, name, some)
+    found |= _ask_signatures(export, name, some)
     every = list(_inspect(engine, paths, TIMED_BATCH))
     return {"some": found, "all": every, "images_per_s": _time(engine, paths[:TIMED_BATCH])}
 
@@ -133,16 +133,20 @@ def _inspect(engine: Engine, paths: Sequence[Path], size: int) -> Iterator[Said]
         yield from map(_shorten, engine(files))
 
 
-def _ask_pixels(export: Path, name: str, paths: Sequence[Path]) -> dict[str, list[Said]]:
-    """Ask about decoded photographs, where an engine takes them."""
+def _ask_signatures(export: Path, name: str, paths: Sequence[Path]) -> dict[str, list[Said]]:
+    """Ask as TensorFlow Serving would, where it can; files that it does not read come as PNGs of the same."""
     from mvdefect.data.images import decode_image
+    from mvdefect.exporting.servable import make_servable
 
-    entry = choose_engine(read_json(export / MANIFEST), name)
-    look = FORMATS[entry["format"]].open_pixels(export)
-    if look is None:
+    manifest = read_json(export / MANIFEST)
+    asked = FORMATS[choose_engine(manifest, name)["format"]].open_signatures(export)
+    if not asked:
         return {}
-    answers = [look(decode_image(path.read_bytes())[None])[0] for path in paths]
-    return {PIXELS: list(map(_shorten, answers))}
+    decoding = parse_view(manifest, export / MANIFEST).decoding
+    files = [path.read_bytes() for path in paths]
+    by_bytes = asked[BYTES]([make_servable(file, decoding) for file in files])
+    by_pixels = [asked[PIXELS](decode_image(file, decoding)[None])[0] for file in files]
+    return {BYTES: list(map(_shorten, by_bytes)), PIXELS: list(map(_shorten, by_pixels))}
 
 
 def _shorten(answer: Answer) -> Said:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mvdefect.config import FitConfig
 from mvdefect.core.errors import ExportError, RunError
-from mvdefect.data.images import decode_at_size
+from mvdefect.data.images import choose_decoding, decode_at_size
 from mvdefect.data.sources.opening import open_configured
 from mvdefect.inspector.formats.format import Pixels
 from mvdefect.runs import PredictionRow, RunFolder, read_predictions
@@ -39,7 +39,7 @@ class Samples:
                 f"an export is compared with the run on its test photographs, which are not there: {error}"
             ) from error
         self._paths = {record.id: record.path for record in layout.records}
-        self._config = config
+        self.config = config
         self._rows = read_predictions(folder)
         self.test = sorted((row for row in self._rows if row.split == "test"), key=lambda row: row.score)
         self.find(self.test)
@@ -57,7 +57,7 @@ class Samples:
         """
         missing = [row.id for row in rows if row.id not in self._paths]
         if missing:
-            raise ExportError(f"the photograph {missing[0]} is no longer in {', '.join(self._config.data)}")
+            raise ExportError(f"the photograph {missing[0]} is no longer in {', '.join(self.config.data)}")
         return [self._paths[row.id] for row in rows]
 
     def read_validation(self) -> Pixels:
@@ -69,8 +69,10 @@ class Samples:
         rows = _spread([row for row in self._rows if row.split == "val"], CALIBRATION_IMAGES)
         if not rows:
             raise ExportError("8-bit numbers are calibrated on validation photographs, and the run has none")
-        size, resize = self._config.image_size_px, self._config.resize
-        return np.stack([decode_at_size(path.read_bytes(), size, resize) for path in self.find(rows)])
+        size, resize = self.config.image_size_px, self.config.resize
+        decoding = choose_decoding(self.config)
+        files = (path.read_bytes() for path in self.find(rows))
+        return np.stack([decode_at_size(file, size, resize, decoding) for file in files])
 
 
 def _spread(rows: Sequence[PredictionRow], count: int) -> list[PredictionRow]:

@@ -12,6 +12,7 @@ from mvdefect.core.files import write_text
 from mvdefect.core.locks import hold
 from mvdefect.core.progress import logger
 from mvdefect.data.groups.grouping import group_records
+from mvdefect.data.images import choose_decoding
 from mvdefect.data.scan import scan_images
 from mvdefect.data.sources.opening import open_configured, resolve_sources
 from mvdefect.data.splits.plan import SplitPlan, save_plans
@@ -98,7 +99,7 @@ def _run_cell(cell: Cell, grid: Grid, out: Path, seconds: dict[str, float]) -> l
 def _draw(cell: Cell, config: FitConfig, out: Path) -> list[tuple[Path, SplitPlan]]:
     """Draw the plans of a cell; those of another method on the same data are the same files."""
     layout = open_configured(config)
-    scan = scan_images(layout.records, config.skip_broken)
+    scan = scan_images(layout.records, config.skip_broken, decoding=choose_decoding(config))
     groups = group_records(scan, config.near_duplicates)
     plans = draw_plans(scan, groups, cell.protocol.name, cell.seed, k=cell.protocol.k, n=cell.protocol.n)
     folder = out / "plans" / cell.name.replace(f"+{cell.method}+", "+")

@@ -19,6 +19,7 @@ BYTES, PIXELS = "image_bytes", "pixels"
 NO_PROBABILITY = -1.0  # JSON knows no NaN
 OK, UNREADABLE = "ok", "unreadable"
 FOREIGN_OUTPUT = "not_this_product"
+UNKNOWN_FILE = "the file is no PNG, JPEG or BMP of a kind that TensorFlow reads, or it is broken"
 LABELS = (GOOD, DEFECTIVE, REVIEW, UNREADABLE)
 
 
@@ -32,7 +33,8 @@ class Answer:
         novelty: How unlike good photographs it is; None where it is unreadable.
         heatmap: Where a defect is seen, float32 (height, width) over the photograph at working size with its
             padding; None unless it was asked for.
-        error: Why it is unreadable, where the engine knows.
+        error: Why it is unreadable, or what is wrong with an image that could be inspected all the same, as
+            values beyond what the inspector was trained with.
         is_foreign: Whether it is far beyond every image of the product that was seen: another product, or no
             product at all. The label is what it is without this.
     """

@@ -11,14 +11,18 @@ from mvdefect.core.runtime import load_tensorflow
 from mvdefect.inspector.answers import Engine
 from mvdefect.inspector.formats.registry import FORMATS, can_run
 from mvdefect.inspector.integrity import FILES, check_files, read_manifest
-from mvdefect.inspector.places import MANIFEST, find_export
+from mvdefect.inspector.places import MANIFEST, MAX_MEGAPIXELS, find_export
 from mvdefect.runs import open_inspector_run
 
 ENGINE_KEYS = ("name", "format")
 
 
 def open_engine(
-    place: Path, name: str | None = None, verbose: bool = False, sha256: str | None = None
+    place: Path,
+    name: str | None = None,
+    verbose: bool = False,
+    sha256: str | None = None,
+    max_megapixels: float | None = None,
 ) -> Engine:
     """Return what inspects photographs, from a run or an export.
 
@@ -31,6 +35,7 @@ def open_engine(
         name: Which of an export's engines; None: the fastest that can run here.
         verbose: Let the messages of TensorFlow's native code through, where it is needed.
         sha256: What `inspector.json` must have, in hexadecimal; None: anything.
+        max_megapixels: Of the largest image that is read; None: as when it was trained.
 
     Raises:
         ConfigError: There is no such engine, or `sha256` is given for a run.
@@ -44,8 +49,10 @@ def open_engine(
         load_tensorflow(verbose)
         from mvdefect.inspector.tensorflow_engines import open_run_engine
 
-        return open_run_engine(folder)
+        return open_run_engine(folder, max_megapixels)
     manifest = read_manifest(export, sha256)
+    if max_megapixels is not None:
+        manifest = {**manifest, MAX_MEGAPIXELS: max_megapixels}
     chosen = choose_engine(manifest, name)
     check_files(export, manifest)
     kind = FORMATS[chosen["format"]]

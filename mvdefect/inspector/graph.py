@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from mvdefect.data.images import ResizeMethod
+from mvdefect.data.images import ResizeMethod, choose_decoding
 from mvdefect.data.records import GOOD
 from mvdefect.evaluation.calibration import SMALLEST_NOVELTY, Calibration
 from mvdefect.evaluation.evaluate import read_operating_point
@@ -20,6 +20,7 @@ from mvdefect.inspector.answers import (
     NO_PROBABILITY,
     OK,
     PIXELS,
+    UNKNOWN_FILE,
     UNREADABLE,
 )
 from mvdefect.inspector.formats.format import NOVELTY
@@ -44,8 +45,8 @@ def decide(
 
     Returns:
         "probability" float32 (-1 where unreadable), "defective" bool, "needs_review" bool, "novelty" float32,
-        "label" string (good, defective, review, unreadable), "not_this_product" bool and "status" string (ok,
-        unreadable), all (n,).
+        "label" string (good, defective, review, unreadable), "not_this_product" bool, "status" string (ok,
+        unreadable) and "error" string ("" where it could be read), all (n,).
     """
     logits, distances = tf.cast(logits, tf.float64), tf.cast(novelty, tf.float64)
     scores = _score(point.calibration, logits, distances)
@@ -67,6 +68,7 @@ def decide(
         "label": tf.where(readable, label, UNREADABLE),
         FOREIGN_OUTPUT: readable & foreign,
         "status": tf.where(readable, OK, UNREADABLE),
+        "error": tf.where(readable, "", UNKNOWN_FILE),
     }
 
 
@@ -86,6 +88,7 @@ class InspectorGraph(tf.Module):  # type: ignore[misc]
         normality: What good images look like.
         point: The operating point.
         resize: How photographs are brought to the working size.
+        bits: By which values of 16-bit files are scaled, 8 to 16.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class InspectorGraph(tf.Module):  # type: ignore[misc]
         normality: Normality,
         point: OperatingPoint,
         resize: ResizeMethod,
+        bits: int,
     ) -> None:
         super().__init__(name="inspector")
         self.classifier = classifier
@@ -103,12 +107,13 @@ class InspectorGraph(tf.Module):  # type: ignore[misc]
         self.normality = normality
         self.point = point
         self.resize = resize
+        self.bits = bits
         self.size_px = int(features.input.shape[1])
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, BYTES)])  # type: ignore[untyped-decorator]
     def inspect_files(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Inspect image files, (n,)."""
-        pixels, readable = read_photographs(image_bytes, self.size_px, self.resize)
+        pixels, readable = read_photographs(image_bytes, self.size_px, self.resize, self.bits)
         return self._inspect(pixels, readable)
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, PIXELS)])  # type: ignore[untyped-decorator]
@@ -120,7 +125,7 @@ class InspectorGraph(tf.Module):  # type: ignore[misc]
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, BYTES)])  # type: ignore[untyped-decorator]
     def explain_files(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Inspect image files, and say where in the photograph at working size a defect is seen."""
-        pixels, readable = read_photographs(image_bytes, self.size_px, self.resize)
+        pixels, readable = read_photographs(image_bytes, self.size_px, self.resize, self.bits)
         return {**self._inspect(pixels, readable), "heatmap": self.find_heatmaps(pixels)}
 
     def _inspect(self, pixels: tf.Tensor, readable: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -161,6 +166,7 @@ def build_graph(folder: RunFolder) -> InspectorGraph:
         load_normality(folder.normality),
         point,
         config.resize,
+        choose_decoding(config).used_bits,
     )
 
 

@@ -1,9 +1,8 @@
-"""Engines of networks: files become pixels before one, and its numbers become verdicts after it."""
+"""Engines of networks: pixels at working size go in, and the numbers that come out become verdicts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,13 @@ import numpy as np
 from scipy.special import expit
 from scipy.stats import theilslopes
 
-from mvdefect.core.errors import ImageError
-from mvdefect.core.parallel import count_cores
-from mvdefect.data.images import Pixels, decode_at_size
+from mvdefect.data.images import Pixels
 from mvdefect.evaluation.operating_point import OperatingPoint, parse_operating_point
-from mvdefect.inspector.answers import UNREADABLE_ANSWER, Answer, Engine
+from mvdefect.inspector.answers import Answer, Engine
 from mvdefect.inspector.formats.format import LOGIT, NOVELTY, Look
-from mvdefect.inspector.places import View, parse_view
+from mvdefect.inspector.places import parse_view
+from mvdefect.inspector.reading import LARGEST_BATCH, make_engine
 
-LARGEST_BATCH = 32  # more at a time cost memory and gain nothing
 LEVELLED = (LOGIT, NOVELTY)
 
 Levels = Mapping[str, Sequence[float]]  # by output: slope and offset
@@ -89,32 +86,10 @@ def make_network_engine(
         found = logits.astype(np.float64), novelty.astype(np.float64)
         return (*put_level(found, levels or {}), heatmaps)
 
-    readers = ThreadPoolExecutor(count_cores(), thread_name_prefix="decode")
+    def ask(pixels: Pixels, with_heatmaps: bool) -> Iterator[Answer]:
+        return decide(look(pixels), point, with_heatmaps)
 
-    def inspect(files: Sequence[bytes], with_heatmaps: bool = False) -> list[Answer]:
-        images = readers.map(lambda file: read_photograph(file, view), files)
-        return list(_answer(images, len(files), look, point, with_heatmaps))
-
-    return inspect
-
-
-def read_photograph(encoded: bytes, view: View) -> Pixels | None:
-    """Decode an image file and bring it to the working size, as training does; None: it cannot be read."""
-    try:
-        return decode_at_size(encoded, view.size_px, view.resize)
-    except ImageError:
-        return None
-
-
-def _answer(
-    images: Iterator[Pixels | None], count: int, look: Look, point: OperatingPoint, with_heatmaps: bool
-) -> Iterator[Answer]:
-    """Look at images while those of the next batch are decoded."""
-    for start in range(0, count, LARGEST_BATCH):
-        batch = [next(images) for _ in range(min(LARGEST_BATCH, count - start))]
-        readable = [image for image in batch if image is not None]
-        answers = iter(decide(look(np.stack(readable)), point, with_heatmaps) if readable else ())
-        yield from (UNREADABLE_ANSWER if image is None else next(answers) for image in batch)
+    return make_engine(view, ask)
 
 
 def decide(found: tuple[np.ndarray, ...], point: OperatingPoint, with_heatmaps: bool) -> Iterator[Answer]:

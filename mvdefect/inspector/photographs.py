@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import glob
+import re
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from os import PathLike
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
 
 import cv2
 import numpy as np
 
-from mvdefect.core.errors import ArgumentTypeError, ImageError, LayoutError
+from mvdefect.core.errors import ArgumentTypeError, ImageError, LayoutError, list_some
 from mvdefect.core.files import UNREADABLE_ZIP, escape_name
+from mvdefect.core.progress import logger
+from mvdefect.data.file_kinds import HEAD_BYTES, explain_unknown, is_side_file, looks_like_image
 from mvdefect.data.images import Pixels, is_image
-from mvdefect.data.sources.folders import list_files
+from mvdefect.data.sources.folders import MASK_FOLDER, MASK_SUFFIX, list_files
 
 STDIN = "-"
 MAX_MEMBERS, MAX_MEMBER_BYTES = 1_000_000, 2**29
 LAST_SECOND = 253_402_300_799  # of the year 9999; a file may claim to be from a later one
 PATTERN_SIGNS = "*?["
+MASK_FOLDERS = frozenset({MASK_FOLDER, "mask", "masks"})
+HIDDEN = re.compile(r"(^|/)(\.|__MACOSX/)")
+SHOWN_NAMES = 5
 COLOUR_DIMENSIONS, BATCH_DIMENSIONS = 3, 4
 CHANNELS = ((), (1,), (3,))
 FAST_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)
@@ -74,13 +80,17 @@ class Photograph:
 
         Raises:
             OSError: It cannot be read.
-            ImageError: It is damaged or too large within its archive, or the archive is.
+            ImageError: It is no image, by its first bytes; or it is damaged or too large within its archive,
+                or the archive is.
         """
         if not self.member:
-            return self.path.read_bytes()
+            with self.path.open("rb") as stream:
+                return _read_image(stream, self.path.name)
         try:
             with zipfile.ZipFile(self.path) as archive:
                 return _read_member(archive, self.member)
+        except ImageError:
+            raise
         except (*UNREADABLE_ZIP, RuntimeError) as error:  # the last: it is encrypted
             raise ImageError(f"it cannot be unpacked: {error or type(error).__name__}") from error
 
@@ -99,8 +109,9 @@ def list_photographs(sources: Iterable[str], lines: Iterable[str] = ()) -> Itera
 
     Args:
         sources: Files, folders (with all that lies below), patterns such as "line/*.png", `.zip` archives,
-            and "-" for the names in `lines`. A file that is named is taken as it is; in a folder or an
-            archive only what has the suffix of an image counts.
+            and "-" for the names in `lines`. A file that is named is taken as it is. Of a folder, a pattern
+            or an archive all is taken but notes, tables and the like, and masks of a data set; a message says
+            how many were left out.
         lines: One name a line.
 
     Raises:
@@ -116,17 +127,71 @@ def list_photographs(sources: Iterable[str], lines: Iterable[str] = ()) -> Itera
 def _list_source(source: str) -> Iterator[Photograph]:
     path = Path(source)
     if path.is_dir():
-        yield from (find_photograph(found) for found in list_files(path) if is_image(found.name))
+        names = sort_names([found.relative_to(path).as_posix() for found in list_files(path)])
+        names.tell(source)
+        yield from (find_photograph(path / name) for name in names.images)
     elif path.is_file():
         yield from _list_archive(path) if path.suffix.lower() == ".zip" else [find_photograph(path)]
     elif any(sign in source for sign in PATTERN_SIGNS):
-        names = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
-        if not names:
+        found = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
+        if not found:
             raise LayoutError(f"no file fits the pattern {source}")
-        for name in names:
+        names = sort_names(found, has_masks=False)
+        names.tell(source)
+        for name in names.images:
             yield from _list_source(name)
     else:
-        raise LayoutError(f"there is no photograph, folder or archive {source}")
+        raise LayoutError(f"there is no image, folder or archive {source}")
+
+
+@dataclass(frozen=True)
+class SortedNames:
+    """Names of files, by what they are.
+
+    Attributes:
+        images: What is inspected, or is a row that says why not.
+        notes: Notes, tables, logs and the like.
+        masks: Masks of a data set, which are no products.
+    """
+
+    images: tuple[str, ...]
+    notes: tuple[str, ...]
+    masks: tuple[str, ...]
+
+    def tell(self, place: str) -> None:
+        """Say what is left out."""
+        for names, what in (
+            (self.notes, "file(s) whose names are not those of images"),
+            (self.masks, "mask(s)"),
+        ):
+            if names:
+                shown = list_some(list(map(escape_name, names)), SHOWN_NAMES)
+                logger.warning("%s: left out %d %s: %s", escape_name(place), len(names), what, shown)
+
+
+def sort_names(names: Sequence[str], has_masks: bool = True) -> SortedNames:
+    """Tell files that are to be inspected from what lies beside them, by their names alone.
+
+    Args:
+        names: Below a folder, with "/" between its parts.
+        has_masks: Whether there may be masks: below a folder that is called as those of masks are, or called
+            `<name>_mask` beside an image `<name>`.
+    """
+    stems = {PurePosixPath(name).with_suffix("").as_posix() for name in names}
+    kinds: dict[str, list[str]] = {"images": [], "notes": [], "masks": []}
+    for name in names:
+        kind = "notes" if is_side_file(name) else "images"
+        if has_masks and _is_mask(PurePosixPath(name), stems):
+            kind = "masks"
+        kinds[kind].append(name)
+    return SortedNames(**{kind: tuple(found) for kind, found in kinds.items()})
+
+
+def _is_mask(name: PurePosixPath, stems: Set[str]) -> bool:
+    if not MASK_FOLDERS.isdisjoint(part.lower() for part in name.parts[:-1]):
+        return True
+    stem = name.with_suffix("").as_posix()
+    return stem.endswith(MASK_SUFFIX) and stem.removesuffix(MASK_SUFFIX) in stems
 
 
 def _list_archive(path: Path) -> Iterator[Photograph]:
@@ -141,16 +206,32 @@ def _list_archive(path: Path) -> Iterator[Photograph]:
             f"an archive may hold {MAX_MEMBERS:,} files; unpack it and name the folder. "
             f"Received: {len(members):,} in {path}"
         )
-    for member, size_bytes in sorted(members.items()):
-        if is_image(member):
-            yield Photograph(f"{escape_name(path)}/{member}", path, member, size_bytes, modified_ns)
+    names = sort_names([name for name in sorted(members) if not HIDDEN.search(name)])
+    names.tell(str(path))
+    for member in names.images:
+        yield Photograph(f"{escape_name(path)}/{member}", path, member, members[member], modified_ns)
 
 
 def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
     size = archive.getinfo(name).file_size  # no more than that is unpacked, whatever comes
     if size > MAX_MEMBER_BYTES:
         raise ValueError(f"at most {MAX_MEMBER_BYTES:,} bytes are read. Received: {size:,}")
-    return archive.read(name)
+    with archive.open(name) as stream:
+        return _read_image(stream, name)
+
+
+def _read_image(stream: IO[bytes], name: str) -> bytes:
+    """Read a file to its end; one that is not called as an image only if it begins as one.
+
+    Raises:
+        ImageError: It does not.
+    """
+    if is_image(name):
+        return stream.read()
+    head = stream.read(HEAD_BYTES)
+    if head and not looks_like_image(head, name):
+        raise ImageError(explain_unknown(head, name))
+    return head + stream.read()
 
 
 def read_images(images: Any) -> Iterator[bytes]:

@@ -7,28 +7,46 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mvdefect.config import FitConfig
 from mvdefect.core.errors import RunError
-from mvdefect.data.images import ResizeMethod
+from mvdefect.data.images import DEFAULT_DECODING, Decoding, ResizeMethod, choose_decoding
 from mvdefect.evaluation.heatmaps import choose_heat_range, read_heatmaps
 from mvdefect.runs import RunFolder, read_json, read_predictions, read_run_config
 
 MANIFEST = "inspector.json"
 MODEL_CARD = "model_card.md"
+MAX_MEGAPIXELS = "max_megapixels"
 
 
 @dataclass(frozen=True)
-class View:
-    """How an inspector sees photographs.
+class Preparation:
+    """How image files become what an inspector sees.
 
     Attributes:
         size_px: Its working size.
-        resize: How photographs are brought to it.
-        heat_range: The ends of the colour scale of its heatmaps.
+        resize: How images are brought to it.
+        decoding: How files become pixels.
     """
 
     size_px: int
     resize: ResizeMethod
+    decoding: Decoding
+
+
+@dataclass(frozen=True)
+class View(Preparation):
+    """How an inspector sees images, and how its heatmaps are shown.
+
+    Attributes:
+        heat_range: The ends of the colour scale of its heatmaps.
+    """
+
     heat_range: tuple[float, float]
+
+
+def choose_preparation(config: FitConfig) -> Preparation:
+    """Return how the inspector of a run sees images, from the settings of the run."""
+    return Preparation(config.image_size_px, config.resize, choose_decoding(config))
 
 
 def parse_view(manifest: Mapping[str, Any], path: Path) -> View:
@@ -38,7 +56,9 @@ def parse_view(manifest: Mapping[str, Any], path: Path) -> View:
         RunError: It is none of an export's.
     """
     try:
-        return View(manifest["image_size_px"], manifest["resize"], tuple(manifest["heat_range"]))
+        size_px, resize, (low, high) = (manifest[name] for name in ("image_size_px", "resize", "heat_range"))
+        limit = float(manifest.get(MAX_MEGAPIXELS, DEFAULT_DECODING.max_megapixels))
+        return View(size_px, resize, Decoding(manifest.get("bits"), limit), (low, high))
     except (KeyError, TypeError) as error:
         raise RunError(f"{path} is not the {MANIFEST} of an export: {error} is missing") from error
 
@@ -75,8 +95,8 @@ def view_run(folder: RunFolder) -> View:
     Raises:
         RunError: It has no heatmaps.
     """
-    config, maps = read_run_config(folder), read_heatmaps(folder)
+    seen, maps = choose_preparation(read_run_config(folder)), read_heatmaps(folder)
     if maps is None:
         raise RunError(f"the run {folder.path} has no heatmaps")
     good = [row.id for row in read_predictions(folder) if row.split == "test" and not row.label]
-    return View(config.image_size_px, config.resize, choose_heat_range(maps.select(good)))
+    return View(seen.size_px, seen.resize, seen.decoding, choose_heat_range(maps.select(good)))

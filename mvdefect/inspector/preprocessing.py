@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from mvdefect.data.images import ResizeMethod
+from mvdefect.data.images import PNG_BIT_DEPTH_OFFSET, ResizeMethod
+from mvdefect.inspector.answers import UNKNOWN_FILE
 
 EXIF_ORIENTATION = 0x0112
 JPEG_START = b"\xff\xd8\xff"
 PNG_START = b"\x89PNG\r\n\x1a\n"
+BMP_START = b"BM"
+BMP_HEAD_BYTES = 128  # the longest one has 124
+COLOURS_OF_PRINT = 4  # channels of CMYK
 LONGEST_SEGMENT = 65_536
 
 
@@ -44,7 +48,13 @@ def _read_jpeg(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _read_png(encoded: tf.Tensor) -> tf.Tensor:
-    """Walk through the chunks of a PNG file; what is in `eXIf` is a TIFF header."""
+    """Read the orientation of a PNG file; what is in `eXIf` is a TIFF header."""
+    block = _read_bytes(_find_chunk(encoded, b"eXIf", b"IEND"), 0, LONGEST_SEGMENT)
+    return tf.cond(tf.size(block) > 0, lambda: _read_tag(block, tf.constant(0), tf.size(block)), lambda: 1)
+
+
+def _find_chunk(encoded: tf.Tensor, name: bytes, last: bytes) -> tf.Tensor:
+    """Return the content of a PNG file's chunk, "" if none comes before the one called `last`."""
     size = tf.strings.length(encoded)
 
     def is_chunk(place: tf.Tensor, found: tf.Tensor) -> tf.Tensor:
@@ -54,13 +64,11 @@ def _read_png(encoded: tf.Tensor) -> tf.Tensor:
         head = _read_bytes(encoded, place, 4)
         length = tf.reduce_sum(head * [1 << 24, 1 << 16, 1 << 8, 1])
         length = tf.where(length < 0, size, tf.minimum(length, size))
-        is_exif = tf.equal(tf.strings.substr(encoded, place + 4, 4), b"eXIf")
-        content = tf.strings.substr(encoded, place + 8, tf.where(is_exif, length, 0))
-        return place + 12 + length, content
+        kind = tf.strings.substr(encoded, place + 4, 4)
+        content = tf.strings.substr(encoded, place + 8, tf.where(tf.equal(kind, name), length, 0))
+        return tf.where(tf.equal(kind, last), size, place + 12 + length), content
 
-    _, found = tf.while_loop(is_chunk, step, (tf.constant(len(PNG_START)), tf.constant(b"")))
-    block = _read_bytes(found, 0, LONGEST_SEGMENT)
-    return tf.cond(tf.size(block) > 0, lambda: _read_tag(block, tf.constant(0), tf.size(block)), lambda: 1)
+    return tf.while_loop(is_chunk, step, (tf.constant(len(PNG_START)), tf.constant(b"")))[1]
 
 
 def _read_bytes(encoded: tf.Tensor, start: tf.Tensor, length: int) -> tf.Tensor:
@@ -107,29 +115,77 @@ def _read_tag(head: tf.Tensor, start: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
     return tf.where(tf.logical_and(value >= 1, value <= 8), value, 1)
 
 
-def decode_photograph(encoded: tf.Tensor) -> tf.Tensor:
-    """Decode a PNG, JPEG or BMP file.
+def decode_photograph(encoded: tf.Tensor, bits: int = 16) -> tf.Tensor:
+    """Decode a PNG, JPEG or BMP file to the pixels of `mvdefect.data.images.decode_image`, or not at all.
 
     Args:
         encoded: A scalar string.
+        bits: By which values of 16-bit files are scaled, 8 to 16.
 
     Returns:
         uint8 RGB (height, width, 3), upright.
 
     Raises:
-        tf.errors.InvalidArgumentError: It is none of these, or damaged.
+        tf.errors.InvalidArgumentError: It is none of these, is damaged, or of a kind that TensorFlow would
+            make another picture of: an animation, colours of print, a palette in a BMP.
     """
-    is_jpeg = starts_with(encoded, JPEG_START)
-    pixels = tf.cond(is_jpeg, lambda: _decode_jpeg(encoded), lambda: _decode_other(encoded))
+    pixels = tf.case(
+        [
+            (starts_with(encoded, JPEG_START), lambda: _decode_jpeg(encoded)),
+            (starts_with(encoded, PNG_START), lambda: _decode_png(encoded, bits)),
+            (starts_with(encoded, BMP_START), lambda: _decode_bmp(encoded)),
+        ],
+        default=lambda: _refuse_unless(False, tf.zeros((0, 0, 3), tf.uint8)),
+    )
     return turn_upright(pixels, read_orientation(encoded))
 
 
+def _refuse_unless(condition: tf.Tensor | bool, value: tf.Tensor) -> tf.Tensor:
+    """Return a value; where the condition does not hold, fail instead."""
+    with tf.control_dependencies([tf.debugging.Assert(condition, [UNKNOWN_FILE])]):
+        return tf.identity(value)
+
+
 def _decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
-    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+    is_usual = tf.io.extract_jpeg_shape(encoded)[2] != COLOURS_OF_PRINT
+    return tf.io.decode_jpeg(_refuse_unless(is_usual, encoded), channels=3, dct_method="INTEGER_ACCURATE")
 
 
-def _decode_other(encoded: tf.Tensor) -> tf.Tensor:
-    decoded = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+def _decode_png(encoded: tf.Tensor, bits: int) -> tf.Tensor:
+    is_still = tf.strings.length(_find_chunk(encoded, b"acTL", b"IDAT")) == 0
+    encoded = _refuse_unless(is_still, encoded)
+    is_deep = tf.equal(tf.strings.substr(encoded, PNG_BIT_DEPTH_OFFSET, 1), b"\x10")
+    return tf.cond(
+        is_deep,
+        lambda: _scale(tf.io.decode_png(encoded, channels=3, dtype=tf.uint16), bits),
+        lambda: tf.io.decode_png(encoded, channels=3),
+    )
+
+
+def _scale(values: tf.Tensor, bits: int) -> tf.Tensor:
+    shifted = tf.bitwise.right_shift(values, tf.constant(bits - 8, tf.uint16))
+    return tf.cast(tf.minimum(tf.cast(shifted, tf.int32), 255), tf.uint8)
+
+
+def _decode_bmp(encoded: tf.Tensor) -> tf.Tensor:
+    """Decode a BMP that is not packed, of 24 bits a pixel, or of 8 with the grey values as its palette."""
+    head = tf.concat([_read_bytes(encoded, 0, BMP_HEAD_BYTES), tf.zeros(BMP_HEAD_BYTES, tf.int32)], axis=0)
+
+    def read(place: int, length: int) -> tf.Tensor:
+        return tf.reduce_sum(head[place : place + length] * [1 << 8 * byte for byte in range(length)])
+
+    head_bytes, bits, packing, colours = read(14, 4), read(28, 2), read(30, 4), read(46, 4)
+    palette = _read_bytes(encoded, 14 + tf.clip_by_value(head_bytes, 0, BMP_HEAD_BYTES), 4 * 256)
+    ramp = tf.reshape(tf.repeat(tf.range(256), 3), (256, 3))
+    is_grey = tf.cond(
+        tf.size(palette) == 4 * 256,
+        lambda: tf.reduce_all(tf.reshape(palette, (256, 4))[:, :3] == ramp),
+        lambda: False,
+    )
+    is_ramp = tf.logical_and(is_grey, tf.logical_or(colours == 0, colours == 256))
+    is_known = tf.logical_or(bits == 24, tf.logical_and(bits == 8, is_ramp))
+    is_plain = tf.reduce_all([head_bytes >= 40, head_bytes <= BMP_HEAD_BYTES, packing == 0, is_known])
+    decoded = tf.io.decode_image(_refuse_unless(is_plain, encoded), channels=3, expand_animations=False)
     return tf.ensure_shape(decoded, (None, None, 3))
 
 
@@ -157,7 +213,7 @@ def resize_photographs(pixels: tf.Tensor, size_px: int, method: ResizeMethod) ->
         new_height, new_width = tf.constant(size_px), tf.constant(size_px)
     else:
         scale = size_px / tf.cast(tf.maximum(height, width), tf.float64)
-        new_height, new_width = (_scale(length, scale) for length in (height, width))
+        new_height, new_width = (_scale_length(length, scale) for length in (height, width))
     resized = tf.case(
         [
             (tf.logical_and(height == new_height, width == new_width), lambda: pixels),
@@ -173,7 +229,7 @@ def resize_photographs(pixels: tf.Tensor, size_px: int, method: ResizeMethod) ->
     return tf.ensure_shape(padded, (None, size_px, size_px, 3))
 
 
-def _scale(length: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+def _scale_length(length: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
     return tf.maximum(1, tf.cast(tf.round(tf.cast(length, tf.float64) * scale), tf.int32))
 
 
@@ -271,13 +327,16 @@ def _weigh_neighbours(
     return tf.cast(first, tf.int32), weight
 
 
-def read_photographs(encoded: tf.Tensor, size_px: int, method: ResizeMethod) -> tuple[tf.Tensor, tf.Tensor]:
+def read_photographs(
+    encoded: tf.Tensor, size_px: int, method: ResizeMethod, bits: int = 16
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Decode image files and bring them to the working size; one that is broken costs the others nothing.
 
     Args:
         encoded: Strings, (n,).
         size_px: Height and width of the result.
         method: "letterbox" or "stretch".
+        bits: See `decode_photograph`.
 
     Returns:
         uint8 pixels (n, size_px, size_px, 3), black where a file is broken, and bool (n,): is it whole?
@@ -285,7 +344,8 @@ def read_photographs(encoded: tf.Tensor, size_px: int, method: ResizeMethod) -> 
     count = tf.size(encoded, out_type=tf.int64)
 
     def read(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return number, resize_photographs(decode_photograph(encoded[number])[tf.newaxis], size_px, method)[0]
+        pixels = decode_photograph(encoded[number], bits)
+        return number, resize_photographs(pixels[tf.newaxis], size_px, method)[0]
 
     blank = tf.data.Dataset.from_tensors(
         (tf.constant(-1, tf.int64), tf.zeros((size_px, size_px, 3), tf.uint8))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,52 +12,64 @@ import numpy as np
 import tensorflow as tf
 
 from mvdefect.core.errors import ExportError
+from mvdefect.data.images import Pixels
 from mvdefect.inspector.answers import (
     BYTES,
     DEFAULT,
     EXPLAIN,
     FOREIGN_OUTPUT,
     PIXELS,
-    UNREADABLE_ANSWER,
+    UNREADABLE,
     Answer,
     Engine,
 )
-from mvdefect.inspector.formats.format import LookAtPixels, Pixels
 from mvdefect.inspector.graph import build_graph
-from mvdefect.runs import RunFolder
+from mvdefect.inspector.photographs import encode_image
+from mvdefect.inspector.places import Preparation, choose_preparation
+from mvdefect.inspector.reading import make_engine
+from mvdefect.runs import RunFolder, read_run_config
 
 Ask = Callable[[Any], dict[str, Any]]
 
 
-def open_run_engine(folder: RunFolder) -> Engine:
-    """Return the engine of a finished run."""
+def open_run_engine(folder: RunFolder, max_megapixels: float | None = None) -> Engine:
+    """Return the engine of a finished run; None: images may be as large as in the run."""
+    seen = choose_preparation(read_run_config(folder))
+    if max_megapixels is not None:
+        seen = replace(seen, decoding=replace(seen.decoding, max_megapixels=max_megapixels))
     graph = build_graph(folder)
     # A method of a tf.Module does not keep it alive, a function that names it does.
-    return _make_engine(lambda files: graph.inspect_files(files), lambda files: graph.explain_files(files))
+    return _make_engine(
+        seen, lambda pixels: graph.inspect_pixels(pixels), lambda files: graph.explain_files(files)
+    )
 
 
-def open_saved_model(export: Path) -> Engine:
+def open_saved_model(export: Path, preparation: Preparation) -> Engine:
     """Return the engine of an export's SavedModel.
 
-    Raises:
-        ExportError: It cannot be loaded.
-    """
-    inspect, explain = _load_signatures(export, DEFAULT, EXPLAIN)
-    return _make_engine(partial(_ask, inspect, BYTES), partial(_ask, explain, BYTES))
-
-
-def open_saved_pixels(export: Path) -> LookAtPixels:
-    """Return what takes RGB pixels of any size, uint8 (n, height, width, 3), from an export's SavedModel.
+    Its signatures for files are for others; here files are read as everywhere, and it is given their pixels.
 
     Raises:
         ExportError: It cannot be loaded.
     """
-    (inspect,) = _load_signatures(export, PIXELS)
+    inspect, explain = _load_signatures(export, PIXELS, EXPLAIN)
+    return _make_engine(preparation, partial(_ask, inspect, PIXELS), partial(_ask, explain, BYTES))
 
-    def look(pixels: Pixels) -> list[Answer]:
-        return read_answers(_ask(inspect, PIXELS, tf.constant(pixels)))
 
-    return look
+def open_signatures(export: Path) -> dict[str, Callable[[Any], list[Answer]]]:
+    """Return what TensorFlow Serving and others ask of an export's SavedModel, by the name of the input.
+
+    Returns:
+        "image_bytes" takes image files, and "pixels" RGB pixels of any size, uint8 (n, height, width, 3).
+
+    Raises:
+        ExportError: It cannot be loaded.
+    """
+    files, pixels = _load_signatures(export, DEFAULT, PIXELS)
+    return {
+        BYTES: lambda given: read_answers(_ask(files, BYTES, tf.constant(list(given)))),
+        PIXELS: lambda given: read_answers(_ask(pixels, PIXELS, tf.constant(given))),
+    }
 
 
 def _load_signatures(export: Path, *names: str) -> list[tuple[Any, Any]]:
@@ -72,12 +85,15 @@ def _ask(loaded: tuple[Any, Any], name: str, given: Any) -> dict[str, Any]:
     return dict(loaded[1](**{name: given}))
 
 
-def _make_engine(ask: Ask, ask_with_heatmaps: Ask) -> Engine:
-    def inspect(files: Sequence[bytes], with_heatmaps: bool = False) -> list[Answer]:
-        chosen = ask_with_heatmaps if with_heatmaps else ask
-        return read_answers(chosen(tf.constant(list(files))))
+def _make_engine(preparation: Preparation, inspect: Ask, explain: Ask) -> Engine:
+    """Return an engine, from what takes pixels and what takes files and returns heatmaps too."""
 
-    return inspect
+    def ask(pixels: Pixels, with_heatmaps: bool) -> list[Answer]:
+        if with_heatmaps:
+            return read_answers(explain(tf.constant([encode_image(image) for image in pixels])))
+        return read_answers(inspect(tf.constant(pixels)))
+
+    return make_engine(preparation, ask)
 
 
 def read_answers(found: dict[str, Any]) -> list[Answer]:
@@ -88,7 +104,8 @@ def read_answers(found: dict[str, Any]) -> list[Answer]:
 
 def _read_answer(found: dict[str, np.ndarray], number: int) -> Answer:
     if found["status"][number] != b"ok":
-        return UNREADABLE_ANSWER
+        error = found["error"][number].decode() if "error" in found else ""  # 0.1.0 said nothing
+        return Answer(UNREADABLE, None, None, error=error)
     return Answer(
         found["label"][number].decode(),
         float(found["probability"][number]),

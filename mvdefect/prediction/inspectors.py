@@ -28,12 +28,14 @@ class InspectorPlace:
         engine: Which of an export's engines; None: the fastest that can run here.
         patience: How long a server is waited for.
         sha256: What the `inspector.json` of an export must have; None: anything.
+        max_megapixels: Of the largest image that is read; None: as when it was trained.
     """
 
     place: str
     engine: str | None = None
     patience: Patience = field(default_factory=Patience)
     sha256: str | None = None
+    max_megapixels: float | None = None
 
     def from_anywhere(self) -> InspectorPlace:
         """Return the same with an absolute path, for a process in another folder."""
@@ -87,7 +89,9 @@ def open_inspector(inspector: InspectorPlace, verbose: bool = False) -> Engine:
     """
     check_inspector(inspector)
     if not is_url(inspector.place):
-        return open_engine(Path(inspector.place), inspector.engine, verbose, inspector.sha256)
+        return open_engine(
+            Path(inspector.place), inspector.engine, verbose, inspector.sha256, inspector.max_megapixels
+        )
     if not parse_address(inspector.place).is_rest:
         load_tensorflow(verbose)  # tensorflow-serving-api would, with all that it has to say
     from mvdefect.client.client import open_client
@@ -128,6 +132,10 @@ def check_inspector(inspector: InspectorPlace) -> None:
         return
     refuse_digest(inspector.sha256, place)
     if is_url(place):
+        if inspector.max_megapixels is not None:
+            raise ConfigError(
+                "how large an image may be is up to the server: `mvdefect serve --max-megapixels`"
+            )
         parse_address(place)
     else:
         _check_run(Path(place))

@@ -32,7 +32,7 @@ def write_overlay(folder: Path, view: View, photograph: Photograph, encoded: byt
     if answer.heatmap is None:
         return
     try:
-        image = decode_image(encoded)
+        image = decode_image(encoded, view.decoding)
     except ImageError:
         return
     inside = mark_photograph(image.shape[0], image.shape[1], view.size_px, view.resize)

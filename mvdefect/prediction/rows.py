@@ -14,7 +14,7 @@ from typing import TextIO
 from mvdefect.core.errors import ConfigError
 from mvdefect.core.files import name_in_errors, parse_json
 from mvdefect.evaluation.operating_point import DEFECTIVE, NOT_THIS_PRODUCT, REVIEW
-from mvdefect.inspector.answers import UNREADABLE, Answer
+from mvdefect.inspector.answers import UNKNOWN_FILE, UNREADABLE, Answer
 from mvdefect.inspector.photographs import Photograph, PhotographKey
 
 
@@ -29,7 +29,7 @@ class VerdictRow:
         needs_review: Whether a person has to look.
         probability: That it is defective; None where it is unreadable.
         novelty: How unlike good photographs it is; None where it is unreadable.
-        error: Why it is unreadable, "" otherwise.
+        error: Why it is unreadable, or what is wrong with it although it was inspected; "" otherwise.
         note: "not this product" where it shows something else, "" otherwise; the label does not depend on it.
         inspector: Which inspector looked; see `mvdefect.prediction.inspectors.name_inspector`.
         size_bytes: Of the photograph.
@@ -56,7 +56,7 @@ class VerdictRow:
 
 def make_row(photograph: Photograph, answer: Answer, error: str = "", inspector: str = "") -> VerdictRow:
     """Return the row of an answer."""
-    unknown = "" if answer.is_readable else "the file is no PNG, JPEG or BMP, or it is broken"
+    unknown = "" if answer.is_readable else UNKNOWN_FILE
     reason = error or answer.error or unknown
     return VerdictRow(
         photograph.name,

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from mvdefect.core.errors import ImageError, LayoutError
 from mvdefect.core.progress import logger
-from mvdefect.data.images import decode_image, is_image
+from mvdefect.data.images import decode_image
 from mvdefect.data.sources.folders import list_files
-from mvdefect.inspector.photographs import Photograph, find_photograph
+from mvdefect.inspector.photographs import Photograph, SortedNames, find_photograph, sort_names
 
 PAUSE_SECONDS = 0.5
 SETTLE_SECONDS = 10.0  # after which what cannot be read is not still being written
@@ -27,7 +27,8 @@ def watch_folder(
 
     One that is written anew, with another size or time, is another photograph.
 
-    A file counts when its size and time are the same in two looks and it can be read, so that one is not
+    Notes, tables and the like, and masks, are left out; see `mvdefect.inspector.photographs.sort_names`. A
+    file counts when its size and time are the same in two looks and it can be read, so that one is not
     taken while a camera still writes it. What cannot be read is taken as it is when nothing has been written
     to it for ten seconds; an empty file too.
 
@@ -50,20 +51,30 @@ def _watch(
 ) -> Iterator[Photograph]:
     seen: dict[Path, _Seen] = {}
     done: dict[Path, Photograph] = {}
+    told: set[str] = set()
     while True:
-        for path in _look(folder):
-            if not is_image(path.name):
-                continue
+        for path in _choose(folder, _look(folder), told):
             found = find_photograph(path)
             if found.modified_ns is None or done.get(path) == found:
                 continue
             if path not in seen or seen[path].photograph != found:
                 seen[path] = _Seen(found, clock())
-            elif _is_quiet(seen[path], clock()) or _is_whole(path):
+            elif _is_quiet(seen[path], clock()) or _is_whole(found):
                 done[path] = found
                 del seen[path]
                 yield found
         sleep(pause_seconds)
+
+
+def _choose(folder: Path, found: list[Path], told: set[str]) -> list[Path]:
+    """Leave out what is not inspected, and say so once of each file."""
+    names = sort_names([path.relative_to(folder).as_posix() for path in found])
+    new = SortedNames(
+        (), *(tuple(name for name in kind if name not in told) for kind in (names.notes, names.masks))
+    )
+    new.tell(str(folder))
+    told.update(new.notes, new.masks)
+    return [folder / name for name in names.images]
 
 
 def _look(folder: Path) -> list[Path]:
@@ -88,9 +99,9 @@ def _is_quiet(seen: _Seen, now: float) -> bool:
     return now - min(seen.since, written) >= SETTLE_SECONDS
 
 
-def _is_whole(path: Path) -> bool:
+def _is_whole(photograph: Photograph) -> bool:
     try:
-        decode_image(path.read_bytes())
+        decode_image(photograph.read())
     except (ImageError, OSError):
         return False
     return True

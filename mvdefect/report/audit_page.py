@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ import numpy as np
 from mvdefect.audit.findings import Audit, Finding, Pair, Severity
 from mvdefect.core.errors import ImageError
 from mvdefect.core.files import write_text
-from mvdefect.data.images import decode_at_size
+from mvdefect.data.images import Decoding, decode_at_size
 from mvdefect.data.records import Record
 from mvdefect.report.page import make_environment, to_data_uri
 from mvdefect.report.wording import describe_audit, format_figure
@@ -114,8 +114,12 @@ def write_audit_page(audit: Audit, records: Mapping[str, Record], path: Path) ->
         records: The photographs by id.
         path: The HTML file.
     """
-    pictures = {finding.code: _draw_pairs(finding, records) for finding in audit.findings}
-    singles = {finding.code: _draw_singles(finding, records) for finding in audit.findings}
+
+    def draw(name: str) -> str:
+        return _draw(records[name], audit.decoding)
+
+    pictures = {finding.code: _draw_pairs(finding, draw) for finding in audit.findings}
+    singles = {finding.code: _draw_singles(finding, draw) for finding in audit.findings}
     template = make_environment().get_template("audit.html")
     html = template.render(
         audit=audit,
@@ -128,22 +132,20 @@ def write_audit_page(audit: Audit, records: Mapping[str, Record], path: Path) ->
     write_text(path, html)
 
 
-def _draw_pairs(finding: Finding, records: Mapping[str, Record]) -> list[tuple[Pair, str, str]]:
-    return [
-        (pair, _draw(records[pair.first]), _draw(records[pair.second])) for pair in finding.pairs[:MAX_SHOWN]
-    ]
+def _draw_pairs(finding: Finding, draw: Callable[[str], str]) -> list[tuple[Pair, str, str]]:
+    return [(pair, draw(pair.first), draw(pair.second)) for pair in finding.pairs[:MAX_SHOWN]]
 
 
-def _draw_singles(finding: Finding, records: Mapping[str, Record]) -> list[tuple[str, str, str]]:
+def _draw_singles(finding: Finding, draw: Callable[[str], str]) -> list[tuple[str, str, str]]:
     if finding.code not in SHOWN_ONE_BY_ONE:
         return []
-    return [(name, reason, _draw(records[name])) for name, reason in finding.files[:MAX_SHOWN]]
+    return [(name, reason, draw(name)) for name, reason in finding.files[:MAX_SHOWN]]
 
 
-def _draw(record: Record) -> str:
+def _draw(record: Record, decoding: Decoding) -> str:
     """Return a small picture; one that cannot be read any more is drawn grey."""
     try:
-        image = decode_at_size(record.path.read_bytes(), PICTURE_SIZE_PX)
+        image = decode_at_size(record.path.read_bytes(), PICTURE_SIZE_PX, decoding=decoding)
     except (ImageError, OSError):
         image = np.full((PICTURE_SIZE_PX, PICTURE_SIZE_PX, 3), 128, np.uint8)
     encoded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1]

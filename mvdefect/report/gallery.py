@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mvdefect.config import FitConfig
 from mvdefect.core.errors import ImageError
 from mvdefect.data.images import (
     Pixels,
-    ResizeMethod,
+    choose_decoding,
     decode_image,
     decode_mask,
     mark_photograph,
@@ -200,7 +201,7 @@ def draw_picture(row: PredictionRow, record: Record | None, run: RunContents, he
     foreign = run.evaluation.operating_point.foreign
     if foreign is not None and row.novelty >= foreign:
         caption += ", not this product"
-    read = None if record is None else _read(record, run.config.resize)
+    read = None if record is None else _read(record, run.config)
     if read is None:
         return Picture(row, f"{caption}; the image is not there any more", "", None, None)
     image, mask, inside = read
@@ -217,17 +218,17 @@ def draw_picture(row: PredictionRow, record: Record | None, run: RunContents, he
     return Picture(row, caption, f"{row.defect_type} image", _encode(image), drawn, outlined, is_wide)
 
 
-def _read(record: Record, method: ResizeMethod) -> tuple[Pixels, Pixels, NDArray[np.bool_]] | None:
+def _read(record: Record, config: FitConfig) -> tuple[Pixels, Pixels, NDArray[np.bool_]] | None:
     """Return the image, its mask, and where the image is, all square, as the inspector saw it."""
     try:
-        image = decode_image(record.path.read_bytes())
+        image = decode_image(record.path.read_bytes(), choose_decoding(config))
         mask = np.zeros(image.shape[:2], bool)
         if record.mask_path is not None:
-            mask = decode_mask(record.mask_path.read_bytes())
+            mask = decode_mask(record.mask_path.read_bytes(), choose_decoding(config))
     except (ImageError, OSError):
         return None
     height, width = image.shape[:2]
-    size_px = PICTURE_SIZE_PX
+    size_px, method = PICTURE_SIZE_PX, config.resize
     if method == "letterbox":
         size_px = min(LONGEST_PX, round(size_px * (max(height, width) / min(height, width)) ** 0.5))
     shown = resize_image(image, size_px, method), resize_mask(mask, size_px, method)

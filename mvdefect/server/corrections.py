@@ -13,10 +13,10 @@ from pathlib import Path
 
 from mvdefect.core.errors import ImageError
 from mvdefect.core.files import replace_file
-from mvdefect.data.images import decode_image
+from mvdefect.data.images import Decoding, decode_image
 from mvdefect.data.records import GOOD
 from mvdefect.evaluation.operating_point import DEFECTIVE
-from mvdefect.server.image_headers import check_pixels, read_header
+from mvdefect.server.image_headers import check_pixels, explain_unreadable, read_header
 from mvdefect.server.refusals import RETRY_SECONDS, Refusal
 from mvdefect.server.settings import MEGA, Limits
 
@@ -90,10 +90,10 @@ class Corrections:
             raise Refusal(400, f"label must be one of {', '.join(CLASSES)}. Received: {label[:40]}")
         header = read_header(file)
         if header is None:
-            raise Refusal(422, "the file is no PNG, JPEG or BMP, or it is broken", "unreadable")
+            raise Refusal(422, explain_unreadable(file), "unreadable")
         check_pixels(header.pixels, self.limits)
         try:
-            decode_image(file)
+            decode_image(file, Decoding(max_megapixels=self.limits.max_megapixels))
         except ImageError as error:
             raise Refusal(422, f"nothing can be learned from this file: {error}", "unreadable") from None
         name = hashlib.sha256(file).hexdigest()[:NAME_LENGTH] + header.suffix

@@ -16,7 +16,7 @@ from mvdefect.evaluation.contracts import parse_contract
 from mvdefect.evaluation.figures import FIGURES
 from mvdefect.evaluation.heatmaps import COLOURS, MAX_OPACITY
 from mvdefect.evaluation.operating_point import FOREIGN, NOT_THIS_PRODUCT
-from mvdefect.inspector.answers import Answer
+from mvdefect.inspector.answers import UNKNOWN_FILE, Answer
 from mvdefect.report.wording import describe_protocol, format_percent, format_probability
 from mvdefect.server.corrections import Corrections
 from mvdefect.server.refusals import Refusal, make_json
@@ -29,7 +29,6 @@ NOTHING_PROMISED = "That is what it came to on those photographs, and no promise
 
 
 CONTENT_TYPE = "application/octet-stream"  # which no form of a foreign page can send
-UNREADABLE = "This file cannot be inspected: it is no PNG, JPEG or BMP, or it is broken."
 
 
 def describe_inspector(manifest: dict[str, Any], limits: Limits) -> dict[str, Any]:
@@ -148,7 +147,8 @@ class InspectionRoutes:
         async with self.service.intake.receive(request) as body:
             answer = (await self.service.inspect(request, version.engine, [body], with_heatmaps=True))[0]
         if not answer.is_readable:
-            raise Refusal(422, UNREADABLE, "unreadable")
+            reason = f"This file cannot be inspected: {answer.error or UNKNOWN_FILE}."
+            raise Refusal(422, reason, "unreadable")
         return make_json(format_answer(answer, *version.manifest["heat_range"]))
 
     async def correct(self, request: Request) -> Response:

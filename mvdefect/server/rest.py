@@ -37,6 +37,7 @@ ALLOWED = "allowed are NAME and NAME/versions/NUMBER, alone or with :predict or 
 METHOD = "tensorflow/serving/predict"
 OUTPUTS = {
     "defective": "DT_BOOL",
+    "error": "DT_STRING",
     "label": "DT_STRING",
     "needs_review": "DT_BOOL",
     FOREIGN_OUTPUT: "DT_BOOL",
@@ -71,6 +72,7 @@ def _format_row(answer: Answer, with_heatmap: bool, heatmap_shape: tuple[int, in
         "novelty": 0.0 if answer.novelty is None else answer.novelty,
         "label": answer.label,
         "status": OK if answer.is_readable else UNREADABLE,
+        "error": answer.error,
     }
     if with_heatmap:
         heatmap = np.zeros(heatmap_shape) if answer.heatmap is None else answer.heatmap

@@ -73,12 +73,16 @@ def serve_export(
     path = require_export(place)
     manifest = read_manifest(path, sha256)
 
+    limit = settings.limits.max_megapixels
+
     def load(other: Path) -> Version:
-        return check_version(open_engine(other, engine, verbose), read_manifest(other))
+        opened = open_engine(other, engine, verbose, max_megapixels=limit)
+        return check_version(opened, read_manifest(other))
 
     watch = None if sha256 or path == place else Watch(place, path, load)
     with open_socket(settings.host, settings.port) as listener:
-        app = make_app(open_engine(path, engine, verbose, sha256), manifest, settings, watch)
+        opened = open_engine(path, engine, verbose, sha256, limit)
+        app = make_app(opened, manifest, settings, watch)
         if not settings.is_local and not settings.token:
             logger.warning("anybody who reaches %s can ask this server; give it a token", settings.host)
         run_app(app, listener, settings)

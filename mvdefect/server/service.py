@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 from starlette.requests import ClientDisconnect, Request
 
 from mvdefect.core.progress import logger
-from mvdefect.inspector.answers import UNREADABLE_ANSWER, Answer, Engine
-from mvdefect.server.image_headers import ImageHeader, check_pixels, read_header
+from mvdefect.inspector.answers import UNREADABLE, Answer, Engine
+from mvdefect.server.image_headers import ImageHeader, check_pixels, explain_unreadable, read_header
 from mvdefect.server.intake import Intake
 from mvdefect.server.metrics import Metrics
 from mvdefect.server.predict_request import check_number
@@ -213,7 +213,7 @@ class Service:
         self.metrics.photographs.labels("unreadable").inc(len(files) - len(known))
         coming = self.batcher.submit(engine, [files[number] for number in known], pixels, with_heatmaps)
         answers = dict(zip(known, await self._wait(request, coming), strict=True))
-        return [answers.get(number, UNREADABLE_ANSWER) for number in range(len(files))]
+        return [answers.get(number) or _refuse(file) for number, file in enumerate(files)]
 
     def _read_headers(self, files: Sequence[bytes]) -> list[ImageHeader | None]:
         headers = [read_header(file) for file in files]
@@ -279,6 +279,10 @@ class Service:
             for one in coming:
                 if not one.cancel() and not one.cancelled():
                     one.exception()  # seen, so asyncio does not complain that nobody did
+
+
+def _refuse(file: bytes) -> Answer:
+    return Answer(UNREADABLE, None, None, error=explain_unreadable(file))
 
 
 async def _collect(coming: list[asyncio.Future[Answer]]) -> list[Answer]:

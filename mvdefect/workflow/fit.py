@@ -77,6 +77,7 @@ def run_job(job: FitJob) -> FinishedRun:
                 spec, config.image_size_px, choose_head(config), config.taps, job.weights
             )
         photographs = prepare_photographs(job.records, config, job.planned, job.needs)
+        config = photographs.note_bits(config)
         check_contract(config, photographs.plan.select(CHOSEN_ON))
         run = replace(job, config=config).find_place(photographs.plan.digest)
         with make_run(run, config, photographs.plan.digest, job.overwrite) as folder, logging_to(folder.log):

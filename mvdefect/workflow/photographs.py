@@ -13,6 +13,7 @@ from mvdefect.config import FitConfig
 from mvdefect.core.errors import ConfigError, LayoutError, SplitError
 from mvdefect.core.progress import logger
 from mvdefect.data.groups.grouping import group_records
+from mvdefect.data.images import choose_decoding
 from mvdefect.data.records import Record
 from mvdefect.data.scan import Scan, scan_images
 from mvdefect.data.sources.folders import check_layout
@@ -57,6 +58,11 @@ class Photographs:
     scan: Scan
     plan: SplitPlan
     store: PreparedStore
+
+    def note_bits(self, config: FitConfig) -> FitConfig:
+        """Return settings that say how many bits are in use, where images have more than 8."""
+        bits = self.scan.decoding.bits
+        return config if bits is None else config.model_copy(update={"bits": bits})
 
     def get_sources(self) -> dict[str, Source]:
         """Return the parts, by name."""
@@ -118,11 +124,14 @@ def prepare_photographs(
     from mvdefect.data.store import prepare_images
 
     size_px, method, skip_broken = config.image_size_px, config.resize, config.skip_broken
+    decoding = choose_decoding(config)
     with KeptImages(size_px, method) as kept:
-        scan = scan_images(records, skip_broken, kept.keep)
+        scan = scan_images(records, skip_broken, kept.keep, decoding)
         plan = planned or _draw_plan(scan, config, needs)
         check_plan(plan, dict(zip((record.id for record in scan.records), scan.sha256, strict=True)))
-        store = prepare_images(records, size_px, method, skip_broken=skip_broken, kept=kept)
+        store = prepare_images(
+            records, size_px, method, skip_broken=skip_broken, kept=kept, decoding=scan.decoding
+        )
     return Photographs(scan, plan, store)
 
 
@@ -138,7 +147,9 @@ def divide_photographs(records: tuple[Record, ...], config: FitConfig, needs: Ne
         ImageError: A photograph cannot be read.
         SplitError: They cannot be divided, or the plan lacks what is needed of it.
     """
-    return suit_plan(_draw_plan(scan_images(records, config.skip_broken), config, needs), needs, config.seed)
+    decoding = choose_decoding(config)
+    scan = scan_images(records, config.skip_broken, decoding=decoding)
+    return suit_plan(_draw_plan(scan, config, needs), needs, config.seed)
 
 
 def read_plan_for_fit(path: Path, needs: Needs = FIT_NEEDS, seed: int = 0) -> SplitPlan:

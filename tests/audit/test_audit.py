@@ -14,6 +14,7 @@ from PIL import Image
 
 from mvdefect.audit.audit import AuditSettings, audit_data
 from mvdefect.audit.findings import Audit, Finding, Severity, audit_to_json
+from mvdefect.core.errors import LayoutError
 from mvdefect.data.sources.folders import read_layout
 from mvdefect.data.sources.opening import open_source
 from mvdefect.drawing.data_set import write_parts
@@ -190,6 +191,16 @@ def test_an_image_unlike_all_others_is_told(tmp_path: Path) -> None:
     assert "outliers" not in codes(audit(root))
     write_image(root / "good" / "900.png", np.full((40, 48, 3), 5, np.uint8) + make_texture(1) // 30)
     assert [name for name, _ in find(audit(root), "outliers").files] == ["good/900.png"]
+
+
+def test_no_image_and_none_that_can_be_read_are_told(tmp_path: Path) -> None:
+    for name in ("good", "dent"):
+        (tmp_path / "nut" / name).mkdir(parents=True)
+    with pytest.raises(LayoutError, match="no image below"):
+        audit(tmp_path / "nut")
+    for name in ("good", "dent"):
+        (tmp_path / "nut" / name / f"{name}.png").write_bytes(b"broken")
+    assert find(audit(tmp_path / "nut"), "unreadable-files").severity is Severity.ERROR
 
 
 def test_too_few_images_are_told_and_what_can_be_measured_all_the_same(tmp_path: Path) -> None:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from mvdefect.core.errors import ImageError
 from mvdefect.data.images import (
+    Decoding,
     ResizeMethod,
     decode_at_size,
     decode_image,
     decode_mask,
+    decode_with_header,
     make_thumbnail,
     mark_photograph,
     resize_image,
@@ -121,15 +126,144 @@ def test_an_animation_is_refused() -> None:
         decode_image(animated)
 
 
-def test_floating_point_is_refused() -> None:
-    with pytest.raises(ImageError, match="floating-point"):
-        decode_image(encode(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"))
+@pytest.mark.parametrize("bits", range(8, 17))
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_values_are_scaled_by_the_bits_in_use(bits: int, kind: str, channels: int) -> None:
+    values = np.random.default_rng(bits).integers(0, 2**bits, (30, 20, channels)).astype(np.uint16)
+    values[0, 0] = 2**bits - 1
+    encoded = cv2.imencode(f".{kind.lower()}", values)[1].tobytes()
+    decoded, header = decode_with_header(encoded, Decoding(bits))
+    expected = values[..., 2::-1] if channels > 1 else values.repeat(3, axis=2)
+    assert np.array_equal(decoded, expected // 2 ** (bits - 8))
+    assert (header.bits, header.peak) == (16, 2**bits - 1)
+    assert header.peak == values[..., :3].max()
 
 
-def test_a_huge_picture_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(ImageError, match="exceeds limit"):
-        decode_image(encode(Image.fromarray(make_texture(0))))
+def test_values_above_the_bits_in_use_are_white() -> None:
+    encoded = encode(Image.fromarray(np.array([[4095, 4096, 65535, 2048]], np.uint16)))
+    decoded, header = decode_with_header(encoded, Decoding(12))
+    assert decoded[0, :, 0].tolist() == [255, 255, 255, 128]
+    assert header.peak == 65535
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_deep_colour_stands_upright(kind: str, orientation: int) -> None:
+    colour = np.random.default_rng(0).integers(0, 65536, (6, 9, 3)).astype(np.uint16)
+    if kind == "PNG":
+        plain, tag = cv2.imencode(".png", colour[..., ::-1])[1].tobytes(), Image.Exif()
+        tag[274] = orientation
+        exif = tag.tobytes().removeprefix(b"Exif\0\0")
+        chunk = struct.pack(">I", len(exif)) + b"eXIf" + exif + struct.pack(">I", zlib.crc32(b"eXIf" + exif))
+        encoded = plain[:33] + chunk + plain[33:]
+    else:
+        encoded = write_tiff(colour, extratags=[(274, "H", 1, orientation, True)])
+    eight = Image.fromarray((colour >> 8).astype(np.uint8))
+    eight.getexif()[274] = orientation
+    expected = np.asarray(ImageOps.exif_transpose(eight))
+    assert np.array_equal(decode_image(encoded), expected)
+
+
+def write_tiff(values: np.ndarray, **options: object) -> bytes:
+    stream = io.BytesIO()
+    is_colour = values.ndim == 3 and values.shape[2] == 3
+    tifffile.imwrite(stream, values, photometric="rgb" if is_colour else "minisblack", **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("dtype", ["int16", "int32", "uint32", "uint16"])
+def test_whole_numbers_are_read_whatever_holds_them(dtype: str) -> None:
+    values = np.arange(0, 4096, 17).reshape(1, -1).astype(dtype)
+    decoded = decode_image(write_tiff(values), Decoding(12))
+    assert np.array_equal(decoded[..., 0], values // 16)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (np.array([[-3, 900]], np.int16), "Received: -3 to 900"),
+        (np.array([[5, 70_000]], np.int32), "Received: 5 to 70000"),
+        (np.array([[0, 255]], np.float32), "between 0 and 1: .* Received: 0 to 255"),
+        (np.array([[-0.5, 1]], np.float32), "Received: -0.5 to 1"),
+        (np.array([[0, np.nan]], np.float32), "Received: nan to nan"),
+        (np.array([[0, np.inf]], np.float32), "Received: 0 to inf"),
+        (np.array([[0, 1]], np.float64), "a TIFF of this kind is not read"),
+    ],
+)
+def test_values_of_no_known_range_are_refused(values: np.ndarray, said: str) -> None:
+    with pytest.raises(ImageError, match=said):
+        decode_image(write_tiff(values))
+
+
+def test_fractions_reach_from_black_to_white() -> None:
+    values = np.array([[0, 0.2, 0.5, 1]], np.float32)
+    assert decode_image(write_tiff(values))[0, :, 0].tolist() == [0, 51, 128, 255]
+
+
+def test_a_huge_picture_is_refused_by_its_size_and_the_setting() -> None:
+    encoded = encode(Image.fromarray(make_texture(0)))  # 48 by 40
+    with pytest.raises(ImageError, match=r"48x40 pixels, .* at most 0.001 are read; --max-megapixels 1 "):
+        decode_image(encoded, Decoding(max_megapixels=0.001))
+    assert decode_image(encoded, Decoding(max_megapixels=0.00192)).shape == (40, 48, 3)
+
+
+def test_no_limit_but_ours_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow's own says 'decompression bomb'
+    assert decode_image(encode(Image.fromarray(make_texture(0)), "BMP")).shape == (40, 48, 3)
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_pages_are_counted(big: bool) -> None:
+    three = write_tiff(np.zeros((3, 8, 8), np.uint8), bigtiff=big)
+    with pytest.raises(ImageError, match="the file holds 3 pages, and one is allowed"):
+        decode_image(three)
+    place = (8, "<Q", "<Q", 8, 20) if big else (4, "<I", "<H", 2, 12)
+    start, offset, number, width, entry = place
+    (first,) = struct.unpack_from(offset, three, start)
+    (entries,) = struct.unpack_from(number, three, first)
+    endless = bytearray(three)
+    struct.pack_into(offset, endless, first + width + entry * entries, first)  # the next page is this one
+    with pytest.raises(ImageError, match="1000 pages"):
+        decode_image(bytes(endless))
+
+
+def make_overlapping_tags(count: int) -> bytes:
+    """Return the directory of a TIFF whose tags all claim the same megabyte."""
+    tags = b"".join(struct.pack("<HHII", 300 + number, 1, 1_000_000, 8) for number in range(count))
+    return b"II*\0" + struct.pack("<IH", 8, count) + tags + bytes(4)
+
+
+def test_tags_that_would_fill_the_memory_are_refused_unread() -> None:
+    block = make_overlapping_tags(5000)
+    with pytest.raises(ImageError, match="tags of the TIFF overlap"):
+        decode_image(block + bytes(1_000_000))
+    plain = encode(Image.fromarray(make_texture(0)))
+    chunk = struct.pack(">I", len(block)) + b"eXIf" + block + struct.pack(">I", zlib.crc32(b"eXIf" + block))
+    with pytest.raises(ImageError, match="tags of EXIF overlap"):
+        decode_image(plain[:33] + chunk + plain[33:])
+
+
+def test_a_raw_image_is_not_taken_for_its_preview() -> None:
+    for tag in ((254, "I", 1, 1, True), (50706, "B", 4, (1, 4, 0, 0), True)):
+        with pytest.raises(ImageError, match="raw image of a camera"):
+            decode_image(write_tiff(np.zeros((8, 8), np.uint8), extratags=[tag]))
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        (b"\0\0\0\x18ftypheic", "HEIC is not supported; convert it to PNG or JPEG"),
+        (b"\0\0\0\x18ftypmif1", "HEIF is not supported"),
+        (b"\x93NUMPY\1\0", "NumPy's format is not supported"),
+        (b"PK\3\4", "an archive; unpack it"),
+        (b"\0\0\0\x18ftypisom", "a video"),
+    ],
+)
+def test_known_formats_that_are_not_read_are_named(start: bytes, said: str) -> None:
+    with pytest.raises(ImageError, match=said):
+        decode_image(start + bytes(99))
 
 
 @given(garbage=st.binary(max_size=300))
@@ -142,6 +276,9 @@ def test_garbage_never_does_worse_than_an_image_error(garbage: bytes) -> None:
 def test_mask_is_true_wherever_it_is_not_black() -> None:
     grey = np.array([[0, 1], [128, 255]], np.uint8)
     assert decode_mask(encode(Image.fromarray(grey))).tolist() == [[False, True], [True, True]]
+    for dtype in (np.uint16, np.int32, np.float32):
+        encoded = write_tiff(np.array([[0, 1], [0, 3]], dtype))
+        assert decode_mask(encoded).tolist() == [[False, True], [False, True]]
 
 
 def test_letterbox_keeps_the_aspect_ratio() -> None:

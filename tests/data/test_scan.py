@@ -10,7 +10,7 @@ import pytest
 
 from mvdefect.core.errors import ImageError
 from mvdefect.data import scan as scan_module
-from mvdefect.data.images import decode_image, make_thumbnail
+from mvdefect.data.images import Decoding, decode_image, make_thumbnail
 from mvdefect.data.scan import scan_images
 from mvdefect.data.sources.folders import read_records
 from tests.conftest import make_texture, replace_unseen, write_class_folders, write_image
@@ -50,7 +50,7 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
 def test_a_damaged_cache_is_ignored(tmp_path: Path) -> None:
     records = read_records(write_class_folders(tmp_path / "nut"))
     first = scan_images(records)
-    scan_module._cache_file(records).write_bytes(b"not a cache")
+    scan_module._cache_file(records, Decoding()).write_bytes(b"not a cache")
     assert scan_images(records).sha256 == first.sha256
 
 
@@ -61,14 +61,14 @@ def broken_root(tmp_path: Path) -> Path:
     (root / "good" / "000.png").write_bytes(whole[: len(whole) // 2])
     (root / "good" / "001.png").write_bytes(b"")
     (root / "dent" / "002.png").write_text("a note")
-    (root / "dent" / "notes.txt").write_text("a note")
+    (root / "dent" / "notes.png").write_text("a note")
     return root
 
 
 def test_broken_files_are_all_named(broken_root: Path) -> None:
     with pytest.raises(ImageError, match=r"^4 file\(s\) cannot be used.*--skip-broken") as caught:
         scan_images(read_records(broken_root))
-    for name in ("good/000.png", "good/001.png", "dent/002.png", "dent/notes.txt"):
+    for name in ("good/000.png", "good/001.png", "dent/002.png", "dent/notes.png"):
         assert name in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -22,7 +22,7 @@ from tensorflow_datasets.core.dataset_info import DatasetInfoFileError
 from mvdefect.core.errors import ConfigError, ImageError
 from mvdefect.core.parallel import count_cores
 from mvdefect.data import shards
-from mvdefect.data.images import decode_image, resize_image
+from mvdefect.data.images import Decoding, decode_image, resize_image
 from mvdefect.data.records import Record
 from mvdefect.data.scan import scan_images
 from mvdefect.data.shards import KeptImages, plan_shards
@@ -277,8 +277,8 @@ def test_memory_holds_one_photograph_a_thread(
 ) -> None:
     alive, most, lock = set(), [0], threading.Lock()
 
-    def decode(encoded: memoryview) -> np.ndarray:
-        image = decode_image(encoded)
+    def decode(encoded: memoryview, decoding: Decoding) -> np.ndarray:
+        image = decode_image(encoded, decoding)
         with lock:
             alive.add(id(image))
             most[0] = max(most[0], len(alive))
@@ -332,8 +332,8 @@ def test_what_the_scan_decoded_is_not_decoded_again(
     records = (*masked, *records[3:])
     with KeptImages(64, "letterbox") as kept, monkeypatch.context() as patch:
         scan_images(records, use=kept.keep)
-        patch.setattr(shards, "decode_image", lambda _: pytest.fail("decoded again"))
-        patch.setattr(shards, "decode_mask", lambda _: pytest.fail("decoded again"))
+        patch.setattr(shards, "decode_image", lambda *_: pytest.fail("decoded again"))
+        patch.setattr(shards, "decode_mask", lambda *_: pytest.fail("decoded again"))
         store = prepare_images(records, 64, "letterbox", out=tmp_path / "kept", kept=kept)
     plain = prepare_images(records, 64, "letterbox", out=tmp_path / "plain")
     files = [

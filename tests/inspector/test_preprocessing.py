@@ -6,12 +6,13 @@ import functools
 import io
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from mvdefect.data.images import decode_image, resize_image
+from mvdefect.data.images import Decoding, decode_image, resize_image
 from mvdefect.inspector.preprocessing import decode_photograph, read_photographs, resize_photographs
 
 SIZES = [
@@ -68,7 +69,10 @@ def test_photographs_stand_upright(orientation: int, kind: str) -> None:
         ("PNG", "L"),
         ("PNG", "RGBA"),
         ("PNG", "P"),
+        ("PNG", "1"),
+        ("PNG", "LA"),
         ("BMP", "RGB"),
+        ("BMP", "L"),
     ],
 )
 def test_every_format_is_decoded_as_in_training(kind: str, mode: str) -> None:
@@ -76,10 +80,46 @@ def test_every_format_is_decoded_as_in_training(kind: str, mode: str) -> None:
     np.testing.assert_array_equal(decode_photograph(tf.constant(encoded)).numpy(), decode_image(encoded))
 
 
-def test_sixteen_bits_keep_their_upper_eight() -> None:
-    values = np.random.default_rng(0).integers(0, 65536, (20, 30)).astype(np.uint16)
-    encoded = encode(Image.fromarray(values), "PNG")
-    np.testing.assert_array_equal(decode_photograph(tf.constant(encoded)).numpy(), decode_image(encoded))
+@pytest.mark.parametrize("bits", [8, 10, 12, 13, 16])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_sixteen_bits_are_scaled_by_those_in_use(bits: int, channels: int) -> None:
+    values = np.random.default_rng(0).integers(0, 2**bits, (20, 30, channels)).astype(np.uint16)
+    values[0, 0] = 65535  # beyond what the bits hold
+    encoded = cv2.imencode(".png", values)[1].tobytes()
+    found = decode_photograph(tf.constant(encoded), bits).numpy()
+    np.testing.assert_array_equal(found, decode_image(encoded, Decoding(bits)))
+
+
+def make_foreign_files() -> dict[str, bytes]:
+    """Files that this package reads, or refuses, and of which TensorFlow would make another picture."""
+    image, exif = Image.fromarray(draw(24, 40)), Image.Exif()
+    exif[0x0112] = 6
+    packed = bytearray(encode(image.convert("L"), "BMP"))
+    packed[30] = 1  # says that its pixels are packed
+    short = bytearray(encode(image.convert("L"), "BMP"))
+    short[46] = 16  # says that its palette has 16 colours
+    return {
+        "TIFF": encode(image, "TIFF"),
+        "GIF": encode(image, "GIF"),
+        "WebP, turned": encode(image, "WEBP", lossless=True, exif=exif),
+        "animated PNG": encode(image, "PNG", save_all=True, append_images=[Image.fromarray(draw(24, 40, 1))]),
+        "palette BMP": encode(image.quantize(256), "BMP"),
+        "palette BMP of few colours": encode(image.quantize(9), "BMP"),
+        "BMP of one bit": encode(image.convert("1"), "BMP"),
+        "packed BMP": bytes(packed),
+        "BMP of 16 greys": bytes(short),
+        "JPEG for print": encode(image.convert("CMYK"), "JPEG"),
+        "a BMP without an end": encode(image, "BMP")[:30],
+    }
+
+
+@pytest.mark.parametrize(("name", "encoded"), make_foreign_files().items())
+def test_what_tensorflow_would_see_otherwise_is_unreadable(name: str, encoded: bytes) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        trace()(encoded)
+    good = encode(Image.fromarray(draw(24, 40)), "PNG")
+    readable = read_photographs(tf.constant([encoded, good]), 64, "letterbox")[1]
+    assert readable.numpy().tolist() == [False, True], name
 
 
 def test_a_broken_file_costs_the_others_nothing() -> None:

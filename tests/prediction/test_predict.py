@@ -66,7 +66,7 @@ def test_photographs_are_found_wherever_they_are(folder: Path, monkeypatch: pyte
         archive.writestr("readme.txt", "no picture")
     (found,) = list_photographs(["all.zip"])
     assert (found.name, found.read()) == ("all.zip/x/b.png", b"b.png")
-    for source, said in (("nothing.png", "there is no photograph"), ("*.gif", "no file fits the pattern")):
+    for source, said in (("nothing.png", "there is no image"), ("*.gif", "no file fits the pattern")):
         with pytest.raises(LayoutError, match=said):
             names([source])
     (folder / "broken.zip").write_bytes(b"x")
@@ -421,7 +421,7 @@ def test_the_command(
     [
         ([], "name an inspector and images"),
         (["--watch", "x"], "needs --out"),
-        (["nothing.png"], "no photograph"),
+        (["nothing.png"], "no image"),
     ],
 )
 def test_what_makes_no_sense_is_said(

@@ -17,10 +17,12 @@ from mvdefect.inspector.places import MANIFEST as MANIFEST_FILE
 from mvdefect.runs import read_json
 from mvdefect.server.app import make_app
 from mvdefect.server.settings import ServerSettings
-from tests.server.fakes import FakeEngine, draw_photograph, in_loop, open_client, read_metric
+from tests.server.fakes import BYTES, FakeEngine, draw_photograph, in_loop, open_client, read_metric
 
 PREDICT = "/v1/models/parts:predict"
-FIELDS = {"probability", "defective", "needs_review", "novelty", "label", "not_this_product", "status"}
+FIELDS = {
+    "probability", "defective", "needs_review", "novelty", "label", "not_this_product", "status", "error"
+}  # fmt: skip
 
 
 def wrap(file: bytes) -> dict[str, str]:
@@ -91,6 +93,30 @@ async def test_rows_and_columns_say_the_same() -> None:
     assert [row["needs_review"] for row in rows] == [False, False, True, True]
     assert (rows[2]["probability"], rows[2]["novelty"], rows[2]["status"]) == (-1.0, 0.0, "unreadable")
     assert columns["outputs"] == {name: [row[name] for row in rows] for name in rows[0]}
+
+
+@in_loop
+async def test_a_file_that_cannot_be_read_is_answered_with_the_reason() -> None:
+    heic = b"\0\0\0\x18ftypheic" + bytes(99)
+    async with open_client() as client:
+        answer = await predict(client, instances=[wrap(heic), wrap(draw_photograph()[:50])])
+        shown = await client.post("/api/inspect", content=heic, headers=BYTES)
+    heic_row, cut_row = answer["predictions"]
+    assert heic_row["error"] == "HEIC is not supported; convert it to PNG or JPEG"
+    assert cut_row["status"] == "unreadable"
+    assert shown.status_code == 422
+    assert "HEIC is not supported" in shown.json()["error"]
+
+
+@in_loop
+async def test_tiff_and_webp_are_inspected_as_they_are_trained_on() -> None:
+    image = np.full((40, 60, 3), 200, np.uint8)
+    async with open_client() as client:
+        files = [cv2.imencode(suffix, image)[1].tobytes() for suffix in (".png", ".tiff", ".webp")]
+        rows = (await predict(client, instances=[wrap(file) for file in files]))["predictions"]
+    assert rows[0]["label"] == "defective"
+    assert rows[0] == rows[1]
+    assert rows[2]["probability"] == pytest.approx(rows[0]["probability"], abs=0.01)
 
 
 @in_loop
@@ -189,6 +215,11 @@ async def test_what_is_no_image_never_reaches_the_engine() -> None:
     async with open_client(engine) as client:
         answer = await predict(client, instances=[wrap(b"GIF89a..."), wrap(b"%PDF"), wrap(b"")])
         assert [row["status"] for row in answer["predictions"]] == ["unreadable"] * 3
+        assert [row["error"] for row in answer["predictions"]] == [
+            "the file is no image that can be recognised",
+            "the file is no image that can be recognised",
+            "the file is empty",
+        ]
         assert len(engine.batches) == 2  # the two by which it warms up
         assert await read_metric(client, 'mvdefect_photographs_total{label="unreadable"}') == 3
 

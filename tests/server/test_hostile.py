@@ -90,6 +90,13 @@ def chunk(name: bytes, content: bytes = b"") -> bytes:
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 
+def make_tiff(tags: list[tuple[int, int, int, int]], with_size: bool = True) -> bytes:
+    """Return the beginning of a TIFF with these tags: number, type, count and value."""
+    size = [(256, 3, 1, 40), (257, 3, 1, 40)] if with_size else []
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in [*size, *tags])
+    return b"II*\0" + struct.pack("<IH", 8, len(size) + len(tags)) + entries + bytes(4)
+
+
 def make_files() -> dict[str, bytes]:
     """Files whose decoding would take long: many tiny chunks, segments, or scans of a progressive JPEG."""
     png, jpeg = draw_photograph(), draw_photograph(suffix=".jpg")
@@ -102,6 +109,10 @@ def make_files() -> dict[str, bytes]:
         "filling": jpeg[:tables] + b"\xff" * 100_000 + jpeg[tables:],
         "scans": jpeg[:-2] + scan * 200 + jpeg[-2:],
         "no size": jpeg[:tables] + scan,
+        "tags of the same bytes": make_tiff([(tag, 1, 90_000, 0) for tag in range(300, 500)]) + bytes(99_000),
+        "very many tags": make_tiff([(tag, 1, 1, 0) for tag in range(300, 20_000)]),
+        "a directory outside": b"II*\0" + struct.pack("<I", 2**31),
+        "no size in a TIFF": make_tiff([(258, 3, 1, 8)], with_size=False),
     }
 
 
@@ -112,7 +123,7 @@ def test_files_that_are_slow_to_decode_never_reach_the_engine(name: str, file: b
     assert time.process_time() - started < 0.3
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tiff", ".webp"])
 def test_whatever_is_cut_or_changed_the_header_is_read_without_a_fault(suffix: str) -> None:
     whole = draw_photograph(suffix=suffix)
     for position in range(0, min(len(whole), 700), 3):

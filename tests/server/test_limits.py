@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import struct
 import zlib
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ import cv2
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 
 from mvdefect.server.guard import RateLimit
 from mvdefect.server.image_headers import read_header
@@ -42,12 +44,20 @@ def make_bomb(width: int = 10_000, height: int = 10_000) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif", ".webp"])
 def test_the_size_is_read_from_the_header(suffix: str) -> None:
     file = cv2.imencode(suffix, np.zeros((30, 50, 3), np.uint8))[1].tobytes()
     header = read_header(file)
     assert header is not None
     assert (header.suffix, header.width, header.height) == (suffix, 50, 30)
+    for kind in ("VP8 ", "VP8L", "VP8X") if suffix == ".webp" else ():
+        lossless, exif = kind != "VP8 ", Image.Exif()
+        exif[271] = "a camera"
+        stream = io.BytesIO()
+        options = {"exif": exif} if kind == "VP8X" else {}
+        Image.new("RGB", (50, 30)).save(stream, "WEBP", lossless=lossless, **options)
+        assert stream.getvalue()[12:16] == kind.encode()
+        assert read_header(stream.getvalue()) == header
     for length in range(0, 60, 7):
         assert read_header(file[:length]) is None or length > 24
 

@@ -298,7 +298,7 @@ def _search(scan: Scan) -> Links:
     chosen = np.sort(chosen)
 
     def read_grey(number: int) -> Pixels:
-        image = decode_image(scan.records[chosen[number]].path.read_bytes())
+        image = decode_image(scan.records[chosen[number]].path.read_bytes(), scan.decoding)
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
 
     categories = [scan.records[index].category for index in chosen]
@@ -316,7 +316,7 @@ def _search(scan: Scan) -> Links:
 
 
 def _cache_file(scan: Scan) -> Path:
-    key = hashlib.sha256(f"{RULE}\n".encode())
+    key = hashlib.sha256(f"{RULE} {scan.decoding.used_bits}\n".encode())
     for record, sha256 in zip(scan.records, scan.sha256, strict=True):
         key.update(f"{record.category}\0{sha256}\n".encode())
     return cache_dir("links") / f"{key.hexdigest()[:32]}.npz"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Pixels: TypeAlias = "NDArray[np.uint8]"
 Look: TypeAlias = "Callable[[Pixels], tuple[np.ndarray, ...]]"
-LookAtPixels: TypeAlias = "Callable[[Pixels], list[Answer]]"
+Signatures: TypeAlias = "Mapping[str, Callable[[Any], list[Answer]]]"
 
 OUTPUTS = (LOGIT, NOVELTY, HEATMAP) = ("logit", "novelty", "heatmap")  # what comes out, in this order
 FLOAT32, BFLOAT16, INT8 = "float32", "bfloat16", "int8"
@@ -115,6 +115,9 @@ class Format(ABC):
             RunError: `inspector.json` is damaged.
         """
 
-    def open_pixels(self, _export: Path) -> LookAtPixels | None:
-        """Return what takes uint8 RGB pixels of any size (n, height, width, 3); None: it takes files."""
-        return None
+    def open_signatures(self, _export: Path) -> Signatures:
+        """Return what others than this package ask of it, by the name of the input.
+
+        "image_bytes" takes image files, and "pixels" uint8 RGB pixels of any size (n, height, width, 3).
+        """
+        return {}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mvdefect.inspector.formats.format import Format, LookAtPixels, Original, Pixels
+from mvdefect.inspector.formats.format import Format, Original, Pixels, Signatures
 
 if TYPE_CHECKING:
     from mvdefect.inspector.answers import Engine
@@ -26,14 +26,15 @@ class SavedModel(Format):
         write_warmup(path.parent, original.name, original.photograph)
         return {}
 
-    def open(self, export: Path, _manifest: Mapping[str, Any], _entry: Mapping[str, Any]) -> Engine:
+    def open(self, export: Path, manifest: Mapping[str, Any], _entry: Mapping[str, Any]) -> Engine:
         """Return the engine; see `Format.open`."""
+        from mvdefect.inspector.places import MANIFEST, parse_view
         from mvdefect.inspector.tensorflow_engines import open_saved_model
 
-        return open_saved_model(export)
+        return open_saved_model(export, parse_view(manifest, export / MANIFEST))
 
-    def open_pixels(self, export: Path) -> LookAtPixels:
-        """Return what takes pixels of any size; see `Format.open_pixels`."""
-        from mvdefect.inspector.tensorflow_engines import open_saved_pixels
+    def open_signatures(self, export: Path) -> Signatures:
+        """Return what others ask; see `Format.open_signatures`."""
+        from mvdefect.inspector.tensorflow_engines import open_signatures
 
-        return open_saved_pixels(export)
+        return open_signatures(export)

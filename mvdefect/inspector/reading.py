@@ -1,0 +1,88 @@
+"""Reading: image files become pixels at working size, in one way for every engine, before it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from mvdefect.core.errors import ImageError
+from mvdefect.core.parallel import count_cores
+from mvdefect.core.progress import logger
+from mvdefect.data.images import Pixels, decode_at_size_with_header
+from mvdefect.inspector.answers import UNREADABLE, Answer, Engine
+from mvdefect.inspector.places import Preparation
+
+LARGEST_BATCH = 32  # more at a time cost memory and gain nothing
+
+Ask = Callable[[Pixels, bool], Iterable[Answer]]
+
+
+@dataclass(frozen=True)
+class ReadImage:
+    """What came of an image file.
+
+    Attributes:
+        pixels: uint8 RGB at working size; None: it cannot be read.
+        remark: Why not, or what is wrong with it although it can; "" otherwise.
+    """
+
+    pixels: Pixels | None
+    remark: str = ""
+
+
+def make_engine(preparation: Preparation, ask: Ask) -> Engine:
+    """Return an engine that reads files as training does, by several threads.
+
+    Args:
+        preparation: How files become pixels.
+        ask: Answers for pixels at working size, uint8 (n, size, size, 3), with heatmaps or without; n is 32
+            at most.
+    """
+    readers = ThreadPoolExecutor(count_cores(), thread_name_prefix="decode")
+    told: set[str] = set()
+
+    def inspect(files: Sequence[bytes], with_heatmaps: bool = False) -> list[Answer]:
+        images = readers.map(partial(read_image, preparation=preparation), files)
+        answers = list(_answer(images, len(files), ask, with_heatmaps))
+        bright = next((one.error for one in answers if one.error and one.is_readable), "")
+        if bright and not told:
+            told.add(bright)
+            logger.warning("an image has %s; the rows tell which ones", bright)
+        return answers
+
+    return inspect
+
+
+def read_image(encoded: bytes, preparation: Preparation) -> ReadImage:
+    """Decode an image file and bring it to the working size, as training does."""
+    decoding = preparation.decoding
+    try:
+        pixels, header = decode_at_size_with_header(
+            encoded, preparation.size_px, preparation.resize, decoding
+        )
+    except ImageError as error:
+        return ReadImage(None, str(error))
+    if header.peak <= decoding.white:
+        return ReadImage(pixels)
+    return ReadImage(
+        pixels,
+        f"values up to {header.peak}, above {decoding.white}, the largest of {decoding.used_bits} bits that "
+        "the inspector was trained with: what is brighter is white",
+    )
+
+
+def _answer(images: Iterator[ReadImage], count: int, ask: Ask, with_heatmaps: bool) -> Iterator[Answer]:
+    """Answer for images while those of the next batch are decoded."""
+    for start in range(0, count, LARGEST_BATCH):
+        batch = [next(images) for _ in range(min(LARGEST_BATCH, count - start))]
+        readable = [image.pixels for image in batch if image.pixels is not None]
+        answers = iter(ask(np.stack(readable), with_heatmaps) if readable else ())
+        for image in batch:
+            if image.pixels is None:
+                yield Answer(UNREADABLE, None, None, error=image.remark)
+            else:
+                yield replace(next(answers), error=image.remark)
