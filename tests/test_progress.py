@@ -57,7 +57,11 @@ def test_without_a_terminal_a_long_step_logs_how_far_it_is(
     with show_steps("training", 9) as advance:
         next(clock), next(clock)
         advance(2)
-    assert messages[1:] == ["training: 2 of 9"]
+    with show_steps("Inspecting images", None) as advance:
+        advance(3)
+        next(clock), next(clock)
+        advance(3)
+    assert messages[1:] == ["training: 2 of 9", "Inspecting images: 6 so far"]
     assert list(track("abc", "Reading", 3)) == ["a", "b", "c"]
 
 

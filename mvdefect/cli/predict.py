@@ -13,7 +13,7 @@ import click
 
 from mvdefect.cli.work import PATH, show_messages
 from mvdefect.core.errors import ConfigError
-from mvdefect.core.progress import logger
+from mvdefect.core.progress import logger, show_phase, track
 
 if TYPE_CHECKING:
     from mvdefect.prediction.inspectors import InspectorPlace
@@ -153,11 +153,13 @@ def _inspect(
         return inspect_with_beam(work, photographs, out, flags["kind"])
     if watch is not None:
         logger.info("watching %s; Ctrl-C ends it", watch)
-    engine, name = open_inspector(inspector, verbose), name_inspector(inspector)
+    with show_phase("Loading the inspector"):
+        engine, name = open_inspector(inspector, verbose), name_inspector(inspector)
 
     def inspect(coming: Any) -> Any:
         # What has come should not wait for what has not.
-        return inspect_photographs(engine, coming, size if watch is None else 1, seen, name)
+        rows = inspect_photographs(engine, coming, size if watch is None else 1, seen, name)
+        return rows if watch is not None or out is None else track(rows, "Inspecting images", None)
 
     if out is None:
         return write_to_stream(inspect(photographs), flags["kind"])

@@ -17,7 +17,7 @@ logger = logging.getLogger("mvdefect")
 _bars: list[Any] = []  # the one that is drawn now, and those within it
 
 
-def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
+def track(items: Iterable[Item], description: str, total: int | None) -> Iterator[Item]:
     """Yield `items` and show progress; see `show_steps`."""
     with show_steps(description, total) as advance:
         for item in items:
@@ -52,8 +52,17 @@ def show_steps(description: str, total: int | None) -> Iterator[Callable[..., No
         return
     with _draw_bars() as progress:
         task = progress.add_task(description, total=total)
+
+        done = 0
+
+        def advance(steps: int = 1) -> None:
+            nonlocal done
+            done += steps
+            words = description if total else f"{description}: {done}"
+            progress.update(task, completed=done, description=words)
+
         try:
-            yield lambda steps=1: progress.advance(task, steps)
+            yield advance
         finally:
             progress.remove_task(task)
 
@@ -91,14 +100,17 @@ class _Heartbeat:
         """Count steps; say how far it is if the last line is long ago."""
         self.done += steps
         now = time.monotonic()
-        if self.total and now - self.told >= HEARTBEAT_S:
+        if now - self.told >= HEARTBEAT_S:
             self.told = now
-            logger.info("%s: %d of %d%s", self.description, self.done, self.total, self._tell_time_left(now))
+            logger.info("%s: %d%s", self.description, self.done, self._describe_rest(now))
         self.first = self.first or (now, self.done)
 
-    def _tell_time_left(self, now: float) -> str:
-        """Say how long it takes yet, at the rate since the first step, which may have waited for others."""
-        if self.first is None or self.total is None:
-            return ""
+    def _describe_rest(self, now: float) -> str:
+        """Say of how many, and how long it takes at the rate since the first step, which may have waited."""
+        if self.total is None:
+            return " so far"
+        if self.first is None:
+            return f" of {self.total}"
         since, done = self.first
-        return f", {(now - since) / (self.done - done) * (self.total - self.done):.0f} s left"
+        left = (now - since) / (self.done - done) * (self.total - self.done)
+        return f" of {self.total}, {left:.0f} s left"
