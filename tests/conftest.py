@@ -50,6 +50,14 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _quiet_steps():
+    """Log no progress, however slow the machine is: tests compare messages."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mvdefect.core.progress.HEARTBEAT_S", 3600.0)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory):
     """Keep the tests out of the user's cache and off the network."""
     with pytest.MonkeyPatch.context() as patch:

@@ -7,11 +7,12 @@ import pty
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import pytest
 
 from mvdefect.core import progress
-from mvdefect.core.progress import show_phase, show_steps, track
+from mvdefect.core.progress import _Heartbeat, show_phase, show_steps, track
 
 MUTED = """
 import os, time
@@ -48,25 +49,40 @@ def _read(file: int) -> bytes:
 def test_without_a_terminal_a_long_step_logs_how_far_it_is(
     monkeypatch: pytest.MonkeyPatch, messages: list[str]
 ) -> None:
-    clock = iter(range(0, 1000, 2))
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    with show_steps("training", 9) as advance:
-        for _ in range(3):
-            advance(2)
-    assert messages == ["training: 6 of 9, 3 s left"]
-    with show_steps("training", 9) as advance:
-        next(clock), next(clock)
+    monkeypatch.setattr(progress, "HEARTBEAT_S", 0.05)
+    with show_steps("Training", 9) as advance:
+        wait_for(lambda: messages)
+        with show_phase("Writing"):
+            count = len(messages)
+            wait_for(lambda: len(messages) > count)
         advance(2)
-    with show_steps("Inspecting images", None) as advance:
-        advance(3)
-        next(clock), next(clock)
-        advance(3)
-    assert messages[1:] == ["training: 2 of 9", "Inspecting images: 6 so far"]
+        advance(1)
+        wait_for(lambda: messages[-1].startswith("Training: 3 of 9, 0 s left"))
+    assert messages[0] == "Training: 0 s so far"
+    assert set(messages[count:]) >= {"Writing: 0 s so far", "Training: 3 of 9, 0 s left"}
     assert list(track("abc", "Reading", 3)) == ["a", "b", "c"]
+
+
+def wait_for(holds: Callable[[], object]) -> None:
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_the_time_left_is_told_from_the_rate_since_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0, 100, 102, 104])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    steps = _Heartbeat("Training", 10)
+    steps.advance(2)
+    assert steps.describe(101) == "2 of 10"
+    steps.advance(2)
+    assert steps.describe(102) == "4 of 10, 6 s left"
+    steps.total = None
+    assert steps.describe(102) == "4 so far"
 
 
 def test_without_a_terminal_a_phase_is_a_line(messages: list[str]) -> None:
     with show_phase("Writing the report"), show_steps("quick", 1) as advance:
         advance()
     assert messages == ["Writing the report"]
-    assert progress.HEARTBEAT_S <= 5

@@ -66,7 +66,7 @@ def report_fit_plan(scan: Scan, groups: Groups) -> Iterator[Finding]:
             "too-few-images",
             Severity.WARNING,
             f"`fit` learns from good images alone: {plan.notes[-1]}.",
-            "Add defective images of other products as they come.",
+            "Add images of further defective pieces as they come.",
         )
 
 

@@ -98,7 +98,7 @@ def commands() -> None:
     Try it without any data:
       mvdefect demo
     Train an inspector on a folder of photographs, and measure it again:
-      mvdefect fit --data photographs --backbone densenet121 --run runs/first
+      mvdefect fit photographs --run runs/first
       mvdefect evaluate runs/first
     Search for the settings that suit the photographs:
       mvdefect tune --data photographs --backbone densenet121 --trials 30 --out runs/dense
@@ -111,7 +111,7 @@ def commands() -> None:
       mvdefect predict saved_models/first photographs --out verdicts.csv --exit-zero
       mvdefect serve saved_models/first
     Find out before what the photographs are worth:
-      mvdefect data check photographs
+      mvdefect check photographs
     """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -198,6 +199,8 @@ def check(
         click.echo(json.dumps(audit_to_json(audit), indent=2))
     else:
         print_audit(audit, Console(markup=False, highlight=False))
+        if not audit.count(Severity.ERROR):
+            click.echo(f"next          mvdefect fit {shlex.join(sources)}")
     if html:
         records = open_source(sources, **reading).records
         write_audit_page(audit, {record.id: record for record in records}, html)

@@ -236,11 +236,13 @@ def show_evaluation(evaluation: Evaluation, run: Path, kind: str = "Inspector") 
 
     from mvdefect.report.requirement import describe_question, describe_requirement
     from mvdefect.report.sheets import make_evaluation_tables
+    from mvdefect.report.verdict import list_faults
     from mvdefect.report.wording import describe_verdict
 
     console = Console(soft_wrap=False)
     answer = describe_requirement(evaluation)
-    for sentences in filter(None, (answer, describe_verdict(evaluation))):
+    faults = [f"{headline}. {details}" for headline, details in list_faults(evaluation)]
+    for sentences in filter(None, (answer, *faults, describe_verdict(evaluation))):
         console.print(sentences, markup=False, highlight=False)
     for table in make_evaluation_tables(evaluation, f"{kind} {run}"):
         console.print(table)

@@ -83,10 +83,10 @@ def predict(debug: bool, /, inspector: str, images: tuple[str, ...], out: Path |
     """Inspect photographs with a run, an export or a server: a row each, as CSV or JSON lines.
 
     IMAGES are files, folders, patterns, .zip archives, or - for a list of names on stdin. Of a folder,
-    pattern or archive notes, tables and masks are left out, with a message. The exit code is 0
-    where all are good, 1 where one is defective, 2 where one could not be read, needs a person, something
-    went wrong, or there was none. With --out an interrupted call goes on where it was: every photograph has
-    one row, and the exit code is that of all of them. A photograph is known by its name, size and time.
+    pattern or archive notes, tables and masks are left out, with a message. The exit code is 0 if all are
+    good, 1 if one is defective, 2 if one could not be read, needs manual review or is not this product, or if
+    something went wrong or there was none. With --out an interrupted call resumes: every image has one row,
+    and the exit code is that of all of them. An image is known by its name, size and time.
 
     A run or an export can hold code: open only what you trust, and pin an export with --expect-sha256.
 

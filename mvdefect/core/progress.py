@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -48,7 +49,8 @@ def show_steps(description: str, total: int | None) -> Iterator[Callable[..., No
         A function that moves the bar one step on, or as many as it is given.
     """
     if not sys.stderr.isatty():
-        yield _Heartbeat(description, total).advance
+        with _log_steps(description, total) as advance:
+            yield advance
         return
     with _draw_bars() as progress:
         task = progress.add_task(description, total=total)
@@ -65,6 +67,19 @@ def show_steps(description: str, total: int | None) -> Iterator[Callable[..., No
             yield advance
         finally:
             progress.remove_task(task)
+
+
+@contextmanager
+def _log_steps(description: str, total: int | None) -> Iterator[Callable[..., None]]:
+    """Log now and then how far it is."""
+    heartbeat = _Heartbeat(description, total)
+    _bars.append(heartbeat)
+    heartbeat.start()
+    try:
+        yield heartbeat.advance
+    finally:
+        heartbeat.ended.set()
+        _bars.remove(heartbeat)
 
 
 @contextmanager
@@ -88,29 +103,35 @@ def _draw_bars() -> Iterator[Any]:
             _bars.pop()
 
 
-class _Heartbeat:
-    """Logs how far a step is, now and then."""
+class _Heartbeat(threading.Thread):
+    """Logs every `HEARTBEAT_S` seconds how far a step is, until it is stopped."""
 
     def __init__(self, description: str, total: int | None) -> None:
+        super().__init__(daemon=True)
         self.description, self.total, self.done = description, total, 0
-        self.told = time.monotonic()
+        self.started = time.monotonic()
         self.first: tuple[float, int] | None = None
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        """Log until the step has ended, but for the time of a step within it, which logs by itself."""
+        while not self.ended.wait(HEARTBEAT_S):
+            if _bars[-1:] == [self]:
+                logger.info("%s: %s", self.description, self.describe(time.monotonic()))
 
     def advance(self, steps: int = 1) -> None:
-        """Count steps; say how far it is if the last line is long ago."""
+        """Count steps."""
         self.done += steps
-        now = time.monotonic()
-        if now - self.told >= HEARTBEAT_S:
-            self.told = now
-            logger.info("%s: %d%s", self.description, self.done, self._describe_rest(now))
-        self.first = self.first or (now, self.done)
+        self.first = self.first or (time.monotonic(), self.done)
 
-    def _describe_rest(self, now: float) -> str:
-        """Say of how many, and how long it takes at the rate since the first step, which may have waited."""
-        if self.total is None:
-            return " so far"
+    def describe(self, now: float) -> str:
+        """Say how far it is, and what is left at the rate since the first step, which may have waited."""
         if self.first is None:
-            return f" of {self.total}"
+            return f"{now - self.started:.0f} s so far"
         since, done = self.first
+        if self.total is None:
+            return f"{self.done} so far"
+        if self.done == done:
+            return f"{self.done} of {self.total}"
         left = (now - since) / (self.done - done) * (self.total - self.done)
-        return f" of {self.total}, {left:.0f} s left"
+        return f"{self.done} of {self.total}, {left:.0f} s left"

@@ -74,6 +74,8 @@ def load_tensorflow(
             parts = [tf.config.LogicalDeviceConfiguration() for _ in range(devices)]
             tf.config.set_logical_device_configuration(processor, parts)
         tf.zeros(1)  # the first use starts the runtime, which has things to say as well
+    if not verbose:
+        tf.get_logger().setLevel("ERROR")  # it warns of functions that are traced again, as each stage's are
 
 
 @contextmanager

@@ -39,8 +39,8 @@ class Tally:
 
     @property
     def exit_code(self) -> int:
-        """0: all good; 1: one is defective; 2: one needs a person or was not read, or none came."""
-        if not self.counts or self.counts.get(UNREADABLE) or self.counts.get(REVIEW):
+        """0: all good; 1: one is defective; 2: one is unread, for review or no such product, or none came."""
+        if not self.counts or self.foreign or self.counts.get(UNREADABLE) or self.counts.get(REVIEW):
             return 2
         return 1 if self.counts.get(DEFECTIVE) else 0
 

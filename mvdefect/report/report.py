@@ -11,6 +11,7 @@ from typing import Any
 
 from scipy.special import expit
 
+from mvdefect.audit.findings import Severity
 from mvdefect.core.files import write_text
 from mvdefect.core.progress import logger
 from mvdefect.core.version import __version__
@@ -23,7 +24,7 @@ from mvdefect.report.plots import write_png
 from mvdefect.report.sections import TRADE_OFF, Evidence, Section, make_sections
 from mvdefect.report.sheets import Sheet
 from mvdefect.report.tradeoff import ScoredImages, collect_scores, compute_trade_off, draw_bars, find_range
-from mvdefect.report.verdict import Verdict, describe_errors, reach_verdict
+from mvdefect.report.verdict import Verdict, describe_errors, name_findings, reach_verdict
 from mvdefect.report.wording import format_percent, format_probability
 from mvdefect.runs import RunFolder
 
@@ -188,6 +189,8 @@ def gather_evidence(runs: Sequence[RunContents]) -> Evidence:
     audit = None if layout is None else summarise_audit(layout, runs[0].config)
     if errors := describe_errors(audit):
         logger.warning("%s", errors)
+    if warnings := name_findings(audit, Severity.WARNING):
+        logger.warning("the data check has %s; the report says more, and so does `mvdefect check`", warnings)
     return Evidence(
         runs=tuple(runs),
         differences=compare_with_others(runs),

@@ -103,7 +103,7 @@ def reach_verdict(run: RunContents, differences: Sequence[Difference], audit: Au
     if all were the same, are said plainly in any case.
     """
     evaluation, answer = run.evaluation, run.evaluation.requirement
-    alarm, faults = describe_errors(audit), dict(_list_faults(evaluation))
+    alarm, faults = describe_errors(audit), dict(list_faults(evaluation))
     if answer is not None:
         tone, headline = TONES[answer.answer], HEADLINES[answer.answer]
         tone = Tone.CARE if tone == Tone.FINE and faults else tone
@@ -134,18 +134,19 @@ def reach_verdict(run: RunContents, differences: Sequence[Difference], audit: Au
 
 def describe_errors(audit: AuditSummary | None) -> str:
     """Say what the data check found that comes before any figure; "" for nothing."""
-    errors = _name_findings(audit, Severity.ERROR)
+    errors = name_findings(audit, Severity.ERROR)
     if not errors:
         return ""
     return f"The data check has {errors}. Mend the data and fit again: what follows may be wrong either way."
 
 
-def _name_findings(audit: AuditSummary | None, severity: Severity) -> str:
+def name_findings(audit: AuditSummary | None, severity: Severity) -> str:
+    """Count and name the findings of a severity; "" for none."""
     codes = [found.code for found in (audit.findings if audit else ()) if found.severity == severity]
     return f"{len(codes)} {severity}{'s' if len(codes) > 1 else ''} ({list_some(codes, 3)})" if codes else ""
 
 
-def _list_faults(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
+def list_faults(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
     """Yield what makes an inspector worthless, in few words and with its figures."""
     auc = evaluation.figures["roc_auc"]
     if not math.isnan(auc.value) and not auc.low > CHANCE:
@@ -167,7 +168,7 @@ def _list_faults(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
 
 def _list_remarks(run: RunContents, audit: AuditSummary | None) -> Iterator[str]:
     evaluation, guarantee = run.evaluation, run.evaluation.operating_point.guarantee
-    if warnings := _name_findings(audit, Severity.WARNING):
+    if warnings := name_findings(audit, Severity.WARNING):
         yield f"The data check has {warnings}."
     if UNMET in guarantee:
         yield f"{guarantee[0].upper()}{guarantee[1:]}."

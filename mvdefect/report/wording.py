@@ -115,20 +115,21 @@ def describe_verdict(evaluation: Evaluation) -> str:
         return _describe_good_alone(evaluation)
     counts, figures = evaluation.confusion, evaluation.figures
     good = evaluation.images - evaluation.defective
-    caught, majority = figures["recall"], figures["majority_rate"].value
+    caught, alarms = figures["recall"], figures["false_alarm_rate"]
     if evaluation.reviewed:
         left = f"It leaves {evaluation.reviewed} to a person, whom these figures leave out."
     else:
         left = (
-            f"Its verdict is right for {figures['accuracy'].value:.1%} of the photographs; always naming the "
-            f"larger class would be right for {majority:.1%}."
+            f"Its verdict is right for {figures['accuracy'].value:.1%} of the images; always naming the "
+            f"larger class would be right for {figures['majority_rate'].value:.1%}."
         )
     return (
-        f"On {evaluation.images} photographs that it had not seen, the inspector caught "
+        f"On {evaluation.images} images that it had not seen, the inspector caught "
         f"{counts['true_positive'].value:.0f} of {evaluation.defective} defective ones and raised "
         f"{counts['false_positive'].value:.0f} false alarms among {good} good ones, at the threshold "
-        f"{evaluation.operating_point.probability:.3f}. On more photographs like these, expect it to catch "
-        f"between {caught.low:.0%} and {caught.high:.0%} of the defective ones that it decides on. {left}"
+        f"{evaluation.operating_point.probability:.3f}. On more images like these, expect it to catch "
+        f"{format_span(caught.low, caught.high)} of the defective ones and to reject "
+        f"{format_span(alarms.low, alarms.high)} of the good ones that it decides on. {left}"
     )
 
 

@@ -284,3 +284,12 @@ def test_what_no_layout_fits_is_told_without_an_image_too(tmp_path: Path) -> Non
         LayoutError, match=r"no image below .*left out 1 file\(s\) that are no images: 1 \.txt"
     ):
         read_layout(tmp_path)
+
+
+def test_a_path_much_like_one_that_is_there_and_a_table_beside_images_are_named(tmp_path: Path) -> None:
+    write_image(tmp_path / "okng" / "a.png", make_texture(1))
+    with pytest.raises(LayoutError, match=r"does not exist. Did you mean .*/okng\? Received: .*/okgn"):
+        read_layout(tmp_path / "okgn")
+    (tmp_path / "okng" / "labels.csv").write_text("image;label")
+    with pytest.raises(LayoutError, match=r"a table to give in place of the folder: .*/okng/labels.csv"):
+        read_layout(tmp_path / "okng")

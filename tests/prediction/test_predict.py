@@ -487,5 +487,5 @@ def test_what_is_not_this_product_is_noted_and_counted(
     assert [row.note for row in rows] == ["not this product", ""]
     assert [row.label for row in rows] == ["defective", "defective"]
     tally = write_to_stream(iter(rows), "jsonl")
-    assert (tally.foreign, tally.exit_code) == (1, 1)
+    assert (tally.foreign, tally.exit_code) == (1, 2)
     assert json.loads(capsys.readouterr().out.splitlines()[0])["note"] == "not this product"

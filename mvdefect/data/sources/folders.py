@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator
@@ -33,6 +34,7 @@ PART_NAMES = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 LAST_SIGN = "\U0010ffff"
+TABLES = frozenset({".csv", ".tsv", ".xlsx", ".xls"})
 HERE = "."  # of --good: the images that lie in the data folder itself
 MAX_FOLDERS_LISTED = 12
 
@@ -155,12 +157,19 @@ def check_folder(root: Path) -> None:
         LayoutError: `root` is missing, or is a file.
     """
     if not root.exists():
-        raise LayoutError(f"the data folder does not exist. Received: {show_name(root)}")
+        raise LayoutError(f"the data folder does not exist.{_suggest(root)} Received: {show_name(root)}")
     if not root.is_dir():
         raise LayoutError(
             f"the data must be a folder, a table (CSV) or an archive (zip, tar); {EXPECTED}. "
             f"Received the file {show_name(root)}"
         )
+
+
+def _suggest(missing: Path) -> str:
+    """Name what lies beside a missing path and is called much like it."""
+    beside = sorted(child.name for child in missing.parent.iterdir()) if missing.parent.is_dir() else []
+    nearest = difflib.get_close_matches(missing.name, beside, n=1)
+    return f" Did you mean {show_name(missing.with_name(nearest[0]))}?" if nearest else ""
 
 
 def check_layout(layout: Layout) -> tuple[Record, ...]:
@@ -364,8 +373,14 @@ def make_layout_error(tree: Tree, good: tuple[str, ...] = ()) -> LayoutError:
     return UnlabelledError(
         f"no known layout in {root}: no folder of good images is recognised among {total} images{unknown}. "
         f"Found there: {list_some([*here, *found], MAX_FOLDERS_LISTED)}. If one of these folders holds the "
-        f"good images, name it: --good NAME. {OTHER_WAYS}"
+        f"good images, name it: --good NAME. {OTHER_WAYS}.{_name_tables(tree)}"
     )
+
+
+def _name_tables(tree: Tree) -> str:
+    others = (path for folder in tree.top.walk() for path in folder.others)
+    tables = [show_name(path) for path in others if path.suffix.lower() in TABLES]
+    return f" There is a table to give in place of the folder: {list_some(tables, 3)}" if tables else ""
 
 
 def list_files(folder: Path) -> list[Path]:
