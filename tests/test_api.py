@@ -112,7 +112,7 @@ def test_what_is_no_image_gets_one_clear_error(inspector: Inspector, images: obj
     with pytest.raises(ArgumentTypeError, match="an image must be a path") as caught:
         inspector.predict(images)
     assert str(caught.value).endswith(received)
-    with pytest.raises(LayoutError, match="there is no photograph"):
+    with pytest.raises(LayoutError, match="there is no image, folder or archive nowhere.png"):
         inspector.predict("nowhere.png")
 
 

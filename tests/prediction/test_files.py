@@ -218,7 +218,7 @@ def test_a_run_of_a_baseline_says_what_to_name_instead(finished_run: Path, tmp_p
     config = baseline_run / "config.yaml"
     config.write_text(config.read_text().replace("baseline: null", "baseline: majority"))
     (baseline_run / "model.keras").unlink()
-    with pytest.raises(RunError, match="run of the baseline majority, .* name a run of `mvdefect fit`"):
+    with pytest.raises(RunError, match="run of the baseline majority, .* mvdefect fit makes one"):
         check_inspector(InspectorPlace(str(baseline_run)))
 
 

@@ -224,7 +224,7 @@ def test_what_is_marked_as_wrong_becomes_data(
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("broken", "no PNG, JPEG or BMP, or it is broken"),
+        ("broken", "no PNG, JPEG or BMP of a kind that TensorFlow reads, or it is broken"),
         ("large", "2.5 megapixels at most"),
         ("heavy", "more than 3 MB"),
     ],

@@ -153,7 +153,7 @@ def assign_for_fit(scan: Scan, groups: Groups, seed: int) -> SplitPlan:
     Raises:
         SplitError: There are too few good images for either.
     """
-    defective = np.array([record.label == 1 for record in scan.records])
+    defective = np.array([record.label == 1 for record in scan.records], bool)
     independent = len(np.unique(groups.codes[defective]))
     if independent >= MIN_DEFECTIVE_GROUPS:
         try:
