@@ -86,7 +86,7 @@ def photograph_search(work: Path) -> None:
     data, out = make_demo(work).parent / "data", work / "search"
     if not (out / "report.html").exists():
         size = ("--weights", "texture", "--image-size", 64, "--trials", 8)
-        run("tune", "--data", data, *size, "--set", "settings.stages.-1.epochs=4", "--out", out)
+        run("tune", "--data", data, *size, "--epochs", 4, "--out", out)
     with open_browser(work, 1200, 1825) as browser:
         browser.get((out / "report.html").absolute().as_uri())
         browser.save_screenshot(str(PICTURES / "search.png"))
