@@ -217,5 +217,5 @@ def test_a_run_of_a_baseline_says_what_to_do_instead(
         export_run(run, tmp_path / "exports")
     assert run_command("predict", run, tmp_path) == 2
     lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1
-    assert "holds no inspector to predict with or export; mvdefect fit makes one" in lines[0]
+    assert [line for line in lines if line.startswith("Error: ")] == lines[-1:]
+    assert "holds no inspector to predict with or export; mvdefect fit makes one" in lines[-1]
