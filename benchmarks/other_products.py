@@ -27,7 +27,7 @@ from mvdefect.drawing.catalogue import PARTS
 from mvdefect.drawing.data_set import write_parts
 from mvdefect.evaluation.operating_point import FOREIGN_MARGIN
 from mvdefect.models.backbones import find_backbone
-from mvdefect.models.features import build_features
+from mvdefect.models.features import build_features, load_trunk
 from mvdefect.models.normality import fit_normality
 from mvdefect.models.weights import find_weights
 
@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=os.environ.get("MVDEFECT_SHARED"))
     options = parser.parse_args()
     spec, rng = find_backbone(options.backbone), np.random.default_rng(0)
-    network = build_features(spec, SIZE_PX, find_weights(spec, options.weights))  # type: ignore[arg-type]
+    network = build_features(load_trunk(spec, SIZE_PX, find_weights(spec, options.weights)))  # type: ignore[arg-type]
     good: dict[str, np.ndarray] = {}
     bad: dict[str, np.ndarray] = {}
     for name, records in read_products(options.shared):

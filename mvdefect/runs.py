@@ -111,6 +111,11 @@ class RunFolder:
         return self.path / "normality.npz"
 
     @property
+    def members(self) -> Path:
+        """What makes the logit, what was left out, and why."""
+        return self.path / "members.json"
+
+    @property
     def predictions(self) -> Path:
         """One row an image, of all parts."""
         return self.path / "predictions.csv"

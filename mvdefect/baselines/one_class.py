@@ -15,7 +15,7 @@ from mvdefect.core.errors import ConfigError
 from mvdefect.data.images import Pixels
 from mvdefect.models.backbones import BackboneSpec
 from mvdefect.models.classifier import build_classifier
-from mvdefect.models.features import build_features, share_features
+from mvdefect.models.features import build_features, load_trunk, share_trunk
 from mvdefect.models.heads import HeadSettings
 from mvdefect.models.normality import fit_normality
 from mvdefect.models.one_class import Normality
@@ -131,5 +131,5 @@ def draw_aside(groups: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
 
 def _build_maps(spec: BackboneSpec, size_px: int, weights: Path | None) -> Any:
     if weights is None:
-        return share_features(build_classifier(spec, size_px, HeadSettings(), 1, None), spec)
-    return build_features(spec, size_px, weights)
+        return build_features(share_trunk(build_classifier(spec, size_px, HeadSettings(), 1, None), spec))
+    return build_features(load_trunk(spec, size_px, weights))

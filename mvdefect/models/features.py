@@ -2,38 +2,85 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from mvdefect.models.backbones import BackboneSpec
-from mvdefect.models.classifier import SCALING, build_classifier
+from mvdefect.models.classifier import SCALING, build_classifier, build_scaling
 from mvdefect.models.freezing import BACKBONE
 from mvdefect.models.heads import HeadSettings, MapSpreading
 from mvdefect.models.weights import load_weights
 
 
-def build_features(spec: BackboneSpec, size_px: int, weights: Path) -> keras.Model:
-    """Build a network of pre-trained features that no training touches.
+@dataclass(frozen=True)
+class Trunk:
+    """A backbone that no training touches, or touches any more.
 
     Features that were trained to tell known defects apart say less of unknown ones.
 
+    Attributes:
+        spec: Its name and its layers.
+        scaling: From uint8 pixels to what the network expects.
+        network: The network with its weights.
+    """
+
+    spec: BackboneSpec
+    scaling: Any
+    network: Any
+
+    @cached_property
+    def pixels(self) -> Any:
+        """The input of what is built on it, uint8 (b, size, size, 3)."""
+        return keras.Input(self.scaling.input.shape[1:], dtype="uint8", name="pixels")
+
+    def tap(self, names: Sequence[str]) -> list[Any]:
+        """Return what layers make of `pixels`; all of them in one pass."""
+        taps = [self.network.get_layer(name).output for name in names]
+        found = keras.Model(self.network.input, taps)(self.scaling(self.pixels), training=False)
+        return list(keras.tree.flatten(found))
+
+    def join(self, found: Sequence[Any]) -> Any:
+        """Return what the novelty compares: maps of several resolutions as one, by the finest, float32."""
+        height, width = found[0].shape[1:3]
+        spread = [found[0], *(MapSpreading(height, width)(feature) for feature in found[1:])]
+        joined = keras.layers.Concatenate()(spread) if len(spread) > 1 else spread[0]
+        return keras.layers.Activation("linear", dtype="float32", name="features")(joined)
+
+
+def load_trunk(spec: BackboneSpec, size_px: int, weights: Path) -> Trunk:
+    """Build a backbone with pre-trained weights.
+
     Args:
-        spec: The backbone; features are taken after its `novelty_taps`.
+        spec: The backbone.
         size_px: Height and width of the input.
         weights: Its pre-trained weights.
-
-    Returns:
-        A model from uint8 pixels (b, size, size, 3) to features (b, height, width, channels), float32.
 
     Raises:
         WeightsError: The weights are damaged or belong to another architecture.
     """
     network = spec.build(size_px, None)
     load_weights(network, spec, weights)
-    pixels = keras.Input((size_px, size_px, 3), dtype="uint8", name="pixels")
-    return _tap(network, spec, pixels, spec.preprocess(keras.ops.cast(pixels, "float32")))
+    return Trunk(spec, build_scaling(spec, size_px), network)
+
+
+def build_features(trunk: Trunk) -> keras.Model:
+    """Build the network of what good images are compared by.
+
+    Returns:
+        A model from uint8 pixels (b, size, size, 3) to the features of `novelty_taps`, float32
+        (b, height, width, channels).
+    """
+    return keras.Model(trunk.pixels, trunk.join(trunk.tap(trunk.spec.novelty_taps)), name="features")
+
+
+def share_trunk(model: Any, spec: BackboneSpec) -> Trunk:
+    """Take the backbone of a trained classifier, for one that began with random weights."""
+    return Trunk(spec, model.get_layer(SCALING), model.get_layer(BACKBONE))
 
 
 def build_pooled_features(spec: BackboneSpec, size_px: int, weights: Path | None) -> keras.Model:
@@ -56,20 +103,3 @@ def build_pooled_features(spec: BackboneSpec, size_px: int, weights: Path | None
     averages = [keras.layers.GlobalAveragePooling2D(dtype="float32")(found) for found in maps]
     joined = keras.layers.Concatenate(dtype="float32")(averages)
     return keras.Model(pixels, joined, name="pooled_features")
-
-
-def share_features(model: Any, spec: BackboneSpec) -> keras.Model:
-    """Take features from a trained classifier, for a backbone that began with random weights."""
-    scaling = model.get_layer(SCALING)
-    pixels = keras.Input(scaling.input.shape[1:], dtype="uint8", name="pixels")
-    return _tap(model.get_layer(BACKBONE), spec, pixels, scaling(pixels))
-
-
-def _tap(network: Any, spec: BackboneSpec, pixels: Any, scaled: Any) -> keras.Model:
-    taps = [network.get_layer(name).output for name in spec.novelty_taps]
-    found = keras.tree.flatten(keras.Model(network.input, taps)(scaled, training=False))
-    height, width = found[0].shape[1:3]  # the finest comes first
-    spread = [found[0], *(MapSpreading(height, width)(feature) for feature in found[1:])]
-    joined = keras.layers.Concatenate()(spread) if len(spread) > 1 else spread[0]
-    features = keras.layers.Activation("linear", dtype="float32", name="features")(joined)
-    return keras.Model(pixels, features, name="features")

@@ -164,6 +164,13 @@ def add_pooled_head(features: Sequence[Any], dropout: float, pooling: Pooling = 
     Raises:
         ConfigError: There is no such pooling.
     """
+    pooled = pool_features(features, pooling)
+    dropped = keras.layers.Dropout(dropout, name="dropout")(pooled)
+    return keras.layers.Dense(1, dtype="float32", name=LOGIT)(dropped)
+
+
+def pool_features(features: Sequence[Any], pooling: Pooling) -> Any:
+    """Return Keras tensor (b, d), the output of the layer `pooled`; see `add_pooled_head`."""
     if pooling not in POOLINGS:
         raise ConfigError(describe_unknown_name("pooling", pooling, POOLINGS))
     kinds = {"average": keras.layers.GlobalAveragePooling2D}
@@ -175,9 +182,7 @@ def add_pooled_head(features: Sequence[Any], dropout: float, pooling: Pooling = 
         for number, feature in enumerate(features, start=1)
     ]
     join = keras.layers.Concatenate(name=POOLED) if len(vectors) > 1 else keras.layers.Identity(name=POOLED)
-    pooled = join(vectors if len(vectors) > 1 else vectors[0])
-    dropped = keras.layers.Dropout(dropout, name="dropout")(pooled)
-    return keras.layers.Dense(1, dtype="float32", name=LOGIT)(dropped)
+    return join(vectors if len(vectors) > 1 else vectors[0])
 
 
 def add_patch_head(

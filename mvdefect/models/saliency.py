@@ -14,14 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvdefect.core.errors import ConfigError
-from mvdefect.models.classifier import HEAD, join_head
+from mvdefect.models.classifier import HEAD, WeightedSum, join_head, list_members
 from mvdefect.models.heads import LOGIT, LOGIT_MAP, POOLED, MapSpreading
+from mvdefect.models.kernel_machine import KernelScore
 
 HEATMAP = "heatmap"
 
 
 def build_heatmaps(model: Any) -> keras.Model:
     """Build a model that gives a classifier's map of suspicion.
+
+    Where several members make the logit, it is the sum of their maps with the weights of the members.
 
     For a patch head it is the head's logit map. For a pooled head it is Grad-CAM (Selvaraju et al., 2017) on
     the features that the head sees: each feature, weighted by the logit's gradient towards it summed over all
@@ -45,6 +48,18 @@ def build_heatmaps(model: Any) -> keras.Model:
     Raises:
         ConfigError: The head is neither.
     """
+    members = list_members(model)
+    if len(members) == 1:
+        return _build_own(members[0][0])
+    pixels = keras.Input(model.input.shape[1:], dtype="uint8", name="pixels")
+    maps = [_build_own(member)(pixels)[..., None] for member, _ in members]
+    height, width = max(found.shape[1:3] for found in maps)
+    spread = [MapSpreading(height, width, dtype="float32")(found) for found in maps]
+    total = WeightedSum([weight for _, weight in members])(spread)
+    return keras.Model(pixels, keras.layers.Reshape((height, width), name=HEATMAP)(total), name=HEATMAP)
+
+
+def _build_own(model: Any) -> keras.Model:
     head = model.get_layer(HEAD)
     found = _find_map(head)
     squeezed = keras.layers.Reshape(found.shape[1:3], dtype="float32", name=HEATMAP)(found)
@@ -60,7 +75,10 @@ def _find_map(head: Any) -> Any:
             f"heatmaps are for a head with a layer {LOGIT_MAP}, or with {POOLED} and {LOGIT}. "
             f"Received: a head with {', '.join(sorted(names))}"
         )
-    kernel = keras.ops.convert_to_numpy(head.get_layer(LOGIT).kernel)[:, 0]
+    scoring = head.get_layer(LOGIT)
+    if isinstance(scoring, KernelScore):
+        return _add_gradient_maps(head.inputs, scoring)
+    kernel = keras.ops.convert_to_numpy(scoring.kernel)[:, 0]
     return _add_activation_maps(head.inputs, _weigh_channels(kernel, [x.shape[-1] for x in head.inputs]))
 
 
@@ -92,3 +110,46 @@ def _add_activation_maps(features: Sequence[Any], weights: Sequence[NDArray[np.f
             found = MapSpreading(height, width, dtype="float32", name=f"spread_map_{number}")(found)
         maps.append(found)
     return maps[0] if len(maps) == 1 else keras.layers.Add(dtype="float32", name="sum_of_maps")(maps)
+
+
+@keras.saving.register_keras_serializable("mvdefect")
+class GradientMap(keras.layers.Layer):  # type: ignore[misc]
+    """Says what each position adds to a score of averages and maxima, by the score's gradient for the image.
+
+    A maximum belongs to the positions that reach it. The mean of a map is what these features add.
+
+    Input: features (b, height, width, c); the gradients towards their averages and their maxima, (b, c) each;
+    and usual maxima (c,). Output: float32 (b, height, width, 1).
+    """
+
+    def call(self, inputs: Sequence[Any]) -> Any:
+        """Sum over the features of each position."""
+        ops = keras.ops
+        features, averages, maxima, usual = inputs
+        features = ops.cast(features, "float32")
+        peak = ops.max(features, axis=(1, 2), keepdims=True)
+        reached = ops.cast(features >= peak, "float32")
+        shares = reached / ops.sum(reached, axis=(1, 2), keepdims=True)
+        places = features.shape[1] * features.shape[2]
+        rise = ops.einsum("bhwc,bc->bhw", shares, places * maxima * (peak[:, 0, 0] - usual))
+        return ops.expand_dims(ops.einsum("bhwc,bc->bhw", features, averages) + rise, -1)
+
+
+def _add_gradient_maps(features: Sequence[Any], scoring: KernelScore) -> Any:
+    """Return what `_add_activation_maps` does where weights differ from image to image.
+
+    Args:
+        features: Keras tensors, from fine to coarse, of which a kernel machine scores averages, then maxima.
+        scoring: It.
+    """
+    gradients, usual = scoring.output[1], keras.ops.convert_to_numpy(scoring.middle)
+    height, width = features[0].shape[1:3]
+    ends = np.cumsum([feature.shape[-1] for feature in features])
+    maps = []
+    for feature, end in zip(features, ends, strict=True):
+        averages, maxima = (slice(first + end - feature.shape[-1], first + end) for first in (0, ends[-1]))
+        found = GradientMap(dtype="float32")(
+            [feature, gradients[:, averages], gradients[:, maxima], usual[maxima]]
+        )
+        maps.append(MapSpreading(height, width, dtype="float32")(found))
+    return keras.layers.Add(dtype="float32", name="sum_of_maps")(maps)

@@ -57,19 +57,20 @@ def keep_maps(maps: NDArray[np.floating[Any]]) -> NDArray[np.float16]:
 
 def iterate_features(
     run: Callable[[Any], Any], source: Source, batch_size: int
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """Yield labels (b,) and features (b, height, width, channels) of a part, batch by batch.
+) -> Iterator[tuple[NDArray[np.int64], Any]]:
+    """Yield labels (b,) and what a network makes of the images of a part, batch by batch.
 
     Args:
-        run: What `compile_features` returned.
+        run: What `compile_features` returned; where the network has several outputs, so have the batches.
         source: The part.
         batch_size: Images a batch.
     """
     start = 0
     for pixels in make_inference_batches(source, batch_size):
-        found = keras.ops.convert_to_numpy(run(pixels))
-        yield source.labels[start : start + len(found)], found
-        start += len(found)
+        found = keras.tree.map_structure(keras.ops.convert_to_numpy, run(pixels))
+        end = start + len(pixels)
+        yield source.labels[start:end], found
+        start = end
 
 
 def measure_latency(model: Any | None, features: Any, normality: Normality) -> dict[str, float]:

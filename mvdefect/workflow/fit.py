@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ from mvdefect.core.runtime import describe_environment, seed_everything, set_pre
 from mvdefect.data.pipeline import Source
 from mvdefect.data.splits.plan import write_split_plan
 from mvdefect.evaluation.evaluate import Evaluation
-from mvdefect.models.backbones import BackboneSpec, find_backbone
+from mvdefect.models.backbones import find_backbone
 from mvdefect.models.classifier import build_classifier
-from mvdefect.models.features import build_features, share_features
+from mvdefect.models.features import load_trunk, share_trunk
 from mvdefect.models.heads import choose_head
-from mvdefect.models.normality import fit_normality, save_normality
+from mvdefect.models.normality import save_normality
 from mvdefect.models.one_class import Normality
 from mvdefect.report.report import write_report
 from mvdefect.runs import RunFolder, make_run, write_json
@@ -31,12 +31,13 @@ from mvdefect.training.predictions import (
     keep_maps,
     measure_latency,
     predict_heatmaps,
-    predict_logits,
 )
 from mvdefect.training.stages import plan_stages
 from mvdefect.workflow.explain import explain_part
+from mvdefect.workflow.frozen import learn_frozen
 from mvdefect.workflow.job import FitJob, check_contract, check_job
-from mvdefect.workflow.outcome import CHOSEN_ON, FinishedRun, Scores, settle_outcome
+from mvdefect.workflow.members import Inspector, join_inspector, tell_first_figures
+from mvdefect.workflow.outcome import CHOSEN_ON, FinishedRun, settle_outcome
 from mvdefect.workflow.photographs import (
     FIT_NEEDS,
     Needs,
@@ -86,12 +87,8 @@ def run_job(job: FitJob) -> FinishedRun:
             logger.info("%s, weights: %s, %s", spec.describe, config.weights, policy)
             parts = photographs.get_sources()
             training = TrainingJob(spec, stages, config, parts["train"], parts["val"], folder)
-            classifier = train_classifier(model, training) if training.train.labels.any() else None
-            with show_phase("Saving the network"):
-                if classifier is not None:
-                    classifier.save(folder.model)
-                features = _find_features(classifier or model, spec, job.weights)
-            evaluation, unmet = _measure(classifier, features, config, photographs, folder)
+            inspector = _learn(model, training, parts, job.weights)
+            evaluation, unmet = _measure(inspector, config, photographs, folder)
             write_json(folder.environment, describe_environment())
             with show_phase("Writing the report"):
                 write_report(folder, evaluation)
@@ -100,17 +97,28 @@ def run_job(job: FitJob) -> FinishedRun:
     return FinishedRun(RunFolder(run), evaluation)
 
 
-def _find_features(model: Any, spec: BackboneSpec, weights: Path | None) -> Any:
-    """Take features for the novelty from pre-trained weights; if there are none, from the classifier."""
-    if weights is None:
-        return share_features(model, spec)
-    return build_features(spec, model.input.shape[1], weights)
+def _learn(model: Any, training: TrainingJob, parts: Mapping[str, Source], weights: Path | None) -> Inspector:
+    """Fit what is solved, train the network, and choose what makes the logit.
+
+    From random weights there are no features before the network has learned some.
+    """
+    spec, config = training.spec, training.config
+    has_defects = bool(training.train.labels.any())
+    frozen = None
+    if weights is not None:
+        trunk = load_trunk(spec, config.image_size_px, weights)
+        frozen = learn_frozen(trunk, parts, config, with_scorer=has_defects)
+        tell_first_figures(frozen, parts[CHOSEN_ON])
+    network = train_classifier(model, training) if has_defects else None
+    if frozen is None:
+        frozen = learn_frozen(share_trunk(network or model, spec), parts, config, with_scorer=False)
+    return join_inspector(frozen, network, parts, config.batch_size)
 
 
 def _measure(
-    classifier: Any | None, features: Any, config: FitConfig, photographs: Photographs, folder: RunFolder
+    inspector: Inspector, config: FitConfig, photographs: Photographs, folder: RunFolder
 ) -> tuple[Evaluation, ContractError | None]:
-    """Learn what good images look like, choose the operating point on validation, and evaluate on test.
+    """Choose the operating point on validation, evaluate on test, and keep all of it.
 
     Without a classifier the novelty decides, and its maps are the heatmaps.
 
@@ -119,46 +127,25 @@ def _measure(
         threshold by F1.
     """
     plan, sources = photographs.plan, photographs.get_sources()
-    run = compile_features(features)
-    with show_phase("Learning what good images look like"):
-        normality = fit_normality(config.one_class, _iterate_good(run, sources["train"], config), config.seed)
-        save_normality(normality, folder.normality)
+    classifier, features, normality = inspector.classifier, inspector.features, inspector.normality
+    with show_phase("Saving the network"):
+        if classifier is not None:
+            classifier.save(folder.model)
         features.save(folder.features)
-    with show_phase("Scoring all images"):
-        scores = {
-            part: Scores(
-                None if classifier is None else _score_logits(classifier, source, config),
-                _score_novelty(run, normality, source),
-            )
-            for part, source in sources.items()
-        }
+        save_normality(normality, folder.normality)
+        write_json(folder.members, {member.name: asdict(member) for member in inspector.members})
     with show_phase("Measuring the time per image"):
         write_json(folder.latency, measure_latency(classifier, features, normality))
     with show_phase("Drawing heatmaps of the test images"):
         if classifier is None:
-            maps = keep_maps(_map_novelty(run, normality, sources["test"]))
+            maps = keep_maps(_map_novelty(features, normality, sources["test"]))
         else:
             maps = predict_heatmaps(classifier, sources["test"], config.batch_size)
         explain_part(maps, sources["test"], photographs.scan, config.resize, folder)
     with show_phase("Choosing the threshold and measuring the test images"):
-        return settle_outcome(folder, config, plan, scores, photographs.scan.defect_shares)
+        return settle_outcome(folder, config, plan, inspector.scores, photographs.scan.defect_shares)
 
 
-def _iterate_good(run: Any, train: Source, config: FitConfig) -> Iterator[np.ndarray]:
-    for labels, found in iterate_features(run, train, config.batch_size):
-        if (labels == 0).any():
-            yield found[labels == 0]
-
-
-def _score_logits(classifier: Any, source: Source, config: FitConfig) -> np.ndarray:
-    return predict_logits(classifier, source, config.batch_size).astype(np.float64)
-
-
-def _score_novelty(run: Any, normality: Normality, source: Source) -> np.ndarray:
-    batches = iterate_features(run, source, NOVELTY_BATCH_SIZE)
-    return np.concatenate([normality.score_images(found) for _, found in batches]).astype(np.float64)
-
-
-def _map_novelty(run: Any, normality: Normality, source: Source) -> np.ndarray:
-    batches = iterate_features(run, source, NOVELTY_BATCH_SIZE)
+def _map_novelty(features: Any, normality: Normality, source: Source) -> np.ndarray:
+    batches = iterate_features(compile_features(features), source, NOVELTY_BATCH_SIZE)
     return np.concatenate([normality.score_positions(found) for _, found in batches])

@@ -1,0 +1,130 @@
+"""Members of an inspector: what each of them is worth, and which of them make its logit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from mvdefect.evaluation.bootstrap import CONFIDENCE, Bools, Figure, Floats
+from mvdefect.evaluation.comparison import compare_samples
+from mvdefect.evaluation.figures import UNKNOWN, Sample, measure, roc_auc
+
+SCORER, NETWORK = "scorer", "network"  # on frozen features, and fine-tuned; in order of simplicity
+CHANCE = 0.5
+STANDARD_ERRORS = 2 * float(norm.ppf((1 + CONFIDENCE) / 2))  # from one end of an interval to the other
+
+
+@dataclass(frozen=True)
+class Member:
+    """What a member of an inspector is worth.
+
+    Attributes:
+        name: "scorer" or "network".
+        weight: Of its score in the logit; 0: it is not in use.
+        roc_auc: On the images that the members were chosen on.
+        gain: ROC-AUC of the best set of members with it, less that of the simplest member alone; None for
+            that one, and where it could not be compared.
+        reason: Why it is in use, or why not.
+    """
+
+    name: str
+    weight: float
+    roc_auc: Figure
+    gain: Figure | None
+    reason: str
+
+
+def choose_members(
+    labels: Bools, groups: NDArray[np.int64], scores: Mapping[str, Floats]
+) -> tuple[Member, ...]:
+    """Choose which members make the logit, and with which weights.
+
+    A member that is constant, not finite, or no better than chance is left out. Of the sets of the others
+    the simplest counts whose ROC-AUC is at most a standard error below that of the best (Breiman et al.,
+    1984), the error being that of the paired difference. Weights bring several members to one spread.
+
+    Args:
+        labels: True for defective, (n,).
+        groups: Code of the group of each image, (n,).
+        scores: By name, of images that the member was not trained on, (n,); the simplest comes first.
+
+    Returns:
+        One for each member, in their order. At least one is in use.
+    """
+    samples = {name: _make_sample(labels, groups, found) for name, found in scores.items()}
+    figures = {name: _measure(sample) for name, sample in samples.items()}
+    first = next(iter(scores))
+    if not labels.any() or labels.all():
+        return tuple(
+            Member(name, float(name == first), UNKNOWN, None, "no image shows whether it helps")
+            for name in scores
+        )
+    usable = [name for name, figure in figures.items() if figure.value > CHANCE]
+    if len(usable) < 2:
+        used = usable[0] if usable else first
+        return tuple(_settle_alone(name, figures[name], used) for name in scores)
+    return _choose_of_two(samples, figures, usable[0], usable[1])
+
+
+def join_scores(members: tuple[Member, ...], scores: Mapping[str, Floats]) -> Floats:
+    """Return the logit that members make together, (n,)."""
+    used = [one.weight * scores[one.name] for one in members if one.weight]
+    return np.asarray(np.sum(used, axis=0), np.float64)
+
+
+def measure_scores(labels: Bools, groups: NDArray[np.int64], scores: Floats) -> Figure:
+    """Return the ROC-AUC of scores; not known where they are no numbers."""
+    return _measure(_make_sample(labels, groups, scores))
+
+
+def _make_sample(labels: Bools, groups: NDArray[np.int64], scores: Floats) -> Sample:
+    return Sample(labels, np.asarray(scores, np.float64), np.zeros(len(labels), bool), groups)
+
+
+def _measure(sample: Sample) -> Figure:
+    return measure(sample, roc_auc) if np.isfinite(sample.scores).all() else UNKNOWN
+
+
+def _settle_alone(name: str, figure: Figure, used: str) -> Member:
+    if figure.value > CHANCE:
+        return Member(name, 1.0, figure, None, "the only one that tells defective images from good ones")
+    words = "no better than chance" if np.isfinite(figure.value) else "its scores are no numbers"
+    return Member(name, float(name == used), figure, None, words)
+
+
+def _choose_of_two(
+    samples: Mapping[str, Sample], figures: Mapping[str, Figure], simple: str, other: str
+) -> tuple[Member, ...]:
+    """Choose between the simpler member, the other one, and both."""
+    shares = {name: 1 / float(samples[name].scores.std()) for name in (simple, other)}
+    both = _make_sample(
+        samples[simple].labels,
+        samples[simple].groups,
+        sum((shares[name] * samples[name].scores for name in shares), start=np.zeros(1)),
+    )
+    alone, together = (compare_samples(one, samples[simple], roc_auc) for one in (samples[other], both))
+    added = compare_samples(both, samples[other], roc_auc)
+    gain = max(alone, together, key=lambda found: found.value)
+    if not _is_clear(gain):
+        shares = {simple: 1.0}
+        reasons = {simple: "as good as anything with the other one", other: "brings nothing more"}
+    elif together.value < alone.value or not _is_clear(added):
+        shares = {other: 1.0}
+        reasons = {simple: "adds nothing to the other one", other: "better alone"}
+    else:
+        reasons = dict.fromkeys(shares, "better together")
+    return tuple(
+        Member(name, shares.get(name, 0.0), figures[name], gain if name == other else None, reasons[name])
+        if name in reasons
+        else _settle_alone(name, figures[name], simple)
+        for name in figures
+    )
+
+
+def _is_clear(difference: Figure) -> bool:
+    """Whether a difference is above its standard error, which its interval tells."""
+    return difference.value > (difference.high - difference.low) / STANDARD_ERRORS

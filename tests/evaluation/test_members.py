@@ -1,0 +1,56 @@
+"""Members: who makes the logit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from mvdefect.evaluation.members import NETWORK, SCORER, choose_members, join_scores
+
+COUNT = 200
+LABELS = np.arange(COUNT) % 4 == 0
+GROUPS = np.arange(COUNT)
+
+
+def draw(strength: float, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=COUNT) + strength * LABELS
+
+
+def list_used(scores: dict[str, np.ndarray], labels: np.ndarray = LABELS) -> set[str]:
+    members = choose_members(labels, GROUPS, scores)
+    assert [member.name for member in members] == list(scores)
+    return {member.name for member in members if member.weight}
+
+
+def test_two_that_know_different_things_are_used_together() -> None:
+    scores = {SCORER: draw(1.0, 0), NETWORK: 100 * draw(1.0, 1)}  # however large the numbers of one
+    members = choose_members(LABELS, GROUPS, scores)
+    assert list_used(scores) == {SCORER, NETWORK}
+    together = roc_auc_score(LABELS, join_scores(members, scores))
+    assert together > max(roc_auc_score(LABELS, found) for found in scores.values()) + 0.03
+    assert members[1].gain is not None
+    assert members[1].gain.low > 0
+
+
+@pytest.mark.parametrize(
+    ("scores", "used"),
+    [
+        ({SCORER: draw(2.0, 0), NETWORK: draw(0.0, 3)}, SCORER),  # by chance alone
+        ({SCORER: draw(2.0, 0), NETWORK: draw(-1.0, 1)}, SCORER),  # worse than chance
+        ({SCORER: draw(2.0, 0), NETWORK: np.zeros(COUNT)}, SCORER),  # constant
+        ({SCORER: draw(2.0, 0), NETWORK: np.full(COUNT, np.nan)}, SCORER),  # diverged
+        ({SCORER: draw(2.0, 0), NETWORK: draw(2.0, 0) + 1e-6}, SCORER),  # no better
+        ({SCORER: draw(0.3, 0), NETWORK: draw(4.0, 1)}, NETWORK),
+        ({SCORER: draw(-2.0, 0), NETWORK: draw(2.0, 1)}, NETWORK),
+        ({SCORER: draw(-2.0, 0), NETWORK: draw(-2.0, 1)}, SCORER),  # nothing helps: the simplest
+        ({NETWORK: draw(-2.0, 1)}, NETWORK),
+    ],
+)
+def test_what_does_not_help_is_left_out(scores: dict[str, np.ndarray], used: str) -> None:
+    assert list_used(scores) == {used}
+
+
+def test_where_no_image_is_defective_the_simplest_is_used() -> None:
+    scores = {SCORER: draw(0.0, 0), NETWORK: draw(0.0, 1)}
+    assert list_used(scores, np.zeros(COUNT, bool)) == {SCORER}
