@@ -29,6 +29,7 @@ from sklearn.metrics import roc_auc_score
 from mvdefect.config import AugmentConfig, FitConfig, StageConfig
 from mvdefect.core.runtime import load_tensorflow, seed_everything
 from mvdefect.data.pipeline import Source, make_inference_batches
+from mvdefect.data.splits.folds import leave_test_out
 from mvdefect.data.views import draw_epoch
 from mvdefect.drawing.data_set import write_parts
 from mvdefect.models.backbones import find_backbone
@@ -41,7 +42,6 @@ from mvdefect.training.losses import make_loss
 from mvdefect.training.stages import make_optimizer, plan_stages
 from mvdefect.workflow.photographs import divide_photographs, find_records, prepare_photographs
 from tuning.records import TrialRecord
-from tuning.search.folds import leave_test_out
 from tuning.search.hypermodel import InspectorHyperModel, TrainingParts, declare_space
 from tuning.search.oracles import make_oracle
 from tuning.search.search import make_tuner, read_trials

@@ -182,6 +182,13 @@ class FitConfig(Settings):
         0.98, gt=0, lt=1, description="Momentum of the moving average of weights; null: no average."
     )
     batch_size: int = Field(32, ge=1, le=1024, description="Images per batch.")
+    folds: int | None = Field(
+        None,
+        ge=1,
+        le=10,
+        description="Folds of train and val, each held out in turn to choose threshold and members by "
+        "(1: train is learned from, val is held out); null: 3 where val is small and weights are pre-trained.",
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of the split and of the training.")
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
         "auto", description="Number format; auto: mixed_bfloat16 on GPUs that have it, otherwise float32."

@@ -18,6 +18,7 @@ from mvdefect.data.images import choose_decoding
 from mvdefect.data.records import Record
 from mvdefect.data.scan import settle_decoding
 from mvdefect.data.sources.opening import resolve_sources
+from mvdefect.data.splits.folds import choose_fold_count, draw_folds, leave_test_out
 from mvdefect.data.splits.plan import SplitPlan, read_split_plan, write_split_plan
 from mvdefect.evaluation.contracts import parse_contract
 from mvdefect.models.backbones import find_backbone
@@ -44,7 +45,6 @@ from tuning.records import COMPLETED, DEFAULT, Leaderboard, SearchSummary
 from tuning.schedule import Schedule, describe_schedule, describe_time, find_closing, plan_schedule
 from tuning.search.claim import PLAN, claim_folder, list_changes, wait_for_chief
 from tuning.search.cluster import CHIEF, ClusterJob, search_with_workers
-from tuning.search.folds import choose_fold_count, draw_folds, leave_test_out
 from tuning.search.hypermodel import InspectorHyperModel, TrainingParts
 from tuning.search.probe import measure_pace
 from tuning.search.search import FOLDER, InspectorTuner, make_tuner, read_trials

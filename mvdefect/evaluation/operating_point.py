@@ -32,6 +32,7 @@ from mvdefect.evaluation.contracts import (
 
 DEFECTIVE, REVIEW, NOT_THIS_PRODUCT = "defective", "review", "not this product"
 VERDICTS = ("classifier", "novelty", "combined", "either")
+HELD_OUT = "train and val, each image held out in turn"
 MAX_FALSE_ALARM_RATE = 0.05
 MAX_NOVEL_RATE = 0.02
 FOREIGN = "foreign"  # among the thresholds: the novelty from which on an image shows no such product

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import keras
@@ -50,7 +50,7 @@ class KernelMachine:
         vectors: Vectors,
         labels: NDArray[np.int64],
         weights: Vectors,
-        blocks: Sequence[int],
+        scaling: tuple[Vectors, Vectors, Vectors],
         seed: int = 0,
     ) -> Self:
         """Solve for the largest margin; above 5,000 images by 1,000 landmarks (Williams & Seeger, 2000).
@@ -59,13 +59,22 @@ class KernelMachine:
             vectors: Features, float32 (n, d).
             labels: 0 for good, 1 for defective, (n,), both present.
             weights: What each image counts, float32 (n,).
-            blocks: Lengths of the blocks of features, which sum to d; all blocks count alike.
+            scaling: What `find_scaling` returned, for these images or for more of them.
             seed: Draws the landmarks.
         """
-        scaling = vectors.mean(axis=0), _find_spread(vectors, blocks), _weigh_blocks(blocks)
         solve = _solve if len(vectors) <= MAX_EXACT else _solve_approximately
         landmarks, coefficients, bias = solve(scale_vectors(vectors, *scaling), labels, weights, seed)
         return cls(*scaling, landmarks.astype(np.float32), coefficients.astype(np.float32), float(bias))
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """Return the machine whose score is the mean of theirs; all have one scaling of features."""
+        rows = np.concatenate([one.landmarks for one in parts])
+        landmarks, place = np.unique(rows, axis=0, return_inverse=True)
+        shares = np.concatenate([one.coefficients for one in parts]) / len(parts)
+        coefficients = np.bincount(place.reshape(-1), shares, len(landmarks)).astype(np.float32)
+        bias = float(np.mean([one.bias for one in parts]))
+        return replace(parts[0], landmarks=landmarks, coefficients=coefficients, bias=bias)
 
     def score(self, vectors: Vectors) -> Doubles:
         """Return the score of each image, float64 (n,); above 0 it is on the defective side."""
@@ -136,17 +145,19 @@ def scale_vectors(vectors: Vectors, middle: Vectors, spread: Vectors, scale: Vec
     return np.asarray(np.clip(steps, -LARGEST_STEP, LARGEST_STEP) * scale, np.float64)
 
 
-def _find_spread(vectors: Vectors, blocks: Sequence[int]) -> Vectors:
+def find_scaling(vectors: Vectors, blocks: Sequence[int]) -> tuple[Vectors, Vectors, Vectors]:
+    """Return middle, spread and scale of a kernel machine.
+
+    Args:
+        vectors: Features, float32 (n, d).
+        blocks: Lengths of the blocks of features, which sum to d; all blocks count alike.
+    """
     spread = vectors.std(axis=0)
     starts = np.cumsum([0, *blocks[:-1]])
     usual = np.sqrt(np.add.reduceat(spread**2, starts) / blocks)
     floor = np.maximum(SMALLEST_SPREAD * np.repeat(usual, blocks), 1e-12)
-    return np.asarray(np.maximum(spread, floor), np.float32)
-
-
-def _weigh_blocks(blocks: Sequence[int]) -> Vectors:
-    """Let all blocks count alike, and vectors have a length of 1 on average."""
-    return np.asarray(1 / np.sqrt(np.repeat(blocks, blocks) * len(blocks)), np.float32)
+    scale = 1 / np.sqrt(np.repeat(blocks, blocks) * len(blocks))  # lengths of vectors are 1 on average
+    return vectors.mean(axis=0), np.maximum(spread, floor).astype(np.float32), scale.astype(np.float32)
 
 
 def _solve(

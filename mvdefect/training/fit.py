@@ -77,6 +77,8 @@ class TrainingJob:
         val: The validation part.
         folder: Where the history and the checkpoints go.
         pause_seconds: Of checkpoints, see `mvdefect.training.checkpoints`; 0: one after every epoch.
+        keeps_last: Whether the last epoch counts and no stage ends early: then nothing is chosen on val, and
+            scores of its images are those of images that were held out.
     """
 
     spec: BackboneSpec
@@ -86,6 +88,7 @@ class TrainingJob:
     val: Source
     folder: RunFolder
     pause_seconds: float = 0.0
+    keeps_last: bool = False
 
     @property
     def steps_per_epoch(self) -> int:
@@ -189,7 +192,7 @@ def _run_epoch(
     state = replace(
         state, rows=(*state.rows, row), stage_epochs=state.stage_epochs + 1, waited=state.waited + 1
     )
-    is_scored = not np.isnan(row.val_roc_auc)
+    is_scored = not (job.keeps_last or np.isnan(row.val_roc_auc))
     score = (row.val_roc_auc, -row.val_loss) if is_scored else (float(row.epoch), 0.0)
     if score > state.best_score:
         state = replace(state, best_score=score, best_file=f"best-{row.epoch}.npz", waited=0)

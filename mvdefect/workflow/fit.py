@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from mvdefect.core.runtime import describe_environment, seed_everything, set_pre
 from mvdefect.data.pipeline import Source
 from mvdefect.data.splits.plan import write_split_plan
 from mvdefect.evaluation.evaluate import Evaluation
-from mvdefect.models.backbones import find_backbone
+from mvdefect.models.backbones import BackboneSpec, find_backbone
 from mvdefect.models.classifier import build_classifier
 from mvdefect.models.features import load_trunk, share_trunk
 from mvdefect.models.heads import choose_head
@@ -24,7 +23,7 @@ from mvdefect.models.normality import save_normality
 from mvdefect.models.one_class import Normality
 from mvdefect.report.report import write_report
 from mvdefect.runs import RunFolder, make_run, write_json
-from mvdefect.training.fit import TrainingJob, train_classifier
+from mvdefect.training.folds import train_folds
 from mvdefect.training.predictions import (
     compile_features,
     iterate_features,
@@ -32,12 +31,13 @@ from mvdefect.training.predictions import (
     measure_latency,
     predict_heatmaps,
 )
-from mvdefect.training.stages import plan_stages
+from mvdefect.training.stages import Stage, plan_stages
 from mvdefect.workflow.explain import explain_part
+from mvdefect.workflow.folds import Folds, count_folds, make_folds
 from mvdefect.workflow.frozen import learn_frozen
 from mvdefect.workflow.job import FitJob, check_contract, check_job
 from mvdefect.workflow.members import Inspector, join_inspector, tell_first_figures
-from mvdefect.workflow.outcome import CHOSEN_ON, FinishedRun, settle_outcome
+from mvdefect.workflow.outcome import FinishedRun, list_judged_parts, settle_outcome
 from mvdefect.workflow.photographs import (
     FIT_NEEDS,
     Needs,
@@ -73,21 +73,18 @@ def run_job(job: FitJob) -> FinishedRun:
     seed_everything(config.seed, config.deterministic)
     policy = set_precision(config.precision)
     with share_batches(config.devices):
-        with show_phase("Building the network"):
-            model = build_classifier(
-                spec, config.image_size_px, choose_head(config), config.taps, job.weights
-            )
         photographs = prepare_photographs(job.records, config, job.planned, job.needs)
-        config = photographs.note_bits(config)
-        check_contract(config, photographs.plan.select(CHOSEN_ON))
+        count = count_folds(config, photographs.plan, is_pretrained=job.weights is not None)
+        config = photographs.note_bits(config).model_copy(update={"folds": count})
+        judged = list_judged_parts(count)
+        check_contract(config, [row for part in judged for row in photographs.plan.select(part)])
         run = replace(job, config=config).find_place(photographs.plan.digest)
         with make_run(run, config, photographs.plan.digest, job.overwrite) as folder, logging_to(folder.log):
             write_split_plan(photographs.plan, folder.split_plan)
             log_plan(photographs.plan)
             logger.info("%s, weights: %s, %s", spec.describe, config.weights, policy)
-            parts = photographs.get_sources()
-            training = TrainingJob(spec, stages, config, parts["train"], parts["val"], folder)
-            inspector = _learn(model, training, parts, job.weights)
+            folds = make_folds(photographs.store, photographs.plan, config)
+            inspector = _learn(spec, stages, config, folds, job.weights, folder)
             evaluation, unmet = _measure(inspector, config, photographs, folder)
             write_json(folder.environment, describe_environment())
             with show_phase("Writing the report"):
@@ -97,22 +94,34 @@ def run_job(job: FitJob) -> FinishedRun:
     return FinishedRun(RunFolder(run), evaluation)
 
 
-def _learn(model: Any, training: TrainingJob, parts: Mapping[str, Source], weights: Path | None) -> Inspector:
+def _learn(
+    spec: BackboneSpec,
+    stages: tuple[Stage, ...],
+    config: FitConfig,
+    folds: Folds,
+    weights: Path | None,
+    folder: RunFolder,
+) -> Inspector:
     """Fit what is solved, train the network, and choose what makes the logit.
 
     From random weights there are no features before the network has learned some.
     """
-    spec, config = training.spec, training.config
-    has_defects = bool(training.train.labels.any())
-    frozen = None
+    has_defects = all(source.labels.any() for source in folds.train)
+    frozen, networks = None, ()
     if weights is not None:
-        trunk = load_trunk(spec, config.image_size_px, weights)
-        frozen = learn_frozen(trunk, parts, config, with_scorer=has_defects)
-        tell_first_figures(frozen, parts[CHOSEN_ON])
-    network = train_classifier(model, training) if has_defects else None
+        frozen = learn_frozen(load_trunk(spec, config.image_size_px, weights), folds, config, has_defects)
+        tell_first_figures(frozen, folds)
+
+    def build() -> Any:
+        with show_phase("Building the network"):
+            seed_everything(config.seed, config.deterministic)
+            return build_classifier(spec, config.image_size_px, choose_head(config), config.taps, weights)
+
+    if has_defects:
+        networks = train_folds(build, spec, stages, config, folds.train, folds.held_out, folder)
     if frozen is None:
-        frozen = learn_frozen(share_trunk(network or model, spec), parts, config, with_scorer=False)
-    return join_inspector(frozen, network, parts, config.batch_size)
+        frozen = learn_frozen(share_trunk(networks[0] if networks else build(), spec), folds, config, False)
+    return join_inspector(frozen, networks, folds, config.batch_size)
 
 
 def _measure(

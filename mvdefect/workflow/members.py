@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from mvdefect.core.progress import logger
 from mvdefect.data.pipeline import Source
-from mvdefect.evaluation.bootstrap import Figure
+from mvdefect.evaluation.bootstrap import Figure, Floats
 from mvdefect.evaluation.members import (
+    CHANCE,
     NETWORK,
     SCORER,
     Member,
@@ -22,8 +24,9 @@ from mvdefect.evaluation.members import (
 from mvdefect.models.classifier import join_members
 from mvdefect.models.one_class import Normality
 from mvdefect.training.predictions import predict_logits
+from mvdefect.workflow.folds import Folds
 from mvdefect.workflow.frozen import Frozen
-from mvdefect.workflow.outcome import CHOSEN_ON, Scores
+from mvdefect.workflow.outcome import Scores
 
 FEW_DEFECTS = 30  # groups; with fewer, that they are few is the likely cause of a network that learns nothing
 
@@ -47,76 +50,90 @@ class Inspector:
     members: tuple[Member, ...]
 
 
-def tell_first_figures(frozen: Frozen, chosen_on: Source) -> None:
-    """Log what can be said before the network is trained."""
-    if not chosen_on.labels.any():
+def tell_first_figures(frozen: Frozen, folds: Folds) -> None:
+    """Log what can be said before a network is trained."""
+    labels, groups = folds.list_judged()
+    if not labels.any():
         return
-    scores = {"distance from good images": frozen.novelty[CHOSEN_ON]}
+    scores = {"the distance from good images": frozen.novelty}
     if frozen.logits is not None:
-        scores = {"scorer on frozen features": frozen.logits[CHOSEN_ON], **scores}
-    labels, groups = _list_labels(chosen_on)
-    figures = {name: measure_scores(labels, groups, found) for name, found in scores.items()}
-    told = ", ".join(f"{name} {_describe(figure)}" for name, figure in figures.items())
-    logger.info("before any training, ROC-AUC on %d validation images: %s", chosen_on.count, told)
+        scores = {"a scorer on frozen features": frozen.logits, **scores}
+    figures = [
+        f"{_describe(measure_scores(labels, groups, folds.pick_judged(found)))} by {name}"
+        for name, found in scores.items()
+    ]
+    parts = " and ".join(folds.judged_parts)
+    logger.info("before any training, ROC-AUC on %d held-out images of %s:", len(labels), parts)
+    for figure in figures:
+        logger.info("  %s", figure)
 
 
-def join_inspector(
-    frozen: Frozen, network: Any | None, parts: Mapping[str, Source], batch_size: int
-) -> Inspector:
-    """Choose on validation which members make the logit, and put them together.
+def join_inspector(frozen: Frozen, networks: tuple[Any, ...], folds: Folds, batch_size: int) -> Inspector:
+    """Choose which members make the logit, by images that were held out, and put them together.
 
     Args:
         frozen: What was solved.
-        network: The fine-tuned classifier; None: none was trained.
-        parts: The parts by name.
+        networks: The fine-tuned classifier of each fold; none where none was trained.
+        folds: What they were fitted on and what they are judged by.
         batch_size: Images a batch.
     """
-    models, logits = {}, {}
-    if frozen.scorer is not None and frozen.logits is not None:
-        models[SCORER], logits[SCORER] = frozen.scorer, frozen.logits
-    if network is not None:
-        models[NETWORK] = network
-        logits[NETWORK] = {
-            part: predict_logits(network, source, batch_size).astype(np.float64)
-            for part, source in parts.items()
-        }
-    if not models:
+    logits: dict[str, dict[str, Floats]] = {}
+    if frozen.logits is not None:
+        logits[SCORER] = frozen.logits
+    if networks:
+        logits[NETWORK] = _score_networks(networks, folds, batch_size)
+    if not logits:
         scores = {part: Scores(None, distances) for part, distances in frozen.novelty.items()}
         return Inspector(None, frozen.features, frozen.normality, scores, ())
-    judged = {name: found[CHOSEN_ON] for name, found in logits.items()}
-    members = choose_members(*_list_labels(parts[CHOSEN_ON]), judged)
-    tell_members(members, parts["train"])
+    members = choose_members(
+        *folds.list_judged(), {name: folds.pick_judged(one) for name, one in logits.items()}
+    )
+    tell_members(members, folds)
     scores = {
-        part: Scores(join_scores(members, {name: found[part] for name, found in logits.items()}), distances)
+        part: Scores(join_scores(members, {name: one[part] for name, one in logits.items()}), distances)
         for part, distances in frozen.novelty.items()
     }
-    classifier = join_members([(models[one.name], one.weight) for one in members if one.weight])
-    return Inspector(classifier, frozen.features, frozen.normality, scores, members)
+    models = {SCORER: (frozen.scorer,), NETWORK: networks}
+    used = [
+        (model, member.weight / len(models[member.name]))
+        for member in members
+        if member.weight
+        for model in models[member.name]
+    ]
+    return Inspector(join_members(used), frozen.features, frozen.normality, scores, members)
 
 
-def tell_members(members: tuple[Member, ...], train: Source) -> None:
+def _score_networks(networks: tuple[Any, ...], folds: Folds, batch_size: int) -> dict[str, Floats]:
+    def score(network: Any, source: Source) -> Floats:
+        return predict_logits(network, source, batch_size).astype(np.float64)
+
+    def average(source: Source) -> Floats:
+        return np.asarray(np.mean([score(network, source) for network in networks], axis=0))
+
+    return folds.settle([partial(score, network) for network in networks], average)
+
+
+def tell_members(members: tuple[Member, ...], folds: Folds) -> None:
     """Log which members are in use and why, and the likely cause where training brought nothing."""
     for member in members:
         use = "in use" if member.weight else "not in use"
         gain = "" if member.gain is None else f", {_describe(member.gain, '+')} against the scorer alone"
-        figure = _describe(member.roc_auc)
-        logger.info("%s: %s (ROC-AUC %s%s): %s", member.name, use, figure, gain, member.reason)
+        logger.info(
+            "%s: %s (ROC-AUC %s%s): %s", member.name, use, _describe(member.roc_auc), gain, member.reason
+        )
     network = next((one for one in members if one.name == NETWORK), None)
     if network is not None and not network.weight:
-        logger.warning("fine-tuning brought nothing and is not used: %s", _find_cause(members, train))
+        logger.warning("fine-tuning brought nothing and is not used: %s", _find_cause(network, folds))
 
 
-def _find_cause(members: tuple[Member, ...], train: Source) -> str:
-    defects = len({row.group for row in train.rows if row.label})
+def _find_cause(network: Member, folds: Folds) -> str:
+    labels, groups = folds.list_judged()
+    defects = len(np.unique(groups[labels]))
+    if network.roc_auc.value <= CHANCE:
+        return "it did not learn; its learning rate may be too high, or defects too small at this image size"
     if defects < FEW_DEFECTS:
         return f"{defects} independent defective images are few to learn from"
-    if members[-1].roc_auc.value <= 0.5:
-        return "it did not learn; its learning rate may be too high, or defects too small at this image size"
     return "frozen features tell these images apart as well"
-
-
-def _list_labels(source: Source) -> tuple[np.ndarray, np.ndarray]:
-    return source.labels == 1, np.array([row.group for row in source.rows], np.int64)
 
 
 def _describe(figure: Figure, sign: str = "") -> str:

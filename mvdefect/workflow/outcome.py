@@ -22,6 +22,7 @@ from mvdefect.evaluation.evaluate import (
     read_measured,
 )
 from mvdefect.evaluation.operating_point import (
+    HELD_OUT,
     OperatingPoint,
     add_foreign_threshold,
     choose_operating_point,
@@ -37,7 +38,6 @@ from mvdefect.runs import (
     write_json,
 )
 
-CHOSEN_ON = "val"
 SEEN_IN = ("train", "val")
 
 
@@ -67,6 +67,11 @@ class FinishedRun:
         return self.folder.path
 
 
+def list_judged_parts(folds: int) -> tuple[str, ...]:
+    """Return the parts that thresholds are chosen on: with several folds train is held out as well."""
+    return ("train", "val") if folds > 1 else ("val",)
+
+
 def settle_outcome(
     folder: RunFolder,
     config: FitConfig,
@@ -74,7 +79,7 @@ def settle_outcome(
     scores: Mapping[str, Scores],
     defect_share: Mapping[str, float],
 ) -> tuple[Evaluation, ContractError | None]:
-    """Choose the operating point on validation, reach every verdict, and measure the test part.
+    """Choose the operating point on held-out images, reach every verdict, and measure the test part.
 
     Where the contract cannot be met, the threshold is by F1: hours of training are not thrown away for a
     contract, but it must be told.
@@ -150,9 +155,10 @@ def _evaluate(
     rows: tuple[PredictionRow, ...],
     require: str | None = None,
 ) -> tuple[OperatingPoint, tuple[PredictionRow, ...], Evaluation]:
+    parts = list_judged_parts(config.folds or 1)
     point = choose_operating_point(
-        judge_rows([row for row in rows if row.split == CHOSEN_ON]),
-        CHOSEN_ON,
+        judge_rows([row for row in rows if row.split in parts]),
+        HELD_OUT if len(parts) > 1 else parts[0],
         config.contract,
         config.verdict,
         config.prevalence,

@@ -12,11 +12,11 @@ import pytest
 
 from mvdefect.config import FitConfig
 from mvdefect.data.pipeline import Source
+from mvdefect.data.splits.folds import leave_test_out
 from mvdefect.data.splits.plan import read_split_plan
 from mvdefect.runs import RunFolder, read_history
 from mvdefect.training.fit import DivergedError
 from tests.tuning.test_space import CHEAP
-from tuning.search.folds import leave_test_out
 from tuning.search.hypermodel import InspectorHyperModel, TrainingParts, declare_space
 from tuning.search.trials import FATAL, TrialJob, TrialResult, read_result, run_trials, train_trial
 from tuning.space.space import make_space

@@ -11,6 +11,7 @@ import pytest
 from mvdefect.config import FitConfig
 from mvdefect.core.errors import SearchError, SplitError
 from mvdefect.data.pipeline import Source
+from mvdefect.data.splits.folds import choose_fold_count, draw_folds, leave_test_out
 from mvdefect.data.splits.plan import PlanRow, SplitPlan
 from mvdefect.evaluation.comparison import compare_repeats
 from mvdefect.evaluation.figures import Sample, roc_auc
@@ -20,7 +21,6 @@ from tuning.choice.confirm import compare_choice
 from tuning.choice.leaderboard import make_leaderboard, write_leaderboard
 from tuning.choice.refits import RefitRun, choose_candidates, refit_candidates
 from tuning.records import Leaderboard, TrialRecord
-from tuning.search.folds import choose_fold_count, draw_folds, leave_test_out
 from tuning.search.hypermodel import TrainingParts
 from tuning.search.trials import TrialResult
 from tuning.settings import SearchConfig

@@ -1,4 +1,4 @@
-"""Folds within train and val: where validation is small, every photograph of both validates once."""
+"""Folds within train and val: where validation is small, every image of both validates once."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 from mvdefect.core.errors import SplitError
 from mvdefect.data.splits.dealing import CLASSES, deal_groups, pool_rare_strata
 from mvdefect.data.splits.plan import SplitPlan
-from mvdefect.evaluation.bootstrap import FEW_GROUPS
 
 SCARCE_FOLDS = 3
+ENOUGH_TO_RANK = 20  # groups of defective images in val
+ENOUGH_TO_DECIDE = 60  # the same, for a threshold and for what an inspector is made of
 
 
 def leave_test_out(plan: SplitPlan) -> SplitPlan:
@@ -19,16 +20,16 @@ def leave_test_out(plan: SplitPlan) -> SplitPlan:
     return replace(plan, rows=tuple(row for row in plan.rows if row.part != "test"))
 
 
-def choose_fold_count(plan: SplitPlan) -> int:
-    """Return 1 where val has defective photographs of enough groups, or train has too few, otherwise 3."""
+def choose_fold_count(plan: SplitPlan, enough: int = ENOUGH_TO_RANK) -> int:
+    """Return 1 where val has enough groups of defective images, or there are too few to fold, otherwise 3."""
     held = {row.group for row in plan.select("val") if row.label}
     groups = [{row.group for row in leave_test_out(plan).rows if row.label == label} for label in (0, 1)]
-    is_enough = len(held) >= FEW_GROUPS or min(map(len, groups)) < SCARCE_FOLDS
+    is_enough = len(held) >= enough or min(map(len, groups)) < SCARCE_FOLDS
     return 1 if is_enough else SCARCE_FOLDS
 
 
 def draw_folds(plan: SplitPlan, count: int, seed: int) -> tuple[SplitPlan, ...]:
-    """Divide train and val anew, so that each photograph validates once; groups stay whole.
+    """Divide train and val anew, so that each image validates once; groups stay whole.
 
     Args:
         plan: A plan; its test part stays out.

@@ -1,0 +1,97 @@
+"""Folds of train and val: every member is fitted on each, and judged by the images that it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mvdefect.config import FitConfig
+from mvdefect.data.pipeline import Source
+from mvdefect.data.splits.folds import ENOUGH_TO_DECIDE, choose_fold_count, draw_folds
+from mvdefect.data.splits.plan import PARTS, SplitPlan
+from mvdefect.data.store import PreparedStore
+from mvdefect.evaluation.bootstrap import Bools, Floats
+from mvdefect.workflow.outcome import list_judged_parts
+
+Score = Callable[[Source], Floats]
+
+
+@dataclass(frozen=True)
+class Folds:
+    """The parts of a plan, and other ways to divide train and val.
+
+    Attributes:
+        parts: Train, val and test by name.
+        train: Of each fold, what is learned from.
+        held_out: Of each fold, what is judged by; together all of val, and with several folds all of train.
+    """
+
+    parts: dict[str, Source]
+    train: tuple[Source, ...]
+    held_out: tuple[Source, ...]
+
+    @property
+    def judged_parts(self) -> tuple[str, ...]:
+        """The parts whose images no model judges that was fitted on them."""
+        return list_judged_parts(len(self.train))
+
+    def settle(self, scores: Sequence[Score], joined: Score) -> dict[str, Floats]:
+        """Score each image by the model that has not seen it; test, and what is left, by all of them joined.
+
+        Args:
+            scores: What scores a source, one a fold.
+            joined: What does by all of them.
+
+        Returns:
+            By part, float64 (n,) each, in the order of its rows.
+        """
+        known: dict[str, float] = {}
+        for source, score in zip(self.held_out, scores, strict=True):
+            known |= zip([row.id for row in source.rows], score(source).tolist(), strict=True)
+        found = {}
+        for part, source in self.parts.items():
+            names = [row.id for row in source.rows]
+            is_known = all(name in known for name in names)
+            values = np.array([known[name] for name in names]) if is_known else joined(source)
+            found[part] = np.asarray(values, np.float64)
+        return found
+
+    def list_judged(self) -> tuple[Bools, np.ndarray]:
+        """Return labels and groups of the images of `judged_parts`, in their order."""
+        rows = [row for part in self.judged_parts for row in self.parts[part].rows]
+        return np.array([row.label == 1 for row in rows], bool), np.array(
+            [row.group for row in rows], np.int64
+        )
+
+    def pick_judged(self, scores: dict[str, Floats]) -> Floats:
+        """Return the scores of the same images, from those by part."""
+        return np.concatenate([scores[part] for part in self.judged_parts])
+
+
+def count_folds(config: FitConfig, plan: SplitPlan, is_pretrained: bool) -> int:
+    """Choose how many folds a fit has, unless its settings say so.
+
+    One, the plan's own train and val, where val has defective images of 60 groups, where a user or a table
+    named the parts, where no image or too few are defective, or where a network learns from random weights.
+    """
+    if config.folds is not None:
+        return config.folds
+    if not is_pretrained or config.split is not None or plan.protocol == "given":
+        return 1
+    return choose_fold_count(plan, ENOUGH_TO_DECIDE)
+
+
+def make_folds(store: PreparedStore, plan: SplitPlan, config: FitConfig) -> Folds:
+    """Divide train and val as the settings say.
+
+    Raises:
+        SplitError: There are fewer groups of a class than folds.
+    """
+    drawn = draw_folds(plan, config.folds or 1, config.seed)
+    return Folds(
+        {part: Source(store, plan, part) for part in PARTS},
+        tuple(Source(store, one, "train") for one in drawn),
+        tuple(Source(store, one, "val") for one in drawn),
+    )
