@@ -31,6 +31,7 @@ class Frozen:
         features: The network of what the novelty compares.
         normality: How good images look.
         novelty: Distance from them by part, float64 (n,) each.
+        mean_novelty: The same as a mean over the image.
         scorer: The classifier on frozen features; None where no image of train is defective.
         logits: What it says by part, float64 (n,) each; None without it.
     """
@@ -38,6 +39,7 @@ class Frozen:
     features: Any
     normality: Normality
     novelty: Mapping[str, Floats]
+    mean_novelty: Mapping[str, Floats]
     scorer: Any | None
     logits: Mapping[str, Floats] | None
 
@@ -58,14 +60,14 @@ def learn_frozen(trunk: Trunk, sources: Mapping[str, Source], config: FitConfig,
     with show_steps("scoring all images", sum(source.count for source in sources.values())) as advance:
         found = {part: _look_at(run, source, normality, advance) for part, source in sources.items()}
     features = build_features(trunk)
-    novelty = {part: distances for part, (distances, _) in found.items()}
+    novelty, means = ({part: measured[place] for part, measured in found.items()} for place in (0, 1))
     if not with_scorer:
-        return Frozen(features, normality, novelty, None, None)
+        return Frozen(features, normality, novelty, means, None, None)
     even = np.ones(train.count, np.float32)
     weights = even if config.balance == "none" else weigh_strata(number_strata(train))
-    machine = KernelMachine.fit(found["train"][1], train.labels, weights, list_blocks(trunk), config.seed)
-    logits = {part: machine.score(vectors) for part, (_, vectors) in found.items()}
-    return Frozen(features, normality, novelty, build_scorer(trunk, machine), logits)
+    machine = KernelMachine.fit(found["train"][2], train.labels, weights, list_blocks(trunk), config.seed)
+    logits = {part: machine.score(vectors) for part, (_, _, vectors) in found.items()}
+    return Frozen(features, normality, novelty, means, build_scorer(trunk, machine), logits)
 
 
 def _iterate_good(run: Any, train: Source, advance: Callable[..., None]) -> Iterator[np.ndarray]:
@@ -77,11 +79,12 @@ def _iterate_good(run: Any, train: Source, advance: Callable[..., None]) -> Iter
 
 def _look_at(
     run: Any, source: Source, normality: Normality, advance: Callable[..., None]
-) -> tuple[Floats, np.ndarray]:
-    """Return the novelty of each image, (n,), and what the scorer takes of it, (n, d)."""
-    distances, vectors = [], []
+) -> tuple[Floats, Floats, np.ndarray]:
+    """Return novelty and mean novelty of each image, (n,), and what the scorer takes of it, (n, d)."""
+    measured, vectors = [], []
     for labels, (maps, pooled) in iterate_features(run, source, BATCH_SIZE):
-        distances.append(normality.score_images(maps))
+        measured.append(normality.measure_images(maps))
         vectors.append(pooled)
         advance(len(labels))
-    return np.concatenate(distances).astype(np.float64), np.concatenate(vectors)
+    novelty, means = np.concatenate(measured, axis=1)
+    return novelty, means, np.concatenate(vectors)

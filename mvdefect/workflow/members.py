@@ -81,14 +81,18 @@ def join_inspector(
             for part, source in parts.items()
         }
     if not models:
-        scores = {part: Scores(None, distances) for part, distances in frozen.novelty.items()}
+        scores = {part: Scores(None, frozen.novelty[part], frozen.mean_novelty[part]) for part in parts}
         return Inspector(None, frozen.features, frozen.normality, scores, ())
     judged = {name: found[CHOSEN_ON] for name, found in logits.items()}
     members = choose_members(*_list_labels(parts[CHOSEN_ON]), judged)
     tell_members(members, parts["train"])
     scores = {
-        part: Scores(join_scores(members, {name: found[part] for name, found in logits.items()}), distances)
-        for part, distances in frozen.novelty.items()
+        part: Scores(
+            join_scores(members, {name: found[part] for name, found in logits.items()}),
+            frozen.novelty[part],
+            frozen.mean_novelty[part],
+        )
+        for part in parts
     }
     classifier = join_members([(models[one.name], one.weight) for one in members if one.weight])
     return Inspector(classifier, frozen.features, frozen.normality, scores, members)
