@@ -3,9 +3,9 @@
     python benchmarks/other_products.py --weights mobilenetv2.weights.h5 --kinds padim
 
 Each product is learned from 60% of its good images. The threshold is that of an operating point, from these,
-from 20% more and from 80% of the defective ones; the last fifth of both is tested, as are images of all other
-products, drawn screenshots, and pieces of photographs of everyday things. The real products are read from
-`--shared`; without it, only drawn ones are compared.
+from 20% more and from 80% of the defective ones; the last fifth of both is tested. So are images of all other
+products, drawn screenshots, pieces of photographs of everyday things, and images that show nothing: black, of
+one grey, and noise. The real products are read from `--shared`; without it, only drawn ones are compared.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mvdefect.data.records import Record
 from mvdefect.data.sources.folders import read_records
 from mvdefect.drawing.catalogue import PARTS
 from mvdefect.drawing.data_set import write_parts
-from mvdefect.evaluation.operating_point import FOREIGN_MARGIN
+from mvdefect.evaluation.operating_point import choose_foreign_limit
 from mvdefect.models.backbones import find_backbone
 from mvdefect.models.features import build_features, load_trunk
 from mvdefect.models.normality import fit_normality
@@ -66,6 +66,17 @@ def cut_photographs() -> list[Pixels]:
     ]
 
 
+def draw_blanks(grey: Sequence[int]) -> list[Pixels]:
+    """Draw images of one grey each, 0 to 255."""
+    return [np.full((SIZE_PX, SIZE_PX, 3), level, np.uint8) for level in grey]
+
+
+def draw_noise(count: int, highest: int) -> list[Pixels]:
+    """Draw images whose pixels know nothing of each other, 0 to `highest`."""
+    rng = np.random.default_rng(1)
+    return [rng.integers(0, highest, (SIZE_PX, SIZE_PX, 3), np.uint8, endpoint=True) for _ in range(count)]
+
+
 def read_products(shared: Path | None) -> Iterator[tuple[str, tuple[Record, ...]]]:
     """Yield name and records of each product; the files of a drawn one are gone with the next one."""
     if shared is not None:
@@ -101,23 +112,29 @@ def main() -> None:
             chosen = [chosen[place] for place in rng.permutation(len(chosen))[:most]]
             images = [decode_at_size(record.path.read_bytes(), SIZE_PX) for record in chosen]
             found[name] = read_features(network, images)
-    screens = read_features(network, [draw_screenshot(seed) for seed in range(30)])
-    photographs = read_features(network, cut_photographs())
+    strange = {
+        "screenshots": [draw_screenshot(seed) for seed in range(30)],
+        "photographs": cut_photographs(),
+        "black": [*draw_blanks([0, 3]), *draw_noise(8, 8)],
+        "grey": draw_blanks([20, 50, 80, 100, 128, 150, 180, 200, 230, 255]),
+        "noise": draw_noise(10, 255),
+    }
+    seen_strange = [read_features(network, images) for images in strange.values()]
     for kind in options.kinds:
         print(f"{kind}: images called 'not this product', and all\n")
-        print("| product | own good | own defective | screenshots | photographs | other products |")
-        print("| --- | --- | --- | --- | --- | --- |")
+        print(f"| product | own good | own defective | {' | '.join(strange)} | other products |")
+        print("| --- " * (4 + len(strange)) + "|")
         for name in good:
             cut, seen = int(0.6 * len(good[name])), int(0.8 * len(good[name]))
             seen_bad = int(0.8 * len(bad[name]))
             normality = fit_normality(kind, good[name][:cut])
-            scores, bad_scores = (normality.score_images(one[name]) for one in (good, bad))
-            limit = FOREIGN_MARGIN * max(scores[:seen].max(), bad_scores[:seen_bad].max())
+            scores, bad_scores = (normality.measure_images(one[name])[1] for one in (good, bad))
+            limit = choose_foreign_limit(np.concatenate([scores[:seen], bad_scores[:seen_bad]]))
             others = np.concatenate([one[:MAX_OTHER] for other, one in good.items() if other != name])
             cells = [
                 scores[seen:],
                 bad_scores[seen_bad:],
-                *(normality.score_images(one) for one in (screens, photographs, others)),
+                *(normality.measure_images(one)[1] for one in (*seen_strange, others)),
             ]
             told = " | ".join(f"{int((cell >= limit).sum())} of {len(cell)}" for cell in cells)
             print(f"| {name} | {told} |", flush=True)

@@ -187,7 +187,7 @@ class FitConfig(Settings):
         ge=1,
         le=10,
         description="Folds of train and val, each held out in turn to choose threshold and members by "
-        "(1: train is learned from, val is held out); null: 3 where val is small and weights are pre-trained.",
+        "(1: val alone is held out); null: 3 where val is small and weights are pre-trained.",
     )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of the split and of the training.")
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(

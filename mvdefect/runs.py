@@ -44,10 +44,11 @@ class EpochRow:
 class PredictionRow:
     """One image and what the inspector says of it, as a row of `predictions.csv`.
 
-    `logit` is the classifier's own, `novelty` the distance from good training images (NaN where nothing
-    measures it; see `mvdefect.models.normality`). `score` is what the verdict is reached on, and
-    `probability` its sigmoid. `verdict` is good, defective or review. `defect_share` is the share of the
-    image that is defective: 0 for a good one, NaN where no mask tells.
+    `logit` is the classifier's own, `novelty` the distance from good training images and `mean_novelty` its
+    mean over the image (NaN where nothing measures them, and the mean in runs of 0.1.0; see
+    `mvdefect.models.one_class`). `score` is what the verdict is reached on, and `probability` its sigmoid.
+    `verdict` is good, defective or review. `defect_share` is the share of the image that is defective: 0 for
+    a good one, NaN where no mask tells.
     """
 
     id: str
@@ -62,6 +63,7 @@ class PredictionRow:
     probability: float
     verdict: str
     defect_share: float
+    mean_novelty: float = float("nan")
 
 
 @dataclass(frozen=True)

@@ -85,9 +85,9 @@ def test_the_saved_features_make_the_novelty_of_the_run(finished_run: Path, tiny
     store = prepare_images(read_records(Path(tiny_config.data[0])), 64, "letterbox")
     test = Source(store, read_split_plan(finished_run / "split_plan.csv"), "test")
     batches = iterate_features(compile_features(features), test, 5)
-    found = np.concatenate([normality.score_images(batch) for _, batch in batches])
-    recorded = {row.id: row.novelty for row in read_predictions(RunFolder(finished_run))}
-    assert np.allclose(found, [recorded[row.id] for row in test.rows], rtol=1e-3)
+    found = np.concatenate([normality.measure_images(batch) for _, batch in batches], axis=1)
+    recorded = {row.id: (row.novelty, row.mean_novelty) for row in read_predictions(RunFolder(finished_run))}
+    assert np.allclose(found.T, [recorded[row.id] for row in test.rows], rtol=1e-3)
 
 
 def test_two_fits_with_one_seed_agree_and_are_measured_once(

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mvdefect.client.retries import RefusedError
+from mvdefect.evaluation.operating_point import MEAN_NOVELTY
 from mvdefect.inspector.answers import FOREIGN_OUTPUT, LABELS, OK, UNREADABLE, Answer
 
 LONGEST_ERROR = 500
@@ -50,9 +51,10 @@ def read_answer(found: dict[str, Any], with_heatmap: bool) -> Answer:
         if status != OK:
             return Answer(UNREADABLE, None, None, error=remark)
         probability, novelty = _round(found["probability"]), _round(found["novelty"])
+        mean_novelty = _round(found[MEAN_NOVELTY]) if MEAN_NOVELTY in found else None
         if not 0 <= probability <= 1:
             raise ValueError(f"probability {probability}")
-        is_foreign = found.get(FOREIGN_OUTPUT, False)  # exports of version 0.1.0 do not say
+        is_foreign = found.get(FOREIGN_OUTPUT, False)  # exports of version 0.1.0 say neither
         if not isinstance(is_foreign, bool | np.bool_):
             raise ValueError(f"{FOREIGN_OUTPUT} {is_foreign!r}")
         heatmap = np.asarray(found["heatmap"], np.float32) if with_heatmap else None
@@ -61,7 +63,7 @@ def read_answer(found: dict[str, Any], with_heatmap: bool) -> Answer:
     except (KeyError, TypeError, ValueError) as error:
         fault = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise RefusedError(f"its answer is not that of an inspector: {fault}") from error
-    return Answer(label, probability, novelty, heatmap, remark, is_foreign=bool(is_foreign))
+    return Answer(label, probability, novelty, heatmap, remark, bool(is_foreign), mean_novelty)
 
 
 def _round(value: Any) -> float:

@@ -9,10 +9,12 @@ from mvdefect.client.addresses import Address
 from mvdefect.client.answers import read_answers
 from mvdefect.client.retries import RefusedError
 from mvdefect.core.errors import ConfigError
+from mvdefect.evaluation.operating_point import MEAN_NOVELTY
 from mvdefect.inspector.answers import BYTES, EXPLAIN, FOREIGN_OUTPUT, Answer
 
 MESSAGE_BYTES = 64 << 20
 OUTPUTS = ("label", "status", "probability", "novelty")
+OPTIONAL_OUTPUTS = ("error", FOREIGN_OUTPUT, MEAN_NOVELTY)  # exports of version 0.1.0 have none
 MAY_PASS = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
 TOO_LARGE = "larger than max"  # gRPC has no code of its own for it
 UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
@@ -87,13 +89,11 @@ def _read_outputs(found: Any, signature: str) -> list[dict[str, Any]]:
     import tensorflow as tf
 
     names = (*OUTPUTS, "heatmap") if signature == EXPLAIN else OUTPUTS
-    if "error" in found.outputs:  # exports of 0.1.0 have none
-        names = (*names, "error")
     missing = [name for name in names if name not in found.outputs]
     if missing:
         raise RefusedError(f"its answer is not that of an inspector: {', '.join(missing)} is missing")
     try:
-        told = (*names, FOREIGN_OUTPUT) if FOREIGN_OUTPUT in found.outputs else names
+        told = (*names, *(name for name in OPTIONAL_OUTPUTS if name in found.outputs))
         arrays = {name: tf.make_ndarray(found.outputs[name]) for name in told}
         return [
             {name: value.decode() if isinstance(value, bytes) else value for name, value in one.items()}

@@ -219,12 +219,19 @@ def judge_rows(rows: Sequence[PredictionRow]) -> Judged:
     """Return what the images were found to be, for choosing an operating point anew."""
     logits = np.array([row.logit for row in rows], np.float64)
     novelty = np.array([row.novelty for row in rows], np.float64)
+    means = np.array([row.mean_novelty for row in rows], np.float64)
     return Judged(
         labels=np.array([row.label == 1 for row in rows], bool),
         groups=np.array([row.group for row in rows], np.int64),
         logits=None if np.isnan(logits).any() else logits,
         novelty=None if np.isnan(novelty).any() else novelty,
+        mean_novelty=None if np.isnan(means).any() else means,
     )
+
+
+def is_foreign(row: PredictionRow, point: OperatingPoint) -> bool:
+    """Return whether the image of a row is called 'not this product'."""
+    return bool(point.find_foreign(np.array([row.novelty]), np.array([row.mean_novelty]))[0])
 
 
 def _take_tested(rows: Sequence[PredictionRow], plan: SplitPlan, other: SplitPlan) -> list[PredictionRow]:

@@ -35,8 +35,10 @@ VERDICTS = ("classifier", "novelty", "combined", "either")
 HELD_OUT = "train and val, each image held out in turn"
 MAX_FALSE_ALARM_RATE = 0.05
 MAX_NOVEL_RATE = 0.02
-FOREIGN = "foreign"  # among the thresholds: the novelty from which on an image shows no such product
+MEAN_NOVELTY, FOREIGN = "mean_novelty", "foreign"  # thresholds from which on an image shows no such product
+FOREIGN_NUMBERS = {MEAN_NOVELTY: "mean novelty", FOREIGN: "novelty"}  # what each is on; 0.1.0 had no mean
 FOREIGN_MARGIN = 1.2
+MAX_ODD = 0.005  # share of what was seen that may show another product
 MIN_SEEN = 20  # images, defective ones included, below which nothing is said of other products
 
 
@@ -49,12 +51,14 @@ class Judged:
         groups: Code of the group of each image, (n,).
         logits: The classifier's, float64 (n,), or None without a classifier.
         novelty: Distance from good images, float64 (n,), or None where nothing measures it.
+        mean_novelty: The same as a mean over the image, (n,), likewise.
     """
 
     labels: Bools
     groups: NDArray[np.int64]
     logits: Floats | None
     novelty: Floats | None
+    mean_novelty: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,9 @@ class OperatingPoint:
         verdict: Which of the verdicts is in use.
         classifier: Makes the score of the classifier alone; of no use where none was trained.
         combined: Makes the score of classifier and novelty together; None where there is none.
-        thresholds: By verdict ("classifier", "combined", "novelty"), each on its own scale; and "foreign",
-            the novelty from which on an image is called 'not this product' as well, which changes no verdict.
+        thresholds: By verdict ("classifier", "combined", "novelty"), each on its own scale; and
+            "mean_novelty", from which on an image is called 'not this product' as well, which changes no
+            verdict. Where no mean was measured it is "foreign", on the novelty.
         review: Lowest and highest score of the grey zone, in which a person decides; None: there is none.
         novelty: Makes the score of the novelty where no classifier was trained; otherwise None.
     """
@@ -111,15 +116,17 @@ class OperatingPoint:
         return (*known, "either") if {"classifier", "novelty"} <= set(known) else tuple(known)
 
     @property
-    def foreign(self) -> float | None:
-        """The novelty from which on an image shows another product; None: nothing is said of that."""
-        return self.thresholds.get(FOREIGN)
+    def foreign(self) -> tuple[str, float] | None:
+        """What tells that an image shows another product; see `find_foreign_limit`."""
+        return find_foreign_limit(self.thresholds)
 
-    def find_foreign(self, novelty: Floats | None) -> Bools:
-        """Return which images show another product, (n,); nothing where novelty is not measured."""
-        if novelty is None or self.foreign is None:
-            return np.zeros(0 if novelty is None else len(novelty), bool)
-        return np.asarray(novelty >= self.foreign, bool)
+    def find_foreign(self, novelty: Floats, mean_novelty: Floats | None) -> Bools:
+        """Return which images show another product, (n,); none if what tells it is not measured."""
+        name, limit = self.foreign or ("", 0.0)
+        values = {MEAN_NOVELTY: mean_novelty, FOREIGN: novelty}.get(name)
+        if values is None:
+            return np.zeros(len(novelty), bool)
+        return np.asarray(values >= limit, bool)
 
     def find_scores(self, logits: Floats | None, novelty: Floats | None) -> Floats:
         """Return the scores that the verdict in use is reached on, (n,)."""
@@ -227,24 +234,48 @@ def choose_operating_point(
     )
 
 
-def add_foreign_threshold(point: OperatingPoint, seen: Floats | None) -> OperatingPoint:
-    """Choose the novelty from which on an image is called 'not this product'.
+def find_foreign_limit(thresholds: Mapping[str, float]) -> tuple[str, float] | None:
+    """Return the name of the threshold from which on an image shows another product, and its value.
 
-    It is 1.2 times the largest novelty of all training and validation images, defective ones included: far
-    beyond everything that is known of the product. A defect as large as any that was seen stays below it.
+    See `FOREIGN_NUMBERS` for what it is on; None: nothing is said of other products.
+    """
+    return next(((name, thresholds[name]) for name in FOREIGN_NUMBERS if name in thresholds), None)
+
+
+def add_foreign_threshold(point: OperatingPoint, seen: Judged) -> OperatingPoint:
+    """Choose the mean novelty from which on an image is called 'not this product'.
+
+    A defect is local, another product is unlike everywhere. The threshold lies 1.2 times as far above the
+    median of all training and validation images as the largest of them, defective ones included and one in
+    200 left out: beyond everything that is known of the product. If no mean was measured, as in runs of
+    0.1.0, it is 1.2 times their largest novelty.
 
     Args:
         point: An operating point.
-        seen: Novelty of all training and validation images, (n,), or None where nothing measures it.
+        seen: What all training and validation images were found to be.
 
     Returns:
-        The same with the threshold "foreign"; without it, where fewer than 20 images were seen, or good ones
-        alone: then a defect may lie as far from them as another product.
+        The same with the threshold "mean_novelty", or "foreign"; without it, where fewer than 20 images were
+        seen, or good ones alone: then a defect may lie as far from them as another product.
     """
-    kept = {name: value for name, value in point.thresholds.items() if name != FOREIGN}
-    if point.novelty is None and seen is not None and len(seen) >= MIN_SEEN and seen.max() > 0:
-        kept[FOREIGN] = FOREIGN_MARGIN * float(seen.max())
+    kept = {name: value for name, value in point.thresholds.items() if name not in FOREIGN_NUMBERS}
+    if point.novelty is None and len(seen.labels) >= MIN_SEEN:
+        means, novelty = seen.mean_novelty, seen.novelty
+        if means is not None and (limit := choose_foreign_limit(means)) > np.median(means):
+            kept[MEAN_NOVELTY] = limit
+        elif means is None and novelty is not None and novelty.max() > 0:
+            kept[FOREIGN] = FOREIGN_MARGIN * float(novelty.max())
     return replace(point, thresholds=kept)
+
+
+def choose_foreign_limit(seen: Floats) -> float:
+    """Return what lies 1.2 times as far above the median as the largest, of images' mean novelty, (n,).
+
+    One image in 200 is left out of account: it may show something else itself, and would hide all else.
+    """
+    usual = float(np.median(seen))
+    largest = float(np.sort(seen)[-1 - int(MAX_ODD * len(seen))])
+    return usual + FOREIGN_MARGIN * (largest - usual)
 
 
 def _choose_by_novelty(

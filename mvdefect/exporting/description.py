@@ -12,7 +12,7 @@ from mvdefect.core.runtime import describe_environment
 from mvdefect.data.images import choose_decoding
 from mvdefect.data.splits.plan import read_split_plan
 from mvdefect.evaluation.figures import FIGURES
-from mvdefect.evaluation.operating_point import FOREIGN
+from mvdefect.evaluation.operating_point import FOREIGN_NUMBERS, find_foreign_limit
 from mvdefect.evaluation.requirement import Answer
 from mvdefect.exporting.cost import Cost
 from mvdefect.inspector.answers import LABELS
@@ -138,12 +138,12 @@ def _describe_requirement(answer: Mapping[str, Any] | None) -> list[str]:
 
 
 def _describe_foreign(point: Mapping[str, Any]) -> list[str]:
-    foreign = point["thresholds"].get(FOREIGN)
+    foreign = find_foreign_limit(point["thresholds"])
     if foreign is None:
         return []
     return [
-        f"- From a novelty of {foreign:.4g} on, an image is also called 'not this product'. That changes no "
-        "verdict, and another product that looks much alike is not noticed."
+        f"- From a {FOREIGN_NUMBERS[foreign[0]]} of {foreign[1]:.4g} on, an image is also called 'not this "
+        "product'. That changes no verdict, and another product that looks much alike is not noticed."
     ]
 
 

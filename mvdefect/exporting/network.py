@@ -1,7 +1,7 @@
 """The networks of an inspector as one frozen graph, for runtimes that are not TensorFlow.
 
-Pixels at working size go in; logit, novelty and heatmap come out. What comes before (files to pixels) and
-after (numbers to verdicts) such a runtime leaves to the very code that training and evaluation use.
+Pixels at working size go in; logit, novelty, mean novelty and heatmap come out. What comes before (files to
+pixels) and after (numbers to verdicts) is left to the very code that training and evaluation use.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class GraphOriginal:
         """Its networks, frozen when the first format asks for them."""
         return freeze_network(self.graph)
 
-    def look(self, pixels: Pixels) -> tuple[np.ndarray, ...]:
+    def look(self, pixels: Pixels) -> dict[str, np.ndarray]:
         """Run these networks."""
         return run_network(self.network, pixels)
 
@@ -53,7 +53,7 @@ def freeze_network(graph: InspectorGraph) -> Any:
 
     Returns:
         A function of TensorFlow from uint8 `pixels` (n, size, size, 3) to float32 `logit` (n,), `novelty`
-        (n,) and `heatmap` (n, height, width), in this order.
+        (n,), `mean_novelty` (n,) and `heatmap` (n, height, width), in this order.
     """
 
     signature = tf.TensorSpec([None, graph.size_px, graph.size_px, 3], tf.uint8, PIXELS)
@@ -76,9 +76,10 @@ def freeze_network(graph: InspectorGraph) -> Any:
     return wrapped.prune(wrapped.inputs, wrapped.outputs)  # without the placeholder that was replaced
 
 
-def run_network(network: Any, pixels: Pixels) -> tuple[np.ndarray, ...]:
+def run_network(network: Any, pixels: Pixels) -> dict[str, np.ndarray]:
     """Run a frozen network as other runtimes do, on uint8 pixels (n, size, size, 3)."""
-    return tuple(value.numpy() for value in network(tf.constant(pixels)))
+    found = network(tf.constant(pixels))
+    return {name: value.numpy() for name, value in zip(OUTPUTS, found, strict=True)}
 
 
 def share_computations(graph: Any) -> tuple[Any, dict[str, str]]:

@@ -37,6 +37,8 @@ class Answer:
             values beyond what the inspector was trained with.
         is_foreign: Whether it is far beyond every image of the product that was seen: another product, or no
             product at all. The label is what it is without this.
+        mean_novelty: How unlike good images it is as a mean over the image, by which that is told; None where
+            it is unreadable, and in exports of version 0.1.0.
     """
 
     label: str
@@ -45,6 +47,7 @@ class Answer:
     heatmap: np.ndarray | None = None
     error: str = ""
     is_foreign: bool = False
+    mean_novelty: float | None = None
 
     @property
     def is_readable(self) -> bool:

@@ -11,7 +11,13 @@ from mvdefect.data.images import ResizeMethod, choose_decoding
 from mvdefect.data.records import GOOD
 from mvdefect.evaluation.calibration import SMALLEST_NOVELTY, Calibration
 from mvdefect.evaluation.evaluate import read_operating_point
-from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW, OperatingPoint
+from mvdefect.evaluation.operating_point import (
+    DEFECTIVE,
+    FOREIGN,
+    MEAN_NOVELTY,
+    REVIEW,
+    OperatingPoint,
+)
 from mvdefect.inspector.answers import (
     BYTES,
     DEFAULT,
@@ -33,7 +39,11 @@ from mvdefect.runs import RunFolder, read_run_config
 
 
 def decide(
-    point: OperatingPoint, logits: tf.Tensor, novelty: tf.Tensor, readable: tf.Tensor
+    point: OperatingPoint,
+    logits: tf.Tensor,
+    novelty: tf.Tensor,
+    mean_novelty: tf.Tensor,
+    readable: tf.Tensor,
 ) -> dict[str, tf.Tensor]:
     """Reach the verdict of each image, as `OperatingPoint.decide` does.
 
@@ -41,12 +51,13 @@ def decide(
         point: The operating point.
         logits: The classifier's, float32 (n,).
         novelty: float32 (n,).
+        mean_novelty: float32 (n,).
         readable: bool (n,); of an image that could not be read nothing is known, so a person has to look.
 
     Returns:
-        "probability" float32 (-1 where unreadable), "defective" bool, "needs_review" bool, "novelty" float32,
-        "label" string (good, defective, review, unreadable), "not_this_product" bool, "status" string (ok,
-        unreadable) and "error" string ("" where it could be read), all (n,).
+        "probability" float32 (-1 where unreadable), "defective" bool, "needs_review" bool, "novelty" and
+        "mean_novelty" float32, "label" string (good, defective, review, unreadable), "not_this_product" bool,
+        "status" string (ok, unreadable) and "error" string ("" where it could be read), all (n,).
     """
     logits, distances = tf.cast(logits, tf.float64), tf.cast(novelty, tf.float64)
     scores = _score(point.calibration, logits, distances)
@@ -58,13 +69,17 @@ def decide(
         novel = distances >= point.thresholds["novelty"]
         defective = tf.logical_or(defective, novel)
         review = tf.logical_and(review, tf.logical_not(novel))
-    foreign = tf.zeros_like(defective) if point.foreign is None else distances >= point.foreign
+    foreign = tf.zeros_like(defective)
+    if point.foreign is not None:
+        name, limit = point.foreign
+        foreign = {MEAN_NOVELTY: tf.cast(mean_novelty, tf.float64), FOREIGN: distances}[name] >= limit
     label = tf.where(review, REVIEW, tf.where(defective, DEFECTIVE, GOOD))
     return {
         "probability": tf.where(readable, tf.cast(tf.sigmoid(scores), tf.float32), NO_PROBABILITY),
         "defective": readable & defective & ~review,
         "needs_review": review | ~readable,
-        "novelty": tf.where(readable, novelty, 0.0),
+        NOVELTY: tf.where(readable, novelty, 0.0),
+        MEAN_NOVELTY: tf.where(readable, mean_novelty, 0.0),
         "label": tf.where(readable, label, UNREADABLE),
         FOREIGN_OUTPUT: readable & foreign,
         "status": tf.where(readable, OK, UNREADABLE),
@@ -131,14 +146,17 @@ class InspectorGraph(tf.Module):  # type: ignore[misc]
     def _inspect(self, pixels: tf.Tensor, readable: tf.Tensor) -> dict[str, tf.Tensor]:
         return decide(self.point, *self.find_scores(pixels), readable)
 
-    def find_scores(self, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return logit (0 without a classifier) and novelty, float32 (n,) each, of pixels at working size."""
+    def find_scores(self, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return logit (0 without a classifier), novelty and mean novelty of pixels at working size.
+
+        They are float32 (n,) each.
+        """
         features = self.features(pixels, training=False)
         with tf.name_scope(NOVELTY):
-            novelty = self.normality.score_tensor(features)
+            novelty, mean_novelty = self.normality.measure_tensors(features)
             if self.classifier is None:
-                return tf.zeros_like(novelty), novelty
-        return tf.reshape(self.classifier(pixels, training=False), (-1,)), novelty
+                return tf.zeros_like(novelty), novelty, mean_novelty
+        return tf.reshape(self.classifier(pixels, training=False), (-1,)), novelty, mean_novelty
 
     def find_heatmaps(self, pixels: tf.Tensor) -> tf.Tensor:
         """Return where defects are seen, float32 (n, height, width), in pixels at working size."""

@@ -13,17 +13,17 @@ from scipy.stats import theilslopes
 from mvdefect.data.images import Pixels
 from mvdefect.evaluation.operating_point import OperatingPoint, parse_operating_point
 from mvdefect.inspector.answers import Answer, Engine
-from mvdefect.inspector.formats.format import LOGIT, NOVELTY, Look
+from mvdefect.inspector.formats.format import HEATMAP, LOGIT, MEAN_NOVELTY, NOVELTY, Look
 from mvdefect.inspector.places import parse_view
 from mvdefect.inspector.reading import LARGEST_BATCH, make_engine
 
-LEVELLED = (LOGIT, NOVELTY)
+LEVELLED = (LOGIT, NOVELTY, MEAN_NOVELTY)
 
 Levels = Mapping[str, Sequence[float]]  # by output: slope and offset
 
 
 def find_levels(coarse: Look, exact: Look, images: Pixels) -> dict[str, list[float]]:
-    """Fit, for logit and novelty, the line by which a coarser network comes closest to the exact one.
+    """Fit the lines by which logit, novelty and mean novelty of a coarser network come closest to exact ones.
 
     It is that of Theil and Sen, the median of the slopes of all pairs, which a few photographs that a
     network makes nothing sensible of do not move (Sen, 1968; by SciPy).
@@ -37,12 +37,12 @@ def find_levels(coarse: Look, exact: Look, images: Pixels) -> dict[str, list[flo
         Slope and offset by the name of the output; a slope of 1 where all images look alike to it.
     """
     found, wanted = _look_at(coarse, images), _look_at(exact, images)
-    return {name: _fit(x, y) for name, x, y in zip(LEVELLED, found, wanted, strict=True)}
+    return {name: _fit(found[name], wanted[name]) for name in LEVELLED}
 
 
-def _look_at(look: Look, images: Pixels) -> tuple[np.ndarray, ...]:
-    parts = [look(batch)[: len(LEVELLED)] for batch in _split(images)]
-    return tuple(np.concatenate(column).astype(np.float64) for column in zip(*parts, strict=True))
+def _look_at(look: Look, images: Pixels) -> dict[str, np.ndarray]:
+    parts = [look(batch) for batch in _split(images)]
+    return {name: np.concatenate([part[name] for part in parts]).astype(np.float64) for name in LEVELLED}
 
 
 def _split(images: Pixels) -> Iterator[Pixels]:
@@ -58,10 +58,14 @@ def _fit(found: np.ndarray, wanted: np.ndarray) -> list[float]:
     return [float(slope), float(offset)]
 
 
-def put_level(found: tuple[np.ndarray, ...], levels: Levels) -> tuple[np.ndarray, ...]:
-    """Return logits and novelties, float64 (n,) each, put right; without levels as they are."""
-    lines = [levels.get(name, (1.0, 0.0)) for name in LEVELLED]
-    return tuple(slope * values + offset for values, (slope, offset) in zip(found, lines, strict=True))
+def put_level(found: Mapping[str, np.ndarray], levels: Levels) -> dict[str, np.ndarray]:
+    """Return all outputs, those of LEVELLED as float64 (n,) and put right; without levels as they are."""
+    level = dict(found)
+    for name in LEVELLED:
+        if name in found:
+            slope, offset = levels.get(name, (1.0, 0.0))
+            level[name] = slope * found[name].astype(np.float64) + offset
+    return level
 
 
 def make_network_engine(
@@ -81,24 +85,24 @@ def make_network_engine(
     point = parse_operating_point(manifest["operating_point"])
     view = parse_view(manifest, path)
 
-    def look(pixels: Pixels) -> tuple[np.ndarray, ...]:
-        logits, novelty, heatmaps = network(pixels)
-        found = logits.astype(np.float64), novelty.astype(np.float64)
-        return (*put_level(found, levels or {}), heatmaps)
-
     def ask(pixels: Pixels, with_heatmaps: bool) -> Iterator[Answer]:
-        return decide(look(pixels), point, with_heatmaps)
+        return decide(put_level(network(pixels), levels or {}), point, with_heatmaps)
 
     return make_engine(view, ask)
 
 
-def decide(found: tuple[np.ndarray, ...], point: OperatingPoint, with_heatmaps: bool) -> Iterator[Answer]:
-    """Reach the verdicts of what a network gave."""
-    logits, novelty, heatmaps = found
+def decide(found: Mapping[str, np.ndarray], point: OperatingPoint, with_heatmaps: bool) -> Iterator[Answer]:
+    """Reach the verdicts of what a network gave; exports of version 0.1.0 give no mean novelty."""
+    logits, novelty, means = found[LOGIT], found[NOVELTY], found.get(MEAN_NOVELTY)
     labels = point.decide(logits, novelty)
     probabilities = expit(point.find_scores(logits, novelty))
-    foreign = point.find_foreign(novelty)
+    foreign = point.find_foreign(novelty, means)
     for number, label in enumerate(labels):
-        heatmap = heatmaps[number] if with_heatmaps else None
-        figures = float(probabilities[number]), float(novelty[number])
-        yield Answer(str(label), *figures, heatmap, is_foreign=bool(foreign[number]))
+        yield Answer(
+            str(label),
+            float(probabilities[number]),
+            float(novelty[number]),
+            found[HEATMAP][number] if with_heatmaps else None,
+            is_foreign=bool(foreign[number]),
+            mean_novelty=None if means is None else float(means[number]),
+        )

@@ -23,6 +23,7 @@ from mvdefect.inspector.answers import (
     Answer,
     Engine,
 )
+from mvdefect.inspector.formats.format import MEAN_NOVELTY
 from mvdefect.inspector.graph import build_graph
 from mvdefect.inspector.photographs import encode_image
 from mvdefect.inspector.places import Preparation, choose_preparation
@@ -112,4 +113,5 @@ def _read_answer(found: dict[str, np.ndarray], number: int) -> Answer:
         float(found["novelty"][number]),
         found["heatmap"][number] if "heatmap" in found else None,
         is_foreign=bool(found[FOREIGN_OUTPUT][number]) if FOREIGN_OUTPUT in found else False,
+        mean_novelty=float(found[MEAN_NOVELTY][number]) if MEAN_NOVELTY in found else None,
     )

@@ -70,16 +70,17 @@ class PooledGaussian(Normality):
         fitted = LedoitWolf(store_precision=True).fit(embeddings.astype(np.float64))
         return cls(fitted.location_, fitted.precision_)
 
-    def score_images(self, features: FeatureSource) -> NDArray[np.float64]:
-        """Return the Mahalanobis distance of each image's mean vector from the good ones, (n,).
+    def measure_images(self, features: FeatureSource) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the Mahalanobis distance of each image's mean vector from the good ones, (n,), twice.
+
+        The mean of a map is this very distance, so novelty and mean novelty are one number.
 
         Args:
             features: Floats of shape (n, h, w, d), or batches of them.
         """
-        scores = [np.zeros(0)]
-        for chunk in iterate_chunks(features):
-            scores.append(self._measure(chunk)[1])
-        return np.concatenate(scores)
+        scores = [np.zeros(0), *(self._measure(chunk)[1] for chunk in iterate_chunks(features))]
+        distances = np.concatenate(scores)
+        return distances, distances
 
     def score_positions(self, features: FeatureSource) -> NDArray[np.float32]:
         """Return what each position adds to the distance, (n, h, w); the mean of a map is the distance.
@@ -103,9 +104,10 @@ class PooledGaussian(Normality):
         squares = np.einsum("nd,nd->n", directions, centred)
         return directions, np.sqrt(np.maximum(squares, 0) + self.offset)
 
-    def score_tensor(self, features: Any) -> Any:
-        """Return the same as tensors of TensorFlow, float32: the mean of a map."""
-        return self._measure_tensor(features)[1]
+    def measure_tensors(self, features: Any) -> tuple[Any, Any]:
+        """Return what `measure_images` does as tensors of TensorFlow, float32."""
+        distances = self._measure_tensor(features)[1]
+        return distances, distances
 
     def map_tensor(self, features: Any) -> Any:
         """Return what `score_positions` does as tensors of TensorFlow, float32."""
@@ -234,10 +236,6 @@ class PatchGaussians(Normality):
             squares = np.square(whitened).sum(axis=-1).T.reshape(len(chunk), height, width)
             maps.append(np.sqrt(squares + self.offset))
         return np.concatenate(maps)
-
-    def score_images(self, features: FeatureSource) -> NDArray[np.float64]:
-        """Return the largest distance in each image, (n,)."""
-        return np.asarray(self.score_positions(features).max(axis=(1, 2)), np.float64)
 
     def map_tensor(self, features: Any) -> Any:
         """Return what `score_positions` does as tensors of TensorFlow, float32."""

@@ -131,10 +131,6 @@ class MemoryBank(Normality):
         """
         return (self.measure_distances(features) - self.usual) / self.spread
 
-    def score_images(self, features: FeatureSource) -> NDArray[np.float64]:
-        """Return the largest score of each image's positions, (n,)."""
-        return np.asarray(self.score_positions(features).max(axis=(1, 2)), np.float64)
-
     def map_tensor(self, features: Any) -> Any:
         """Return what `score_positions` does as tensors of TensorFlow, float32."""
         import tensorflow as tf

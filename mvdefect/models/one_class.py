@@ -34,22 +34,41 @@ class Normality(ABC):
         """Return one whose scores are those of several together, each fitted on a part of the good images."""
 
     @abstractmethod
-    def score_images(self, features: FeatureSource) -> NDArray[np.float64]:
-        """Return how unlike good images others are, (n,), from features (n, h, w, c) or batches of them."""
-
-    @abstractmethod
     def score_positions(self, features: FeatureSource) -> NDArray[np.float32]:
-        """Return what each position adds to that, (n, h, w)."""
+        """Return how unlike good images each position is, (n, h, w).
+
+        Args:
+            features: Floats of shape (n, h, w, c), or batches of them.
+        """
 
     @abstractmethod
     def map_tensor(self, features: Any) -> Any:
         """Return what `score_positions` does as tensors of TensorFlow, float32."""
 
-    def score_tensor(self, features: Any) -> Any:
-        """Return what `score_images` does as tensors of TensorFlow, float32: the largest score of a map."""
+    def measure_images(self, features: FeatureSource) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return how unlike good images others are, by two numbers.
+
+        Args:
+            features: Floats of shape (n, h, w, c), or batches of them.
+
+        Returns:
+            Novelty, (n,): the largest score of a map, since a defect is local, unless a kind measures it
+            otherwise. Mean novelty, (n,): the mean of the map; it is high where an image is unlike good ones
+            everywhere, as another product is.
+        """
+        maps = self.score_positions(features)
+        return maps.max(axis=(1, 2)).astype(np.float64), maps.mean(axis=(1, 2), dtype=np.float64)
+
+    def measure_tensors(self, features: Any) -> tuple[Any, Any]:
+        """Return what `measure_images` does as tensors of TensorFlow, float32."""
         import tensorflow as tf
 
-        return tf.reduce_max(self.map_tensor(features), axis=(1, 2))
+        maps = self.map_tensor(features)
+        return tf.reduce_max(maps, axis=(1, 2)), tf.reduce_mean(maps, axis=(1, 2))
+
+    def score_images(self, features: FeatureSource) -> NDArray[np.float64]:
+        """Return the novelty alone, (n,)."""
+        return self.measure_images(features)[0]
 
     @classmethod
     def list_defaults(cls, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:  # noqa: ARG003

@@ -29,6 +29,7 @@ class VerdictRow:
         needs_review: Whether a person has to look.
         probability: That it is defective; None where it is unreadable.
         novelty: How unlike good photographs it is; None where it is unreadable.
+        mean_novelty: The same as a mean over the image; None also with an export of version 0.1.0.
         error: Why it is unreadable, or what is wrong with it although it was inspected; "" otherwise.
         note: "not this product" where it shows something else, "" otherwise; the label does not depend on it.
         inspector: Which inspector looked; see `mvdefect.prediction.inspectors.name_inspector`.
@@ -42,6 +43,7 @@ class VerdictRow:
     needs_review: bool
     probability: float | None
     novelty: float | None
+    mean_novelty: float | None
     error: str = ""
     note: str = ""
     inspector: str = ""
@@ -65,6 +67,7 @@ def make_row(photograph: Photograph, answer: Answer, error: str = "", inspector:
         answer.label in (REVIEW, UNREADABLE),
         answer.probability,
         answer.novelty,
+        answer.mean_novelty,
         reason,
         NOT_THIS_PRODUCT if answer.is_foreign else "",
         inspector,

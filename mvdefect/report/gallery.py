@@ -22,7 +22,7 @@ from mvdefect.data.images import (
     resize_mask,
 )
 from mvdefect.data.records import GOOD, Record
-from mvdefect.evaluation.evaluate import Evaluation
+from mvdefect.evaluation.evaluate import Evaluation, is_foreign
 from mvdefect.evaluation.heatmaps import Heatmaps, choose_heat_range, overlay_heatmap, read_heatmaps
 from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
 from mvdefect.report.contents import RunContents
@@ -198,8 +198,7 @@ def read_heat(run: RunContents) -> Heat | None:
 def draw_picture(row: PredictionRow, record: Record | None, run: RunContents, heat: Heat | None) -> Picture:
     """Draw an image as it is, under its heatmap, and with the outline of its defect."""
     caption = f"{row.defect_type}, {CALLED[row.verdict]} at {format_probability(row.probability)}"
-    foreign = run.evaluation.operating_point.foreign
-    if foreign is not None and row.novelty >= foreign:
+    if is_foreign(row, run.evaluation.operating_point):
         caption += ", not this product"
     read = None if record is None else _read(record, run.config)
     if read is None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mvdefect.audit.findings import Severity
 from mvdefect.config import dump_config
-from mvdefect.evaluation.operating_point import FOREIGN_MARGIN
+from mvdefect.evaluation.operating_point import FOREIGN_NUMBERS
 from mvdefect.report.audit_summary import AuditSummary
 from mvdefect.report.contents import Difference, RunContents, make_difference_sheet, make_run_sheet
 from mvdefect.report.gallery import Gallery
@@ -226,9 +226,10 @@ def _say_what_was_measured(run: RunContents) -> Section:
         review = f" Scores from {point.review[0]:.3f} to {point.review[1]:.3f} go to a person."
     foreign = ""
     if point.foreign is not None:
+        name, limit = point.foreign
         foreign = (
-            f" An image whose novelty is {point.foreign:.4g} or more ({FOREIGN_MARGIN} times the largest of "
-            "all training and validation images) is called 'not this product' as well."
+            f" An image whose {FOREIGN_NUMBERS[name]} is {limit:.4g} or more, beyond training and "
+            "validation images, is called 'not this product' as well."
         )
     words = (
         f"Run {run.name} ({run.kind}) was measured on the {evaluation.part} part: {evaluation.images} "

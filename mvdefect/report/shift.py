@@ -11,7 +11,7 @@ from scipy.stats import mannwhitneyu
 from mvdefect.core.errors import list_some
 from mvdefect.data.records import GOOD
 from mvdefect.evaluation.bootstrap import Figure, Floats
-from mvdefect.evaluation.evaluate import judge_rows
+from mvdefect.evaluation.evaluate import is_foreign, judge_rows
 from mvdefect.evaluation.figures import Sample, measure, roc_auc
 from mvdefect.evaluation.operating_point import NOT_THIS_PRODUCT, Judged, OperatingPoint
 from mvdefect.runs import PredictionRow
@@ -60,11 +60,11 @@ def find_shifts(rows: Sequence[PredictionRow], point: OperatingPoint, protocol: 
 
 def _find_other_products(rows: Sequence[PredictionRow], point: OperatingPoint) -> Iterator[Shift]:
     """Name test images that are far beyond everything in training and validation."""
-    names = [row.id for row in rows if point.foreign is not None and row.novelty >= point.foreign]
+    names = [row.id for row in rows if is_foreign(row, point)]
     if names:
         yield Shift(
             NOT_THIS_PRODUCT,
-            f"{len(names)} test image(s) are far more unlike good images than all training and validation "
+            f"{len(names)} test image(s) are far more unlike good images than training and validation "
             f"images, defective ones included: {list_some(names, 5)}. They probably show something else: "
             "another product, a screenshot, an empty station.",
             "Look at them, and remove from the data what is not this product.",

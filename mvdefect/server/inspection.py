@@ -15,7 +15,7 @@ from starlette.responses import Response
 from mvdefect.evaluation.contracts import parse_contract
 from mvdefect.evaluation.figures import FIGURES
 from mvdefect.evaluation.heatmaps import COLOURS, MAX_OPACITY
-from mvdefect.evaluation.operating_point import FOREIGN, NOT_THIS_PRODUCT
+from mvdefect.evaluation.operating_point import FOREIGN_NUMBERS, NOT_THIS_PRODUCT, find_foreign_limit
 from mvdefect.inspector.answers import UNKNOWN_FILE, Answer
 from mvdefect.report.wording import describe_protocol, format_percent, format_probability
 from mvdefect.server.corrections import Corrections
@@ -90,8 +90,10 @@ def describe_novelty(point: dict[str, Any]) -> str:
     if limit is None:
         return words
     words = f"{words}; {'defective' if point['verdict'] == 'either' else 'unusual'} from {limit:.4g} on"
-    foreign = point["thresholds"].get(FOREIGN)
-    return words if foreign is None else f"{words}, {NOT_THIS_PRODUCT} from {foreign:.4g} on"
+    if (foreign := find_foreign_limit(point["thresholds"])) is None:
+        return words
+    number = FOREIGN_NUMBERS[foreign[0]]
+    return f"{words}; {NOT_THIS_PRODUCT} if the {number} is {foreign[1]:.4g} or more"
 
 
 def describe_guarantee(point: dict[str, Any]) -> str:
@@ -177,6 +179,7 @@ def format_answer(answer: Answer, low: float, high: float) -> dict[str, Any]:
         "needs_review": answer.label == "review",
         "probability": answer.probability,
         "novelty": answer.novelty,
+        "mean_novelty": answer.mean_novelty,
         "note": NOT_THIS_PRODUCT if answer.is_foreign else "",
     }
     if answer.heatmap is not None:

@@ -14,7 +14,7 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
+from mvdefect.evaluation.operating_point import DEFECTIVE, MEAN_NOVELTY, REVIEW
 from mvdefect.inspector.answers import (
     BYTES,
     DEFAULT,
@@ -41,6 +41,7 @@ OUTPUTS = {
     "label": "DT_STRING",
     "needs_review": "DT_BOOL",
     FOREIGN_OUTPUT: "DT_BOOL",
+    MEAN_NOVELTY: "DT_FLOAT",
     "novelty": "DT_FLOAT",
     "probability": "DT_FLOAT",
     "status": "DT_STRING",
@@ -70,6 +71,7 @@ def _format_row(answer: Answer, with_heatmap: bool, heatmap_shape: tuple[int, in
         "needs_review": answer.label in (REVIEW, UNREADABLE),
         FOREIGN_OUTPUT: answer.is_foreign,
         "novelty": 0.0 if answer.novelty is None else answer.novelty,
+        MEAN_NOVELTY: 0.0 if answer.mean_novelty is None else answer.mean_novelty,
         "label": answer.label,
         "status": OK if answer.is_readable else UNREADABLE,
         "error": answer.error,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ class Frozen:
         features: The network of what the novelty compares.
         normality: How good images look.
         novelty: Distance from them by part, float64 (n,) each.
+        mean_novelty: The same as a mean over the image.
         scorer: The classifier on frozen features; None where no image to learn from is defective.
         logits: What it says by part, float64 (n,) each; None without it.
     """
@@ -40,22 +42,23 @@ class Frozen:
     features: Any
     normality: Normality
     novelty: dict[str, Floats]
+    mean_novelty: dict[str, Floats]
     scorer: Any | None
     logits: dict[str, Floats] | None
 
 
 @dataclass(frozen=True)
 class _Looked:
-    """What one pass gave of the images of all parts, by id: distances by each normality, and a vector."""
+    """What one pass gave of the images of all parts, by id: what each normality measured, and a vector."""
 
-    distances: Mapping[str, np.ndarray]
+    measured: Mapping[str, np.ndarray]
     vectors: Mapping[str, np.ndarray]
 
     def stack(self, source: Source) -> np.ndarray:
         return np.stack([self.vectors[row.id] for row in source.rows])
 
-    def pick(self, number: int, source: Source) -> Floats:
-        return np.array([self.distances[row.id][number] for row in source.rows], np.float64)
+    def pick(self, kind: int, number: int, source: Source) -> Floats:
+        return np.array([self.measured[row.id][kind, number] for row in source.rows], np.float64)
 
     def score(self, machine: KernelMachine, source: Source) -> Floats:
         return machine.score(self.stack(source))
@@ -72,18 +75,22 @@ def learn_frozen(trunk: Trunk, folds: Folds, config: FitConfig, with_scorer: boo
     """
     run = compile_features(build_look(trunk))
     normalities = _fit_normalities(run, folds, config)
-    normality = join_normalities(normalities)
+    normality, count = join_normalities(normalities), len(normalities)
     looked = _look_at(run, folds, [*normalities, normality])
-    scorers = [partial(looked.pick, number) for number in range(len(normalities) + 1)]
-    novelty = folds.settle(scorers[:-1], scorers[-1])
+    novelty, means = (
+        folds.settle(
+            [partial(looked.pick, kind, one) for one in range(count)], partial(looked.pick, kind, count)
+        )
+        for kind in (0, 1)
+    )
     features = build_features(trunk)
     if not with_scorer:
-        return Frozen(features, normality, novelty, None, None)
+        return Frozen(features, normality, novelty, means, None, None)
     machines = _fit_machines(looked, folds, config, list_blocks(trunk))
     machine = KernelMachine.join(machines)
     scorers = [partial(looked.score, one) for one in (*machines, machine)]
     logits = folds.settle(scorers[:-1], scorers[-1])
-    return Frozen(features, normality, novelty, build_scorer(trunk, machine), logits)
+    return Frozen(features, normality, novelty, means, build_scorer(trunk, machine), logits)
 
 
 def _fit_normalities(run: Any, folds: Folds, config: FitConfig) -> list[Normality]:
@@ -104,18 +111,18 @@ def _iterate_good(run: Any, train: Source, advance: Callable[..., None]) -> Iter
 
 
 def _look_at(run: Any, folds: Folds, normalities: list[Normality]) -> _Looked:
-    distances: dict[str, np.ndarray] = {}
+    measured: dict[str, np.ndarray] = {}
     vectors: dict[str, np.ndarray] = {}
     sources = folds.parts.values()
     with show_steps("scoring all images", sum(source.count for source in sources)) as advance:
         for source in sources:
             names = iter([row.id for row in source.rows])
             for labels, (maps, pooled) in iterate_features(run, source, BATCH_SIZE):
-                scores = np.stack([one.score_images(maps) for one in normalities], axis=1)
-                for name, score, vector in zip(names, scores, pooled, strict=False):
-                    distances[name], vectors[name] = score, vector
+                found = np.stack([one.measure_images(maps) for one in normalities], axis=-1)
+                for number, name in enumerate(islice(names, len(labels))):
+                    measured[name], vectors[name] = found[:, number], pooled[number]
                 advance(len(labels))
-    return _Looked(distances, vectors)
+    return _Looked(measured, vectors)
 
 
 def _fit_machines(

@@ -83,15 +83,18 @@ def join_inspector(frozen: Frozen, networks: tuple[Any, ...], folds: Folds, batc
     if networks:
         logits[NETWORK] = _score_networks(networks, folds, batch_size)
     if not logits:
-        scores = {part: Scores(None, distances) for part, distances in frozen.novelty.items()}
+        scores = {part: Scores(None, frozen.novelty[part], frozen.mean_novelty[part]) for part in folds.parts}
         return Inspector(None, frozen.features, frozen.normality, scores, ())
-    members = choose_members(
-        *folds.list_judged(), {name: folds.pick_judged(one) for name, one in logits.items()}
-    )
+    judged = {name: folds.pick_judged(found) for name, found in logits.items()}
+    members = choose_members(*folds.list_judged(), judged)
     tell_members(members, folds)
     scores = {
-        part: Scores(join_scores(members, {name: one[part] for name, one in logits.items()}), distances)
-        for part, distances in frozen.novelty.items()
+        part: Scores(
+            join_scores(members, {name: found[part] for name, found in logits.items()}),
+            frozen.novelty[part],
+            frozen.mean_novelty[part],
+        )
+        for part in folds.parts
     }
     models = {SCORER: (frozen.scorer,), NETWORK: networks}
     used = [

@@ -48,10 +48,12 @@ class Scores:
     Attributes:
         logits: The classifier's, float64 (n,), or None without a classifier.
         novelty: Distance from good images, float64 (n,), or None where nothing measures it.
+        mean_novelty: The same as a mean over the image, likewise.
     """
 
     logits: Floats | None
     novelty: Floats | None = None
+    mean_novelty: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -165,8 +167,7 @@ def _evaluate(
         config.review_budget,
         require or config.require,
     )
-    seen = judge_rows([row for row in rows if row.split in SEEN_IN])
-    point = add_foreign_threshold(point, seen.novelty)
+    point = add_foreign_threshold(point, judge_rows([row for row in rows if row.split in SEEN_IN]))
     judged = _judge(rows, point)
     measured = read_measured(folder)
     requirement = settle_requirement(config.require, require)
@@ -199,6 +200,7 @@ def _make_rows(
     unknown = np.full(len(planned), np.nan)
     logits = unknown if scores.logits is None else scores.logits
     novelty = unknown if scores.novelty is None else scores.novelty
+    means = unknown if scores.mean_novelty is None else scores.mean_novelty
     return [
         PredictionRow(
             id=row.id,
@@ -213,6 +215,7 @@ def _make_rows(
             probability=float("nan"),
             verdict="",
             defect_share=defect_share.get(row.id, float("nan")) if row.label else 0.0,
+            mean_novelty=float(mean),
         )
-        for row, logit, distance in zip(planned, logits, novelty, strict=True)
+        for row, logit, distance, mean in zip(planned, logits, novelty, means, strict=True)
     ]

@@ -282,6 +282,7 @@ def test_a_deadline_holds_for_an_answer_that_drips() -> None:
         json.dumps({"predictions": [{**GOOD, "status": "unreadable"}]}).encode(),
         json.dumps({"predictions": [{**GOOD, "probability": 7}]}).encode(),
         json.dumps({"predictions": [{**GOOD, "novelty": None}]}).encode(),
+        json.dumps({"predictions": [{**GOOD, "mean_novelty": "high"}]}).encode(),
         json.dumps({"predictions": [{**GOOD, "not_this_product": "false"}]}).encode(),
         json.dumps({"predictions": [{"label": "good", "status": "ok"}]}).encode(),
     ],
@@ -405,7 +406,11 @@ def test_predicting_by_rest_does_not_import_tensorflow(server: FakeServer, tmp_p
     assert f"{tmp_path}/a.png,good,false" in done.stdout
 
 
-@pytest.mark.parametrize(("told", "is_foreign"), [({}, False), ({"not_this_product": True}, True)])
-def test_what_is_not_this_product_is_passed_on(told: dict[str, bool], is_foreign: bool) -> None:
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [({}, (False, None)), ({"not_this_product": True, "mean_novelty": 2.5}, (True, 2.5))],
+)
+def test_what_is_not_this_product_is_passed_on(told: dict[str, Any], expected: tuple[Any, ...]) -> None:
     """A server of version 0.1.0 does not say."""
-    assert read_answer({**GOOD, **told}, with_heatmap=False).is_foreign is is_foreign
+    answer = read_answer({**GOOD, **told}, with_heatmap=False)
+    assert (answer.is_foreign, answer.mean_novelty) == expected

@@ -82,7 +82,7 @@ def test_it_says_what_the_export_says(service: Service, files: list[bytes], expe
     assert all(answer.is_readable and answer.heatmap is None for answer in answers)
     if service.is_ours:
         assert [answer.label for answer in answers] == [answer.label for answer in expected]
-        for name in ("probability", "novelty"):
+        for name in ("probability", "novelty", "mean_novelty"):
             np.testing.assert_allclose(
                 [getattr(answer, name) for answer in answers],
                 [getattr(answer, name) for answer in expected],

@@ -16,6 +16,7 @@ from mvdefect.evaluation.operating_point import (
     Judged,
     OperatingPoint,
     add_foreign_threshold,
+    choose_foreign_limit,
     choose_operating_point,
     operating_point_to_json,
     parse_operating_point,
@@ -156,26 +157,66 @@ def test_what_is_damaged_or_unknown_is_refused() -> None:
         choose_operating_point(make_judged(), "val", verdict="maybe")
 
 
-def test_far_beyond_everything_seen_is_not_this_product() -> None:
+def make_seen(count: int = 40) -> Judged:
+    """Draw images with a mean novelty, some of which is below 0, as a memory bank measures it."""
     rng = np.random.default_rng(0)
-    labels = np.arange(40) % 2 == 0
-    judged = Judged(labels, np.arange(40), rng.normal(size=40) + labels, np.exp(rng.normal(size=40)) + labels)
-    point = choose_operating_point(judged, "val")
+    labels = np.arange(count) % 2 == 0
+    novelty = np.exp(rng.normal(size=count)) + labels
+    return Judged(labels, np.arange(count), rng.normal(size=count) + labels, novelty, np.log(novelty))
+
+
+def test_unlike_everywhere_beyond_everything_seen_is_not_this_product() -> None:
+    seen = make_seen()
+    point = choose_operating_point(seen, "val")
+    huge = np.array([1e9])
     assert point.foreign is None
-    assert not point.find_foreign(np.array([1e9])).any()
-    assert judged.novelty is not None
-    known = add_foreign_threshold(point, judged.novelty)
-    largest = judged.novelty.max()
-    assert known.foreign == pytest.approx(1.2 * largest)
-    found = known.find_foreign(np.array([largest, 1.19 * largest, 1.21 * largest]))
-    assert found.tolist() == [False, False, True]
-    assert known.find_foreign(None).tolist() == []
+    assert not point.find_foreign(huge, huge).any()
+    known = add_foreign_threshold(point, seen)
+    assert seen.mean_novelty is not None
+    usual, largest = float(np.median(seen.mean_novelty)), float(seen.mean_novelty.max())
+    limit = usual + 1.2 * (largest - usual)
+    assert known.foreign == ("mean_novelty", pytest.approx(limit))
+    means = np.array([largest, limit - 0.01, limit + 0.01])
+    assert known.find_foreign(np.array([1e9, 1e9, 0.0]), means).tolist() == [False, False, True]
+    assert known.find_foreign(huge, None).tolist() == [False]  # an export that does not measure it
     logits, novelty = np.array([-9.0, 9.0]), np.array([1e6, 1e6])
     assert known.decide(logits, novelty).tolist() == point.decide(logits, novelty).tolist()
     assert known.verdicts == point.verdicts
     assert parse_operating_point(operating_point_to_json(known)) == known
-    assert add_foreign_threshold(known, judged.novelty[:19]).foreign is None  # too few to say
-    assert add_foreign_threshold(known, None).foreign is None
+    assert add_foreign_threshold(known, make_seen(19)).foreign is None  # too few to say
+    assert add_foreign_threshold(known, replace(seen, novelty=None, mean_novelty=None)).foreign is None
+    alike = replace(seen, mean_novelty=np.full(40, 3.0))
+    assert add_foreign_threshold(known, alike).foreign is None
+
+
+def test_what_is_not_this_product_depends_on_no_scale() -> None:
+    seen = np.random.default_rng(0).normal(size=50)
+    assert choose_foreign_limit(seen) > seen.max()
+    assert choose_foreign_limit(seen - 100) == pytest.approx(choose_foreign_limit(seen) - 100)
+    assert choose_foreign_limit(7 * seen) == pytest.approx(7 * choose_foreign_limit(seen))
+
+
+def test_one_screenshot_among_the_images_seen_hides_no_other() -> None:
+    seen = np.random.default_rng(0).normal(10, 1, 250)
+    odd = np.append(seen, 80.0)
+    assert choose_foreign_limit(seen) <= choose_foreign_limit(odd) < 20
+    few = np.append(seen[:100], 80.0)  # of which one may as well be a rare defect
+    assert choose_foreign_limit(few) > 80
+
+
+def test_a_run_without_a_mean_goes_by_the_largest_novelty() -> None:
+    """As version 0.1.0 left it."""
+    seen = replace(make_seen(), mean_novelty=None)
+    point = add_foreign_threshold(choose_operating_point(seen, "val"), seen)
+    assert seen.novelty is not None
+    largest = seen.novelty.max()
+    assert point.foreign == ("foreign", pytest.approx(1.2 * largest))
+    assert point.find_foreign(np.array([1.19, 1.21]) * largest, None).tolist() == [False, True]
+    assert point.find_foreign(np.array([1.19, 1.21]) * largest, np.full(2, 1e9)).tolist() == [False, True]
+    assert add_foreign_threshold(point, make_seen()).thresholds.keys() == {
+        *(point.thresholds.keys() - {"foreign"}),
+        "mean_novelty",
+    }
 
 
 def make_good(count: int, seed: int = 0) -> Judged:
@@ -198,7 +239,8 @@ def test_without_a_classifier_the_threshold_is_a_half_and_rests_on_good_images(c
     assert point.guarantee.startswith("chosen on 400 good images held out of training; at most 0.05 of")
     tree = json.loads(json.dumps(operating_point_to_json(point)))
     assert parse_operating_point(tree) == point
-    assert add_foreign_threshold(point, judged.novelty).foreign is None  # a defect may lie as far away
+    told = replace(judged, mean_novelty=judged.novelty)
+    assert add_foreign_threshold(point, told).foreign is None  # a defect may lie as far away
     del tree["novelty"]  # as earlier versions wrote it, of a run with a classifier
     assert parse_operating_point(tree).novelty is None
 

@@ -31,7 +31,8 @@ from mvdefect.runs import RunFolder, read_run_config
 
 ENGINE = {"name": "savedmodel", "format": "savedmodel", "precision": "float32", "file": "saved_model.pb"}
 SERVING = (
-    "probability", "defective", "needs_review", "novelty", "label", "not_this_product", "status", "error"
+    "probability", "defective", "needs_review", "novelty", "mean_novelty", "label", "not_this_product",
+    "status", "error",
 )  # fmt: skip
 
 
@@ -172,7 +173,7 @@ def test_novelty_in_the_graph_is_that_of_numpy(kind: str) -> None:
     good, other = (rng.normal(size=(12, 5, 4, 6)).astype(np.float32) for _ in range(2))
     normality = fit_normality(kind, good)
     for found, expected in (
-        (normality.score_tensor(tf.constant(other)), normality.score_images(other)),
+        (normality.measure_tensors(tf.constant(other)), normality.measure_images(other)),
         (normality.map_tensor(tf.constant(other)), normality.score_positions(other)),
     ):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
@@ -180,14 +181,15 @@ def test_novelty_in_the_graph_is_that_of_numpy(kind: str) -> None:
 
 @pytest.mark.parametrize("verdict", ["classifier", "combined", "either"])
 @pytest.mark.parametrize("review", [None, (-0.5, 0.5)])
+@pytest.mark.parametrize("told_by", ["mean_novelty", "foreign"])
 def test_decisions_in_the_graph_are_those_of_the_operating_point(
-    finished_run: Path, verdict: str, review: tuple[float, float] | None
+    finished_run: Path, verdict: str, review: tuple[float, float] | None, told_by: str
 ) -> None:
     from dataclasses import replace
 
     from mvdefect.evaluation.calibration import Calibration
 
-    thresholds = {"classifier": 0.1, "combined": 0.2, "novelty": 3.0, "foreign": 4.0}
+    thresholds = {"classifier": 0.1, "combined": 0.2, "novelty": 3.0, told_by: 4.0}
     point: OperatingPoint = replace(
         read_operating_point(RunFolder(finished_run)),
         verdict=verdict,
@@ -197,12 +199,17 @@ def test_decisions_in_the_graph_are_those_of_the_operating_point(
     )
     rng = np.random.default_rng(1)
     logits, novelty = rng.normal(size=200).astype(np.float32), rng.uniform(0.1, 5, 200).astype(np.float32)
-    found = decide(point, tf.constant(logits), tf.constant(novelty), tf.ones(200, tf.bool))
+    means = rng.uniform(0.1, 5, 200).astype(np.float32)
+    given = tf.constant(logits), tf.constant(novelty), tf.constant(means), tf.ones(200, tf.bool)
+    found = decide(point, *given)
     expected = point.decide(logits.astype(np.float64), novelty.astype(np.float64))
     assert [label.decode() for label in found["label"].numpy()] == expected.tolist()
     np.testing.assert_array_equal(found["defective"], expected == "defective")
     np.testing.assert_array_equal(found["needs_review"], expected == "review")
-    np.testing.assert_array_equal(found["not_this_product"], novelty >= 4)
+    np.testing.assert_array_equal(
+        found["not_this_product"], (novelty if told_by == "foreign" else means) >= 4
+    )
+    np.testing.assert_array_equal(found["mean_novelty"], means)
     scores = point.find_scores(logits.astype(np.float64), novelty.astype(np.float64))
     np.testing.assert_allclose(found["probability"], 1 / (1 + np.exp(-scores)), rtol=1e-5)
 

@@ -20,16 +20,19 @@ from mvdefect.core.errors import ConfigError, ExportError
 from mvdefect.evaluation.evaluate import read_operating_point
 from mvdefect.exporting import export as module
 from mvdefect.exporting import fresh_process
+from mvdefect.exporting import network as network_module
 from mvdefect.exporting.cost import Cost
 from mvdefect.exporting.export import ExportSettings, check_cost, check_settings, export_run
 from mvdefect.exporting.fresh_process import ask_afresh
-from mvdefect.exporting.network import share_computations
+from mvdefect.exporting.network import GraphOriginal, share_computations
 from mvdefect.exporting.samples import Samples
 from mvdefect.inspector.answers import Answer
 from mvdefect.inspector.engines import choose_engine, open_engine
+from mvdefect.inspector.formats import onnx as onnx_module
 from mvdefect.inspector.formats import registry as table
-from mvdefect.inspector.formats.format import Pixels
+from mvdefect.inspector.formats.format import OUTPUTS, Pixels
 from mvdefect.inspector.formats.openvino import deal_out
+from mvdefect.inspector.graph import build_graph
 from mvdefect.inspector.network_engines import decide, find_levels, put_level
 from mvdefect.runs import PredictionRow, RunFolder, read_json, read_run_config, write_json
 
@@ -62,6 +65,7 @@ def test_an_engine_says_what_the_run_said(
     for answer, (_, row) in zip(answers, rows, strict=True):
         assert answer.probability == pytest.approx(row.probability, abs=1e-4)
         assert answer.novelty == pytest.approx(row.novelty, rel=1e-3)
+        assert answer.mean_novelty == pytest.approx(row.mean_novelty, rel=1e-3)
     expected = open_engine(exported, "savedmodel")(files[:3], with_heatmaps=True)
     for answer, wanted in zip(answers, expected, strict=False):
         np.testing.assert_allclose(answer.heatmap, wanted.heatmap, atol=2e-3)
@@ -180,7 +184,7 @@ def test_eight_bits_are_calibrated_levelled_and_measured(finished_run: Path, tmp
     found = export_run(finished_run, tmp_path, settings)
     (engine,) = json.loads((found.path / "inspector.json").read_text())["engines"]
     assert engine["name"] == "openvino-int8"
-    assert set(engine["levels"]) == {"logit", "novelty"}
+    assert set(engine["levels"]) == {"logit", "novelty", "mean_novelty"}
     assert engine["cost"]["roc_auc"] == pytest.approx(engine["cost"]["run_roc_auc"], abs=0.1)
     text = (found.path / engine["file"]).read_text()
     assert "FakeQuantize" in text or 'element_type="i8"' in text
@@ -267,8 +271,9 @@ def test_what_is_found_does_not_depend_on_company(networks: Path, precision: str
     images = np.random.default_rng(0).integers(0, 256, (21, size_px, size_px, 3), dtype=np.uint8)
     alone = [look(image[np.newaxis]) for image in images]
     for count in (2, 5, 8, 16, 21):
-        for found, each in zip(look(images[:count]), zip(*alone[:count], strict=True), strict=True):
-            np.testing.assert_allclose(found, np.concatenate(each), rtol=1e-5, atol=1e-5)
+        for name, found in look(images[:count]).items():
+            each = np.concatenate([one[name] for one in alone[:count]])
+            np.testing.assert_allclose(found, each, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -293,42 +298,48 @@ def test_levels_put_right_what_is_shifted_and_stretched() -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (70, 4, 4, 3), dtype=np.uint8)
 
-    def exact(pixels: Pixels) -> tuple[np.ndarray, ...]:
+    def exact(pixels: Pixels) -> dict[str, np.ndarray]:
         means = pixels.mean(axis=(1, 2, 3))
-        return means, means**2, np.zeros((len(pixels), 2, 2))
+        return {"logit": means, "novelty": means**2, "mean_novelty": 3 * means, "heatmap": means}
 
-    def coarse(pixels: Pixels) -> tuple[np.ndarray, ...]:
-        logit, novelty, heatmap = exact(pixels)
-        return 0.5 * logit + 3, np.full_like(novelty, 7.0), heatmap
+    def coarse(pixels: Pixels) -> dict[str, np.ndarray]:
+        found = exact(pixels)
+        return {
+            **found,
+            "logit": 0.5 * found["logit"] + 3,
+            "novelty": np.full_like(found["novelty"], 7.0),
+            "mean_novelty": 4 * found["mean_novelty"],
+        }
 
     levels = find_levels(coarse, exact, images)
     assert levels["logit"] == pytest.approx([2.0, -6.0])
-    logit, novelty = put_level(coarse(images)[:2], levels)
-    np.testing.assert_allclose(logit, exact(images)[0])
-    assert novelty == pytest.approx(np.full(70, np.median(exact(images)[1])))  # it tells nothing apart
-    np.testing.assert_array_equal(put_level((logit, novelty), {}), (logit, novelty))
+    found, wanted = put_level(coarse(images), levels), exact(images)
+    for name in ("logit", "mean_novelty", "heatmap"):
+        np.testing.assert_allclose(found[name], wanted[name])
+    assert found["novelty"] == pytest.approx(np.full(70, np.median(wanted["novelty"])))
+    for name, values in put_level(wanted, {}).items():
+        np.testing.assert_array_equal(values, wanted[name])
 
 
 def test_an_order_is_never_turned_round() -> None:
     images = np.arange(40, dtype=np.uint8)[:, np.newaxis, np.newaxis, np.newaxis].repeat(3, axis=3)
 
-    def rising(pixels: Pixels) -> tuple[np.ndarray, ...]:
-        return (pixels[:, 0, 0, 0].astype(float),) * 3
+    def rising(pixels: Pixels) -> dict[str, np.ndarray]:
+        return dict.fromkeys(OUTPUTS, pixels[:, 0, 0, 0].astype(float))
 
-    def falling(pixels: Pixels) -> tuple[np.ndarray, ...]:
-        return (-pixels[:, 0, 0, 0].astype(float),) * 3
+    def falling(pixels: Pixels) -> dict[str, np.ndarray]:
+        return dict.fromkeys(OUTPUTS, -pixels[:, 0, 0, 0].astype(float))
 
     assert find_levels(falling, rising, images)["logit"][0] > 0
 
 
 def test_a_few_wild_photographs_do_not_move_the_levels() -> None:
-    def exact(pixels: Pixels) -> tuple[np.ndarray, ...]:
+    def exact(pixels: Pixels) -> dict[str, np.ndarray]:
         values = pixels[:, 0, 0, 0].astype(float)
-        return values, np.where(values > 230, 1e4 * values, values), values
+        return dict.fromkeys(OUTPUTS, values) | {"novelty": np.where(values > 230, 1e4 * values, values)}
 
-    def coarse(pixels: Pixels) -> tuple[np.ndarray, ...]:
-        values = pixels[:, 0, 0, 0].astype(float)
-        return 2 * values + 3, 2 * values + 3, values
+    def coarse(pixels: Pixels) -> dict[str, np.ndarray]:
+        return dict.fromkeys(OUTPUTS, 2 * pixels[:, 0, 0, 0].astype(float) + 3)
 
     images = np.arange(0, 256, 3, dtype=np.uint8)[:, None, None, None]
     assert find_levels(coarse, exact, images)["novelty"] == pytest.approx([0.5, -1.5], abs=0.1)
@@ -349,5 +360,36 @@ def test_the_command_refuses_with_one_line(
 def test_a_network_of_any_format_says_what_is_not_this_product(finished_run: Path) -> None:
     point = read_operating_point(RunFolder(finished_run))
     assert point.foreign is not None
-    found = (np.zeros(2), np.array([0.99, 1.01]) * point.foreign, np.zeros((2, 4, 4)))
-    assert [answer.is_foreign for answer in decide(found, point, with_heatmaps=False)] == [False, True]
+    name, limit = point.foreign
+    assert name == "mean_novelty"
+    means = np.array([0.99, 1.01]) * limit
+    found = {"logit": np.zeros(2), "novelty": np.ones(2), "mean_novelty": means}
+    answers = list(decide(found, point, with_heatmaps=False))
+    assert [answer.is_foreign for answer in answers] == [False, True]
+    assert [answer.mean_novelty for answer in answers] == means.tolist()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_network_without_a_mean_is_asked_as_before(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """As version 0.1.0 exported it."""
+    graph = build_graph(RunFolder(finished_run))
+    as_before = tuple(output for output in OUTPUTS if output != "mean_novelty")
+    scores = graph.find_scores
+    monkeypatch.setattr(graph, "find_scores", lambda pixels: scores(pixels)[:2])
+    monkeypatch.setattr(network_module, "OUTPUTS", as_before)
+    monkeypatch.setattr(onnx_module, "OUTPUTS", as_before)
+    path = tmp_path / table.FORMATS[name].file
+    table.FORMATS[name].write(GraphOriginal(graph, "old", b""), path, "float32", None)
+    monkeypatch.undo()
+    look = table.FORMATS[name].load(path, "float32")
+    point = read_operating_point(RunFolder(finished_run))
+    for count in (1, 5):
+        found = look(np.zeros((count, graph.size_px, graph.size_px, 3), np.uint8))
+        assert set(found) == set(as_before)
+        limit = float(found["novelty"][0])
+        old = replace(point, thresholds={**point.thresholds, "foreign": limit})
+        del old.thresholds["mean_novelty"]
+        answers = list(decide(found, old, with_heatmaps=True))
+        assert [(one.is_foreign, one.mean_novelty) for one in answers] == [(True, None)] * count

@@ -58,6 +58,25 @@ def test_the_mean_of_a_map_of_the_whole_image_is_its_distance() -> None:
     assert normality.score_positions(GOOD[:0]).shape[0] == 0
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_mean_novelty_is_the_mean_of_the_map(kind: str) -> None:
+    normality = fit_normality(kind, GOOD)
+    novelty, means = normality.measure_images(iter([NEW[:1], NEW[1:]]))
+    assert means.dtype == np.float64
+    assert np.allclose(means, normality.score_positions(NEW).mean(axis=(1, 2)), rtol=1e-4)
+    assert np.array_equal(novelty, normality.score_images(NEW))
+
+
+@pytest.mark.parametrize("kind", ["padim", "memory_bank"])
+def test_a_local_defect_moves_the_novelty_and_what_is_unlike_everywhere_the_mean(kind: str) -> None:
+    normality = fit_normality(kind, GOOD)
+    local, everywhere = NEW.astype(np.float32), NEW + np.float32(4)
+    local[:, 4, 2] += 40
+    (local_novelty, local_mean), (novelty, mean) = map(normality.measure_images, (local, everywhere))
+    assert local_novelty.min() > novelty.max()
+    assert local_mean.max() < mean.min()
+
+
 @pytest.mark.parametrize("kind", ["padim", "memory_bank"])
 def test_a_planted_patch_is_found_where_it_lies(kind: str) -> None:
     normality = fit_normality(kind, GOOD)

@@ -276,7 +276,7 @@ def test_a_time_that_no_calendar_has_ends_nothing() -> None:
 
 def test_rows_are_what_csv_and_json_readers_expect() -> None:
     photograph = Photograph('a "b", c.png', Path(), size_bytes=7, modified_ns=1_700_000_000_123_456_789)
-    row = make_row(photograph, Answer("good", 0.25, 1.5))
+    row = make_row(photograph, Answer("good", 0.25, 1.5, mean_novelty=0.5))
     assert json.loads(format_row(row, "jsonl"))["probability"] == 0.25
     (fields,) = csv.reader(io.StringIO(format_row(row, "csv")))
     assert fields == [
@@ -286,6 +286,7 @@ def test_rows_are_what_csv_and_json_readers_expect() -> None:
         "false",
         "0.25",
         "1.5",
+        "0.5",
         "",
         "",
         "",

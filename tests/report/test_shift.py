@@ -41,14 +41,14 @@ def draw(
                 rows.append(
                     PredictionRow(
                         f"{part}/{label}/{number}", part, label, "nut", "dent" if label else "good",
-                        len(rows), float(logit), distance, 0.0, 0.0, "", 0.0,
+                        len(rows), float(logit), distance, 0.0, 0.0, "", 0.0, distance / 2,
                     )
                 )  # fmt: skip
     point = choose_operating_point(judge_rows([row for row in rows if row.split == "val"]), "val")
-    seen = np.array([row.novelty for row in rows if row.split != "test"])
+    seen = judge_rows([row for row in rows if row.split != "test"])
     point = add_foreign_threshold(point, seen)
     if odd:
-        rows.append(replace(rows[-1], id=odd, group=len(rows), novelty=2 * float(seen.max())))
+        rows.append(replace(rows[-1], id=odd, group=len(rows), mean_novelty=float(seen.novelty.max())))
     return find_shifts(rows, point, protocol)
 
 
@@ -109,7 +109,7 @@ def test_training_images_that_are_known_better() -> None:
 def test_a_test_image_of_something_else_is_named() -> None:
     (found,) = draw(odd="a screenshot.png")
     assert found.code == "not this product"
-    assert "1 test image(s) are far more unlike good images than all training and validation" in found.message
+    assert "1 test image(s) are far more unlike good images than training and validation" in found.message
     assert "a screenshot.png" in found.message
 
 

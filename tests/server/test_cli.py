@@ -149,6 +149,8 @@ def test_what_else_decides_is_said() -> None:
     said = "defective from here on, or by its novelty; between 0.269 and 0.500 a person decides"
     assert describe_threshold(point) == said
     assert describe_novelty(point).endswith("defective from 12.35 on")
+    point["thresholds"]["mean_novelty"] = 3.25
+    assert describe_novelty(point).endswith("; not this product if the mean novelty is 3.25 or more")
 
 
 def test_the_last_version_is_served(export: Path) -> None:

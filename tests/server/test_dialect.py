@@ -21,7 +21,8 @@ from tests.server.fakes import BYTES, FakeEngine, draw_photograph, in_loop, open
 
 PREDICT = "/v1/models/parts:predict"
 FIELDS = {
-    "probability", "defective", "needs_review", "novelty", "label", "not_this_product", "status", "error"
+    "probability", "defective", "needs_review", "novelty", "mean_novelty", "label", "not_this_product",
+    "status", "error",
 }  # fmt: skip
 
 

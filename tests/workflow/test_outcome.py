@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -40,6 +41,22 @@ def test_asking_changes_nothing_and_saving_does(run: Path) -> None:
     )
     restored = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
     assert restored == before
+
+
+def test_a_run_that_measured_no_mean_goes_by_the_largest_novelty(run: Path) -> None:
+    """As version 0.1.0 left it."""
+    with (run / "predictions.csv").open(encoding="utf-8", newline="") as stream:
+        table = list(csv.DictReader(stream))
+    with (run / "predictions.csv").open("w", encoding="utf-8", newline="") as stream:
+        names = [name for name in table[0] if name != "mean_novelty"]
+        writer = csv.DictWriter(stream, names, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(table)
+    assert evaluate_run(run).operating_point.foreign[0] == "mean_novelty"  # nothing is lost by reading it
+    change_operating_point(run, {}, save=True)
+    seen = [float(row["novelty"]) for row in table if row["split"] != "test"]
+    again = change_operating_point(run, {}).operating_point
+    assert again.foreign == ("foreign", pytest.approx(1.2 * max(seen)))
 
 
 def test_the_least_certain_go_to_a_person(run: Path) -> None:

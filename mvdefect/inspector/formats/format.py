@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -17,13 +17,22 @@ if TYPE_CHECKING:
     from mvdefect.inspector.answers import Answer, Engine
 
 Pixels: TypeAlias = "NDArray[np.uint8]"
-Look: TypeAlias = "Callable[[Pixels], tuple[np.ndarray, ...]]"
+Look: TypeAlias = "Callable[[Pixels], dict[str, np.ndarray]]"  # by name, see OUTPUTS
 Signatures: TypeAlias = "Mapping[str, Callable[[Any], list[Answer]]]"
 
-OUTPUTS = (LOGIT, NOVELTY, HEATMAP) = ("logit", "novelty", "heatmap")  # what comes out, in this order
+OUTPUTS = (LOGIT, NOVELTY, MEAN_NOVELTY, HEATMAP) = ("logit", "novelty", "mean_novelty", "heatmap")
 FLOAT32, BFLOAT16, INT8 = "float32", "bfloat16", "int8"
-TENSORS = tuple(f"{name}:0" for name in OUTPUTS)
 OWN_PRECISION = r".*/(head|novelty)(_\d+)?/.*"  # operations that stay as they are where others become 8-bit
+
+
+def name_tensors(present: Iterable[str]) -> dict[str, str]:
+    """Return the name of each output's tensor, for a network that has such tensors.
+
+    Exports of version 0.1.0 have no mean novelty.
+    """
+    known = set(present)
+    tensors = {name: f"{name}:0" for name in OUTPUTS}
+    return {name: tensor for name, tensor in tensors.items() if tensor in known}
 
 
 class Original(Protocol):
@@ -45,11 +54,11 @@ class Original(Protocol):
     def network(self) -> Any:
         """Its networks alone, a frozen function of TensorFlow.
 
-        From uint8 `pixels` (n, size, size, 3) it makes OUTPUTS: float32 logit (n,), novelty (n,) and heatmap
-        (n, height, width).
+        From uint8 `pixels` (n, size, size, 3) it makes OUTPUTS, in this order: float32 logit (n,), novelty
+        (n,), mean novelty (n,) and heatmap (n, height, width).
         """
 
-    def look(self, pixels: Pixels) -> tuple[np.ndarray, ...]:
+    def look(self, pixels: Pixels) -> dict[str, np.ndarray]:
         """Run these networks."""
 
 

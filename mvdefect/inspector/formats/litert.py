@@ -42,13 +42,13 @@ def load_network(path: Path, _precision: str) -> Look:
     interpreter.allocate_tensors()
     lock = threading.Lock()  # an interpreter holds one batch at a time
 
-    def look(pixels: Pixels) -> tuple[np.ndarray, ...]:
+    def look(pixels: Pixels) -> dict[str, np.ndarray]:
         with lock:
             if tuple(interpreter.get_input_details()[0]["shape"]) != pixels.shape:
                 interpreter.resize_tensor_input(source, pixels.shape)
                 interpreter.allocate_tensors()
             interpreter.set_tensor(source, pixels)
             interpreter.invoke()
-            return tuple(interpreter.get_tensor(outputs[name]) for name in OUTPUTS)
+            return {name: interpreter.get_tensor(outputs[name]) for name in OUTPUTS if name in outputs}
 
     return look

@@ -31,8 +31,9 @@ class Runtime(Protocol):
         """Load one, to be run in a precision.
 
         Returns:
-            A function from uint8 pixels (n, size, size, 3) to float32 logit (n,), novelty (n,) and heatmap
-            (n, height, width), which threads may share.
+            A function from uint8 pixels (n, size, size, 3) to OUTPUTS by name: float32 logit (n,), novelty
+            (n,), mean novelty (n,; exports of 0.1.0 have none) and heatmap (n, height, width), which threads
+            may share.
         """
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mvdefect.inspector.answers import PIXELS
-from mvdefect.inspector.formats.format import OWN_PRECISION, TENSORS, Look, Pixels
+from mvdefect.inspector.formats.format import OUTPUTS, OWN_PRECISION, Look, Pixels, name_tensors
 
 INPUT = f"{PIXELS}:0"
 OPSET = 18
@@ -32,7 +32,7 @@ def write_network(network: Any, path: Path, calibration: Pixels | None) -> None:
     tf2onnx.convert.from_graph_def(
         network.graph.as_graph_def(),
         input_names=[INPUT],
-        output_names=list(TENSORS),
+        output_names=[f"{name}:0" for name in OUTPUTS],
         opset=OPSET,
         output_path=str(full),
     )
@@ -77,7 +77,10 @@ def load_network(path: Path, _precision: str) -> Look:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # decoding needs the cores too
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
-    def look(pixels: Pixels) -> tuple[np.ndarray, ...]:
-        return tuple(session.run(list(TENSORS), {INPUT: pixels}))
+    tensors = name_tensors(output.name for output in session.get_outputs())
+
+    def look(pixels: Pixels) -> dict[str, np.ndarray]:
+        found = session.run(list(tensors.values()), {INPUT: pixels})
+        return dict(zip(tensors, found, strict=True))
 
     return look

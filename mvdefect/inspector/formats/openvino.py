@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mvdefect.core.parallel import count_cores
-from mvdefect.inspector.formats.format import BFLOAT16, OWN_PRECISION, TENSORS, Look, Pixels
+from mvdefect.inspector.formats.format import BFLOAT16, OWN_PRECISION, Look, Pixels, name_tensors
 
 CONVOLUTIONS = ("Convolution", "GroupConvolution")
 BLACK, WHITE = 0, 255
@@ -141,25 +141,26 @@ def load_network(path: Path, precision: str) -> Look:
 
     lock = threading.Lock()  # requests are used again, and a call has all cores
 
-    def look(pixels: Pixels) -> tuple[np.ndarray, ...]:
+    def look(pixels: Pixels) -> dict[str, np.ndarray]:
         with lock:
             return look_alone(pixels)
 
-    def look_alone(pixels: Pixels) -> tuple[np.ndarray, ...]:
+    def look_alone(pixels: Pixels) -> dict[str, np.ndarray]:
         if len(pixels) == 1:
             found = open_for_one()(pixels)
-            return tuple(np.array(found[name]) for name in TENSORS)
-        parts: dict[int, tuple[np.ndarray, ...]] = {}
+            return {name: np.array(found[tensor]) for name, tensor in tensors.items()}
+        parts: dict[int, dict[str, np.ndarray]] = {}
         queues = {}
         for part in deal_out(len(pixels), cores):
             some = pixels[part]
             queue = queues[len(some)] = open_for_parts(len(some))
-            queue.start_async([some], (parts, part.start), share_inputs=True)
+            queue.start_async([some], (tensors, parts, part.start), share_inputs=True)
         for queue in queues.values():
             queue.wait_all()
-        return tuple(np.concatenate(column) for column in zip(*map(parts.get, sorted(parts)), strict=True))
+        return {name: np.concatenate([parts[start][name] for start in sorted(parts)]) for name in tensors}
 
-    open_for_one()  # a damaged network is told of at once
+    outputs = open_for_one().outputs  # a damaged network is told of at once
+    tensors = name_tensors(name for output in outputs for name in output.names)
     return look
 
 
@@ -177,7 +178,7 @@ def deal_out(count: int, cores: int) -> Iterator[slice]:
     yield from (slice(place, place + 1) for place in range(start, count))
 
 
-def _keep(request: Any, place: tuple[dict[int, tuple[np.ndarray, ...]], int]) -> None:
+def _keep(request: Any, place: tuple[dict[str, str], dict[int, dict[str, np.ndarray]], int]) -> None:
     """Copy what was found before the request is used again."""
-    parts, start = place
-    parts[start] = tuple(np.array(request.get_tensor(name).data) for name in TENSORS)
+    tensors, parts, start = place
+    parts[start] = {name: np.array(request.get_tensor(tensor).data) for name, tensor in tensors.items()}

@@ -3,7 +3,7 @@
 import { formatNovelty, formatProbability, nameIcon, nameVerdict } from "./result.js";
 
 const LONGEST = 500;
-const HEADING = ["time", "file", "label", "probability", "novelty", "threshold", "inspector", "marked"];
+const HEADING = ["time", "file", "label", "probability", "novelty", "mean_novelty", "threshold", "inspector", "marked"];
 
 const find = (id) => document.getElementById(id);
 let entries = [];
@@ -77,7 +77,7 @@ function makeCell(text, kind = "") {
 export function formatHistory(facts) {
   const rows = entries.toReversed().map((entry) => [
     entry.time.toISOString(), entry.name, entry.label, entry.probability, entry.novelty,
-    facts.threshold, `${facts.name}/${facts.version}`, entry.marked,
+    entry.mean_novelty ?? "", facts.threshold, `${facts.name}/${facts.version}`, entry.marked,
   ]);
   return [HEADING, ...rows].map((row) => `${row.map(quote).join(",")}\r\n`).join("");
 }

@@ -37,7 +37,8 @@ export async function showResult(entry, facts) {
   find("threshold").textContent = facts.threshold_words;
   find("novelty").textContent = formatNovelty(entry.novelty);
   find("threshold-words").textContent = facts.threshold_detail;
-  find("novelty-words").textContent = facts.novelty_detail;
+  const mean = typeof entry.mean_novelty === "number" ? `mean ${formatNovelty(entry.mean_novelty)}; ` : "";
+  find("novelty-words").textContent = mean + facts.novelty_detail;
   showMark(entry);
   const image = find("shown");
   image.alt = `The photograph ${entry.name}`;
