@@ -63,7 +63,8 @@ def make_figure_sheet(evaluation: Evaluation) -> Sheet:
     rows = [(FIGURES[name].label, *format_figure(figure)) for name, figure in evaluation.figures.items()]
     note = (
         "Intervals: group bootstrap, near-duplicates drawn together; where groups are few or a share is 0 "
-        "or 1, Wilson's interval with a group as one observation."
+        "or 1, Wilson's interval with a group as one observation. A ROC-AUC of 1 has that of as many groups "
+        "as the smaller class has; other figures that are 1 for want of errors have none."
     )
     return Sheet("Every figure", (Column("figure"), VALUE, INTERVAL), tuple(rows), note)
 
