@@ -14,6 +14,7 @@ from mvdefect.core.errors import LayoutError, UnlabelledError
 from mvdefect.data.records import name_defect_type
 from mvdefect.data.sources import tree as tree_module
 from mvdefect.data.sources.folders import Layout, check_layout, read_layout
+from mvdefect.data.sources.opening import open_source
 from mvdefect.data.sources.tree import read_tree
 from tests.conftest import make_texture, write_class_folders, write_image
 
@@ -104,9 +105,29 @@ def test_good_folders_can_be_named(tmp_path: Path) -> None:
     told = str(caught.value)
     assert "Found there: A-Ware (1 images), B-Ware (1 images), Muster (1 images)" in told
     assert all(way in told for way in ("--good NAME", "--label-pattern", "mvdefect data manifest"))
-    layout = read_layout(root, good=["a-ware", "Muster", "Messing"])
+    layout = read_layout(root, good=["a-ware", "Muster"])
     assert Counter(record.defect_type for record in layout.records) == {"good": 2, "B-Ware": 1}
-    assert layout.notes == ("--good: no folder is called 'Messing'",)
+
+
+@pytest.mark.parametrize("kind", ["folders", "table", "pattern", "two", "unlabelled"])
+def test_a_name_of_good_images_that_nothing_has_is_refused(tmp_path: Path, kind: str) -> None:
+    """One that only another source has is fine."""
+    root = write_images(tmp_path / "nut", "A-Ware/0.png", "good/1.png", "dent/2.png")
+    sources, pattern = [str(root)], ""
+    if kind == "table":
+        sources = [str(root / "table.csv")]
+        (root / "table.csv").write_text("path,label\nA-Ware/0.png,A-Ware\ngood/1.png,ok\ndent/2.png,dent\n")
+    elif kind == "pattern":
+        pattern = "^(?P<type>[^/]+)/"
+    elif kind == "two":
+        sources = [*sources, str(write_images(tmp_path / "more", "good/3.png", "dent/4.png"))]
+    elif kind == "unlabelled":
+        (root / "good").rename(root / "B-Ware")
+    with pytest.raises(LayoutError, match=r"--good 'A-Waer' names no .*\? .*'?A-Ware") as caught:
+        open_source(sources, good=["A-Waer"], label_pattern=pattern)
+    assert "Did you mean --good 'A-Ware'?" in str(caught.value)
+    layout = open_source(sources, good=["a-ware"], label_pattern=pattern)
+    assert {one.defect_type for one in layout.records if "A-Ware" in one.id} == {"good"}
 
 
 def test_images_in_the_folder_itself_are_good_if_the_user_says_so(tmp_path: Path) -> None:

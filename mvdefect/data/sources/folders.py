@@ -21,7 +21,7 @@ from mvdefect.data.records import (
     normalise_name,
     sort_records,
 )
-from mvdefect.data.sources.labels import read_label
+from mvdefect.data.sources.labels import is_yes, read_label
 from mvdefect.data.sources.masks import is_mask_folder, match_masks, split_masks
 from mvdefect.data.sources.tree import IGNORED_FILES, Folder, Tree, name_root, read_tree
 
@@ -58,12 +58,14 @@ class Layout:
         records: Every image, sorted by id.
         orphan_masks: Masks that belong to no defective image.
         notes: What its reader left out, or took for something, and the user should know.
+        names: Names of folders, labels and classes in it, which `--good` may name.
     """
 
     root: Path
     records: tuple[Record, ...]
     orphan_masks: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    names: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,6 @@ def read_layout(
         *found.notes,
         *_describe_copies(products, good),
         *_describe_unused(tree, place, found.records),
-        *_describe_unmatched(tree, good),
     )
     chosen = [product.folder.path for product in products if product.category in wanted]
     return Layout(
@@ -147,6 +148,7 @@ def read_layout(
         sort_records(record for record in found.records if record.category in wanted),
         tuple(sorted(path for path in found.orphan_masks if any(map(path.is_relative_to, chosen)))),
         notes,
+        list_names(tree),
     )
 
 
@@ -320,7 +322,7 @@ def add_masks(layout: Layout, tree: Tree, mask_folders: Collection[Path]) -> Lay
                 "image, or of several, and are not used"
             )
     records = (replace(one, mask_path=masks[one]) if one in masks else one for one in layout.records)
-    return Layout(layout.root, tuple(records), tuple(orphans), tuple(notes))
+    return replace(layout, records=tuple(records), orphan_masks=tuple(orphans), notes=tuple(notes))
 
 
 def _describe_copies(products: list[ProductFolder], good: tuple[str, ...]) -> Iterator[str]:
@@ -348,11 +350,38 @@ def _describe_unused(tree: Tree, place: _Place, records: Iterable[Record]) -> tu
     return (f"{sum(counts.values())} image(s) lie in no class folder and are not used: {told}",)
 
 
-def _describe_unmatched(tree: Tree, good: tuple[str, ...]) -> tuple[str, ...]:
-    """Say which names of good images no folder has."""
-    names = {folder.name.casefold() for folder in tree.top.walk()} | {HERE}
-    unknown = [name for name in good if normalise_name(name).casefold() not in names]
-    return tuple(f"--good: no folder is called '{show_name(name)}'" for name in unknown)
+def list_names(tree: Tree) -> frozenset[str]:
+    """List the names of all folders below a data folder, and the one by which `--good` names itself."""
+    return frozenset(folder.name for folder in tree.top.walk() if folder is not tree.top) | {HERE}
+
+
+def check_good(good: Iterable[str], names: Collection[str]) -> None:
+    """Refuse names of good images that nothing has.
+
+    Args:
+        good: What else good images are called; any word for yes names them all.
+        names: Those of folders, labels and classes.
+
+    Raises:
+        LayoutError: It says which names there are.
+    """
+    if unknown := _describe_unknown(good, names):
+        there = [f"'{show_name(name)}'" for name in sorted(names) if name != HERE]
+        found = f"Found: {list_some(there, MAX_FOLDERS_LISTED)}" if there else "There is none"
+        raise LayoutError(f"{unknown} {found}")
+
+
+def _describe_unknown(good: Iterable[str], names: Collection[str]) -> str:
+    """Say which name of good images nothing has, and what was probably meant; "" if there is none."""
+    spelt = {normalise_name(name).casefold(): name for name in sorted(names)}
+    asks = any(map(is_yes, names))
+    for name in good:
+        wanted = normalise_name(name).casefold()
+        if wanted not in spelt and not (asks and is_yes(name)):
+            nearest = difflib.get_close_matches(wanted, spelt, n=1, cutoff=0.5)
+            hint = f" Did you mean --good '{show_name(spelt[nearest[0]])}'?" if nearest else ""
+            return f"--good '{show_name(name)}' names no folder, label or class that is there.{hint}"
+    return ""
 
 
 def make_layout_error(tree: Tree, good: tuple[str, ...] = ()) -> LayoutError:
@@ -362,7 +391,7 @@ def make_layout_error(tree: Tree, good: tuple[str, ...] = ()) -> LayoutError:
         left_out = f" {'; '.join(tree.notes)}." if tree.notes else ""
         empty = "no image below" if tree.top.folders or tree.notes else "the data folder is empty:"
         return LayoutError(f"{empty} {root}.{left_out} {EXPECTED[0].upper()}{EXPECTED[1:]}")
-    unknown = "".join(f"; {note}" for note in _describe_unmatched(tree, good))
+    unknown = _describe_unknown(good, list_names(tree))
     counts = {folder.path: len(folder.files) for folder in tree.top.walk() if folder.files}
     loose = counts.pop(tree.top.path, 0)
     found = [
@@ -371,9 +400,9 @@ def make_layout_error(tree: Tree, good: tuple[str, ...] = ()) -> LayoutError:
     ]
     here = [f"{loose} images in the folder itself (if all of them are good: --good .)"] if loose else []
     return UnlabelledError(
-        f"no known layout in {root}: no folder of good images is recognised among {total} images{unknown}. "
-        f"Found there: {list_some([*here, *found], MAX_FOLDERS_LISTED)}. If one of these folders holds the "
-        f"good images, name it: --good NAME. {OTHER_WAYS}.{_name_tables(tree)}"
+        f"no known layout in {root}: no folder of good images is recognised among {total} images. "
+        f"{unknown and f'{unknown} '}Found there: {list_some([*here, *found], MAX_FOLDERS_LISTED)}. If one of "
+        f"these folders holds the good images, name it: --good NAME. {OTHER_WAYS}.{_name_tables(tree)}"
     )
 
 

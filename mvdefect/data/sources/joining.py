@@ -55,6 +55,7 @@ def join_layouts(layouts: Mapping[str, Layout], categories: Iterable[str] = ()) 
         sort_records(record for record in kept if record.category in wanted),
         tuple(orphans),
         (*notes, *told),
+        frozenset(name for layout in layouts.values() for name in layout.names),
     )
 
 

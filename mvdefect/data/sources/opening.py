@@ -22,6 +22,7 @@ from mvdefect.data.sources.archives import is_archive, name_archive, open_archiv
 from mvdefect.data.sources.folders import (
     Layout,
     check_folder,
+    check_good,
     has_class_folders,
     make_layout_error,
     read_layout,
@@ -110,12 +111,13 @@ def open_source(
         label_pattern: As for `Reading`.
 
     Raises:
-        LayoutError: There is nothing of that kind, or it is damaged.
+        LayoutError: There is nothing of that kind, it is damaged, or `good` names nothing in it.
         SplitError: `group_pattern` is no regular expression, or matches no id.
     """
     sources = [source] if isinstance(source, str) else list(source)
     reading = Reading(tuple(categories), group_pattern, tuple(good), label_pattern)
     layout = _read(sources[0], reading) if len(sources) == 1 else _read_all(sources, reading)
+    check_good(reading.good, layout.names)
     if group_pattern:
         from mvdefect.data.groups.grouping import name_groups
 

@@ -11,7 +11,7 @@ from mvdefect.core.files import show_name
 from mvdefect.data.records import Record, choose_categories, make_id, sort_records
 from mvdefect.data.sources.annotations import cloud, coco, labelme, voc, yolo
 from mvdefect.data.sources.annotations.files import join_some
-from mvdefect.data.sources.annotations.images import AnnotatedImage, Reading
+from mvdefect.data.sources.annotations.images import AnnotatedImage, Reading, clean_name
 from mvdefect.data.sources.annotations.listing import Listing, list_files
 from mvdefect.data.sources.folders import Layout
 from mvdefect.data.sources.mask_files import Drawing, draw_masks
@@ -188,7 +188,8 @@ def _make_layout(source: _Source, tree: Tree) -> Layout:
     told = [_summarise(source.name, records, reading)]
     told += [f"{source.form.name}: {note}" for note in (*reading.notes, *others)]
     told += [note for note in tree.notes if NO_IMAGES not in note]  # which would be the annotations
-    return Layout(listing.root, records, (), tuple(told))
+    classes = frozenset(clean_name(mark.name) for image in images for mark in image.marks)
+    return Layout(listing.root, records, (), tuple(told), classes)
 
 
 def _read_source(source: _Source) -> Reading:
