@@ -82,12 +82,12 @@ LOCAL = "local"
 def predict(debug: bool, /, inspector: str, images: tuple[str, ...], out: Path | None, **flags: Any) -> None:
     """Inspect photographs with a run, an export or a server: a row each, as CSV or JSON lines.
 
-    IMAGES are files, folders, patterns, .zip archives, tables (CSV) with a column of paths, or - for a list of
-    names on stdin. Of a folder,
-    pattern or archive notes, tables and masks are left out, with a message. The exit code is 0 if all are
-    good, 1 if one is defective, 2 if one could not be read, needs manual review or is not this product, or if
-    something went wrong or there was none. With --out an interrupted call resumes: every image has one row,
-    and the exit code is that of all of them. An image is known by its name, size and time.
+    IMAGES are files, folders, patterns, .zip archives, tables (CSV) with a column of paths, or - for a list
+    of names on stdin. Of a folder, pattern or archive notes, tables and masks are left out, with a message.
+    The exit code is 0 if all are good, 1 if one is defective, 2 if one could not be read, needs manual review
+    or is not this product, or if something went wrong or there was none. With --out an interrupted call
+    resumes: every image has one row, and the exit code is that of all of them. An image is known by its name,
+    size and time.
 
     A run or an export can hold code: open only what you trust, and pin an export with --expect-sha256.
 
@@ -126,8 +126,8 @@ def _check(
     if watch is None and not images:
         raise ConfigError(
             f"name an inspector and images: `mvdefect predict RUN IMAGES`. Received: {inspector} alone. "
-            "IMAGES are files, folders, patterns, .zip archives, tables (CSV), or - for names on stdin; or --watch "
-            "a folder"
+            "IMAGES are files, folders, patterns, .zip archives, tables (CSV), or - for names on stdin; or "
+            "--watch a folder"
         )
     if runner != LOCAL and (out is None or watch is not None):
         raise ConfigError("--runner needs --out, beside which its workers write, and cannot --watch")

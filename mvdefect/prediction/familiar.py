@@ -39,10 +39,11 @@ class FamiliarImages:
 
     def describe(self) -> str:
         """Say in one line how many there are; "" for none."""
-        told = [f"{self._counts[part]} that this run {use}" for part, use in USES.items() if self._counts[part]]
-        if not told:
-            return ""
-        return f"among the images are {' and '.join(told)}: figures from them say nothing of new products"
+        counts = self._counts
+        told = " and ".join(
+            f"{counts[part]} that this run {use}" for part, use in USES.items() if counts[part]
+        )
+        return told and f"among the images are {told}: figures from them say nothing of new products"
 
 
 def _read_parts(place: str) -> dict[str, str]:

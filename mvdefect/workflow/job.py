@@ -65,7 +65,7 @@ class FitJob:
 def check_job(
     config: FitConfig, run: Path | None = None, overwrite: bool = False, needs: Needs = FIT_NEEDS
 ) -> FitJob:
-    """Check all that a fit needs, without loading TensorFlow (but to download weights) or opening an image.
+    """Check all that a fit needs, without loading TensorFlow (but to download weights) or reading all images.
 
     Args:
         config: All settings; `config.data` is needed.

@@ -50,9 +50,25 @@ def test_a_wrong_folder_is_told_before_weights_are_looked_for(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["nut"]
 
 
-def test_a_wrong_folder_is_told_without_tensorflow(tmp_path: Path) -> None:
-    command = [sys.executable, "-X", "importtime", "-m", "mvdefect", "fit", str(tmp_path / "none")]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist"),
+        (b"<html>not found</html>", "001.png: the file is no image that can be recognised"),
+        (b"", "001.png: the file is empty"),
+        ("half", "001.png: the image is broken"),
+    ],
+    ids=["no-folder", "no-image", "empty", "truncated"],
+)
+def test_a_wrong_folder_is_told_without_tensorflow(
+    tmp_path: Path, content: bytes | str | None, message: str
+) -> None:
+    images = tmp_path / "nut"
+    if content is not None:
+        broken = write_class_folders(images, good=12, defective=12) / "good" / "001.png"
+        broken.write_bytes(broken.read_bytes()[:700] if isinstance(content, str) else content)
+    command = [sys.executable, "-X", "importtime", "-m", "mvdefect", "fit", str(images)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert ended.returncode == 2
-    assert "does not exist" in ended.stderr.splitlines()[-1]
+    assert message in " ".join(ended.stderr.split()[-60:])
     assert not [line for line in ended.stderr.splitlines() if "tensorflow" in line or " keras" in line]

@@ -401,8 +401,8 @@ def make_layout_error(tree: Tree, good: tuple[str, ...] = ()) -> LayoutError:
     here = [f"{loose} images in the folder itself (if all of them are good: --good .)"] if loose else []
     return UnlabelledError(
         f"no known layout in {root}: no folder of good images is recognised among {total} images. "
-        f"{unknown and f'{unknown} '}Found there: {list_some([*here, *found], MAX_FOLDERS_LISTED)}. If one of "
-        f"these folders holds the good images, name it: --good NAME. {OTHER_WAYS}.{_name_tables(tree)}"
+        f"{unknown and f'{unknown} '}Found there: {list_some([*here, *found], MAX_FOLDERS_LISTED)}. If one "
+        f"of these folders holds the good images, name it: --good NAME. {OTHER_WAYS}.{_name_tables(tree)}"
     )
 
 
