@@ -111,9 +111,9 @@ def list_photographs(sources: Iterable[str], lines: Iterable[str] = ()) -> Itera
 
     Args:
         sources: Files, folders (with all that lies below), patterns such as "line/*.png", `.zip` archives,
-            tables (CSV) with a column of paths, and "-" for the names in `lines`. Any other file that is named
-            is taken as it is. Of a folder, a pattern or an archive all is taken but notes, tables and the
-            like, and masks of a data set; a message says how many were left out.
+            tables (CSV) with a column of paths, and "-" for the names in `lines`. Any other file that is
+            named is taken as it is. Of a folder, a pattern or an archive all is taken but notes, tables and
+            the like, and masks of a data set; a message says how many were left out.
         lines: One name a line.
 
     Raises:

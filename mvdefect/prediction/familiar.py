@@ -40,10 +40,10 @@ class FamiliarImages:
     def describe(self) -> str:
         """Say in one line how many there are; "" for none."""
         counts = self._counts
-        told = " and ".join(
-            f"{counts[part]} that this run {use}" for part, use in USES.items() if counts[part]
-        )
-        return told and f"among the images are {told}: figures from them say nothing of new products"
+        told = [f"{counts[part]} that this run {use}" for part, use in USES.items() if counts[part]]
+        if not told:
+            return ""
+        return f"among the images are {' and '.join(told)}: figures from them say nothing of new products"
 
 
 def _read_parts(place: str) -> dict[str, str]:
