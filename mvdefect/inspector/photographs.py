@@ -182,7 +182,7 @@ class SortedNames:
         ):
             if names:
                 shown = list_some(list(map(escape_name, names)), SHOWN_NAMES)
-                logger.warning("%s: left out %d %s: %s", escape_name(place), len(names), what, shown)
+                logger.info("%s: left out %d %s: %s", escape_name(place), len(names), what, shown)
 
 
 def sort_names(names: Sequence[str], has_masks: bool = True) -> SortedNames:

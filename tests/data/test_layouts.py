@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from pathlib import Path
@@ -11,10 +12,11 @@ import numpy as np
 import pytest
 
 from mvdefect.core.errors import LayoutError, UnlabelledError
+from mvdefect.core.progress import logger
 from mvdefect.data.records import name_defect_type
 from mvdefect.data.sources import tree as tree_module
 from mvdefect.data.sources.folders import Layout, check_layout, read_layout
-from mvdefect.data.sources.opening import open_source
+from mvdefect.data.sources.opening import log_notes, open_source
 from mvdefect.data.sources.tree import read_tree
 from tests.conftest import make_texture, write_class_folders, write_image
 
@@ -314,3 +316,21 @@ def test_a_path_much_like_one_that_is_there_and_a_table_beside_images_are_named(
     (tmp_path / "okng" / "labels.csv").write_text("image;label")
     with pytest.raises(LayoutError, match=r"a table to give in place of the folder: .*/okng/labels.csv"):
         read_layout(tmp_path / "okng")
+
+
+def test_only_what_may_spoil_the_result_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_images(tmp_path / "nut", "good/0.png", "good_2/1.png", "dent/2.png", "3.png")
+    (root / "notes.txt").write_text("a note")
+    (root / "raw.nef").write_bytes(b"raw")
+    monkeypatch.setattr(logger, "propagate", True)
+    with caplog.at_level(logging.INFO, logger.name):
+        log_notes(open_source(str(root)))
+    told = {record.levelname: [] for record in caplog.records}
+    for record in caplog.records:
+        told[record.levelname].append(record.getMessage())
+    assert sorted(
+        next(word for word in ("good_2", "cannot be read") if word in note) for note in told["WARNING"]
+    ) == ["cannot be read", "good_2"]
+    assert [note[:10] for note in told["INFO"]] == ["left out 2", "1 image(s)"]

@@ -23,7 +23,7 @@ from mvdefect.data.records import (
 )
 from mvdefect.data.sources.labels import is_yes, read_label
 from mvdefect.data.sources.masks import is_mask_folder, match_masks, split_masks
-from mvdefect.data.sources.tree import IGNORED_FILES, Folder, Tree, name_root, read_tree
+from mvdefect.data.sources.tree import IGNORED_FILES, Folder, Risk, Tree, name_root, read_tree
 
 MASK_SUFFIX = "_mask"
 MASK_FOLDER = "ground_truth"
@@ -57,7 +57,7 @@ class Layout:
         root: Where ids begin.
         records: Every image, sorted by id.
         orphan_masks: Masks that belong to no defective image.
-        notes: What its reader left out, or took for something, and the user should know.
+        notes: What its reader left out, or took for something, and the user should know; a `Risk` is more.
         names: Names of folders, labels and classes in it, which `--good` may name.
     """
 
@@ -317,10 +317,11 @@ def add_masks(layout: Layout, tree: Tree, mask_folders: Collection[Path]) -> Lay
         if folder.name == MASK_FOLDER:
             orphans += left
         elif left:
-            notes.append(
+            told = (
                 f"{len(left)} of the {folder.count} masks in {show_name(folder.path)} have the name of no "
                 "image, or of several, and are not used"
             )
+            notes.append(Risk(told))
     records = (replace(one, mask_path=masks[one]) if one in masks else one for one in layout.records)
     return replace(layout, records=tuple(records), orphan_masks=tuple(orphans), notes=tuple(notes))
 
@@ -330,7 +331,7 @@ def _describe_copies(products: list[ProductFolder], good: tuple[str, ...]) -> It
     places = (place for product in products for _, place in _list_parts(product))
     for folder in (folder for place in places for folder in place.folders):
         if is_copy_of_good(folder.name) and name_defect_type(folder.name, good) != GOOD:
-            yield (
+            yield Risk(
                 f"the images in {show_name(folder.path)} count as defective, as in all but those of "
                 f"good images; if they are good, move them, or add --good '{show_name(folder.name)}'"
             )

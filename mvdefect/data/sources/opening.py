@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -40,7 +41,7 @@ from mvdefect.data.sources.mvtec_ad_release import (
 )
 from mvdefect.data.sources.names import read_names
 from mvdefect.data.sources.public import read_public_layout
-from mvdefect.data.sources.tree import name_root, read_tree
+from mvdefect.data.sources.tree import Risk, name_root, read_tree
 
 MVTEC_AD = "mvtec_ad"
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".txt"})
@@ -160,9 +161,9 @@ def are_there(sources: Iterable[str]) -> bool:
 
 
 def log_notes(layout: Layout) -> None:
-    """Say what a reader left out or assumed."""
+    """Say what a reader left out or assumed, and warn of what may spoil the result."""
     for note in layout.notes:
-        logger.warning("%s", note)
+        logger.log(logging.WARNING if isinstance(note, Risk) else logging.INFO, "%s", note)
 
 
 def _read_all(sources: list[str], reading: Reading) -> Layout:

@@ -15,7 +15,7 @@ from mvdefect.data.sources.annotations.images import AnnotatedImage, Reading, cl
 from mvdefect.data.sources.annotations.listing import Listing, list_files
 from mvdefect.data.sources.folders import Layout
 from mvdefect.data.sources.mask_files import Drawing, draw_masks
-from mvdefect.data.sources.tree import NO_IMAGES, Tree, name_root, read_tree
+from mvdefect.data.sources.tree import NO_IMAGES, Risk, Tree, name_root, read_tree
 
 ANNOTATION_FOLDERS = frozenset({"annotations", "annotation", "ann", "labels", "json", "manifests"})
 FILE_SUFFIXES = (".json", ".yaml", ".yml", *cloud.SUFFIXES)
@@ -135,7 +135,7 @@ def add_annotated_masks(layout: Layout, tree: Tree) -> Layout:
     faults = [*reading.faults, *faults]
     notes = [f"{form.name} beside class folders: masks of {len(masks)} images"] if masks else []
     if faults:
-        notes.append(f"{form.name}: {len(faults)} cannot be used for masks: {join_some(faults)}")
+        notes.append(Risk(f"{form.name}: {len(faults)} cannot be used for masks: {join_some(faults)}"))
     records = (
         replace(record, mask_path=masks[record.path]) if record.path in masks else record
         for record in layout.records
@@ -242,7 +242,7 @@ def _draw(
 def _summarise(name: str, records: Sequence[Record], reading: Reading) -> str:
     defective = sum(record.label for record in records)
     if defective == len(records):
-        return (
+        return Risk(
             f"{name}: all {defective} images have a box, a region or a defect's class and count as "
             "defective; add images of good products, or name the classes that mean good by --good"
         )
