@@ -59,6 +59,7 @@ class Layout:
         orphan_masks: Masks that belong to no defective image.
         notes: What its reader left out, or took for something, and the user should know; a `Risk` is more.
         names: Names of folders, labels and classes in it, which `--good` may name.
+        source: What the user calls it, as the name of an archive; "" for `root`.
     """
 
     root: Path
@@ -66,6 +67,12 @@ class Layout:
     orphan_masks: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     names: frozenset[str] = frozenset()
+    source: str = ""
+
+    @property
+    def title(self) -> str:
+        """What it is called in messages and on pages."""
+        return show_name(self.source or self.root)
 
 
 @dataclass(frozen=True)
@@ -185,7 +192,7 @@ def check_layout(layout: Layout) -> tuple[Record, ...]:
             f"{len(orphans)} mask(s) have no image; each ground_truth/<type>/<name>_mask.png "
             f"needs a defective test/<type>/<name>.*: {list_some(orphans)}"
         )
-    _check_classes(layout.records, layout.root)
+    _check_classes(layout.records, layout.title)
     return layout.records
 
 
@@ -433,7 +440,7 @@ def _refuse(error: OSError) -> None:
         raise error
 
 
-def _check_classes(records: tuple[Record, ...], root: Path) -> None:
+def _check_classes(records: tuple[Record, ...], root: str) -> None:
     if not records:
         raise LayoutError(f"no image below {root}; {EXPECTED}")
     if all(record.label for record in records):

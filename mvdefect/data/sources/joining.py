@@ -56,6 +56,7 @@ def join_layouts(layouts: Mapping[str, Layout], categories: Iterable[str] = ()) 
         tuple(orphans),
         (*notes, *told),
         frozenset(name for layout in layouts.values() for name in layout.names),
+        ", ".join(layout.title for layout in layouts.values()),
     )
 
 

@@ -214,7 +214,17 @@ def _read_archive(path: Path, reading: Reading) -> Layout:
     if has_official_size(path):
         log_licence()
         return read_layout(unpack_archive(path), reading.categories)
-    return _read_folder(open_archive(path), reading)
+    root = open_archive(path)
+
+    def rename(text: str) -> str:
+        return text.replace(show_name(root), show_name(path))
+
+    try:
+        layout = _read_folder(root, reading)
+    except LayoutError as error:
+        raise type(error)(rename(str(error))) from error
+    notes = (Risk(rename(note)) if isinstance(note, Risk) else rename(note) for note in layout.notes)
+    return replace(layout, notes=tuple(notes), source=str(path))
 
 
 def _read_folder(path: Path, reading: Reading) -> Layout:
