@@ -92,9 +92,8 @@ def read_manifest(path: Path, categories: Iterable[str] = (), good: Iterable[str
     faults += [*contradictions, *_find_unfilled_splits(lines)]
     if faults:
         told = [f"line {number}: {fault}" for number, fault in sorted(faults)]
-        more = f"; and {len(told) - MAX_LISTED} more" if len(told) > MAX_LISTED else ""
-        listed = "; ".join(told[:MAX_LISTED])
-        raise LayoutError(f"{len(told)} error(s) in the table {show_name(path)}: {listed}{more}")
+        listed = list_some(told, MAX_LISTED, "; ")
+        raise LayoutError(f"{len(told)} error(s) in the table {show_name(path)}: {listed}")
     if not lines:
         raise LayoutError(f"the table names no image; {EXPECTED}. Received: {show_name(path)}")
     root = _find_root([line.path for line in lines], folder)

@@ -10,7 +10,7 @@ from mvdefect.core.errors import LayoutError, UnlabelledError
 from mvdefect.core.files import show_name
 from mvdefect.data.records import Record, choose_categories, make_id, sort_records
 from mvdefect.data.sources.annotations import cloud, coco, labelme, voc, yolo
-from mvdefect.data.sources.annotations.files import join_some
+from mvdefect.data.sources.annotations.files import show_some
 from mvdefect.data.sources.annotations.images import AnnotatedImage, Reading, clean_name
 from mvdefect.data.sources.annotations.listing import Listing, list_files
 from mvdefect.data.sources.folders import Layout
@@ -135,7 +135,7 @@ def add_annotated_masks(layout: Layout, tree: Tree) -> Layout:
     faults = [*reading.faults, *faults]
     notes = [f"{form.name} beside class folders: masks of {len(masks)} images"] if masks else []
     if faults:
-        notes.append(Risk(f"{form.name}: {len(faults)} cannot be used for masks: {join_some(faults)}"))
+        notes.append(Risk(f"{form.name}: {len(faults)} cannot be used for masks: {show_some(faults)}"))
     records = (
         replace(record, mask_path=masks[record.path]) if record.path in masks else record
         for record in layout.records
@@ -171,7 +171,7 @@ def _make_layout(source: _Source, tree: Tree) -> Layout:
     masks, faults = _draw(images, listing, source.good)
     if faults:
         raise UnlabelledError(
-            f"the annotations of {len(faults)} image(s) do not fit: {join_some(faults)}. Mend or remove "
+            f"the annotations of {len(faults)} image(s) do not fit: {show_some(faults)}. Mend or remove "
             f"them, or {TABLE}"
         )
     records = sort_records(
@@ -201,7 +201,7 @@ def _read_source(source: _Source) -> Reading:
     reading = source.form.read(source.listing, source.files)
     if faults := reading.faults:
         raise UnlabelledError(
-            f"{len(faults)} error(s) in {source.name}: {join_some(faults)}. Mend or remove them, or {TABLE}"
+            f"{len(faults)} error(s) in {source.name}: {show_some(faults)}. Mend or remove them, or {TABLE}"
         )
     if not reading.images:
         root, reasons = show_name(source.listing.root), "".join(f"; {note}" for note in reading.notes)
