@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from mvdefect.config import FitConfig
-from mvdefect.core.errors import LayoutError, RunExistsError, WeightsError
+from mvdefect.core.errors import ConfigError, LayoutError, RunExistsError, WeightsError
+from mvdefect.data.sources import opening
 from mvdefect.runs import finish_run, start_run, write_json
 from mvdefect.workflow import job as job_module
 from mvdefect.workflow.job import FitJob, check_job
 from tests.conftest import write_class_folders
+from tests.test_cli import run as run_command
 
 
 def make_job(images: str, **settings: object) -> FitJob:
@@ -72,3 +74,33 @@ def test_a_wrong_folder_is_told_without_tensorflow(
     assert ended.returncode == 2
     assert message in " ".join(ended.stderr.split()[-60:])
     assert not [line for line in ended.stderr.splitlines() if "tensorflow" in line or " keras" in line]
+
+
+@pytest.mark.parametrize(
+    ("command", "work"),
+    [
+        (["baseline", "majority"], "mvdefect.baselines.run.run_baseline_job"),
+        (["tune", "--backbone", "small_cnn", "--weights", "none"], "tuning.tune.claim_folder"),
+    ],
+)
+def test_the_source_is_opened_once_before_the_work_begins(
+    command: list[str], work: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    read = opening.open_source
+    monkeypatch.setattr(opening, "open_source", lambda *args: opened.append(args) or read(*args))
+
+    def stop(*_args: object) -> None:
+        raise ConfigError("the work begins")
+
+    monkeypatch.setattr(work, stop)
+    monkeypatch.chdir(tmp_path)
+    images = write_class_folders(tmp_path / "nut", good=12, defective=12)
+    assert run_command(*command, "--data", images) == 2
+    assert len(opened) == 1
+    broken = images / "good" / "001.png"
+    broken.write_bytes(broken.read_bytes()[:700])
+    monkeypatch.setattr(
+        f"mvdefect.cli.{command[0]}.start_work", lambda *_: pytest.fail("TensorFlow is loaded")
+    )
+    assert run_command(*command, "--data", images) == 2
