@@ -107,6 +107,8 @@ def tune(
 
     search = load_search(config_path, settings, assignments, space)
     base = make_base(search)
+    from mvdefect.data.images import choose_decoding
+    from mvdefect.data.scan import refuse_broken
     from mvdefect.data.sources.opening import name_sources, resolve_sources
 
     place = out or Path("runs") / f"tune-{name_sources(base.data)}-{base.backbone}"
@@ -116,6 +118,8 @@ def tune(
 
     base = base.model_copy(update={"data": resolve_sources(require_data(base))})
     records = find_records(base, TUNE_NEEDS)
+    if base.split is None and not place.exists() and not base.skip_broken:  # else the test part stays closed
+        refuse_broken(records, choose_decoding(base))
 
     start_work(debug, 1)
     with show_phase("Loading KerasTuner"):

@@ -15,7 +15,7 @@ from mvdefect.core.progress import logger
 from mvdefect.data.groups.grouping import group_records
 from mvdefect.data.images import choose_decoding
 from mvdefect.data.records import Record
-from mvdefect.data.scan import Scan, refuse_broken, scan_images
+from mvdefect.data.scan import Scan, scan_images
 from mvdefect.data.sources.folders import check_layout
 from mvdefect.data.sources.opening import is_manifest, log_notes, open_configured
 from mvdefect.data.splits.plan import PARTS, SplitPlan, check_plan, read_split_plan
@@ -87,7 +87,7 @@ def require_data(config: FitConfig) -> tuple[str, ...]:
 
 
 def find_records(config: FitConfig, needs: Needs = FIT_NEEDS) -> tuple[Record, ...]:
-    """Find the photographs that the settings name, and take a quick look at each before anything slow begins.
+    """Find the photographs that the settings name, before any of them is opened.
 
     Args:
         config: The settings.
@@ -96,7 +96,6 @@ def find_records(config: FitConfig, needs: Needs = FIT_NEEDS) -> tuple[Record, .
     Raises:
         ConfigError: They name none.
         LayoutError: There are none, they are not laid out in a known way, or defective ones are missing.
-        ImageError: As for `refuse_broken`, unless the settings leave unreadable files out.
     """
     source = require_data(config)
     layout = open_configured(config)
@@ -107,8 +106,6 @@ def find_records(config: FitConfig, needs: Needs = FIT_NEEDS) -> tuple[Record, .
             f"{needs.reason}, but none of the {len(records)} images in {', '.join(source)} is defective; "
             "mvdefect fit takes good images alone"
         )
-    if not config.skip_broken:
-        refuse_broken(records, choose_decoding(config))
     return records
 
 

@@ -100,7 +100,6 @@ def test_the_source_is_opened_once_before_the_work_begins(
     assert len(opened) == 1
     broken = images / "good" / "001.png"
     broken.write_bytes(broken.read_bytes()[:700])
-    monkeypatch.setattr(
-        f"mvdefect.cli.{command[0]}.start_work", lambda *_: pytest.fail("TensorFlow is loaded")
-    )
+    late = f"mvdefect.cli.{command[0]}.start_work"
+    monkeypatch.setattr(late, lambda *_: pytest.fail("TensorFlow is loaded"))
     assert run_command(*command, "--data", images) == 2
