@@ -14,12 +14,12 @@ from mvdefect.data.images import choose_decoding
 from mvdefect.data.scan import scan_images
 from mvdefect.data.splits.plan import save_plans
 from mvdefect.data.splits.protocols import assign_kfold
-from mvdefect.workflow.photographs import find_records
+from mvdefect.workflow.photographs import TUNE_NEEDS, find_records
 from tuning.choice.confirm import compare_choice, fit_pairs
 from tuning.records import Confirmation
 from tuning.settings import SearchConfig, make_base
 from tuning.space.space import make_space
-from tuning.tune import TUNE_NEEDS, TuneOptions, complete_config, is_worker, read_best, tune_inspector
+from tuning.tune import TuneOptions, complete_config, is_worker, read_best, tune_inspector
 
 PLANS = "plans"
 TABLE = "nested.csv"
@@ -47,7 +47,8 @@ def tune_nested(
     if base.split is not None or is_worker():
         raise SearchError("a nested search draws its own plans, on one machine: leave --split out")
     decoding = choose_decoding(base)
-    scan = scan_images(find_records(base, TUNE_NEEDS), base.skip_broken, decoding=decoding)
+    records = options.records or find_records(base, TUNE_NEEDS)
+    scan = scan_images(records, base.skip_broken, decoding=decoding)
     groups = group_records(scan, base.near_duplicates)
     plans = assign_kfold(scan, groups, base.seed, folds)
     paths = save_plans(plans, out / PLANS, overwrite=options.overwrite)
@@ -63,7 +64,7 @@ def tune_nested(
         inner = search.model_copy(update={"settings": {**search.settings, "split": str(path)}})
         if search.minutes is not None:
             inner = inner.model_copy(update={"minutes": search.minutes / folds})
-        tune_inspector(inner, place, replace(options, confirm=0, later_fits=2 * len(seeds)))
+        tune_inspector(inner, place, replace(options, confirm=0, later_fits=2 * len(seeds), records=records))
         space = make_space(make_base(inner), inner.space, inner.weights)
         default = complete_config(space.base, place).model_copy(update={"data": read_best(place).data})
         pairs.append(fit_pairs(read_best(place), default, seeds, place, options.workers))

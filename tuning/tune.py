@@ -25,8 +25,7 @@ from mvdefect.models.backbones import find_backbone
 from mvdefect.models.weights import find_weights
 from mvdefect.training.stages import plan_stages
 from mvdefect.workflow.photographs import (
-    FIT_NEEDS,
-    Needs,
+    TUNE_NEEDS,
     divide_photographs,
     find_records,
     log_plan,
@@ -54,10 +53,6 @@ from tuning.space.space import SearchSpace, make_space
 
 BEST = "best.yaml"
 REPORT = "report.html"
-TUNE_NEEDS = Needs(
-    "tune learns from good and defective images, and compares on those of val",
-    (*FIT_NEEDS.held, ("train", 1), ("val", 1)),
-)
 
 
 @dataclass(frozen=True)
@@ -72,6 +67,7 @@ class TuneOptions:
         function: What the process of a trial does; None: `tuning.search.trials.train_trial`.
         set_up: What a worker calls first.
         later_fits: Fits that the caller will add, for which the time limit keeps time.
+        records: The images, if the caller has found them already.
     """
 
     workers: int = 1
@@ -80,6 +76,7 @@ class TuneOptions:
     function: TrialFunction | None = None
     set_up: Callable[[], None] | None = None
     later_fits: int = 0
+    records: tuple[Record, ...] = ()
 
 
 DEFAULT_OPTIONS = TuneOptions()
@@ -131,7 +128,7 @@ def tune_inspector(
     planned = read_plan_for_fit(base.split, TUNE_NEEDS) if base.split else None
     space = make_space(base, search.space, search.weights)
     weights = {name: _find_weights(space, name) for name in map(str, space.list_values("backbone"))}
-    records = find_records(base, TUNE_NEEDS)
+    records = options.records or find_records(base, TUNE_NEEDS)
     if is_worker():
         wait_for_chief(out)
         if changed := list_changes(out, search, weights):

@@ -84,13 +84,13 @@ def _describe_power(plans: Sequence[SplitPlan]) -> str:
     tested = [[row for row in plan.select("test") if row.label] for plan in plans]
     fewest = min(tested, key=len)
     if not fewest:
-        return "no defective image in test: what share of defects is caught cannot be told"
+        return "no defective image to test on: what share of defects is caught cannot be told"
     groups = len({row.group for row in fewest})
     low, high = wilson_interval(EXAMPLE_RECALL, groups)
-    several = f"{len(plans)} plans; the smallest has " if len(plans) > 1 else ""
+    several = f"{len(plans)} tests, the smallest on" if len(plans) > 1 else "tests on"
     return (
-        f"{several}{len(fewest)} defective images in {groups} groups in test: a recall of "
-        f"{EXAMPLE_RECALL:.2f} would have an interval of about {low:.2f} to {high:.2f}"
+        f"{several} {len(fewest)} defective images of {groups} different parts; if {EXAMPLE_RECALL:.0%} of "
+        f"them are caught, the share on the line lies between {low:.0%} and {high:.0%}"
     )
 
 

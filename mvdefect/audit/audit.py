@@ -11,7 +11,6 @@ from mvdefect.audit.files import find_bits, find_file_faults, find_lost_detail, 
 from mvdefect.audit.findings import Audit, Finding, Severity
 from mvdefect.audit.shortcuts import probe_shortcuts, report_shortcuts
 from mvdefect.core.errors import LayoutError
-from mvdefect.core.files import escape_name
 from mvdefect.data.groups.grouping import NearDuplicates, find_links, join_links
 from mvdefect.data.images import DEFAULT_DECODING, Decoding, ResizeMethod
 from mvdefect.data.records import count_by_stratum
@@ -71,7 +70,7 @@ def audit_data(layout: Layout, settings: AuditSettings = DEFAULTS) -> Audit:
         LayoutError: It has no image.
     """
     if not layout.records:
-        raise LayoutError(f"no image below {escape_name(layout.root)}; {EXPECTED}")
+        raise LayoutError(f"no image below {layout.title}; {EXPECTED}")
     look = look_at_files(layout.records, decoding=settings.decoding)
     usable = look.select_readable()
     scan = make_scan(usable)
@@ -94,7 +93,7 @@ def audit_data(layout: Layout, settings: AuditSettings = DEFAULTS) -> Audit:
 
     findings = tuple(sorted(find_all(), key=_rank))
     return Audit(
-        root=escape_name(layout.root),
+        root=layout.title,
         images=len(layout.records),
         counts=count_by_stratum(layout.records),
         findings=findings,

@@ -99,12 +99,13 @@ def _probe(
             return Probe(
                 seen.name,
                 UNKNOWN,
-                f"not measured: {held} groups of {name} photographs, at least {MIN_GROUPS_PER_CLASS} needed",
+                f"not measured: it takes {name} images of {MIN_GROUPS_PER_CLASS} different parts, and there "
+                f"are {held}",
             )
     rows = [seen.read(look.records[index], look.facts[index]) for index in chosen]
     table, origin = _encode(rows)
     if not np.ptp(table, axis=0).any():
-        return Probe(seen.name, Figure(CHANCE, CHANCE, CHANCE, "constant"), "the same for all photographs")
+        return Probe(seen.name, Figure(CHANCE, np.nan, np.nan, "constant"), "the same for all images")
     scores = _predict_held_out(table, labels, groups)
     auc = measure(Sample(labels, scores, scores > CHANCE, groups), roc_auc)
     return Probe(seen.name, auc, *_describe_difference(seen, rows, (table, origin), labels))

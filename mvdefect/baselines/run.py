@@ -18,8 +18,8 @@ from mvdefect.baselines.frozen import FrozenSVMClassifier
 from mvdefect.baselines.handcrafted import HandcraftedClassifier
 from mvdefect.baselines.majority import MajorityClassifier
 from mvdefect.baselines.one_class import OneClassDetector
-from mvdefect.baselines.registry import Baseline, find_baseline
-from mvdefect.config import FitConfig, StageConfig
+from mvdefect.baselines.registry import Baseline, check_baseline, find_baseline
+from mvdefect.config import FitConfig
 from mvdefect.core.errors import ConfigError, ContractError
 from mvdefect.core.files import cache_dir, name_in_errors, replace_file
 from mvdefect.core.parallel import count_cores
@@ -27,33 +27,23 @@ from mvdefect.core.progress import logger
 from mvdefect.core.runtime import describe_environment, seed_everything, set_precision
 from mvdefect.data.images import Pixels
 from mvdefect.data.pipeline import Source, make_inference_batches
-from mvdefect.data.sources.opening import resolve_sources
 from mvdefect.data.splits.plan import write_split_plan
-from mvdefect.evaluation.contracts import parse_contract
 from mvdefect.evaluation.evaluate import Evaluation
-from mvdefect.models.backbones import find_backbone
-from mvdefect.models.choice import choose_network
-from mvdefect.models.weights import find_weights
 from mvdefect.report.report import write_report
-from mvdefect.runs import RunFolder, check_run_is_free, make_run, write_json
+from mvdefect.runs import RunFolder, make_run, write_json
 from mvdefect.training.predictions import keep_maps
 from mvdefect.workflow.explain import explain_part
-from mvdefect.workflow.fit import fit_inspector
+from mvdefect.workflow.fit import run_job
+from mvdefect.workflow.job import FitJob
 from mvdefect.workflow.outcome import FinishedRun, Scores, settle_outcome
 from mvdefect.workflow.photographs import (
-    TO_BE_MEASURED,
-    Needs,
     Photographs,
-    find_records,
     log_plan,
     logging_to,
     prepare_photographs,
-    read_plan_for_fit,
-    require_data,
 )
 
 BATCH_SIZE = 32
-SCRATCH_LEARNING_RATE = 1e-3  # rates of backbones are for weights that know something already
 
 
 def run_baseline(name: str, config: FitConfig, run: Path, overwrite: bool = False) -> FinishedRun:
@@ -68,25 +58,25 @@ def run_baseline(name: str, config: FitConfig, run: Path, overwrite: bool = Fals
     Raises:
         MvdefectError: Of its many kinds, for whatever is wrong with name, settings, data or `run`.
     """
-    parse_contract(config.contract, config.require)
-    baseline = find_baseline(name)
-    config = adapt_config(baseline, config)
-    needs = _name_needs(baseline)
+    return run_baseline_job(check_baseline(name, config, run, overwrite))
+
+
+def run_baseline_job(job: FitJob) -> FinishedRun:
+    """Run what `check_baseline` has checked; see `run_baseline`.
+
+    Raises:
+        MvdefectError: Of its many kinds, for whatever is wrong with images or settings.
+    """
+    baseline = find_baseline(str(job.config.baseline))
     if baseline.learner == "network":
-        return fit_inspector(config, run, overwrite, needs)
-    source = require_data(config)
-    planned = read_plan_for_fit(config.split, needs, config.seed) if config.split else None
-    if baseline.learner == "features":
-        config = choose_network(config)
-        find_weights(find_backbone(config.backbone), config.weights)  # fail before anything is read
-    check_run_is_free(run, overwrite)
-    records = find_records(config, needs)
-    config = config.model_copy(update={"data": resolve_sources(source)})
+        return run_job(job)
+    config = job.config
     seed_everything(config.seed, config.deterministic)
     set_precision(config.precision)
-    photographs = prepare_photographs(records, config, planned, needs)
-    config = photographs.note_bits(config)
-    with make_run(run, config, photographs.plan.digest, overwrite) as folder, logging_to(folder.log):
+    photographs = prepare_photographs(job.records, config, job.planned, job.needs)
+    config, digest = photographs.note_bits(config), photographs.plan.digest
+    place = job.find_place(digest)
+    with make_run(place, config, digest, job.overwrite) as folder, logging_to(folder.log):
         write_split_plan(photographs.plan, folder.split_plan)
         log_plan(photographs.plan)
         logger.info("%s: %s", baseline.name, baseline.describe)
@@ -95,30 +85,7 @@ def run_baseline(name: str, config: FitConfig, run: Path, overwrite: bool = Fals
         write_report(folder, evaluation)
     if unmet is not None:
         raise unmet
-    return FinishedRun(RunFolder(run), evaluation)
-
-
-def adapt_config(baseline: Baseline, config: FitConfig) -> FitConfig:
-    """Return the settings that a baseline runs with.
-
-    From random weights every block learns from the first epoch on, at a rate for that, and batch
-    normalisation follows the photographs: it has nothing to keep. What always names the larger class
-    needs no threshold but a half.
-    """
-    changes: dict[str, Any] = {"baseline": baseline.name}
-    if baseline.name == "majority":
-        changes["threshold"] = "0.5"
-    if baseline.learner == "network":
-        changes["weights"] = "none"
-        deep = [stage for stage in config.stages if stage.depth_blocks != 0]
-        stages = deep or [StageConfig(epochs=sum(stage.epochs for stage in config.stages))]
-        if baseline.name == "scratch":
-            changes["backbone"] = "small_cnn"
-        else:
-            changes["bn_policy"] = "adapt"
-            stages = [_set_rate(stage) for stage in stages]
-        changes["stages"] = tuple(stage.model_copy(update={"depth_blocks": None}) for stage in stages)
-    return config.model_copy(update=changes)
+    return FinishedRun(RunFolder(place), evaluation)
 
 
 def make_estimator(baseline: Baseline, config: FitConfig) -> Any:
@@ -193,17 +160,3 @@ def _explain(
     source = photographs.get_sources()["test"]
     maps = [estimator.map_distances(batch.numpy()) for batch in make_inference_batches(source, BATCH_SIZE)]
     explain_part(keep_maps(np.concatenate(maps)), source, photographs.scan, config.resize, folder)
-
-
-def _name_needs(baseline: Baseline) -> Needs:
-    if baseline.needs_defective:
-        reason = f"{baseline.name} learns from good and defective images, and chooses its threshold on val"
-        return Needs(reason, (("train", 0), ("train", 1), *TO_BE_MEASURED))
-    reason = f"{baseline.name} learns from good images, and chooses its threshold on val"
-    return Needs(reason, (("train", 0), *TO_BE_MEASURED), takes_good_alone=True)
-
-
-def _set_rate(stage: StageConfig) -> StageConfig:
-    if stage.learning_rate is not None:
-        return stage
-    return stage.model_copy(update={"learning_rate": SCRATCH_LEARNING_RATE})

@@ -9,7 +9,7 @@ import click
 
 from mvdefect.cli.flags import ASSIGNMENTS, CONFIG, OFFLINE_FLAG, SettingsCommand, setting
 from mvdefect.cli.inspector import say_where, show_evaluation
-from mvdefect.cli.work import PATH, start_work
+from mvdefect.cli.work import PATH, show_messages, start_work
 
 
 @click.command(cls=SettingsCommand)
@@ -66,20 +66,18 @@ def baseline(
       mvdefect baseline one-class --data photographs --kind memory_bank --weights FILE --run runs/one-class
       mvdefect baseline scratch --data photographs --set patience=12 --run runs/scratch
     """
-    from mvdefect.baselines.registry import find_baseline
+    from mvdefect.baselines.registry import check_baseline, find_baseline
     from mvdefect.config import load_config
+    from mvdefect.data.sources.opening import name_sources
 
     find_baseline(name)
     config = load_config(config_path, settings, assignments)
-    from mvdefect.data.sources.opening import name_sources, open_configured
-
-    source = name_sources(config.data)
-    if config.data:
-        open_configured(config)  # a wrong folder is told before TensorFlow is loaded
+    place = run or Path("runs") / f"{name_sources(config.data)}-{name}-seed{config.seed}"
+    show_messages()
+    job = check_baseline(name, config, place, overwrite)
     start_work(debug, config.devices)
-    from mvdefect.baselines.run import run_baseline
+    from mvdefect.baselines.run import run_baseline_job
 
-    place = run or Path("runs") / f"{source}-{name}-seed{config.seed}"
-    finished = run_baseline(name, config, place, overwrite)
+    finished = run_baseline_job(job)
     show_evaluation(finished.evaluation, finished.path, "Baseline")
     say_where(finished.folder)

@@ -403,7 +403,7 @@ def manifest(sources: tuple[str, ...], out: Path | None, overwrite: bool, **read
     try:
         layout = _open(sources, reading)
     except UnlabelledError:
-        if len(sources) > 1 or reading["label_pattern"]:
+        if len(sources) > 1 or reading["label_pattern"] or reading["good"]:
             raise
         layout = open_unlabelled(sources[0])
         logger.warning(

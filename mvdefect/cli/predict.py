@@ -82,11 +82,12 @@ LOCAL = "local"
 def predict(debug: bool, /, inspector: str, images: tuple[str, ...], out: Path | None, **flags: Any) -> None:
     """Inspect photographs with a run, an export or a server: a row each, as CSV or JSON lines.
 
-    IMAGES are files, folders, patterns, .zip archives, or - for a list of names on stdin. Of a folder,
-    pattern or archive notes, tables and masks are left out, with a message. The exit code is 0 if all are
-    good, 1 if one is defective, 2 if one could not be read, needs manual review or is not this product, or if
-    something went wrong or there was none. With --out an interrupted call resumes: every image has one row,
-    and the exit code is that of all of them. An image is known by its name, size and time.
+    IMAGES are files, folders, patterns, .zip archives, tables (CSV) with a column of paths, or - for a list
+    of names on stdin. Of a folder, pattern or archive notes, tables and masks are left out, with a message.
+    The exit code is 0 if all are good, 1 if one is defective, 2 if one could not be read, needs manual review
+    or is not this product, or if something went wrong or there was none. With --out an interrupted call
+    resumes: every image has one row, and the exit code is that of all of them. An image is known by its name,
+    size and time.
 
     A run or an export can hold code: open only what you trust, and pin an export with --expect-sha256.
 
@@ -125,7 +126,8 @@ def _check(
     if watch is None and not images:
         raise ConfigError(
             f"name an inspector and images: `mvdefect predict RUN IMAGES`. Received: {inspector} alone. "
-            "IMAGES are files, folders, patterns, .zip archives, or - for names on stdin; or --watch a folder"
+            "IMAGES are files, folders, patterns, .zip archives, tables (CSV), or - for names on stdin; or "
+            "--watch a folder"
         )
     if runner != LOCAL and (out is None or watch is not None):
         raise ConfigError("--runner needs --out, beside which its workers write, and cannot --watch")
@@ -137,6 +139,7 @@ def _inspect(
     place: str, images: tuple[str, ...], out: Path | None, flags: dict[str, Any], verbose: bool
 ) -> Tally:
     from mvdefect.inspector.photographs import list_photographs
+    from mvdefect.prediction.familiar import FamiliarImages
     from mvdefect.prediction.inspectors import name_inspector, open_inspector
     from mvdefect.prediction.predict import inspect_photographs, write_to_file, write_to_stream
     from mvdefect.prediction.watch import watch_folder
@@ -154,7 +157,7 @@ def _inspect(
     if watch is not None:
         logger.info("watching %s; Ctrl-C ends it", watch)
     with show_phase("Loading the inspector"):
-        engine, name = open_inspector(inspector, verbose), name_inspector(inspector)
+        engine, name = FamiliarImages(open_inspector(inspector, verbose), place), name_inspector(inspector)
 
     def inspect(coming: Any) -> Any:
         # What has come should not wait for what has not.
@@ -162,8 +165,12 @@ def _inspect(
         return rows if watch is not None or out is None else track(rows, "Inspecting images", None)
 
     if out is None:
-        return write_to_stream(inspect(photographs), flags["kind"])
-    return write_to_file(inspect, photographs, out, flags["kind"], name)
+        tally = write_to_stream(inspect(photographs), flags["kind"])
+    else:
+        tally = write_to_file(inspect, photographs, out, flags["kind"], name)
+    if familiar := engine.describe():
+        click.echo(familiar, err=True)
+    return tally
 
 
 def _name_place(place: str, flags: dict[str, Any]) -> InspectorPlace:

@@ -107,18 +107,25 @@ def tune(
 
     search = load_search(config_path, settings, assignments, space)
     base = make_base(search)
-    from mvdefect.data.sources.opening import name_sources, open_configured
+    from mvdefect.data.images import choose_decoding
+    from mvdefect.data.scan import refuse_broken
+    from mvdefect.data.sources.opening import name_sources, resolve_sources
 
     place = out or Path("runs") / f"tune-{name_sources(base.data)}-{base.backbone}"
-    if base.data:
-        open_configured(base)  # a wrong folder is told before TensorFlow is loaded
+    show_messages()
     from mvdefect.core.progress import show_phase
+    from mvdefect.workflow.photographs import TUNE_NEEDS, find_records, require_data
+
+    base = base.model_copy(update={"data": resolve_sources(require_data(base))})
+    records = find_records(base, TUNE_NEEDS)
+    if base.split is None and not place.exists() and not base.skip_broken:  # else the test part stays closed
+        refuse_broken(records, choose_decoding(base))
 
     start_work(debug, 1)
     with show_phase("Loading KerasTuner"):
         from tuning.tune import TuneOptions
 
-    options = TuneOptions(workers, overwrite, confirm, set_up=show_messages)
+    options = TuneOptions(workers, overwrite, confirm, set_up=show_messages, records=records)
     if nested is None:
         _tune(search, place, options)
     else:

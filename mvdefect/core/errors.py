@@ -90,7 +90,7 @@ def join_lines(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def list_some(items: Sequence[str], limit: int = 10) -> str:
+def list_some(items: Sequence[str], limit: int = 10, separator: str = ", ") -> str:
     """Join the first `limit` items in one line, and count the rest."""
-    more = f", and {len(items) - limit} more" if len(items) > limit else ""
-    return ", ".join(items[:limit]) + more
+    more = [f"and {len(items) - limit} more"] if len(items) > limit else []
+    return separator.join([*items[:limit], *more])

@@ -51,6 +51,7 @@ IMAGE_START = re.compile(
     rb"|....ftypavi[fs]",
     re.DOTALL,
 )
+ENDS = {b"\x89PNG": b"IEND\xaeB`\x82", b"\xff\xd8\xff": b"\xff\xd9"}
 TIFF_START = re.compile(rb"II[*+]\0|MM\0[*+]")
 # By the suffix: what lies beside images and is none.
 SIDE_SUFFIX = (
@@ -82,6 +83,19 @@ def looks_like_image(head: bytes, name: str) -> bool:
     """
     is_image = IMAGE_START.match(head) is not None
     return is_image and not (TIFF_START.match(head) and find_unsupported(name))
+
+
+def has_image_ends(head: bytes, tail: bytes) -> bool:
+    """Whether a file begins as an image does and, if it is a PNG or JPEG, ends as one that is whole.
+
+    Some programs write more behind the end, so False is a suspicion alone.
+
+    Args:
+        head: Its first `HEAD_BYTES` bytes.
+        tail: Its last bytes.
+    """
+    ends = (end for start, end in ENDS.items() if head.startswith(start))
+    return IMAGE_START.match(head) is not None and tail.endswith(next(ends, b""))
 
 
 def explain_unknown(head: bytes, name: str = "") -> str:

@@ -20,7 +20,7 @@ from mvdefect.core.files import UNREADABLE_NPZ, cache_dir, describe_state, escap
 from mvdefect.core.parallel import map_in_threads
 from mvdefect.core.progress import logger, track
 from mvdefect.data.bits import UsedBits, find_used_bits, refuse_mixture
-from mvdefect.data.file_kinds import HEAD_BYTES
+from mvdefect.data.file_kinds import HEAD_BYTES, has_image_ends
 from mvdefect.data.groups.details import FINGERPRINT_LENGTH, make_detail, take_fingerprint
 from mvdefect.data.images import (
     DEFAULT_DECODING,
@@ -38,6 +38,7 @@ from mvdefect.data.records import Record
 
 BORDER_SHARE = 0.02  # of the smaller side
 FACTS_VERSION = 4  # of the cache
+MAX_SUSPECTS = 100  # files that a quick look decodes
 
 UseImage = Callable[[Record, Pixels, Mask | None], None]
 FileLook: TypeAlias = "tuple[FileFacts, Pixels, NDArray[np.float16]]"
@@ -278,17 +279,61 @@ def scan_images(
     broken = [
         f"{escape_name(record.path)}: {fault}" for record, fault in zip(records, faults, strict=True) if fault
     ]
-    if broken and not skip_broken:
-        raise ImageError(
-            f"{len(broken)} file(s) cannot be used. Mend or remove them, or leave them out with "
-            f"--skip-broken: {list_some(broken)}"
-        )
+    if not skip_broken:
+        _refuse(broken)
     if broken:
         logger.warning("left out %d file(s) that cannot be used: %s", len(broken), list_some(broken))
     refuse_mixture(look.used)
     if look.used is not None:
         logger.info("%s", look.used.describe())
     return make_scan(look.select([not fault for fault in faults]))
+
+
+def refuse_broken(records: Sequence[Record], decoding: Decoding = DEFAULT_DECODING) -> None:
+    """Refuse files that are broken, as far as a quick look tells; `scan_images` finds the others.
+
+    Of each file the beginning and the end are read. Up to `MAX_SUSPECTS` that do not look whole are decoded.
+
+    Raises:
+        ImageError: An image or its mask cannot be used; it names those that were found.
+    """
+    whole = map_in_threads(_looks_whole, records)
+    seen = zip(records, track(whole, "Looking at the files", len(records)), strict=True)
+    suspects = [record for record, is_whole in seen if not is_whole][:MAX_SUSPECTS]
+    _refuse(
+        [f"{escape_name(one.path)}: {fault}" for one in suspects if (fault := _find_fault(one, decoding))]
+    )
+
+
+def _looks_whole(record: Record) -> bool:
+    """Whether an image and its mask begin and end as images do."""
+    try:
+        return all(has_image_ends(*_read_ends(path)) for path in (record.path, record.mask_path) if path)
+    except OSError:
+        return False
+
+
+def _read_ends(path: Path) -> tuple[bytes, bytes]:
+    with path.open("rb") as stream:
+        head = stream.read(HEAD_BYTES)
+        stream.seek(max(0, path.stat().st_size - HEAD_BYTES))
+        return head, stream.read()
+
+
+def _find_fault(record: Record, decoding: Decoding) -> str:
+    try:
+        facts, _, _ = read_file_facts(record, decoding=decoding)
+    except OSError as error:
+        return str(error.strerror or error)
+    return facts.fault or facts.mask_fault
+
+
+def _refuse(broken: Sequence[str]) -> None:
+    if broken:
+        raise ImageError(
+            f"{len(broken)} file(s) cannot be used. Mend or remove them, or leave them out with "
+            f"--skip-broken: {list_some(broken)}"
+        )
 
 
 def make_scan(look: FirstLook) -> Scan:

@@ -11,7 +11,7 @@ from scipy.stats import t as student
 
 from mvdefect.core.errors import RunError
 from mvdefect.evaluation.bootstrap import CONFIDENCE, FEW_GROUPS, REPLICATES, Bootstrap, Figure, Floats
-from mvdefect.evaluation.figures import DENOMINATORS, NEED_DEFECTS, UNKNOWN, Metric, Sample, measure
+from mvdefect.evaluation.figures import DENOMINATORS, NEED_DEFECTS, UNKNOWN, Metric, Sample, measure, roc_auc
 
 
 def compare_samples(sample: Sample, other: Sample, metric: Metric, draws: Bootstrap | None = None) -> Figure:
@@ -19,8 +19,8 @@ def compare_samples(sample: Sample, other: Sample, metric: Metric, draws: Bootst
 
     Both are measured in every replicate of one group bootstrap (Efron, 1979), so that what makes a replicate
     hard for both does not count. Where the bootstrap knows too little uncertainty (a share of few groups, or
-    replicates that all agree), Wilson's intervals of the two shares are joined as by Newcombe (1998), with a
-    group as one observation.
+    replicates that all agree), Wilson's intervals of the two shares or ROC-AUCs are joined as by Newcombe
+    (1998), with a group as one observation.
 
     Args:
         sample: The images as one inspector judges them.
@@ -43,7 +43,7 @@ def compare_samples(sample: Sample, other: Sample, metric: Metric, draws: Bootst
 
     draws = draws or Bootstrap(sample.groups)
     difference = measure(sample, subtract, draws)
-    if metric in DENOMINATORS and _is_too_sure(sample, other, metric, difference):
+    if _is_too_sure(sample, other, metric, difference):
         return _join(measure(sample, metric, draws), measure(other, metric, draws))
     return difference
 
@@ -120,6 +120,8 @@ def _check_pair(sample: Sample, other: Sample) -> None:
 
 
 def _is_too_sure(sample: Sample, other: Sample, metric: Metric, difference: Figure) -> bool:
+    if metric not in DENOMINATORS:
+        return metric is roc_auc and difference.low == difference.high
     if difference.low == difference.high:
         return True
     groups = [np.unique(one.groups[DENOMINATORS[metric](one)]) for one in (sample, other)]

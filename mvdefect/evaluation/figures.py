@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from mvdefect.evaluation.bootstrap import Bools, Bootstrap, Figure, Floats, find_wilson
+from mvdefect.evaluation.bootstrap import Bools, Bootstrap, Figure, Floats, find_wilson, wilson_interval
 
 TINY = np.finfo(np.float64).tiny
 UNKNOWN = Figure(np.nan, np.nan, np.nan, "no image is defective")
@@ -294,6 +294,7 @@ COUNTS = {
     )
 }
 NEED_DEFECTS = {kind.compute for kind in FIGURES.values() if not kind.of_good}
+PERFECT_AT_1 = {average_precision, balanced_accuracy, f1_score, matthews_correlation}
 DENOMINATORS = {kind.compute: kind.among for kind in FIGURES.values() if kind.among is not None}
 
 
@@ -312,4 +313,21 @@ def measure(sample: Sample, metric: Metric, draws: Bootstrap | None = None) -> F
         value = float(metric(sample, np.ones((1, len(sample.labels))))[0])
         if figure := find_wilson(value, sample.groups[among(sample)]):
             return figure
-    return (draws or Bootstrap(sample.groups)).settle(lambda weights: metric(sample, weights))
+    found = (draws or Bootstrap(sample.groups)).settle(lambda weights: metric(sample, weights))
+    return _admit_doubt(found, sample, metric) if found.low == found.high else found
+
+
+def _admit_doubt(found: Figure, sample: Sample, metric: Metric) -> Figure:
+    """Widen the interval of a figure at its limit: replicates of images without an error have none either.
+
+    A ROC-AUC of 0 or 1 has Wilson's interval (1927) of a share, with as many observations as the smaller of
+    the two classes has groups. For the largest variance of a Mann-Whitney statistic, whatever the scores'
+    distributions, is that of a share of so many (van Dantzig, 1951; Birnbaum and Klose, 1957,
+    https://doi.org/10.1214/aoms/1177706794). Other figures of 1 than shares have no interval.
+    """
+    if metric is roc_auc and found.value in {0, 1}:
+        count = min(len(np.unique(sample.groups[sample.labels == label])) for label in (True, False))
+        return Figure(found.value, *wilson_interval(found.value, count), "Wilson on groups of one class")
+    if metric in PERFECT_AT_1 and found.value == 1:
+        return Figure(found.value, np.nan, np.nan, "no error in any replicate")
+    return found

@@ -21,6 +21,8 @@ from mvdefect.core.progress import logger
 from mvdefect.data.file_kinds import HEAD_BYTES, explain_unknown, is_side_file, looks_like_image
 from mvdefect.data.images import Pixels, is_image
 from mvdefect.data.sources.folders import MASK_FOLDER, MASK_SUFFIX, list_files
+from mvdefect.data.sources.manifest import list_table_images
+from mvdefect.data.sources.opening import is_manifest
 
 STDIN = "-"
 MAX_MEMBERS, MAX_MEMBER_BYTES = 1_000_000, 2**29
@@ -109,9 +111,9 @@ def list_photographs(sources: Iterable[str], lines: Iterable[str] = ()) -> Itera
 
     Args:
         sources: Files, folders (with all that lies below), patterns such as "line/*.png", `.zip` archives,
-            and "-" for the names in `lines`. A file that is named is taken as it is. Of a folder, a pattern
-            or an archive all is taken but notes, tables and the like, and masks of a data set; a message says
-            how many were left out.
+            tables (CSV) with a column of paths, and "-" for the names in `lines`. Any other file that is
+            named is taken as it is. Of a folder, a pattern or an archive all is taken but notes, tables and
+            the like, and masks of a data set; a message says how many were left out.
         lines: One name a line.
 
     Raises:
@@ -119,9 +121,23 @@ def list_photographs(sources: Iterable[str], lines: Iterable[str] = ()) -> Itera
     """
     for source in sources:
         if source == STDIN:
-            yield from list_photographs(name for line in lines if (name := line.strip()))
+            for line in lines:
+                if name := line.strip():
+                    yield from _list_source(name)
+        elif is_manifest(source) and Path(source).is_file():
+            yield from _list_table(Path(source))
         else:
             yield from _list_source(source)
+
+
+def _list_table(path: Path) -> Iterator[Photograph]:
+    """Yield the images that a table names; a text that is no table is taken as it is, as other files are."""
+    try:
+        yield from map(find_photograph, list_table_images(path))
+    except LayoutError:
+        if path.suffix.lower() != ".txt":
+            raise
+        yield find_photograph(path)
 
 
 def _list_source(source: str) -> Iterator[Photograph]:
@@ -166,7 +182,7 @@ class SortedNames:
         ):
             if names:
                 shown = list_some(list(map(escape_name, names)), SHOWN_NAMES)
-                logger.warning("%s: left out %d %s: %s", escape_name(place), len(names), what, shown)
+                logger.info("%s: left out %d %s: %s", escape_name(place), len(names), what, shown)
 
 
 def sort_names(names: Sequence[str], has_masks: bool = True) -> SortedNames:

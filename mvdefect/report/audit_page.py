@@ -15,14 +15,16 @@ from mvdefect.core.files import write_text
 from mvdefect.data.images import Decoding, decode_at_size
 from mvdefect.data.records import Record
 from mvdefect.report.page import make_environment, to_data_uri
-from mvdefect.report.wording import describe_audit, format_figure
+from mvdefect.report.wording import describe_audit, find_common_remark, format_figure, name_protocol
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 COLOURS = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
 MAX_FILES = 5
+SHORTCUTS = "Does anything but the defect tell good from defective?"
 
 
 PICTURE_SIZE_PX = 160
@@ -76,18 +78,21 @@ def _list_files(finding: Finding) -> list[str]:
 def _make_count_table(audit: Audit) -> Table:
     from rich.table import Table
 
-    table = Table(title=f"{audit.root}: {audit.images} photographs", title_justify="left")
-    table.add_column("category and type")
+    table = Table(title=f"{audit.root}: {audit.images} images", title_justify="left")
+    table.add_column("product and kind")
     table.add_column("images", justify="right")
     for stratum, count in audit.counts.items():
         table.add_row(stratum, str(count))
     return table
 
 
-def _make_probe_table(audit: Audit) -> Table:
+def _make_probe_table(audit: Audit) -> Table | Text:
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title="Shortcuts: what a property alone tells (0.5 is chance)", title_justify="left")
+    if reason := find_common_remark(audit.probes):
+        return Text(f"{SHORTCUTS} {reason[0].upper()}{reason[1:]}.")
+    table = Table(title=f"{SHORTCUTS} (0.5: no, 1: always)", title_justify="left")
     for column in ("property", "ROC-AUC", "95% interval", ""):
         table.add_column(column, justify="right" if column == "ROC-AUC" else "left")
     for probe in audit.probes:
@@ -98,11 +103,11 @@ def _make_probe_table(audit: Audit) -> Table:
 def _make_protocol_table(audit: Audit) -> Table:
     from rich.table import Table
 
-    table = Table(title="What can be measured", title_justify="left")
-    for column in ("protocol", "possible", ""):
+    table = Table(title="What can be tested with these images, and how exactly", title_justify="left")
+    for column in ("how they are divided (--protocol)", "possible", "what that tells"):
         table.add_column(column)
     for check in audit.protocols:
-        table.add_row(check.protocol, "yes" if check.is_possible else "no", check.remark)
+        table.add_row(name_protocol(check.protocol), "yes" if check.is_possible else "no", check.remark)
     return table
 
 
@@ -127,6 +132,9 @@ def write_audit_page(audit: Audit, records: Mapping[str, Record], path: Path) ->
         pictures=pictures,
         singles=singles,
         format_figure=format_figure,
+        name_protocol=name_protocol,
+        shortcuts=SHORTCUTS,
+        common_remark=find_common_remark(audit.probes),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, html)

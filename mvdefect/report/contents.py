@@ -185,24 +185,31 @@ def compare_with_others(runs: Sequence[RunContents]) -> tuple[Difference, ...]:
     return tuple(Difference(other, compare(other.sample)) for other in runs[1:])
 
 
+def _list_shown(run: RunContents) -> tuple[str, ...]:
+    """Name the compared figures that are defined for the images of a run."""
+    has_defects = run.evaluation.defective > 0
+    return tuple(name for name in COMPARED if has_defects or FIGURES[name].of_good)
+
+
 def make_run_sheet(runs: Sequence[RunContents]) -> Sheet:
     """The figures of every run, each at its own operating point."""
+    shown = _list_shown(runs[0])
     rows = [
         (
             f"{run.name} ({run.kind})",
-            *(join_figure(run.evaluation.figures[name]) for name in COMPARED),
+            *(join_figure(run.evaluation.figures[name]) for name in shown),
             _format_latency(run),
         )
         for run in runs
     ]
     columns = (
         Column("run", "figure"),
-        *(Column(FIGURES[name].label, "figure") for name in COMPARED),
+        *(Column(FIGURES[name].label, "figure") for name in shown),
         Column("ms an image", "number"),
     )
     note = (
         "Each run at its own threshold, which was chosen on validation. 95% intervals in brackets. For "
-        "false alarms and the Brier score, lower is better."
+        f"false alarms{' and the Brier score' if len(shown) > 1 else ''}, lower is better."
     )
     if runs[0].evaluation.defective:
         majority = runs[0].evaluation.figures["majority_rate"].value
@@ -212,14 +219,15 @@ def make_run_sheet(runs: Sequence[RunContents]) -> Sheet:
 
 def make_difference_sheet(runs: Sequence[RunContents], differences: Sequence[Difference]) -> Sheet:
     """The inspector less each other run, with paired intervals."""
+    shown = _list_shown(runs[0])
     rows = [
         (
             f"against {found.run.name}",
-            *(_format_difference(found, name) for name in COMPARED),
+            *(_format_difference(found, name) for name in shown),
         )
         for found in differences
     ]
-    columns = (Column("difference"), *(Column(FIGURES[name].label, "figure") for name in COMPARED))
+    columns = (Column("difference"), *(Column(FIGURES[name].label, "figure") for name in shown))
     note = (
         f"The figure of {runs[0].name} less the other's on the same photographs, with its 95% interval by "
         "paired group bootstrap. Better or worse: the interval does not hold zero."

@@ -37,7 +37,7 @@ from mvdefect.report.sheets import (
     make_verdict_sheet,
 )
 from mvdefect.report.tradeoff import ScoredImages, make_threshold_sheet
-from mvdefect.report.wording import describe_protocol, format_probability
+from mvdefect.report.wording import describe_protocol, find_common_remark, format_probability
 
 TRADE_OFF = "trade-off"
 NOTHING_TO_CATCH = (
@@ -196,7 +196,10 @@ def _warn(evidence: Evidence) -> Section:
     elif not notices:
         words = ("The data check found no error and nothing to warn of.",)
     notices += [Notice("remark", shift.code, shift.message, shift.advice) for shift in shifts]
-    sheets = () if audit is None else (_make_probe_sheet(audit),)
+    reason = find_common_remark(audit.probes) if audit else ""
+    if reason:
+        words = (*words, f"What a property alone tells is {reason}.")
+    sheets = () if audit is None or reason else (_make_probe_sheet(audit),)
     return Section("warnings", "What to know first", words, tuple(notices), sheets)
 
 

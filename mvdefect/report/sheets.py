@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -9,7 +10,7 @@ from mvdefect.data.records import count_by_stratum
 from mvdefect.data.splits.plan import PARTS, SplitPlan
 from mvdefect.evaluation.bootstrap import Figure
 from mvdefect.evaluation.evaluate import Evaluation
-from mvdefect.evaluation.figures import COUNTS, FIGURES
+from mvdefect.evaluation.figures import COUNTS, FIGURES, FigureKind
 from mvdefect.report.wording import (
     LATENCY_NAMES,
     VERDICT_NAMES,
@@ -54,27 +55,45 @@ class Sheet:
     note: str = ""
 
 
+COUNTS_OF_DEFECTS = frozenset({"true_positive", "false_negative"})
+GOOD_ALONE = "No tested image is defective: what defects define, as recall and ROC-AUC, is left out."
 VALUE, INTERVAL = Column("value", "number"), Column("95% interval", "interval")
 CAUGHT, RECALL = Column("caught", "number"), Column("recall", "number")
 
 
 def make_figure_sheet(evaluation: Evaluation) -> Sheet:
     """Every figure of the test photographs with its interval."""
-    rows = [(FIGURES[name].label, *format_figure(figure)) for name, figure in evaluation.figures.items()]
     note = (
         "Intervals: group bootstrap, near-duplicates drawn together; where groups are few or a share is 0 "
-        "or 1, Wilson's interval with a group as one observation."
+        "or 1, Wilson's interval with a group as one observation. A ROC-AUC of 1 has that of as many groups "
+        "as the smaller class has; other figures that are 1 for want of errors have none."
     )
-    return Sheet("Every figure", (Column("figure"), VALUE, INTERVAL), tuple(rows), note)
+    note = note if evaluation.defective else f"{GOOD_ALONE} {note}"
+    return Sheet("Every figure", (Column("figure"), VALUE, INTERVAL), tuple(_list_figures(evaluation)), note)
+
+
+def _list_figures(evaluation: Evaluation) -> list[tuple[str, str, str]]:
+    """Return name, value and interval of each figure; if no image is defective, of those that are defined."""
+    return [
+        (FIGURES[name].label, *format_figure(figure))
+        for name, figure in evaluation.figures.items()
+        if evaluation.defective or not math.isnan(figure.value)
+    ]
+
+
+def _list_counts(evaluation: Evaluation) -> list[tuple[FigureKind, Figure]]:
+    """Return each count of images; if no image is defective, those of good ones."""
+    kinds = (kind for name, kind in COUNTS.items() if evaluation.defective or name not in COUNTS_OF_DEFECTS)
+    return [(kind, evaluation.confusion[kind.name]) for kind in kinds]
 
 
 def make_count_sheet(evaluation: Evaluation) -> Sheet:
     """Counts of photographs, what becomes of products on the line, and time."""
     rows = []
-    for name, kind in COUNTS.items():
-        value, interval = format_count(evaluation.confusion[name])
-        same = evaluation.confusion[name].low == evaluation.confusion[name].high
-        rows.append((kind.label, value, "" if same else interval))  # no bootstrap draws what no image showed
+    for kind, figure in _list_counts(evaluation):
+        value, interval = format_count(figure)
+        is_constant = figure.low == figure.high  # no bootstrap draws what no image showed
+        rows.append((kind.label, value, "" if is_constant else interval))
     if evaluation.reviewed:
         rows.append(("left to a person", str(evaluation.reviewed), ""))
     rows += [*describe_line(evaluation), *describe_localisation(evaluation)]
@@ -150,17 +169,21 @@ def make_verdict_sheet(evaluation: Evaluation) -> Sheet:
     rows = [
         (
             VERDICT_NAMES[found.verdict] + (" (in use)" if found.verdict == used else ""),
-            join_figure(found.recall),
+            *((join_figure(found.recall),) if evaluation.defective else ()),
             join_figure(found.false_alarm_rate),
         )
         for found in evaluation.by_verdict
     ]
     columns = (
         Column("defective if"),
-        Column("recall", "figure"),
+        *((Column("recall", "figure"),) if evaluation.defective else ()),
         Column("false-alarm rate", "figure"),
     )
-    return Sheet("What each verdict catches", columns, tuple(rows), "Without a grey zone.")
+    return Sheet(_name_verdicts(evaluation), columns, tuple(rows), "Without a grey zone.")
+
+
+def _name_verdicts(evaluation: Evaluation) -> str:
+    return "What each verdict catches" if evaluation.defective else "What each verdict rejects"
 
 
 def make_part_sheet(plan: SplitPlan) -> Sheet:
@@ -209,8 +232,12 @@ def join_figure(figure: Figure) -> str:
 
 
 def make_evaluation_tables(evaluation: Evaluation, title: str) -> tuple[Table, ...]:
-    """Return the tables of figures, of recall by defect, and of what each kind of verdict catches."""
-    return _make_figures(evaluation, title), _make_recalls(evaluation), _make_verdicts(evaluation)
+    """Return the tables of figures, of recall by defect, and of what each kind of verdict catches.
+
+    If no image is defective, what only defects define is left out, and the first table says so.
+    """
+    recalls = (_make_recalls(evaluation),) if evaluation.defective else ()
+    return _make_figures(evaluation, title), *recalls, _make_verdicts(evaluation)
 
 
 def _make_figures(evaluation: Evaluation, title: str) -> Table:
@@ -222,15 +249,16 @@ def _make_figures(evaluation: Evaluation, title: str) -> Table:
         f"{evaluation.images} images ({evaluation.defective} defective) in {evaluation.groups} groups; "
         f"threshold {point.probability:.3f} ({point.contract} on {point.part})"
         + (f": {point.guarantee}" if point.guarantee else "")
+        + ("" if evaluation.defective else f". {GOOD_ALONE}")
     )
     figures = Table(title=title, caption=caption, caption_justify="left", title_justify="left")
     figures.add_column("figure")
     figures.add_column("value", justify="right")
     figures.add_column("95% interval")
-    for name, figure in evaluation.figures.items():
-        figures.add_row(FIGURES[name].label, *format_figure(figure))
-    for name, kind in COUNTS.items():
-        figures.add_row(kind.label, *format_count(evaluation.confusion[name]))
+    for row in _list_figures(evaluation):
+        figures.add_row(*row)
+    for kind, figure in _list_counts(evaluation):
+        figures.add_row(kind.label, *format_count(figure))
     if evaluation.reviewed:
         figures.add_row("left to a person", str(evaluation.reviewed), "")
     for words, value, interval in [*describe_line(evaluation), *describe_localisation(evaluation)]:
@@ -259,10 +287,12 @@ def _make_verdicts(evaluation: Evaluation) -> Table:
     from rich.table import Table
 
     used = evaluation.operating_point.verdict
-    verdicts = Table(title="What each verdict catches", title_justify="left")
-    for column in ("verdict: defective if", "recall", "95% interval", "false alarms", "95% interval"):
+    verdicts = Table(title=_name_verdicts(evaluation), title_justify="left")
+    recall = ("recall", "95% interval") if evaluation.defective else ()
+    for column in ("verdict: defective if", *recall, "false alarms", "95% interval"):
         verdicts.add_column(column, justify="right" if column in {"recall", "false alarms"} else "left")
     for found in evaluation.by_verdict:
         words = VERDICT_NAMES[found.verdict] + (" (in use)" if found.verdict == used else "")
-        verdicts.add_row(words, *format_figure(found.recall), *format_figure(found.false_alarm_rate))
+        caught = format_figure(found.recall) if evaluation.defective else ()
+        verdicts.add_row(words, *caught, *format_figure(found.false_alarm_rate))
     return verdicts

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from mvdefect.audit.findings import Audit, Severity
+from mvdefect.audit.findings import Audit, Probe, Severity
 from mvdefect.evaluation.bootstrap import Figure
 from mvdefect.evaluation.evaluate import Evaluation
 from mvdefect.evaluation.figures import UNKNOWN
@@ -27,6 +28,14 @@ PROTOCOLS = {
     "the figures are too good.",
     "given": "the parts are those that the data names.",
     "official": "trained on good photographs alone, as in the literature on one-class inspection.",
+}
+WAYS = {  # of dividing images, that `check` tries; {} is the number in the protocol's name
+    "closed-set": "all kinds of defects in training and test",
+    "good-only": "good images alone in training",
+    "unseen-type": "one kind of defect kept out of training",
+    "label-budget": "{} defective images in training",
+    "kfold": "{} rounds, each image tested once",
+    "official": "good images alone in training, as papers do it",
 }
 LATENCY_NAMES = {
     f"batch_{size}_p{percent}_ms": f"ms an image, batch of {size}, {words}"
@@ -86,9 +95,10 @@ def describe_line(evaluation: Evaluation) -> list[tuple[str, str, str]]:
     if line is None:
         return []
     share = f"{line.prevalence:.2%} defective" + ("" if line.is_given else ", as photographed")
-    rows = [(f"precision at {share}", *format_figure(line.precision))]
+    has_defects = bool(evaluation.defective)
+    rows = [(f"precision at {share}", *format_figure(line.precision))] if has_defects else []
     for words, figure in (
-        ("escapes: defects passed, per thousand", line.escape_ppt),
+        *([("escapes: defects passed, per thousand", line.escape_ppt)] if has_defects else []),
         ("overkill: good rejected, per thousand", line.overkill_ppt),
         ("left to a person, per thousand", line.review_ppt),
     ):
@@ -149,14 +159,27 @@ def describe_protocol(protocol: str) -> str:
     return PROTOCOLS.get(protocol.split(" ")[0], "see the notes of the split plan.")
 
 
+def name_protocol(protocol: str) -> str:
+    """Say in plain words how images are divided under a protocol, and its name, as `--protocol` takes it."""
+    name, _, number = protocol.partition(" ")
+    return f"{WAYS[name].format(number)} ({protocol})"
+
+
+def find_common_remark(probes: Sequence[Probe]) -> str:
+    """Return why no property could be looked at, if the reason is one for all; otherwise ""."""
+    remarks = {probe.remark for probe in probes}
+    is_unknown = all(math.isnan(probe.roc_auc.value) for probe in probes)
+    return remarks.pop() if is_unknown and len(remarks) == 1 else ""
+
+
 def describe_audit(audit: Audit) -> str:
     """Say in one or two sentences whether a data set can be trusted."""
     errors, warnings = audit.count(Severity.ERROR), audit.count(Severity.WARNING)
     if errors:
         return (
             f"{errors} error(s) and {warnings} warning(s): mend the errors before training, "
-            "or the figures will be wrong."
+            "or the results will be wrong."
         )
     if warnings:
-        return f"No error, {warnings} warning(s): read them before you believe a figure."
-    return "No error and no warning: nothing speaks against these photographs."
+        return f"No error, {warnings} warning(s): read them before you trust a result."
+    return "No error and no warning: these images are fit for training."

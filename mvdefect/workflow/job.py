@@ -8,7 +8,9 @@ from pathlib import Path
 
 from mvdefect.config import FitConfig
 from mvdefect.core.errors import ContractError, RunExistsError
+from mvdefect.data.images import choose_decoding
 from mvdefect.data.records import Labelled, Record
+from mvdefect.data.scan import refuse_broken
 from mvdefect.data.sources.opening import name_sources, resolve_sources
 from mvdefect.data.splits.plan import SplitPlan
 from mvdefect.evaluation.contracts import parse_contract
@@ -65,7 +67,7 @@ class FitJob:
 def check_job(
     config: FitConfig, run: Path | None = None, overwrite: bool = False, needs: Needs = FIT_NEEDS
 ) -> FitJob:
-    """Check all that a fit needs, without loading TensorFlow (but to download weights) or opening an image.
+    """Check all that a fit needs, without loading TensorFlow (but to download weights) or reading all images.
 
     Args:
         config: All settings; `config.data` is needed.
@@ -83,6 +85,8 @@ def check_job(
     check_run_is_free(run or RUNS / "new", overwrite)
     records = find_records(config, needs)
     check_contract(config, records)
+    if not config.skip_broken:
+        refuse_broken(records, choose_decoding(config))
     config = choose_network(config).model_copy(update={"data": resolve_sources(source)})
     weights = find_weights(find_backbone(config.backbone), config.weights)
     return FitJob(config, records, planned, weights, run, overwrite, needs)

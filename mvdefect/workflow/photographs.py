@@ -49,6 +49,10 @@ FIT_NEEDS = Needs(
     (("train", 0), *TO_BE_MEASURED),
     takes_good_alone=True,
 )
+TUNE_NEEDS = Needs(
+    "tune learns from good and defective images, and compares on those of val",
+    (*FIT_NEEDS.held, ("train", 1), ("val", 1)),
+)
 
 
 @dataclass(frozen=True)

@@ -218,7 +218,7 @@ def test_too_few_images_are_told_and_what_can_be_measured_all_the_same(tmp_path:
     assert "too-few-images" not in codes(enough)
     closed_set = enough.protocols[0]
     assert closed_set.is_possible
-    assert "4 defective images in 4 groups" in closed_set.remark
+    assert "4 defective images of 4 different parts" in closed_set.remark
 
 
 @pytest.mark.slow

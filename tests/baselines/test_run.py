@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from mvdefect.baselines.registry import BASELINES, find_baseline
-from mvdefect.baselines.run import adapt_config, make_estimator, read_pixels, run_baseline
+from mvdefect.baselines.registry import BASELINES, adapt_config, find_baseline
+from mvdefect.baselines.run import make_estimator, read_pixels, run_baseline
 from mvdefect.config import FitConfig, StageConfig
 from mvdefect.core.errors import ConfigError, RunExistsError, SplitError
 from mvdefect.data.groups.grouping import group_records

@@ -30,13 +30,6 @@ from tests.data.annotating import (
     write_text,
 )
 
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A product's folder; its images are 48 pixels wide and 40 high."""
-    return tmp_path / "gear"
-
-
 # COCO
 
 

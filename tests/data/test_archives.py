@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mvdefect.core.errors import LayoutError
+from mvdefect.audit.audit import audit_data
+from mvdefect.core.errors import LayoutError, UnlabelledError
 from mvdefect.data.sources import archives
 from mvdefect.data.sources.archives import open_archive
 from mvdefect.data.sources.opening import open_source
@@ -38,6 +39,22 @@ def pack_tar(root: Path, path: Path, prefix: str = "") -> Path:
     with tarfile.open(path, f"w:{path.suffix[1:].replace('tgz', 'gz').replace('tar', '')}") as archive:
         archive.add(root, prefix.strip("/") or ".")
     return path
+
+
+def test_an_archive_is_shown_by_its_own_name(tmp_path: Path, cache: Path) -> None:
+    """In the title of the data check, in notes and in errors; never by its place in the cache."""
+    root = write_class_folders(tmp_path / "lot", 2, 2)
+    write_image(root / "loose.png", make_texture(8))
+    path = pack_zip(root, tmp_path / "lot.zip")
+    layout = open_source(str(path))
+    assert layout.title == str(path)
+    assert audit_data(layout).root == str(path)
+    assert any(f"1 in {path}" in note for note in layout.notes)
+    (root / "good").rename(root / "A-Ware")
+    with pytest.raises(UnlabelledError) as caught:
+        open_source(str(pack_zip(root, tmp_path / "other.zip")))
+    assert f"no known layout in {tmp_path / 'other.zip'}: " in str(caught.value)
+    assert not any(str(cache) in text for text in (str(caught.value), *layout.notes))
 
 
 @pytest.mark.parametrize(

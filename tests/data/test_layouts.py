@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from pathlib import Path
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 
 from mvdefect.core.errors import LayoutError, UnlabelledError
+from mvdefect.core.progress import logger
 from mvdefect.data.records import name_defect_type
 from mvdefect.data.sources import tree as tree_module
 from mvdefect.data.sources.folders import Layout, check_layout, read_layout
+from mvdefect.data.sources.opening import log_notes, open_source
 from mvdefect.data.sources.tree import read_tree
 from tests.conftest import make_texture, write_class_folders, write_image
 
@@ -104,9 +107,29 @@ def test_good_folders_can_be_named(tmp_path: Path) -> None:
     told = str(caught.value)
     assert "Found there: A-Ware (1 images), B-Ware (1 images), Muster (1 images)" in told
     assert all(way in told for way in ("--good NAME", "--label-pattern", "mvdefect data manifest"))
-    layout = read_layout(root, good=["a-ware", "Muster", "Messing"])
+    layout = read_layout(root, good=["a-ware", "Muster"])
     assert Counter(record.defect_type for record in layout.records) == {"good": 2, "B-Ware": 1}
-    assert layout.notes == ("--good: no folder is called 'Messing'",)
+
+
+@pytest.mark.parametrize("kind", ["folders", "table", "pattern", "two", "unlabelled"])
+def test_a_name_of_good_images_that_nothing_has_is_refused(tmp_path: Path, kind: str) -> None:
+    """One that only another source has is fine."""
+    root = write_images(tmp_path / "nut", "A-Ware/0.png", "good/1.png", "dent/2.png")
+    sources, pattern = [str(root)], ""
+    if kind == "table":
+        sources = [str(root / "table.csv")]
+        (root / "table.csv").write_text("path,label\nA-Ware/0.png,A-Ware\ngood/1.png,ok\ndent/2.png,dent\n")
+    elif kind == "pattern":
+        pattern = "^(?P<type>[^/]+)/"
+    elif kind == "two":
+        sources = [*sources, str(write_images(tmp_path / "more", "good/3.png", "dent/4.png"))]
+    elif kind == "unlabelled":
+        (root / "good").rename(root / "B-Ware")
+    with pytest.raises(LayoutError, match=r"--good 'A-Waer' names no .*\? .*'?A-Ware") as caught:
+        open_source(sources, good=["A-Waer"], label_pattern=pattern)
+    assert "Did you mean --good 'A-Ware'?" in str(caught.value)
+    layout = open_source(sources, good=["a-ware"], label_pattern=pattern)
+    assert {one.defect_type for one in layout.records if "A-Ware" in one.id} == {"good"}
 
 
 def test_images_in_the_folder_itself_are_good_if_the_user_says_so(tmp_path: Path) -> None:
@@ -293,3 +316,21 @@ def test_a_path_much_like_one_that_is_there_and_a_table_beside_images_are_named(
     (tmp_path / "okng" / "labels.csv").write_text("image;label")
     with pytest.raises(LayoutError, match=r"a table to give in place of the folder: .*/okng/labels.csv"):
         read_layout(tmp_path / "okng")
+
+
+def test_only_what_may_spoil_the_result_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_images(tmp_path / "nut", "good/0.png", "good_2/1.png", "dent/2.png", "3.png")
+    (root / "notes.txt").write_text("a note")
+    (root / "raw.nef").write_bytes(b"raw")
+    monkeypatch.setattr(logger, "propagate", True)
+    with caplog.at_level(logging.INFO, logger.name):
+        log_notes(open_source(str(root)))
+    told = {record.levelname: [] for record in caplog.records}
+    for record in caplog.records:
+        told[record.levelname].append(record.getMessage())
+    assert sorted(
+        next(word for word in ("good_2", "cannot be read") if word in note) for note in told["WARNING"]
+    ) == ["cannot be read", "good_2"]
+    assert [note[:10] for note in told["INFO"]] == ["left out 2", "1 image(s)"]

@@ -11,7 +11,7 @@ import pytest
 from mvdefect.core.errors import ImageError
 from mvdefect.data import scan as scan_module
 from mvdefect.data.images import Decoding, decode_image, make_thumbnail
-from mvdefect.data.scan import scan_images
+from mvdefect.data.scan import refuse_broken, scan_images
 from mvdefect.data.sources.folders import read_records
 from tests.conftest import make_texture, replace_unseen, write_class_folders, write_image
 
@@ -89,3 +89,26 @@ def test_a_mask_of_another_size_is_named(tmp_path: Path) -> None:
     mask.write_bytes(b"x")
     with pytest.raises(ImageError, match="its mask .* cannot be read"):
         scan_images(read_records(product))
+
+
+def test_a_quick_look_finds_what_a_scan_finds_and_decodes_few(
+    broken_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = read_records(broken_root)
+    messages = []
+    for look in (refuse_broken, scan_images):
+        with pytest.raises(ImageError) as caught:
+            look(records)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+    for record in records:
+        write_image(record.path, make_texture(5))
+    with records[0].path.open("ab") as stream:
+        stream.write(b"\0\0")  # as some cameras do
+    decoded = []
+    read = scan_module.read_file_facts
+    monkeypatch.setattr(
+        scan_module, "read_file_facts", lambda one, **options: decoded.append(one) or read(one, **options)
+    )
+    refuse_broken(records)
+    assert decoded == [records[0]]

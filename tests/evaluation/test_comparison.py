@@ -97,3 +97,12 @@ def test_only_the_same_images_can_be_compared() -> None:
         compare_samples(sample, replace(other, labels=~other.labels), roc_auc)
     with pytest.raises(RunError, match="with other labels or groups"):
         compare_samples(sample, replace(other, groups=other.groups[::-1]), roc_auc)
+
+
+def test_two_inspectors_that_separate_few_images_are_not_known_to_be_equal() -> None:
+    labels = np.arange(12) < 4
+    one = Sample(labels, labels.astype(float), labels, np.arange(12))
+    figure = compare_samples(one, one, roc_auc)
+    assert figure.value == 0
+    assert figure.low < -0.3
+    assert figure.high > 0.3

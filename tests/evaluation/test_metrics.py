@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 from sklearn import metrics as sk
 
 from mvdefect.evaluation import bootstrap
@@ -170,3 +172,45 @@ def test_wilson_is_that_of_scipy(count: int, data: st.DataObject) -> None:
     hits = data.draw(st.integers(0, count))
     expected = binomtest(hits, count).proportion_ci(method="wilson")
     assert wilson_interval(hits / count, count) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+@pytest.mark.parametrize(("defective", "good"), [(5, 5), (5, 60), (12, 40)])
+@pytest.mark.parametrize("is_spread", [False, True], ids=["shifted", "invisible-defects"])
+@pytest.mark.parametrize("truth", [0.55, 0.7, 0.8, 0.9])
+def test_separated_classes_seldom_have_an_interval_above_the_true_roc_auc(
+    truth: float, is_spread: bool, defective: int, good: int
+) -> None:
+    """Both for defects that are all a little visible and for those of which some are not visible at all."""
+    rng = np.random.default_rng(0)
+    count = 4000
+    usual = rng.normal(0, 1, (count, good))
+    if is_spread:  # the worst case: each defect is above all good ones, or below
+        above = rng.random((count, defective)) < truth
+        odd = np.where(above, 50.0, -50.0)
+    else:
+        odd = rng.normal(norm.ppf(truth) * np.sqrt(2), 1, (count, defective))
+    separated = odd.min(axis=1) > usual.max(axis=1)
+    figure = measure(separate(defective, good), METRICS["roc_auc"])
+    assert figure.value == figure.high == 1
+    assert np.mean(separated & (truth < figure.low)) <= 0.06
+
+
+def separate(defective: int, good: int) -> Sample:
+    labels = np.arange(defective + good) < defective
+    return Sample(labels, labels.astype(float), labels, np.arange(len(labels)))
+
+
+def test_classes_that_are_separated_are_not_certainty() -> None:
+    """The interval is that of the class with fewer groups; images of one group are one observation."""
+    few = separate(5, 12)
+    figure = measure(few, METRICS["roc_auc"])
+    expected = binomtest(5, 5).proportion_ci(method="wilson").low
+    assert (figure.low, figure.high) == pytest.approx((expected, 1))
+    inverted = measure(replace(few, scores=-few.scores), METRICS["roc_auc"])
+    assert (inverted.low, inverted.high) == pytest.approx((0, 1 - expected))
+    pairs = replace(few, groups=np.where(few.labels, np.arange(17) // 3, np.arange(17)))
+    assert measure(pairs, METRICS["roc_auc"]).low < figure.low
+    for name in ("average_precision", "balanced_accuracy", "f1", "mcc"):
+        other = measure(few, METRICS[name])
+        assert other.value == 1
+        assert np.isnan([other.low, other.high]).all()

@@ -22,15 +22,17 @@ import pytest
 from mvdefect.cli import main
 from mvdefect.core.errors import ConfigError, InUseError, LayoutError, RunError
 from mvdefect.core.locks import hold
+from mvdefect.data.splits.plan import PARTS, read_split_plan
 from mvdefect.inspector import photographs as photographs_module
 from mvdefect.inspector.answers import Answer
 from mvdefect.inspector.engines import open_engine
 from mvdefect.inspector.photographs import Photograph, find_photograph, list_photographs
+from mvdefect.prediction.familiar import FamiliarImages
 from mvdefect.prediction.inspectors import InspectorPlace, check_inspector, name_inspector, open_inspector
 from mvdefect.prediction.predict import Tally, inspect_photographs, write_to_file, write_to_stream
 from mvdefect.prediction.rows import format_heading, format_row, make_row, read_done
 from mvdefect.prediction.watch import watch_folder
-from mvdefect.runs import RunFolder, read_predictions
+from mvdefect.runs import RunFolder, read_predictions, read_run_config
 
 
 def answer_by_size(files: Sequence[bytes], _with_heatmaps: bool = False) -> list[Answer]:
@@ -72,6 +74,34 @@ def test_photographs_are_found_wherever_they_are(folder: Path, monkeypatch: pyte
     (folder / "broken.zip").write_bytes(b"x")
     with pytest.raises(LayoutError, match="is damaged"):
         names(["broken.zip"])
+
+
+def test_a_table_names_images(folder: Path) -> None:
+    """Each once, in its order, with or without labels; what is not there is a row that says so."""
+    table = folder / "table.csv"
+    table.write_text("No;filename;verdict\n1;b.png;ng\n2;below\\c.bmp;ok\n3;gone.png;ok\n4;b.png;ng\n")
+    expected = [str(folder / name) for name in ("b.png", "below/c.bmp", "gone.png")]
+    assert names([str(table)]) == expected
+    assert names(["-"], [str(table)]) == [str(table)]
+    (folder / "paths.tsv").write_text("path\nb.png\n")
+    assert names([str(folder / "paths.tsv")]) == expected[:1]
+    table.write_text("a,b\n1,2\n")
+    with pytest.raises(LayoutError, match="expected a table with a column path. Received: a, b"):
+        names([str(table)])
+
+
+def test_images_that_a_run_was_made_with_are_counted(finished_run: Path, exported: Path) -> None:
+    run, source = RunFolder(finished_run), Path(read_run_config(RunFolder(finished_run)).data[0])
+    plan = read_split_plan(run.split_plan)
+    files = {part: [(source / row.id).read_bytes() for row in plan.select(part)] for part in PARTS}
+    engine = FamiliarImages(answer_by_size, str(finished_run))
+    assert engine(files["test"]) == answer_by_size(files["test"])
+    assert engine.describe() == ""
+    engine(files["train"][:3] + files["val"][:2] + files["test"])
+    assert "3 that this run trained on and 2 that this run chose its threshold by" in engine.describe()
+    other = FamiliarImages(answer_by_size, str(exported))
+    other(files["train"])
+    assert other.describe() == ""
 
 
 def test_rows_keep_their_order_and_trouble_is_told(folder: Path) -> None:

@@ -8,7 +8,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from mvdefect.audit.amounts import TRIED
 from mvdefect.audit.audit import audit_data
+from mvdefect.audit.findings import Audit, Probe, ProtocolCheck
+from mvdefect.audit.shortcuts import PROPERTIES, UNKNOWN
 from mvdefect.data.sources.folders import read_layout
 from mvdefect.drawing.data_set import write_parts
 from mvdefect.drawing.flaws import Faults
@@ -60,3 +63,23 @@ def test_the_text_names_findings_files_and_advice(tmp_path: Path) -> None:
     assert "nut [a]/good" in text
     assert "--skip-broken" in text
     assert "1 error(s)" in text
+
+
+def test_the_text_and_the_page_say_in_plain_words_what_can_be_tested(tmp_path: Path) -> None:
+    """Every protocol that is tried has words of its own; one reason for all properties is told once."""
+    reason = "not measured: it takes defective images of 10 different parts, and there are 2"
+    probes = [Probe(seen.name, UNKNOWN, reason) for seen in PROPERTIES]
+    names = [" ".join([name, *(str(number) for number in (k, n) if number)]) for name, k, n in TRIED]
+    protocols = [ProtocolCheck(name, is_possible=False, remark="too few images") for name in names]
+    audit = Audit("lot.zip", 12, {"nut/good": 12}, (), tuple(probes), tuple(protocols))
+    stream = io.StringIO()
+    print_audit(audit, Console(file=stream, markup=False, width=200))
+    write_audit_page(audit, {}, tmp_path / "check.html")
+    for text in (stream.getvalue(), (tmp_path / "check.html").read_text()):
+        assert "Does anything but the defect tell good from defective?" in text
+        assert "ot measured: it takes defective images of 10 different parts, and there are 2." in text
+        assert text.count("ot measured:") == 1
+        assert "ROC-AUC" not in text
+        assert "5 defective images in training (label-budget 5)" in text
+        for name in names:
+            assert f" ({name})" in text

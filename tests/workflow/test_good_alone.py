@@ -99,6 +99,10 @@ def test_what_cannot_be_told_is_not_told(good_run: Path, capsys: pytest.CaptureF
     assert "chosen on 9 good images held out of training" in said
     assert "nan" not in re.findall(r"\w+", said.lower())
     page = (good_run / "report.html").read_text()
+    for shown in (said, page):
+        assert "what defects define, as recall and ROC-AUC, is left out." in shown
+        assert not re.search(r"[│>] *- *[│<]", shown)
+        assert "no image is defective" not in shown
     assert "what share of defects this inspector catches cannot be told" in page
     assert "trade-off-data" not in page
 

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from mvdefect.config import FitConfig
-from mvdefect.core.errors import LayoutError, RunExistsError, WeightsError
+from mvdefect.core.errors import ConfigError, LayoutError, RunExistsError, WeightsError
+from mvdefect.data.sources import opening
 from mvdefect.runs import finish_run, start_run, write_json
 from mvdefect.workflow import job as job_module
 from mvdefect.workflow.job import FitJob, check_job
 from tests.conftest import write_class_folders
+from tests.test_cli import run as run_command
 
 
 def make_job(images: str, **settings: object) -> FitJob:
@@ -50,9 +52,54 @@ def test_a_wrong_folder_is_told_before_weights_are_looked_for(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["nut"]
 
 
-def test_a_wrong_folder_is_told_without_tensorflow(tmp_path: Path) -> None:
-    command = [sys.executable, "-X", "importtime", "-m", "mvdefect", "fit", str(tmp_path / "none")]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist"),
+        (b"<html>not found</html>", "001.png: the file is no image that can be recognised"),
+        (b"", "001.png: the file is empty"),
+        ("half", "001.png: the image is broken"),
+    ],
+    ids=["no-folder", "no-image", "empty", "truncated"],
+)
+def test_a_wrong_folder_is_told_without_tensorflow(
+    tmp_path: Path, content: bytes | str | None, message: str
+) -> None:
+    images = tmp_path / "nut"
+    if content is not None:
+        broken = write_class_folders(images, good=12, defective=12) / "good" / "001.png"
+        broken.write_bytes(broken.read_bytes()[:700] if isinstance(content, str) else content)
+    command = [sys.executable, "-X", "importtime", "-m", "mvdefect", "fit", str(images)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert ended.returncode == 2
-    assert "does not exist" in ended.stderr.splitlines()[-1]
+    assert message in " ".join(ended.stderr.split()[-60:])
     assert not [line for line in ended.stderr.splitlines() if "tensorflow" in line or " keras" in line]
+
+
+@pytest.mark.parametrize(
+    ("command", "work"),
+    [
+        (["baseline", "majority"], "mvdefect.baselines.run.run_baseline_job"),
+        (["tune", "--backbone", "small_cnn", "--weights", "none"], "tuning.tune.claim_folder"),
+    ],
+)
+def test_the_source_is_opened_once_before_the_work_begins(
+    command: list[str], work: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    read = opening.open_source
+    monkeypatch.setattr(opening, "open_source", lambda *args: opened.append(args) or read(*args))
+
+    def stop(*_args: object) -> None:
+        raise ConfigError("the work begins")
+
+    monkeypatch.setattr(work, stop)
+    monkeypatch.chdir(tmp_path)
+    images = write_class_folders(tmp_path / "nut", good=12, defective=12)
+    assert run_command(*command, "--data", images) == 2
+    assert len(opened) == 1
+    broken = images / "good" / "001.png"
+    broken.write_bytes(broken.read_bytes()[:700])
+    late = f"mvdefect.cli.{command[0]}.start_work"
+    monkeypatch.setattr(late, lambda *_: pytest.fail("TensorFlow is loaded"))
+    assert run_command(*command, "--data", images) == 2

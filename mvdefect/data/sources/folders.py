@@ -21,9 +21,9 @@ from mvdefect.data.records import (
     normalise_name,
     sort_records,
 )
-from mvdefect.data.sources.labels import read_label
+from mvdefect.data.sources.labels import is_yes, read_label
 from mvdefect.data.sources.masks import is_mask_folder, match_masks, split_masks
-from mvdefect.data.sources.tree import IGNORED_FILES, Folder, Tree, name_root, read_tree
+from mvdefect.data.sources.tree import IGNORED_FILES, Folder, Risk, Tree, name_root, read_tree
 
 MASK_SUFFIX = "_mask"
 MASK_FOLDER = "ground_truth"
@@ -57,13 +57,22 @@ class Layout:
         root: Where ids begin.
         records: Every image, sorted by id.
         orphan_masks: Masks that belong to no defective image.
-        notes: What its reader left out, or took for something, and the user should know.
+        notes: What its reader left out, or took for something, and the user should know; a `Risk` is more.
+        names: Names of folders, labels and classes in it, which `--good` may name.
+        source: What the user calls it, as the name of an archive; "" for `root`.
     """
 
     root: Path
     records: tuple[Record, ...]
     orphan_masks: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    names: frozenset[str] = frozenset()
+    source: str = ""
+
+    @property
+    def title(self) -> str:
+        """What it is called in messages and on pages."""
+        return show_name(self.source or self.root)
 
 
 @dataclass(frozen=True)
@@ -139,7 +148,6 @@ def read_layout(
         *found.notes,
         *_describe_copies(products, good),
         *_describe_unused(tree, place, found.records),
-        *_describe_unmatched(tree, good),
     )
     chosen = [product.folder.path for product in products if product.category in wanted]
     return Layout(
@@ -147,6 +155,7 @@ def read_layout(
         sort_records(record for record in found.records if record.category in wanted),
         tuple(sorted(path for path in found.orphan_masks if any(map(path.is_relative_to, chosen)))),
         notes,
+        list_names(tree),
     )
 
 
@@ -183,7 +192,7 @@ def check_layout(layout: Layout) -> tuple[Record, ...]:
             f"{len(orphans)} mask(s) have no image; each ground_truth/<type>/<name>_mask.png "
             f"needs a defective test/<type>/<name>.*: {list_some(orphans)}"
         )
-    _check_classes(layout.records, layout.root)
+    _check_classes(layout.records, layout.title)
     return layout.records
 
 
@@ -315,12 +324,13 @@ def add_masks(layout: Layout, tree: Tree, mask_folders: Collection[Path]) -> Lay
         if folder.name == MASK_FOLDER:
             orphans += left
         elif left:
-            notes.append(
+            told = (
                 f"{len(left)} of the {folder.count} masks in {show_name(folder.path)} have the name of no "
                 "image, or of several, and are not used"
             )
+            notes.append(Risk(told))
     records = (replace(one, mask_path=masks[one]) if one in masks else one for one in layout.records)
-    return Layout(layout.root, tuple(records), tuple(orphans), tuple(notes))
+    return replace(layout, records=tuple(records), orphan_masks=tuple(orphans), notes=tuple(notes))
 
 
 def _describe_copies(products: list[ProductFolder], good: tuple[str, ...]) -> Iterator[str]:
@@ -328,7 +338,7 @@ def _describe_copies(products: list[ProductFolder], good: tuple[str, ...]) -> It
     places = (place for product in products for _, place in _list_parts(product))
     for folder in (folder for place in places for folder in place.folders):
         if is_copy_of_good(folder.name) and name_defect_type(folder.name, good) != GOOD:
-            yield (
+            yield Risk(
                 f"the images in {show_name(folder.path)} count as defective, as in all but those of "
                 f"good images; if they are good, move them, or add --good '{show_name(folder.name)}'"
             )
@@ -348,11 +358,38 @@ def _describe_unused(tree: Tree, place: _Place, records: Iterable[Record]) -> tu
     return (f"{sum(counts.values())} image(s) lie in no class folder and are not used: {told}",)
 
 
-def _describe_unmatched(tree: Tree, good: tuple[str, ...]) -> tuple[str, ...]:
-    """Say which names of good images no folder has."""
-    names = {folder.name.casefold() for folder in tree.top.walk()} | {HERE}
-    unknown = [name for name in good if normalise_name(name).casefold() not in names]
-    return tuple(f"--good: no folder is called '{show_name(name)}'" for name in unknown)
+def list_names(tree: Tree) -> frozenset[str]:
+    """List the names of all folders below a data folder, and the one by which `--good` names itself."""
+    return frozenset(folder.name for folder in tree.top.walk() if folder is not tree.top) | {HERE}
+
+
+def check_good(good: Iterable[str], names: Collection[str]) -> None:
+    """Refuse names of good images that nothing has.
+
+    Args:
+        good: What else good images are called; any word for yes names them all.
+        names: Those of folders, labels and classes.
+
+    Raises:
+        LayoutError: It says which names there are.
+    """
+    if unknown := _describe_unknown(good, names):
+        there = [f"'{show_name(name)}'" for name in sorted(names) if name != HERE]
+        found = f"Found: {list_some(there, MAX_FOLDERS_LISTED)}" if there else "There is none"
+        raise LayoutError(f"{unknown} {found}")
+
+
+def _describe_unknown(good: Iterable[str], names: Collection[str]) -> str:
+    """Say which name of good images nothing has, and what was probably meant; "" if there is none."""
+    spelt = {normalise_name(name).casefold(): name for name in sorted(names)}
+    asks = any(map(is_yes, names))
+    for name in good:
+        wanted = normalise_name(name).casefold()
+        if wanted not in spelt and not (asks and is_yes(name)):
+            nearest = difflib.get_close_matches(wanted, spelt, n=1, cutoff=0.5)
+            hint = f" Did you mean --good '{show_name(spelt[nearest[0]])}'?" if nearest else ""
+            return f"--good '{show_name(name)}' names no folder, label or class that is there.{hint}"
+    return ""
 
 
 def make_layout_error(tree: Tree, good: tuple[str, ...] = ()) -> LayoutError:
@@ -362,7 +399,7 @@ def make_layout_error(tree: Tree, good: tuple[str, ...] = ()) -> LayoutError:
         left_out = f" {'; '.join(tree.notes)}." if tree.notes else ""
         empty = "no image below" if tree.top.folders or tree.notes else "the data folder is empty:"
         return LayoutError(f"{empty} {root}.{left_out} {EXPECTED[0].upper()}{EXPECTED[1:]}")
-    unknown = "".join(f"; {note}" for note in _describe_unmatched(tree, good))
+    unknown = _describe_unknown(good, list_names(tree))
     counts = {folder.path: len(folder.files) for folder in tree.top.walk() if folder.files}
     loose = counts.pop(tree.top.path, 0)
     found = [
@@ -371,9 +408,9 @@ def make_layout_error(tree: Tree, good: tuple[str, ...] = ()) -> LayoutError:
     ]
     here = [f"{loose} images in the folder itself (if all of them are good: --good .)"] if loose else []
     return UnlabelledError(
-        f"no known layout in {root}: no folder of good images is recognised among {total} images{unknown}. "
-        f"Found there: {list_some([*here, *found], MAX_FOLDERS_LISTED)}. If one of these folders holds the "
-        f"good images, name it: --good NAME. {OTHER_WAYS}.{_name_tables(tree)}"
+        f"no known layout in {root}: no folder of good images is recognised among {total} images. "
+        f"{unknown and f'{unknown} '}Found there: {list_some([*here, *found], MAX_FOLDERS_LISTED)}. If one "
+        f"of these folders holds the good images, name it: --good NAME. {OTHER_WAYS}.{_name_tables(tree)}"
     )
 
 
@@ -403,7 +440,7 @@ def _refuse(error: OSError) -> None:
         raise error
 
 
-def _check_classes(records: tuple[Record, ...], root: Path) -> None:
+def _check_classes(records: tuple[Record, ...], root: str) -> None:
     if not records:
         raise LayoutError(f"no image below {root}; {EXPECTED}")
     if all(record.label for record in records):

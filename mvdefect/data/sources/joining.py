@@ -13,7 +13,7 @@ from mvdefect.core.errors import list_some
 from mvdefect.core.files import show_name
 from mvdefect.data.records import Record, choose_categories, normalise_name, sort_records
 from mvdefect.data.sources.folders import Layout
-from mvdefect.data.sources.tree import name_root
+from mvdefect.data.sources.tree import Risk, name_root
 
 HEAD_BYTES = 1 << 14
 MAX_LISTED = 5
@@ -55,6 +55,8 @@ def join_layouts(layouts: Mapping[str, Layout], categories: Iterable[str] = ()) 
         sort_records(record for record in kept if record.category in wanted),
         tuple(orphans),
         (*notes, *told),
+        frozenset(name for layout in layouts.values() for name in layout.names),
+        ", ".join(layout.title for layout in layouts.values()),
     )
 
 
@@ -101,7 +103,7 @@ def _settle_doubles(sources: Sequence[Sequence[Record]]) -> tuple[list[Record], 
     notes = [f"{twice} image(s) stand in more than one source, and are used once"] if twice else []
     if changed:
         told = list_some(changed, MAX_LISTED)
-        notes.append(f"{len(changed)} of them have several labels, of which the last counts: {told}")
+        notes.append(Risk(f"{len(changed)} of them have several labels, of which the last counts: {told}"))
     return [record for records in kept.values() for record in records], notes
 
 

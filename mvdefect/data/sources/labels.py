@@ -33,7 +33,7 @@ def read_label(word: str, good: Iterable[str] = (), yes_is_good: bool = False) -
     """
     good = tuple(good)
     spelt = word.strip()
-    yes_is_good = yes_is_good or any(YES.fullmatch(one) for one in good)
+    yes_is_good = yes_is_good or any(map(is_yes, good))
     if YES.fullmatch(spelt) or NO.fullmatch(spelt):
         return GOOD if bool(YES.fullmatch(spelt)) == yes_is_good else UNNAMED_DEFECT
     if name_defect_type(spelt, good) == GOOD:
@@ -43,7 +43,12 @@ def read_label(word: str, good: Iterable[str] = (), yes_is_good: bool = False) -
 
 def is_question(word: str) -> bool:
     """Whether a word says yes or no, so that it depends on the question what is good."""
-    return bool(YES.fullmatch(word.strip()) or NO.fullmatch(word.strip()))
+    return is_yes(word) or bool(NO.fullmatch(word.strip()))
+
+
+def is_yes(word: str) -> bool:
+    """Whether a word says yes, as "1" and "true" do."""
+    return bool(YES.fullmatch(word.strip()))
 
 
 def read_defect_type(word: str, good: Iterable[str] = ()) -> str:

@@ -92,16 +92,31 @@ def read_manifest(path: Path, categories: Iterable[str] = (), good: Iterable[str
     faults += [*contradictions, *_find_unfilled_splits(lines)]
     if faults:
         told = [f"line {number}: {fault}" for number, fault in sorted(faults)]
-        more = f"; and {len(told) - MAX_LISTED} more" if len(told) > MAX_LISTED else ""
-        listed = "; ".join(told[:MAX_LISTED])
-        raise LayoutError(f"{len(told)} error(s) in the table {show_name(path)}: {listed}{more}")
+        listed = list_some(told, MAX_LISTED, "; ")
+        raise LayoutError(f"{len(told)} error(s) in the table {show_name(path)}: {listed}")
     if not lines:
         raise LayoutError(f"the table names no image; {EXPECTED}. Received: {show_name(path)}")
     root = _find_root([line.path for line in lines], folder)
     wanted = choose_categories({line.category for line in lines}, categories, path)
     records = sort_records(_make_record(line, root) for line in merged if line.category in wanted)
     notes = (*table.notes, *reader.describe(), *_describe_merged(lines, merged))
-    return Layout(root, records, (), notes)
+    words = {table.get(cells, name) for _, cells in table.rows for name in ("label", "defect_type")}
+    return Layout(root, records, (), notes, frozenset(words - {""}))
+
+
+def list_table_images(path: Path) -> Iterator[Path]:
+    """Yield the images that a table names, each once, in its order; it needs no labels.
+
+    Raises:
+        LayoutError: The table cannot be read, or has no column `path`.
+    """
+    table, finder = read_table(path, needs_label=False), _FileFinder(path.parent)
+    cells = dict.fromkeys(row[table.columns["path"]] for _, row in table.rows if table.get(row, "path"))
+    for cell in cells:
+        try:
+            yield finder.find("path", cell)
+        except LayoutError:  # whoever reads it will say that it is not there
+            yield path.parent / cell.strip().replace("\0", "")
 
 
 def _settle_columns(table: Table, good: tuple[str, ...]) -> Table:

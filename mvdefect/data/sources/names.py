@@ -69,7 +69,9 @@ def read_names(root: Path, pattern: str, categories: Iterable[str] = (), good: I
         if match is not None
     ]
     notes = (*tree.notes, f"--label-pattern found {_describe_types(records)}")
-    layout = add_masks(Layout(root, tuple(records), (), notes), tree, mask_folders)
+    groups = [_name_groups(match) for match in matches.values() if match is not None]
+    words = frozenset(one[name] for one in groups for name in ("label", "type") if name in one)
+    layout = add_masks(Layout(root, tuple(records), (), notes, words), tree, mask_folders)
     wanted = choose_categories({record.category for record in records}, categories, root)
     return replace(
         layout, records=sort_records(record for record in layout.records if record.category in wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -22,6 +23,7 @@ from mvdefect.data.sources.archives import is_archive, name_archive, open_archiv
 from mvdefect.data.sources.folders import (
     Layout,
     check_folder,
+    check_good,
     has_class_folders,
     make_layout_error,
     read_layout,
@@ -39,7 +41,7 @@ from mvdefect.data.sources.mvtec_ad_release import (
 )
 from mvdefect.data.sources.names import read_names
 from mvdefect.data.sources.public import read_public_layout
-from mvdefect.data.sources.tree import name_root, read_tree
+from mvdefect.data.sources.tree import Risk, name_root, read_tree
 
 MVTEC_AD = "mvtec_ad"
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".txt"})
@@ -110,12 +112,13 @@ def open_source(
         label_pattern: As for `Reading`.
 
     Raises:
-        LayoutError: There is nothing of that kind, or it is damaged.
+        LayoutError: There is nothing of that kind, it is damaged, or `good` names nothing in it.
         SplitError: `group_pattern` is no regular expression, or matches no id.
     """
     sources = [source] if isinstance(source, str) else list(source)
     reading = Reading(tuple(categories), group_pattern, tuple(good), label_pattern)
     layout = _read(sources[0], reading) if len(sources) == 1 else _read_all(sources, reading)
+    check_good(reading.good, layout.names)
     if group_pattern:
         from mvdefect.data.groups.grouping import name_groups
 
@@ -158,9 +161,9 @@ def are_there(sources: Iterable[str]) -> bool:
 
 
 def log_notes(layout: Layout) -> None:
-    """Say what a reader left out or assumed."""
+    """Say what a reader left out or assumed, and warn of what may spoil the result."""
     for note in layout.notes:
-        logger.warning("%s", note)
+        logger.log(logging.WARNING if isinstance(note, Risk) else logging.INFO, "%s", note)
 
 
 def _read_all(sources: list[str], reading: Reading) -> Layout:
@@ -211,7 +214,17 @@ def _read_archive(path: Path, reading: Reading) -> Layout:
     if has_official_size(path):
         log_licence()
         return read_layout(unpack_archive(path), reading.categories)
-    return _read_folder(open_archive(path), reading)
+    root = open_archive(path)
+
+    def rename(text: str) -> str:
+        return text.replace(show_name(root), show_name(path))
+
+    try:
+        layout = _read_folder(root, reading)
+    except LayoutError as error:
+        raise type(error)(rename(str(error))) from error
+    notes = (Risk(rename(note)) if isinstance(note, Risk) else rename(note) for note in layout.notes)
+    return replace(layout, notes=tuple(notes), source=str(path))
 
 
 def _read_folder(path: Path, reading: Reading) -> Layout:

@@ -19,7 +19,7 @@ from mvdefect.data.images import decode_mask
 from mvdefect.data.records import GOOD, Record, choose_categories, make_id, name_defect_type, sort_records
 from mvdefect.data.sources.annotations.files import read_text
 from mvdefect.data.sources.annotations.images import AnnotatedImage, Mark
-from mvdefect.data.sources.folders import MASK_FOLDER, Layout
+from mvdefect.data.sources.folders import MASK_FOLDER, Layout, list_names
 from mvdefect.data.sources.labels import UNNAMED_DEFECT
 from mvdefect.data.sources.mask_files import draw_masks, merge_mask_files
 from mvdefect.data.sources.tree import NO_IMAGES, Folder, Tree, name_root
@@ -122,7 +122,7 @@ def _read_products(
         notes.append(f"{layout.name}: {unlabelled} image(s) have no label image and count as good")
     notes += [note for note in tree.notes if NO_IMAGES not in note]
     orphans = sorted(mask for found in read for mask in found.orphan_masks)
-    return Layout(root, records, tuple(orphans), tuple(notes))
+    return Layout(root, records, tuple(orphans), tuple(notes), list_names(tree))
 
 
 def _find(folder: Folder | None, *names: str) -> Folder | None:

@@ -100,8 +100,12 @@ class Table:
         return cells[place].strip() if place < len(cells) else ""
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path, needs_label: bool = True) -> Table:
     """Read a table.
+
+    Args:
+        path: The file.
+        needs_label: Whether it must have a column `label` or `defect_type` beside `path`.
 
     Raises:
         LayoutError: It cannot be read, is damaged, or lacks a column.
@@ -113,7 +117,7 @@ def read_table(path: Path) -> Table:
     if not rows:
         raise LayoutError(f"the table is empty; {EXPECTED}. Received: {show_name(path)}")
     (_, header), *others = rows
-    columns = _find_columns(header, path)
+    columns = _find_columns(header, path, needs_label)
     kept = [(line, cells) for line, cells in others if any(cell.strip() for cell in cells)]
     named = {column: header[place].strip() for column, place in columns.items()}
     notes = (
@@ -173,7 +177,7 @@ def _differs(name: str, column: str) -> bool:
     return simplify(name) != simplify(column)
 
 
-def _find_columns(header: Sequence[str], path: Path) -> dict[str, int]:
+def _find_columns(header: Sequence[str], path: Path, needs_label: bool) -> dict[str, int]:
     """Return the number of each column that is in use."""
     names = [simplify(name) for name in header]
     found = {}
@@ -186,9 +190,10 @@ def _find_columns(header: Sequence[str], path: Path) -> dict[str, int]:
                 f"the header of the table {show_name(path)} names the column {name} more than once"
             )
         found[column] = names.index(name)
-    if "path" not in found or not {"label", "defect_type"} & set(found):
+    if "path" not in found or (needs_label and not {"label", "defect_type"} & set(found)):
         received = ", ".join(show_name(name.strip()) for name in header)[:300]
-        raise LayoutError(f"{EXPECTED}. Received: {received} in {show_name(path)}{_guess(names)}")
+        wanted = EXPECTED if needs_label else "expected a table with a column path"
+        raise LayoutError(f"{wanted}. Received: {received} in {show_name(path)}{_guess(names)}")
     return found
 
 

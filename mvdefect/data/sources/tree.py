@@ -88,6 +88,12 @@ class Folder:
             yield from folder.walk()
 
 
+class Risk(str):
+    """A note of what may spoil the result; plain text tells what was left out or assumed."""
+
+    __slots__ = ()
+
+
 @dataclass
 class _LeftOut:
     """What a walk leaves out: counted, and told in one note."""
@@ -112,11 +118,12 @@ class _LeftOut:
 
     def describe(self) -> tuple[str, ...]:
         """Return the notes."""
-        notes = []
+        notes: list[str] = []
         if self.files:
             notes.append(f"left out {self.files.total()} file(s) {NO_IMAGES}: {_list(self.files)}")
         if pictures := Counter({kind: n for kind, n in self.files.items() if UNREAD_PICTURE.fullmatch(kind)}):
-            notes.append(f"{_list(pictures)} cannot be read: save such images as PNG, TIFF or JPEG")
+            told = f"{_list(pictures)} cannot be read: save such images as PNG, TIFF or JPEG"
+            notes.append(Risk(told))
         if self.folders:
             notes.append(f"left out the folder(s) of systems and programs: {_list(self.folders)}")
         if self.links:

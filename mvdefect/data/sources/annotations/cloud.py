@@ -18,7 +18,7 @@ from mvdefect.core.files import describe_state, parse_json, show_name
 from mvdefect.core.progress import track
 from mvdefect.data.images import decode_image
 from mvdefect.data.records import GOOD, name_defect_type
-from mvdefect.data.sources.annotations.files import MAX_TABLE_BYTES, join_some, read_head, read_text
+from mvdefect.data.sources.annotations.files import MAX_TABLE_BYTES, read_head, read_text, show_some
 from mvdefect.data.sources.annotations.images import AnnotatedImage, Mark, Reading, pair_size
 from mvdefect.data.sources.annotations.listing import ImageFinder, Listing, find_part
 from mvdefect.data.sources.annotations.shapes import MaskFile, make_box
@@ -74,7 +74,7 @@ def read_files(listing: Listing, files: Sequence[Path]) -> Reading:
     if found.unlabelled:
         notes.append(f"left out {found.unlabelled} line(s) without a label")
     if unnamed := listing.list_unnamed(found.reading.images.keys() | found.masks):
-        notes.append(f"left out {len(unnamed)} image(s) that are not in it: {join_some(unnamed)}")
+        notes.append(f"left out {len(unnamed)} image(s) that are not in it: {show_some(unnamed)}")
     return found.reading
 
 

@@ -15,10 +15,10 @@ from pydantic import BaseModel, TypeAdapter
 from mvdefect.data.sources.annotations.files import (
     MAX_TABLE_BYTES,
     Number,
-    join_some,
     parse_model,
     read_bytes,
     read_head,
+    show_some,
 )
 from mvdefect.data.sources.annotations.images import AnnotatedImage, Mark, Reading, pair_size
 from mvdefect.data.sources.annotations.listing import ImageFinder, Listing, find_part
@@ -112,7 +112,7 @@ def _add_images(reading: Reading, content: CocoFile, finder: ImageFinder, path: 
     marks = _collect_marks(reading, content, name)
     twice = [id_ for id_, count in Counter(str(image.id) for image in content.images).items() if count > 1]
     if twice:
-        reading.faults.append(f"{name}: several images have the id {join_some(twice)}")
+        reading.faults.append(f"{name}: several images have the id {show_some(twice)}")
     for image in content.images:
         own_marks = tuple(marks.pop(str(image.id), ()))
         found = finder.find(image.file_name, path.parent)
@@ -147,7 +147,7 @@ def _collect_marks(reading: Reading, content: CocoFile, name: str) -> dict[str, 
         except ValueError as error:
             reading.faults.append(f"{name}: annotations.{number}: {error}")
     if unknown:
-        reading.notes.append(f"{name} does not name {join_some(unknown)} ({unknown.total()} annotation(s))")
+        reading.notes.append(f"{name} does not name {show_some(unknown)} ({unknown.total()} annotation(s))")
     return marks
 
 

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from mvdefect.core.errors import list_some
 from mvdefect.core.files import show_name
 
 HEAD_BYTES = 65_536
@@ -80,7 +81,7 @@ def parse_model(adapter: TypeAdapter[Model], content: bytes) -> Model:
         for fault in error.errors(include_url=False, include_context=False, include_input=False):
             where = ".".join(map(str, fault["loc"][:2]))
             places.setdefault(where, f"{where}: {fault['msg']}" if where else fault["msg"])
-        raise ValueError(join_some(places.values())) from None
+        raise ValueError(show_some(places.values())) from None
 
 
 def parse_xml(content: bytes) -> ElementTree.Element:
@@ -98,13 +99,9 @@ def parse_xml(content: bytes) -> ElementTree.Element:
     return root
 
 
-def join_some(items: Iterable[str], limit: int = MAX_EXAMPLES) -> str:
+def show_some(items: Iterable[str]) -> str:
     """Join the first few items in one line, fit to be shown, and count the rest."""
     listed = list(items)
-    more = f"; and {len(listed) - limit} more" if len(listed) > limit else ""
-    return "; ".join(map(_show, listed[:limit])) + more
-
-
-def _show(item: str) -> str:
-    printable = show_name(item) or "''"
-    return printable if len(printable) <= MAX_SHOWN else f"{printable[:MAX_SHOWN]}..."
+    shown = [show_name(item)[: MAX_SHOWN + 1] or "''" for item in listed[:MAX_EXAMPLES]]
+    short = [item if len(item) <= MAX_SHOWN else f"{item[:MAX_SHOWN]}..." for item in shown]
+    return list_some([*short, *listed[MAX_EXAMPLES:]], MAX_EXAMPLES, "; ")

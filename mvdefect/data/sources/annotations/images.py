@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mvdefect.data.records import GOOD, name_defect_type
-from mvdefect.data.sources.annotations.files import join_some
+from mvdefect.data.sources.annotations.files import show_some
 from mvdefect.data.sources.annotations.listing import IMAGE_FOLDERS, ImageFinder, Listing, find_part
 from mvdefect.data.sources.annotations.shapes import MAX_COORDINATE, Shape
 from mvdefect.data.sources.labels import UNNAMED_DEFECT, join_types
@@ -109,7 +109,7 @@ class Reading:
     def note_unused(self, listing: Listing, reason: str) -> None:
         """Note the images that are not read; masks do not count."""
         if unused := listing.list_unnamed(self.images):
-            self.notes.append(f"left out {len(unused)} image(s) that {reason}: {join_some(unused)}")
+            self.notes.append(f"left out {len(unused)} image(s) that {reason}: {show_some(unused)}")
 
     def add_notes(self, finder: ImageFinder) -> None:
         """Note what was not found, and what was found twice."""
@@ -118,11 +118,11 @@ class Reading:
             (finder.ambiguous, "annotated by a name that several images have"),
         ):
             if names:
-                self.notes.append(f"left out {len(names)} image(s) that are {reason}: {join_some(names)}")
+                self.notes.append(f"left out {len(names)} image(s) that are {reason}: {show_some(names)}")
         if self.repeated:
             names = [finder.listing.describe_path(path) for path in self.repeated]
             self.notes.append(
-                f"{len(names)} image(s) are annotated more than once, joined: {join_some(names)}"
+                f"{len(names)} image(s) are annotated more than once, joined: {show_some(names)}"
             )
 
 

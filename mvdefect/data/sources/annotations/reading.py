@@ -10,12 +10,12 @@ from mvdefect.core.errors import LayoutError, UnlabelledError
 from mvdefect.core.files import show_name
 from mvdefect.data.records import Record, choose_categories, make_id, sort_records
 from mvdefect.data.sources.annotations import cloud, coco, labelme, voc, yolo
-from mvdefect.data.sources.annotations.files import join_some
-from mvdefect.data.sources.annotations.images import AnnotatedImage, Reading
+from mvdefect.data.sources.annotations.files import show_some
+from mvdefect.data.sources.annotations.images import AnnotatedImage, Reading, clean_name
 from mvdefect.data.sources.annotations.listing import Listing, list_files
 from mvdefect.data.sources.folders import Layout
 from mvdefect.data.sources.mask_files import Drawing, draw_masks
-from mvdefect.data.sources.tree import NO_IMAGES, Tree, name_root, read_tree
+from mvdefect.data.sources.tree import NO_IMAGES, Risk, Tree, name_root, read_tree
 
 ANNOTATION_FOLDERS = frozenset({"annotations", "annotation", "ann", "labels", "json", "manifests"})
 FILE_SUFFIXES = (".json", ".yaml", ".yml", *cloud.SUFFIXES)
@@ -135,7 +135,7 @@ def add_annotated_masks(layout: Layout, tree: Tree) -> Layout:
     faults = [*reading.faults, *faults]
     notes = [f"{form.name} beside class folders: masks of {len(masks)} images"] if masks else []
     if faults:
-        notes.append(f"{form.name}: {len(faults)} cannot be used for masks: {join_some(faults)}")
+        notes.append(Risk(f"{form.name}: {len(faults)} cannot be used for masks: {show_some(faults)}"))
     records = (
         replace(record, mask_path=masks[record.path]) if record.path in masks else record
         for record in layout.records
@@ -171,7 +171,7 @@ def _make_layout(source: _Source, tree: Tree) -> Layout:
     masks, faults = _draw(images, listing, source.good)
     if faults:
         raise UnlabelledError(
-            f"the annotations of {len(faults)} image(s) do not fit: {join_some(faults)}. Mend or remove "
+            f"the annotations of {len(faults)} image(s) do not fit: {show_some(faults)}. Mend or remove "
             f"them, or {TABLE}"
         )
     records = sort_records(
@@ -188,7 +188,8 @@ def _make_layout(source: _Source, tree: Tree) -> Layout:
     told = [_summarise(source.name, records, reading)]
     told += [f"{source.form.name}: {note}" for note in (*reading.notes, *others)]
     told += [note for note in tree.notes if NO_IMAGES not in note]  # which would be the annotations
-    return Layout(listing.root, records, (), tuple(told))
+    classes = frozenset(clean_name(mark.name) for image in images for mark in image.marks)
+    return Layout(listing.root, records, (), tuple(told), classes)
 
 
 def _read_source(source: _Source) -> Reading:
@@ -200,7 +201,7 @@ def _read_source(source: _Source) -> Reading:
     reading = source.form.read(source.listing, source.files)
     if faults := reading.faults:
         raise UnlabelledError(
-            f"{len(faults)} error(s) in {source.name}: {join_some(faults)}. Mend or remove them, or {TABLE}"
+            f"{len(faults)} error(s) in {source.name}: {show_some(faults)}. Mend or remove them, or {TABLE}"
         )
     if not reading.images:
         root, reasons = show_name(source.listing.root), "".join(f"; {note}" for note in reading.notes)
@@ -241,7 +242,7 @@ def _draw(
 def _summarise(name: str, records: Sequence[Record], reading: Reading) -> str:
     defective = sum(record.label for record in records)
     if defective == len(records):
-        return (
+        return Risk(
             f"{name}: all {defective} images have a box, a region or a defect's class and count as "
             "defective; add images of good products, or name the classes that mean good by --good"
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from mvdefect.core.progress import track
-from mvdefect.data.sources.annotations.files import join_some, read_head, read_text
+from mvdefect.data.sources.annotations.files import read_head, read_text, show_some
 from mvdefect.data.sources.annotations.images import AnnotatedImage, Mark, Reading
 from mvdefect.data.sources.annotations.listing import IMAGE_FOLDERS, Listing
 from mvdefect.data.sources.annotations.shapes import Shape, check_numbers, make_box, make_polygon
@@ -73,7 +73,7 @@ def read_files(listing: Listing, files: Sequence[Path]) -> Reading:
         reading.add(AnnotatedImage(image, marks, RELATIVE, listing.find_part(image.parent)))
     if unknown:
         reading.notes.append(
-            f"no data.yaml, classes.txt or obj.names gives the name of {join_some(sorted(unknown))}"
+            f"no data.yaml, classes.txt or obj.names gives the name of {show_some(sorted(unknown))}"
         )
     lost = [
         path
@@ -81,7 +81,7 @@ def read_files(listing: Listing, files: Sequence[Path]) -> Reading:
         if _list_label_roots(path, listing.root) and _looks_like_yolo(path)
     ]
     if lost:
-        examples = join_some(map(listing.describe_path, lost))
+        examples = show_some(map(listing.describe_path, lost))
         reading.notes.append(f"{len(lost)} text file(s) belong to no image: {examples}")
     reading.note_unused(listing, "lie in other folders")
     return reading
