@@ -91,8 +91,9 @@ class PooledGaussian(Normality):
         maps = []
         for chunk in iterate_chunks(features):
             directions, distances = self._measure(chunk)
-            slopes = directions / np.maximum(distances, SMALLEST)[:, np.newaxis]
-            shares = np.einsum("nhwd,nd->nhw", chunk - self.mean, slopes, optimize=True)
+            below = np.maximum(distances, SMALLEST)[:, np.newaxis]
+            shares = np.einsum("nhwd,nd->nhw", chunk - self.mean, directions / below, optimize=True)
+            shares += self.offset / below[..., np.newaxis]
             maps.append(shares.astype(np.float32))
         return np.concatenate(maps) if maps else np.zeros((0, 1, 1), np.float32)
 
@@ -114,8 +115,9 @@ class PooledGaussian(Normality):
         import tensorflow as tf
 
         directions, distances = self._measure_tensor(features)
-        slopes = directions / tf.maximum(distances, SMALLEST)[:, tf.newaxis]
-        return tf.einsum("nhwd,nd->nhw", features - self.mean.astype(np.float32), slopes)
+        below = tf.maximum(distances, SMALLEST)[:, tf.newaxis]
+        shares = tf.einsum("nhwd,nd->nhw", features - self.mean.astype(np.float32), directions / below)
+        return shares + np.float32(self.offset) / below[..., tf.newaxis]
 
     def _measure_tensor(self, features: Any) -> tuple[Any, Any]:
         """Return what `_measure` does, as tensors of float32: LiteRT knows no other.

@@ -9,14 +9,27 @@ from sklearn.metrics import roc_auc_score
 from sklearn.svm import SVC
 
 from mvdefect.models import kernel_machine
-from mvdefect.models.kernel_machine import GAMMA, PENALTY, KernelMachine, KernelScore, put_machine
+from mvdefect.models.kernel_machine import (
+    GAMMA,
+    PENALTY,
+    KernelMachine,
+    KernelScore,
+    find_scaling,
+    put_machine,
+)
 
 BLOCKS = (30, 10)
 RNG = np.random.default_rng(0)
 LABELS = np.arange(120) % 3 // 2
 VECTORS = RNG.normal(size=(120, 40)).astype(np.float32)
 VECTORS[LABELS == 1, 35] += 3.0
-WEIGHTS = np.ones(120, np.float32)
+
+
+def fit(
+    vectors: np.ndarray = VECTORS, labels: np.ndarray = LABELS, blocks: tuple[int, ...] = BLOCKS
+) -> KernelMachine:
+    weights = np.ones(len(labels), np.float32)
+    return KernelMachine.fit(vectors, labels, weights, find_scaling(vectors, blocks))
 
 
 def make_layer(machine: KernelMachine) -> KernelScore:
@@ -27,7 +40,7 @@ def make_layer(machine: KernelMachine) -> KernelScore:
 
 
 def test_scores_are_those_of_scikit_learn() -> None:
-    machine = KernelMachine.fit(VECTORS, LABELS, WEIGHTS, BLOCKS)
+    machine = fit()
     steps = np.clip((VECTORS.astype(np.float64) - VECTORS.mean(0)) / VECTORS.std(0), -4, 4)
     scaled = steps / np.sqrt(2 * np.repeat(BLOCKS, BLOCKS))
 
@@ -40,7 +53,7 @@ def test_scores_are_those_of_scikit_learn() -> None:
 
 
 def test_the_layer_scores_as_the_machine_does_and_its_gradient_is_right() -> None:
-    machine = KernelMachine.fit(VECTORS, LABELS, WEIGHTS, BLOCKS)
+    machine = fit()
     fresh = RNG.normal(size=(6, 40)).astype(np.float32) / 2  # far from the limit of a feature
     scores, gradients = (keras.ops.convert_to_numpy(found) for found in make_layer(machine)(fresh))
     np.testing.assert_allclose(scores[:, 0], machine.score(fresh), atol=1e-4)
@@ -54,8 +67,7 @@ def test_each_block_counts_alike_however_long() -> None:
     noise = RNG.normal(size=(120, 1000)).astype(np.float32)
     joined, cut = np.concatenate([VECTORS[:, 30:], noise], axis=1), LABELS[60:]
     found = {
-        blocks: KernelMachine.fit(joined[:60], LABELS[:60], WEIGHTS[:60], blocks).score(joined[60:])
-        for blocks in ((10, 1000), (1010,))
+        blocks: fit(joined[:60], LABELS[:60], blocks).score(joined[60:]) for blocks in ((10, 1000), (1010,))
     }
     assert roc_auc_score(cut, found[10, 1000]) > roc_auc_score(cut, found[1010,]) + 0.05
 
@@ -63,7 +75,7 @@ def test_each_block_counts_alike_however_long() -> None:
 def test_a_feature_that_never_changed_cannot_outweigh_all_others() -> None:
     still = VECTORS.copy()
     still[:, 3] = 1.0
-    machine = KernelMachine.fit(still, LABELS, WEIGHTS, BLOCKS)
+    machine = fit(still)
     odd = still.copy()
     odd[:, 3] = 1000.0
     scores = machine.score(odd)
@@ -74,11 +86,24 @@ def test_a_feature_that_never_changed_cannot_outweigh_all_others() -> None:
 def test_of_many_images_landmarks_come_close(monkeypatch: pytest.MonkeyPatch) -> None:
     fresh = np.random.default_rng(1).normal(size=(120, 40)).astype(np.float32)
     fresh[LABELS == 1, 35] += 3.0
-    exact = roc_auc_score(LABELS, KernelMachine.fit(VECTORS, LABELS, WEIGHTS, BLOCKS).score(fresh))
+    exact = roc_auc_score(LABELS, fit().score(fresh))
     monkeypatch.setattr(kernel_machine, "MAX_EXACT", 100)
     monkeypatch.setattr(kernel_machine, "LANDMARKS", 60)
-    machine = KernelMachine.fit(VECTORS, LABELS, WEIGHTS, BLOCKS)
+    machine = fit()
     assert len(machine.landmarks) == 60
     assert roc_auc_score(LABELS, machine.score(fresh)) > exact - 0.05 > 0.7
-    again = KernelMachine.fit(VECTORS, LABELS, WEIGHTS, BLOCKS)
+    again = fit()
     np.testing.assert_array_equal(machine.coefficients, again.coefficients)
+
+
+def test_joined_machines_score_as_their_mean() -> None:
+    scaling = find_scaling(VECTORS, BLOCKS)
+    halves = [np.arange(120) % 4 != number for number in range(3)]  # most images are in two of them
+    parts = [
+        KernelMachine.fit(VECTORS[half], LABELS[half], np.ones(half.sum(), np.float32), scaling)
+        for half in halves
+    ]
+    joined = KernelMachine.join(parts)
+    expected = np.mean([part.score(VECTORS) for part in parts], axis=0)
+    np.testing.assert_allclose(joined.score(VECTORS), expected, atol=1e-4)
+    assert len(joined.landmarks) < sum(len(part.landmarks) for part in parts)

@@ -13,7 +13,7 @@ from mvdefect.models.backbones import find_backbone
 from mvdefect.models.classifier import build_classifier, join_members, list_members, load_classifier
 from mvdefect.models.features import Trunk, build_features, share_trunk
 from mvdefect.models.heads import HeadSettings, MapSpreading
-from mvdefect.models.kernel_machine import KernelMachine
+from mvdefect.models.kernel_machine import KernelMachine, find_scaling
 from mvdefect.models.saliency import build_heatmaps
 from mvdefect.models.scorer import build_look, build_scorer, list_blocks, list_depths
 
@@ -45,7 +45,8 @@ def trunk() -> Trunk:
 @pytest.fixture(scope="module")
 def machine(trunk: Trunk, pixels: np.ndarray) -> KernelMachine:
     vectors = keras.ops.convert_to_numpy(build_look(trunk)(pixels)[1])
-    return KernelMachine.fit(vectors, LABELS, np.ones(24, np.float32), list_blocks(trunk))
+    scaling = find_scaling(vectors, list_blocks(trunk))
+    return KernelMachine.fit(vectors, LABELS, np.ones(24, np.float32), scaling)
 
 
 def run(model: Any, pixels: np.ndarray) -> np.ndarray:
