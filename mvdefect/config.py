@@ -65,6 +65,9 @@ class StageConfig(Settings):
         1.0, gt=0, le=1, description="Factor on the learning rate from a block to the one below it."
     )
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the stage in which learning rates rise.")
+    solve: bool = Field(
+        False, description="Solve a pooled head by logistic regression, in place of the first epoch's steps."
+    )
 
 
 class FitConfig(Settings):
@@ -169,7 +172,10 @@ class FitConfig(Settings):
         0.0, ge=0, description="Weight of the masks beside the labels; needs a patch head."
     )
     stages: tuple[StageConfig, ...] = Field(
-        (StageConfig(depth_blocks=0, epochs=1, learning_rate=1e-3), StageConfig(epochs=16)),
+        (
+            StageConfig(depth_blocks=0, epochs=1, learning_rate=1e-3, solve=True),
+            StageConfig(epochs=16),
+        ),
         min_length=1,
         description="Stages of training, one after another.",
     )

@@ -39,6 +39,7 @@ from mvdefect.training.checkpoints import (
     restore_variables,
 )
 from mvdefect.training.learners import Learner, count_mask_cells, make_learner
+from mvdefect.training.probe import can_be_solved, solve_head
 from mvdefect.training.stages import Stage
 
 CURVES = ("loss", "val_loss", "val_roc_auc", "learning_rate", "seconds")
@@ -149,7 +150,7 @@ def _run_stage(
     data: TrainingSet,
     state: TrainingState,
     kept: Checkpoints,
-    advance: Callable[[], None],
+    advance: Callable[..., None],
 ) -> TrainingState:
     stage, checkpoint = job.stages[state.stage], job.folder.checkpoint
     begun = checkpoint / state.last_file if state.stage_epochs else None
@@ -161,7 +162,7 @@ def _run_stage(
     if begun:
         restore_variables(begun, (), learner.model.optimizer)
     while not job.ends_stage(state):
-        state = _run_epoch(job, data, learner, state, kept, advance)
+        state = _run_epoch(model, job, data, learner, state, kept, advance)
     if state.stage_epochs < stage.epochs:
         logger.info(
             "stage %d/%d ends early, after epoch %d of %d: the last %d brought no better validation score",
@@ -172,16 +173,23 @@ def _run_stage(
 
 
 def _run_epoch(
+    model: Any,
     job: TrainingJob,
     data: TrainingSet,
     learner: Learner,
     state: TrainingState,
     kept: Checkpoints,
-    advance: Callable[[], None],
+    advance: Callable[..., None],
 ) -> TrainingState:
     """Train for an epoch, score it, and write its variables; only then the state that names their files."""
     started = time.monotonic()
-    loss, values = _train_epoch(job, data, learner, len(state.rows), advance)
+    store = learner.train_store
+    if job.stages[state.stage].solve and can_be_solved(store):
+        loss = solve_head(model, data, store)
+        values = copy_values(learner.model.trainable_variables)
+        advance(job.steps_per_epoch)
+    else:
+        loss, values = _train_epoch(job, data, learner, len(state.rows), advance)
     score_row = _score_epoch(job, learner, state, loss)
     row = replace(score_row, seconds=round(time.monotonic() - started, 2))
     logger.info(
@@ -208,7 +216,7 @@ def _run_epoch(
 
 
 def _train_epoch(
-    job: TrainingJob, data: TrainingSet, learner: Learner, epoch: int, advance: Callable[[], None]
+    job: TrainingJob, data: TrainingSet, learner: Learner, epoch: int, advance: Callable[..., None]
 ) -> tuple[float, list[np.ndarray]]:
     """Return the mean loss, and what the variables were before Keras put their averages in place."""
     values: list[np.ndarray] = []

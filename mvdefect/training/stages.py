@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -14,6 +15,8 @@ from mvdefect.models.freezing import BACKBONE, check_depth
 
 FIRST_SHARE = 0.1  # of the peak rate, at the first step of a warm-up
 LAST_SHARE = 0.01  # of the peak rate, when the stage is over
+MIN_STEPS = 120
+AVERAGED_SHARE = 0.1  # of a stage's steps, over which a moving average reaches at most
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,19 @@ class Stage:
     head_learning_rate: float
     block_decay: float = 1.0
     warmup: float = 0.1
+    solve: bool = False
 
 
-def plan_stages(config: FitConfig, spec: BackboneSpec) -> tuple[Stage, ...]:
+def plan_stages(config: FitConfig, spec: BackboneSpec, images: int | None = None) -> tuple[Stage, ...]:
     """Fill in what the settings leave to the backbone.
 
-    From random weights every block has to learn; from pre-trained ones the backbone knows a depth.
+    From random weights every block has to learn; from pre-trained ones the backbone knows a depth. Where the
+    settings name no stages, the last one has at least 120 steps, however few the images.
+
+    Args:
+        config: The settings.
+        spec: The backbone.
+        images: To learn from; None: epochs stay as they are.
 
     Raises:
         ConfigError: A stage is deeper than the backbone.
@@ -40,7 +50,10 @@ def plan_stages(config: FitConfig, spec: BackboneSpec) -> tuple[Stage, ...]:
     stages = tuple(_complete(stage, spec, usual_depth) for stage in config.stages)
     for stage in stages:
         check_depth(spec, stage.depth_blocks)
-    return stages
+    if images is None or config.stages != FitConfig.model_fields["stages"].default:
+        return stages
+    least = math.ceil(MIN_STEPS / math.ceil(images / config.batch_size))
+    return (*stages[:-1], replace(stages[-1], epochs=max(stages[-1].epochs, least)))
 
 
 def _complete(stage: StageConfig, spec: BackboneSpec, usual_depth: int) -> Stage:
@@ -52,6 +65,7 @@ def _complete(stage: StageConfig, spec: BackboneSpec, usual_depth: int) -> Stage
         head_learning_rate=rate if stage.head_learning_rate is None else stage.head_learning_rate,
         block_decay=stage.block_decay,
         warmup=stage.warmup,
+        solve=stage.solve,
     )
 
 
@@ -93,7 +107,7 @@ def make_optimizer(
             scales and shifts of normalisation, sharpness) keep theirs.
         clip_norm: Largest norm of all gradients together, or None. With several rates it holds for the
             gradients of each rate on their own.
-        ema: Momentum of the moving average of variables, or None to keep none.
+        ema: Momentum of the moving average of variables, or None to keep none; see `find_momentum`.
         variables: What to build it for: the trainable variables of a model that has some of the
             classifier's layers, in that model's order; None: those of the classifier.
 
@@ -156,13 +170,22 @@ def make_schedule(
     )
 
 
+def find_momentum(ema: float | None, total_steps: int) -> float:
+    """Return a momentum, lowered where the average would remember more than a tenth of the steps.
+
+    It remembers 1 / (1 - momentum) of them; None has no average, and the momentum no effect.
+    """
+    limit = 1 - 1 / max(1.0, AVERAGED_SHARE * total_steps)
+    return limit if ema is None else min(ema, limit)
+
+
 def _make_adamw(peak: float, variables: Sequence[Any], settings: _Settings) -> keras.optimizers.Optimizer:
     optimizer = keras.optimizers.AdamW(
         make_schedule(peak, settings.warmup, settings.total_steps),
         weight_decay=settings.weight_decay,
         global_clipnorm=settings.clip_norm,
         use_ema=settings.ema is not None,
-        ema_momentum=0.99 if settings.ema is None else settings.ema,
+        ema_momentum=find_momentum(settings.ema, settings.total_steps),
     )
     kept = [variable for variable in variables if len(variable.shape) <= 1]
     optimizer.exclude_from_weight_decay(var_list=kept)

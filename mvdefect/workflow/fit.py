@@ -66,16 +66,16 @@ def run_job(job: FitJob) -> FinishedRun:
     Raises:
         MvdefectError: Of its many kinds, for whatever is wrong with images, settings or weights.
     """
-    spec = find_backbone(job.config.backbone)
-    stages = plan_stages(job.config, spec)
-    explicit = tuple(StageConfig(**asdict(stage)) for stage in stages)
-    config = job.config.model_copy(update={"stages": explicit})
+    spec, config = find_backbone(job.config.backbone), job.config
+    plan_stages(config, spec)  # before anything slow: a stage may be too deep
     seed_everything(config.seed, config.deterministic)
     policy = set_precision(config.precision)
     with share_batches(config.devices):
         photographs = prepare_photographs(job.records, config, job.planned, job.needs)
         count = count_folds(config, photographs.plan, is_pretrained=job.weights is not None)
-        config = photographs.note_bits(config).model_copy(update={"folds": count})
+        stages = plan_stages(config, spec, len(photographs.plan.select("train")))
+        explicit = tuple(StageConfig(**asdict(stage)) for stage in stages)
+        config = photographs.note_bits(config).model_copy(update={"folds": count, "stages": explicit})
         judged = list_judged_parts(count)
         check_contract(config, [row for part in judged for row in photographs.plan.select(part)])
         run = replace(job, config=config).find_place(photographs.plan.digest)
