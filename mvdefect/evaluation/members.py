@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from mvdefect.core.errors import RunError
 from mvdefect.evaluation.bootstrap import CONFIDENCE, Bools, Figure, Floats
 from mvdefect.evaluation.comparison import compare_samples
 from mvdefect.evaluation.figures import UNKNOWN, Sample, measure, roc_auc
 
-SCORER, NETWORK = "scorer", "network"  # on frozen features, and fine-tuned; in order of simplicity
+SCORER, NETWORK = "scorer", "network"  # in order of simplicity
+NAMES = {SCORER: "scorer on frozen features", NETWORK: "fine-tuned network"}
 CHANCE = 0.5
 STANDARD_ERRORS = 2 * float(norm.ppf((1 + CONFIDENCE) / 2))  # from one end of an interval to the other
 
@@ -36,6 +39,32 @@ class Member:
     roc_auc: Figure
     gain: Figure | None
     reason: str
+
+
+def members_to_json(members: Sequence[Member]) -> dict[str, Any]:
+    """Return members by name as a tree for JSON."""
+    return {member.name: asdict(member) for member in members}
+
+
+def parse_members(tree: Mapping[str, Any]) -> tuple[Member, ...]:
+    """Read what `members_to_json` returned.
+
+    Raises:
+        RunError: Something is missing or of another kind.
+    """
+    try:
+        return tuple(
+            Member(
+                str(fields["name"]),
+                float(fields["weight"]),
+                Figure(**fields["roc_auc"]),
+                Figure(**fields["gain"]) if fields["gain"] else None,
+                str(fields["reason"]),
+            )
+            for fields in tree.values()
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"the list of members is damaged: {error!r}") from error
 
 
 def choose_members(

@@ -16,6 +16,7 @@ from mvdefect.evaluation.bootstrap import Bootstrap, Figure
 from mvdefect.evaluation.comparison import compare_samples
 from mvdefect.evaluation.evaluate import Evaluation, evaluate_folder
 from mvdefect.evaluation.figures import FIGURES, Sample
+from mvdefect.evaluation.members import Member, parse_members
 from mvdefect.evaluation.strata import make_sample
 from mvdefect.report.sheets import Column, Sheet, join_figure
 from mvdefect.report.shift import Shift, find_shifts
@@ -50,6 +51,7 @@ class RunContents:
         evaluation: Its figures.
         environment: What it was made with.
         shifts: Where scores differ between the parts, and why.
+        members: What the logit is made of, and what was left out; empty where nobody chose.
     """
 
     name: str
@@ -61,6 +63,7 @@ class RunContents:
     evaluation: Evaluation
     environment: dict[str, Any]
     shifts: tuple[Shift, ...] = ()
+    members: tuple[Member, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -113,6 +116,7 @@ def read_contents(
         evaluation=evaluation,
         environment=read_json(folder.environment) if folder.environment.is_file() else {},
         shifts=find_shifts(rows, evaluation.operating_point, evaluation.protocol),
+        members=parse_members(read_json(folder.members)) if folder.members.is_file() else (),
     )
 
 

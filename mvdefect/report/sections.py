@@ -31,6 +31,7 @@ from mvdefect.report.sheets import (
     make_confusion_sheet,
     make_count_sheet,
     make_figure_sheet,
+    make_member_sheet,
     make_part_sheet,
     make_size_sheet,
     make_type_sheet,
@@ -245,7 +246,8 @@ def _say_what_was_measured(run: RunContents) -> Section:
         f"(score {point.score:.3f}) was chosen on {point.part} by the contract {point.contract}{came_to}."
         f"{guarantee}{review}{foreign}",
     )
-    return Section("measured", "What was measured", words, sheets=(make_part_sheet(run.plan),))
+    made_of = (make_member_sheet(run.members),) if run.members else ()
+    return Section("measured", "What was measured", words, sheets=(make_part_sheet(run.plan), *made_of))
 
 
 def _compare(runs: Sequence[RunContents], differences: Sequence[Difference]) -> Section:

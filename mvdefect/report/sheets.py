@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -11,6 +12,7 @@ from mvdefect.data.splits.plan import PARTS, SplitPlan
 from mvdefect.evaluation.bootstrap import Figure
 from mvdefect.evaluation.evaluate import Evaluation
 from mvdefect.evaluation.figures import COUNTS, FIGURES, FigureKind
+from mvdefect.evaluation.members import NAMES, Member
 from mvdefect.report.wording import (
     LATENCY_NAMES,
     VERDICT_NAMES,
@@ -201,6 +203,29 @@ def make_part_sheet(plan: SplitPlan) -> Sheet:
     rows.append(("all", *(str(sum(counts[part].values())) for part in PARTS)))
     columns = (Column("photographs"), *(Column(part, "number") for part in PARTS))
     return Sheet("Photographs in each part", columns, tuple(rows))
+
+
+def make_member_sheet(members: Sequence[Member]) -> Sheet:
+    """What the score of the classifier is made of, what was left out, and why."""
+    rows = [
+        (
+            NAMES[member.name],
+            "yes" if member.weight else "no",
+            join_figure(member.roc_auc),
+            "" if member.gain is None else join_figure(member.gain),
+            member.reason,
+        )
+        for member in members
+    ]
+    columns = (
+        Column("member"),
+        Column("in use"),
+        Column("ROC-AUC", "figure"),
+        Column("gain over the simplest", "figure"),
+        Column("why"),
+    )
+    note = "On images that were held out when it was fitted; none of them is of the test part."
+    return Sheet("What the classifier is made of", columns, tuple(rows), note)
 
 
 def make_confusion_sheet(evaluation: Evaluation) -> Sheet:

@@ -15,6 +15,7 @@ from mvdefect.core.runtime import describe_environment, seed_everything, set_pre
 from mvdefect.data.pipeline import Source
 from mvdefect.data.splits.plan import write_split_plan
 from mvdefect.evaluation.evaluate import Evaluation
+from mvdefect.evaluation.members import members_to_json
 from mvdefect.models.backbones import BackboneSpec, find_backbone
 from mvdefect.models.classifier import build_classifier
 from mvdefect.models.features import load_trunk, share_trunk
@@ -142,7 +143,7 @@ def _measure(
             classifier.save(folder.model)
         features.save(folder.features)
         save_normality(normality, folder.normality)
-        write_json(folder.members, {member.name: asdict(member) for member in inspector.members})
+        write_json(folder.members, members_to_json(inspector.members))
     with show_phase("Measuring the time per image"):
         write_json(folder.latency, measure_latency(classifier, features, normality))
     with show_phase("Drawing heatmaps of the test images"):

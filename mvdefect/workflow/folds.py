@@ -73,12 +73,12 @@ class Folds:
 def count_folds(config: FitConfig, plan: SplitPlan, is_pretrained: bool) -> int:
     """Choose how many folds a fit has, unless its settings say so.
 
-    One, the plan's own train and val, where val has defective images of 60 groups, where a user or a table
-    named the parts, where no image or too few are defective, or where a network learns from random weights.
+    One, the plan's own train and val, where val has defective images of 60 groups, where folders or a table
+    named the parts, where too few images are defective, or where a network learns from random weights.
     """
     if config.folds is not None:
         return config.folds
-    if not is_pretrained or config.split is not None or plan.protocol == "given":
+    if not is_pretrained or plan.protocol == "given":
         return 1
     return choose_fold_count(plan, ENOUGH_TO_DECIDE)
 

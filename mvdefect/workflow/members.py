@@ -14,6 +14,7 @@ from mvdefect.data.pipeline import Source
 from mvdefect.evaluation.bootstrap import Figure, Floats
 from mvdefect.evaluation.members import (
     CHANCE,
+    NAMES,
     NETWORK,
     SCORER,
     Member,
@@ -121,9 +122,8 @@ def tell_members(members: tuple[Member, ...], folds: Folds) -> None:
     for member in members:
         use = "in use" if member.weight else "not in use"
         gain = "" if member.gain is None else f", {_describe(member.gain, '+')} against the scorer alone"
-        logger.info(
-            "%s: %s (ROC-AUC %s%s): %s", member.name, use, _describe(member.roc_auc), gain, member.reason
-        )
+        figure = f"ROC-AUC {_describe(member.roc_auc)}{gain}"
+        logger.info("%s: %s, %s: %s", NAMES[member.name], use, figure, member.reason)
     network = next((one for one in members if one.name == NETWORK), None)
     if network is not None and not network.weight:
         logger.warning("fine-tuning brought nothing and is not used: %s", _find_cause(network, folds))

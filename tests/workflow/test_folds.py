@@ -1,0 +1,119 @@
+"""Folds of train and val: no image is judged by what was fitted on it, and the inspector is all of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from mvdefect.config import FitConfig, StageConfig
+from mvdefect.data.pipeline import Source
+from mvdefect.data.splits.folds import draw_folds
+from mvdefect.data.splits.plan import read_split_plan
+from mvdefect.evaluation.evaluate import judge_rows, read_operating_point
+from mvdefect.evaluation.members import NETWORK, SCORER, parse_members
+from mvdefect.evaluation.operating_point import HELD_OUT, choose_operating_point
+from mvdefect.models.backbones import find_backbone
+from mvdefect.models.classifier import load_classifier
+from mvdefect.models.features import build_features, load_trunk
+from mvdefect.models.normality import fit_normality, load_normality
+from mvdefect.runs import RunFolder, read_history, read_json, read_predictions, read_run_config
+from mvdefect.training.predictions import predict_logits
+from mvdefect.workflow.fit import fit_inspector
+from mvdefect.workflow.folds import Folds, count_folds, make_folds
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config: FitConfig, tmp_path_factory: pytest.TempPathFactory) -> FitConfig:
+    """A fit from a file of weights."""
+    keras.utils.set_random_seed(0)
+    weights = tmp_path_factory.mktemp("weights") / "small.weights.h5"
+    find_backbone("small_cnn").build(64, None).save_weights(weights)
+    stages = (
+        StageConfig(depth_blocks=0, epochs=1, learning_rate=1e-3, solve=True),
+        StageConfig(depth_blocks=1, epochs=1, learning_rate=1e-3),
+    )
+    changes = {"weights": str(weights), "head": "pooled", "stages": stages, "tensorboard": False, "views": 1}
+    return tiny_config.model_copy(update=changes)
+
+
+@pytest.fixture(scope="module")
+def run(config: FitConfig, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return fit_inspector(config, tmp_path_factory.mktemp("folds") / "run").folder
+
+
+@pytest.fixture(scope="module")
+def folds(sources: dict[str, Source], run: RunFolder) -> Folds:
+    return make_folds(sources["train"].store, read_split_plan(run.split_plan), read_run_config(run))
+
+
+def test_each_image_is_held_out_once_and_groups_stay_whole(run: RunFolder, folds: Folds) -> None:
+    assert read_run_config(run).folds == 3
+    seen = {row.id for part in ("train", "val") for row in folds.parts[part].rows}
+    held = [row.id for source in folds.held_out for row in source.rows]
+    assert sorted(held) == sorted(seen)
+    for train, judged in zip(folds.train, folds.held_out, strict=True):
+        assert not {row.group for row in train.rows} & {row.group for row in judged.rows}
+        assert set(train.labels) == set(judged.labels) == {0, 1}
+
+
+def test_the_inspector_is_what_was_measured_on_test(run: RunFolder, folds: Folds) -> None:
+    rows = {row.id: row.logit for row in read_predictions(run)}
+    model = load_classifier(run.model)
+    for part, are_alike in (("test", True), ("val", False), ("train", False)):
+        source = folds.parts[part]
+        expected = [rows[row.id] for row in source.rows]
+        found = predict_logits(model, source, 16)
+        assert np.allclose(found, expected, atol=1e-3) == are_alike, part
+
+
+def test_distances_of_held_out_images_are_of_a_fit_without_them(
+    run: RunFolder, folds: Folds, config: FitConfig
+) -> None:
+    rows = {row.id: row.novelty for row in read_predictions(run)}
+    network = build_features(load_trunk(find_backbone("small_cnn"), 64, Path(config.weights)))
+
+    def look(source: Source) -> np.ndarray:
+        from mvdefect.data.pipeline import make_inference_batches
+
+        return np.concatenate([np.asarray(network(batch)) for batch in make_inference_batches(source, 16)])
+
+    train, judged = folds.train[1], folds.held_out[1]
+    normality = fit_normality(config.one_class, look(train)[train.labels == 0], config.seed)
+    expected = normality.score_images(look(judged))
+    assert np.allclose([rows[row.id] for row in judged.rows], expected, rtol=1e-3)
+    joined = load_normality(run.normality).score_images(look(folds.parts["test"]))
+    assert np.allclose([rows[row.id] for row in folds.parts["test"].rows], joined, rtol=1e-3)
+
+
+def test_the_threshold_rests_on_all_images_that_were_held_out(run: RunFolder) -> None:
+    point, rows = read_operating_point(run), read_predictions(run)
+    assert point.part == HELD_OUT
+    chosen = choose_operating_point(judge_rows([row for row in rows if row.split != "test"]), HELD_OUT)
+    assert point.thresholds["classifier"] == pytest.approx(chosen.thresholds["classifier"])
+    assert HELD_OUT in run.report.read_text(encoding="utf-8")
+
+
+def test_the_report_says_what_the_classifier_is_made_of(run: RunFolder) -> None:
+    members = parse_members(read_json(run.members))
+    assert [member.name for member in members] == [SCORER, NETWORK]
+    report = run.report.read_text(encoding="utf-8")
+    for member in members:
+        assert member.reason in report
+    assert len(read_history(run)) == 2  # the mean of all folds
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_pretrained", "count"),
+    [({}, True, 3), ({}, False, 1), ({"folds": 2}, False, 2), ({"folds": 1}, True, 1)],
+)
+def test_folds_are_for_small_validation_parts(
+    run: RunFolder, changes: dict[str, object], is_pretrained: bool, count: int
+) -> None:
+    plan = read_split_plan(run.split_plan)
+    assert count_folds(FitConfig(**changes), plan, is_pretrained) == count
+    assert len(draw_folds(plan, count, 0)) == count
+    assert count_folds(FitConfig(), replace(plan, protocol="given"), True) == 1
