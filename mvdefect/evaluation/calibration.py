@@ -14,6 +14,7 @@ from mvdefect.evaluation.figures import BINS, Sample, find_bins
 LOG_TEMPERATURE_BOUNDS = (-3.0, 3.0)
 SMALLEST_NOVELTY = 1e-12
 SMALLEST_SPREAD = 0.05  # of the logarithm of novelty; less would magnify rounding
+CHANCE = 0.5  # ROC-AUC
 PENALTY = 1.0  # of the weights, as against the sum of log-losses
 
 
@@ -78,27 +79,43 @@ def fit_temperature(labels: Bools, logits: Floats) -> Calibration:
 
 
 def fit_combination(labels: Bools, logits: Floats, novelty: Floats) -> Calibration | None:
-    """Weigh logit and novelty by logistic regression; None where the novelty adds nothing.
+    """Weigh logit and novelty by logistic regression.
+
+    A logit that is no better than chance has no weight, as far as the novelty is better.
 
     Args:
         labels: True for defective, (n,).
         logits: (n,).
         novelty: Positive, (n,).
+
+    Returns:
+        How the score is made; None where it would rank these images no better than the logit alone.
     """
     if labels.all() or not labels.any():
         return None
-    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
 
     columns = np.stack([np.asarray(logits, np.float64), _log(novelty)], axis=1)
-    middle, spread = columns.mean(axis=0), columns.std(axis=0)
-    if not (spread > 0).all():
+    alone = [float(roc_auc_score(labels, column)) for column in columns.T]
+    if alone[0] <= CHANCE < alone[1]:
+        weights, bias = _regress(labels, columns[:, 1:])
+        return Calibration(0.0, float(weights[0]), bias)
+    if not (columns.std(axis=0) > 0).all():
         return None
+    weights, bias = _regress(labels, columns)
+    if not (weights > 0).all() or roc_auc_score(labels, columns @ weights) <= alone[0]:
+        return None
+    return Calibration(float(weights[0]), float(weights[1]), bias)
+
+
+def _regress(labels: Bools, columns: Floats) -> tuple[Floats, float]:
+    """Return weights and bias of a logistic regression on columns of one scale."""
+    from sklearn.linear_model import LogisticRegression
+
+    middle, spread = columns.mean(axis=0), columns.std(axis=0)
     model = LogisticRegression(C=PENALTY).fit((columns - middle) / spread, labels)
     weights = model.coef_[0] / spread
-    if not (weights > 0).all():
-        return None
-    bias = float(model.intercept_[0] - weights @ middle)
-    return Calibration(float(weights[0]), float(weights[1]), bias)
+    return weights, float(model.intercept_[0] - weights @ middle)
 
 
 def fit_distance(good: Floats, threshold: float) -> Calibration:
