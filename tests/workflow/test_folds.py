@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,14 +15,16 @@ from mvdefect.data.pipeline import Source
 from mvdefect.data.splits.folds import draw_folds
 from mvdefect.data.splits.plan import read_split_plan
 from mvdefect.evaluation.evaluate import judge_rows, read_operating_point
-from mvdefect.evaluation.members import NETWORK, SCORER, parse_members
+from mvdefect.evaluation.members import NETWORK, SCORER, Member, choose_members, parse_members
 from mvdefect.evaluation.operating_point import HELD_OUT, choose_operating_point
+from mvdefect.exporting.export import ExportSettings, export_run
 from mvdefect.models.backbones import find_backbone
-from mvdefect.models.classifier import load_classifier
+from mvdefect.models.classifier import list_members, load_classifier
 from mvdefect.models.features import build_features, load_trunk
 from mvdefect.models.normality import fit_normality, load_normality
 from mvdefect.runs import RunFolder, read_history, read_json, read_predictions, read_run_config
 from mvdefect.training.predictions import predict_logits
+from mvdefect.workflow import members
 from mvdefect.workflow.fit import fit_inspector
 from mvdefect.workflow.folds import Folds, count_folds, make_folds
 
@@ -42,7 +45,14 @@ def config(tiny_config: FitConfig, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def run(config: FitConfig, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    return fit_inspector(config, tmp_path_factory.mktemp("folds") / "run").folder
+    """A run of which every member is in use, whatever it is worth."""
+
+    def use_all(*found: Any) -> tuple[Member, ...]:
+        return tuple(replace(one, weight=0.5 + one.weight) for one in choose_members(*found))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(members, "choose_members", use_all)
+        return fit_inspector(config, tmp_path_factory.mktemp("folds") / "run").folder
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +78,14 @@ def test_the_inspector_is_what_was_measured_on_test(run: RunFolder, folds: Folds
         expected = [rows[row.id] for row in source.rows]
         found = predict_logits(model, source, 16)
         assert np.allclose(found, expected, atol=1e-3) == are_alike, part
+
+
+def test_an_export_holds_all_members(run: RunFolder, tmp_path: Path) -> None:
+    """An export is compared with its run when it is made."""
+    assert len(list_members(load_classifier(run.model))) == 4  # the scorer, and a network of each fold
+    settings = ExportSettings(formats=("savedmodel", "openvino"))
+    made = export_run(run.path, tmp_path / "export", settings)
+    assert made.path.is_dir()
 
 
 def test_distances_of_held_out_images_are_of_a_fit_without_them(
@@ -98,10 +116,10 @@ def test_the_threshold_rests_on_all_images_that_were_held_out(run: RunFolder) ->
 
 
 def test_the_report_says_what_the_classifier_is_made_of(run: RunFolder) -> None:
-    members = parse_members(read_json(run.members))
-    assert [member.name for member in members] == [SCORER, NETWORK]
+    listed = parse_members(read_json(run.members))
+    assert [member.name for member in listed] == [SCORER, NETWORK]
     report = run.report.read_text(encoding="utf-8")
-    for member in members:
+    for member in listed:
         assert member.reason in report
     assert len(read_history(run)) == 2  # the mean of all folds
 
