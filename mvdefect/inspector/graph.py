@@ -32,6 +32,7 @@ from mvdefect.inspector.answers import (
 from mvdefect.inspector.formats.format import NOVELTY
 from mvdefect.inspector.preprocessing import read_photographs, resize_photographs
 from mvdefect.models.classifier import load_classifier
+from mvdefect.models.feature_maps import log_novelty_tensor
 from mvdefect.models.normality import load_normality
 from mvdefect.models.one_class import Normality
 from mvdefect.models.saliency import build_heatmaps
@@ -159,12 +160,25 @@ class InspectorGraph(tf.Module):  # type: ignore[misc]
         return tf.reshape(self.classifier(pixels, training=False), (-1,)), novelty, mean_novelty
 
     def find_heatmaps(self, pixels: tf.Tensor) -> tf.Tensor:
-        """Return where defects are seen, float32 (n, height, width), in pixels at working size."""
-        if self.heatmaps is not None:
-            return self.heatmaps(pixels, training=False)
-        features = self.features(pixels, training=False)
+        """Return where defects are seen, float32 (n, height, width), in pixels at working size.
+
+        See `mvdefect.workflow.explain.draw_heatmaps`.
+        """
+        made, maps = self.point.calibration, []
+        if self.heatmaps is not None and made.logit_weight:
+            maps.append(made.logit_weight * self.heatmaps(pixels, training=False))
+        if self.heatmaps is None or made.novelty_weight:
+            features = self.features(pixels, training=False)
+            with tf.name_scope(NOVELTY):
+                found = self.normality.map_tensor(features)
+                is_alone = self.heatmaps is None
+                maps.append(found if is_alone else made.novelty_weight * log_novelty_tensor(found))
+        if len(maps) == 1:
+            return maps[0]
+        size = [max(found.shape[axis] for found in maps) for axis in (1, 2)]
         with tf.name_scope(NOVELTY):
-            return self.normality.map_tensor(features)
+            fine = [tf.image.resize(found[..., tf.newaxis], size)[..., 0] for found in maps]
+            return fine[0] + fine[1]
 
     def list_signatures(self) -> dict[str, Any]:
         """Return the functions by the names under which TF Serving offers them."""

@@ -15,6 +15,7 @@ Maps = NDArray[np.float32]
 FeatureSource = NDArray[Any] | Iterable[NDArray[Any]]
 
 CHUNK_BYTES = 16 << 20
+SMALLEST, SMALLEST_SHARE = 1e-12, 0.01  # of novelty at a position: a logarithm needs a limit
 
 
 def iterate_chunks(features: FeatureSource) -> Iterator[Maps]:
@@ -94,6 +95,24 @@ def average_tensors(maps: Any) -> Any:
     import tensorflow as tf
 
     return tf.nn.avg_pool2d(maps, 3, 1, "SAME")  # which counts only the neighbours that exist
+
+
+def log_novelty(maps: Maps) -> Maps:
+    """Return the logarithm of novelty by position, at least that of a hundredth of an image's largest.
+
+    Args:
+        maps: float32 of shape (n, h, w).
+    """
+    largest = np.maximum(maps.max(axis=(1, 2), keepdims=True), SMALLEST)
+    return np.asarray(np.log(np.maximum(maps, SMALLEST_SHARE * largest)), np.float32)
+
+
+def log_novelty_tensor(maps: Any) -> Any:
+    """Do to tensors of TensorFlow what `log_novelty` does to arrays."""
+    import tensorflow as tf
+
+    largest = tf.maximum(tf.reduce_max(maps, axis=(1, 2), keepdims=True), SMALLEST)
+    return tf.math.log(tf.maximum(maps, SMALLEST_SHARE * largest))
 
 
 def stretch_maps(maps: Maps, axis: int, length: int) -> Maps:

@@ -29,6 +29,7 @@ def make_demo_config(data: Path) -> FitConfig:
         batch_size=16,
         views=4,
         ema=None,
+        folds=1,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,45 @@ from mvdefect.data.scan import Scan
 from mvdefect.evaluation.evaluate import replace_nan
 from mvdefect.evaluation.heatmaps import Heatmaps, write_heatmaps
 from mvdefect.evaluation.localisation import measure_localisation
+from mvdefect.evaluation.operating_point import OperatingPoint
+from mvdefect.models.feature_maps import log_novelty, stretch_maps
+from mvdefect.models.one_class import Normality
 from mvdefect.runs import RunFolder, write_json
+from mvdefect.training.predictions import compile_features, iterate_features, keep_maps, predict_heatmaps
+
+BATCH_SIZE = 32
+
+
+def draw_heatmaps(
+    point: OperatingPoint, classifier: Any | None, features: Any, normality: Normality, source: Source
+) -> NDArray[np.float16]:
+    """Return where an inspector sees defects: of each position, the score that it has by itself.
+
+    What is shown is what decided: the classifier's map and the logarithm of the novelty's are weighed as
+    logit and novelty are in the score.
+
+    Args:
+        point: How the score is made.
+        classifier: From pixels to the logit; None: the novelty alone decides.
+        features: From pixels to what the novelty compares.
+        normality: How good images look.
+        source: The part.
+
+    Returns:
+        float16 (n, height, width), at the finer resolution of the two.
+    """
+    made, maps = point.calibration, []
+    if classifier is not None and made.logit_weight:
+        maps.append(predict_heatmaps(classifier, source, BATCH_SIZE).astype(np.float32) * made.logit_weight)
+    if classifier is None or made.novelty_weight:
+        batches = iterate_features(compile_features(features), source, BATCH_SIZE)
+        found = np.concatenate([normality.score_positions(batch) for _, batch in batches])
+        maps.append(found if classifier is None else made.novelty_weight * log_novelty(found))
+    if len(maps) == 1:
+        return keep_maps(maps[0])
+    height, width = np.max([found.shape[1:] for found in maps], axis=0)
+    fine = [stretch_maps(stretch_maps(found, 1, int(height)), 2, int(width)) for found in maps]
+    return keep_maps(fine[0] + fine[1])
 
 
 def explain_part(

@@ -6,34 +6,27 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mvdefect.config import FitConfig, StageConfig
 from mvdefect.core.errors import ContractError
 from mvdefect.core.progress import logger, show_phase
 from mvdefect.core.runtime import describe_environment, seed_everything, set_precision, share_batches
-from mvdefect.data.pipeline import Source
 from mvdefect.data.splits.plan import write_split_plan
 from mvdefect.evaluation.evaluate import Evaluation
 from mvdefect.evaluation.members import members_to_json
+from mvdefect.evaluation.operating_point import OperatingPoint
 from mvdefect.models.backbones import BackboneSpec, find_backbone
 from mvdefect.models.classifier import build_classifier
 from mvdefect.models.features import load_trunk, share_trunk
 from mvdefect.models.heads import choose_head
 from mvdefect.models.normality import save_normality
-from mvdefect.models.one_class import Normality
 from mvdefect.report.report import write_report
 from mvdefect.runs import RunFolder, make_run, write_json
 from mvdefect.training.folds import train_folds
 from mvdefect.training.predictions import (
-    compile_features,
-    iterate_features,
-    keep_maps,
     measure_latency,
-    predict_heatmaps,
 )
 from mvdefect.training.stages import Stage, plan_stages
-from mvdefect.workflow.explain import explain_part
+from mvdefect.workflow.explain import draw_heatmaps, explain_part
 from mvdefect.workflow.folds import Folds, count_folds, make_folds
 from mvdefect.workflow.frozen import learn_frozen
 from mvdefect.workflow.job import FitJob, check_contract, check_job
@@ -47,8 +40,6 @@ from mvdefect.workflow.photographs import (
     logging_to,
     prepare_photographs,
 )
-
-NOVELTY_BATCH_SIZE = 32
 
 
 def fit_inspector(
@@ -146,16 +137,11 @@ def _measure(
         write_json(folder.members, members_to_json(inspector.members))
     with show_phase("Measuring the time per image"):
         write_json(folder.latency, measure_latency(classifier, features, normality))
-    with show_phase("Drawing heatmaps of the test images"):
-        if classifier is None:
-            maps = keep_maps(_map_novelty(features, normality, sources["test"]))
-        else:
-            maps = predict_heatmaps(classifier, sources["test"], config.batch_size)
+
+    def explain(point: OperatingPoint) -> None:
+        maps = draw_heatmaps(point, classifier, features, normality, sources["test"])
         explain_part(maps, sources["test"], photographs.scan, config.resize, folder)
-    with show_phase("Choosing the threshold and measuring the test images"):
-        return settle_outcome(folder, config, plan, inspector.scores, photographs.scan.defect_shares)
 
-
-def _map_novelty(features: Any, normality: Normality, source: Source) -> np.ndarray:
-    batches = iterate_features(compile_features(features), source, NOVELTY_BATCH_SIZE)
-    return np.concatenate([normality.score_positions(found) for _, found in batches])
+    with show_phase("Choosing the threshold, drawing heatmaps and measuring the test images"):
+        shares = photographs.scan.defect_shares
+        return settle_outcome(folder, config, plan, inspector.scores, shares, explain)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,6 +39,7 @@ from mvdefect.runs import (
 )
 
 SEEN_IN = ("train", "val")
+Explain = Callable[[OperatingPoint], None]
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def settle_outcome(
     plan: SplitPlan,
     scores: Mapping[str, Scores],
     defect_share: Mapping[str, float],
+    explain: Explain | None = None,
 ) -> tuple[Evaluation, ContractError | None]:
     """Choose the operating point on held-out images, reach every verdict, and measure the test part.
 
@@ -92,17 +94,18 @@ def settle_outcome(
         plan: Whose parts were scored.
         scores: One for each of train, val and test.
         defect_share: Share of defective pixels by id, where a mask tells.
+        explain: Draws and measures heatmaps once the operating point is known; None: there are none.
 
     Returns:
         What was measured; and what is wrong with the contract, if it cannot be met.
     """
     rows, unmet = _make_all_rows(plan, scores, defect_share), None
     try:
-        point, judged, evaluation = _evaluate(folder, config, plan, rows)
+        point, judged, evaluation = _evaluate(folder, config, plan, rows, explain=explain)
     except ContractError as error:
         unmet = ContractError(f"{error}. The run is whole, with the threshold by f1 instead")
         changed = config.model_copy(update={"threshold": "f1"})
-        point, judged, evaluation = _evaluate(folder, changed, plan, rows)
+        point, judged, evaluation = _evaluate(folder, changed, plan, rows, explain=explain)
         point = replace(point, guarantee=f"{error}; the threshold is by f1 instead")
         evaluation = replace(evaluation, operating_point=point)
         write_text(folder.config, dump_config(changed))
@@ -156,6 +159,7 @@ def _evaluate(
     plan: SplitPlan,
     rows: tuple[PredictionRow, ...],
     require: str | None = None,
+    explain: Explain | None = None,
 ) -> tuple[OperatingPoint, tuple[PredictionRow, ...], Evaluation]:
     parts = list_judged_parts(config.folds or 1)
     point = choose_operating_point(
@@ -169,6 +173,8 @@ def _evaluate(
     )
     point = add_foreign_threshold(point, judge_rows([row for row in rows if row.split in SEEN_IN]))
     judged = _judge(rows, point)
+    if explain is not None:
+        explain(point)
     measured = read_measured(folder)
     requirement = settle_requirement(config.require, require)
     evaluation = evaluate_predictions(judged, plan, point, config.prevalence, measured, requirement)
