@@ -14,7 +14,7 @@ from mvdefect.evaluation.figures import BINS, Sample, find_bins
 LOG_TEMPERATURE_BOUNDS = (-3.0, 3.0)
 SMALLEST_NOVELTY = 1e-12
 SMALLEST_SPREAD = 0.05  # of the logarithm of novelty; less would magnify rounding
-CHANCE = 0.5  # ROC-AUC
+CHANCE, TOLERANCE = 0.5, 0.005  # of a ROC-AUC
 PENALTY = 1.0  # of the weights, as against the sum of log-losses
 
 
@@ -81,7 +81,8 @@ def fit_temperature(labels: Bools, logits: Floats) -> Calibration:
 def fit_combination(labels: Bools, logits: Floats, novelty: Floats) -> Calibration | None:
     """Weigh logit and novelty by logistic regression.
 
-    A logit that is no better than chance has no weight, as far as the novelty is better.
+    A logit that is no better than chance has no weight, as far as the novelty is better. Novelty that hardly
+    changes the order stays in: it is what notices defects of other types.
 
     Args:
         labels: True for defective, (n,).
@@ -89,7 +90,7 @@ def fit_combination(labels: Bools, logits: Floats, novelty: Floats) -> Calibrati
         novelty: Positive, (n,).
 
     Returns:
-        How the score is made; None where it would rank these images no better than the logit alone.
+        How the score is made; None where it would rank these images worse than the logit alone.
     """
     if labels.all() or not labels.any():
         return None
@@ -103,7 +104,7 @@ def fit_combination(labels: Bools, logits: Floats, novelty: Floats) -> Calibrati
     if not (columns.std(axis=0) > 0).all():
         return None
     weights, bias = _regress(labels, columns)
-    if not (weights > 0).all() or roc_auc_score(labels, columns @ weights) <= alone[0]:
+    if not (weights > 0).all() or roc_auc_score(labels, columns @ weights) < alone[0] - TOLERANCE:
         return None
     return Calibration(float(weights[0]), float(weights[1]), bias)
 

@@ -104,3 +104,19 @@ def test_a_distance_counts_from_its_threshold_in_steps_of_what_good_images_vary_
 def test_good_images_that_are_all_alike_do_not_magnify_rounding() -> None:
     scores = fit_distance(np.full(12, 5.0), 5.0).score(None, np.array([5.0, 5.0 * (1 + 1e-6)]))
     assert abs(scores[1] - scores[0]) < 1e-4
+
+
+def test_novelty_that_ranks_worse_is_left_out_and_a_logit_of_chance_too() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(200) % 4 == 0
+    good, chance = rng.normal(size=200) + 3 * labels, rng.normal(size=200)
+    novelty = np.exp(rng.normal(size=200) + 2 * labels)
+    both = fit_combination(labels, good, novelty)
+    assert both is not None
+    assert min(both.logit_weight, both.novelty_weight) > 0
+    drowned = np.where(np.arange(200) == 0, 3000.0, good)  # one score so high that all others look alike
+    assert fit_combination(labels, drowned, np.exp(rng.normal(size=200) + labels)) is None
+    alone = fit_combination(labels, -np.abs(chance) - labels, novelty)
+    assert alone is not None
+    assert alone.logit_weight == 0 < alone.novelty_weight
+    assert alone.score(None, novelty).argmax() == novelty.argmax()
