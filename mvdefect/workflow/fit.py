@@ -14,9 +14,9 @@ from mvdefect.data.splits.plan import write_split_plan
 from mvdefect.evaluation.evaluate import Evaluation
 from mvdefect.evaluation.members import members_to_json
 from mvdefect.evaluation.operating_point import OperatingPoint
-from mvdefect.models.backbones import BackboneSpec, find_backbone
+from mvdefect.models.backbones import find_backbone
 from mvdefect.models.classifier import build_classifier
-from mvdefect.models.features import load_trunk, share_trunk
+from mvdefect.models.features import Trunk, load_trunk, share_trunk
 from mvdefect.models.heads import choose_head
 from mvdefect.models.normality import save_normality
 from mvdefect.report.report import write_report
@@ -63,6 +63,8 @@ def run_job(job: FitJob) -> FinishedRun:
     seed_everything(config.seed, config.deterministic)
     policy = set_precision(config.precision)
     with share_batches(config.devices):
+        with show_phase("Building the network"):
+            trunk = load_trunk(spec, config.image_size_px, job.weights) if job.weights else None
         photographs = prepare_photographs(job.records, config, job.planned, job.needs)
         count = count_folds(config, photographs.plan, is_pretrained=job.weights is not None)
         stages = plan_stages(config, spec, len(photographs.plan.select("train")))
@@ -76,7 +78,7 @@ def run_job(job: FitJob) -> FinishedRun:
             log_plan(photographs.plan)
             logger.info("%s, weights: %s, %s", spec.describe, config.weights, policy)
             folds = make_folds(photographs.store, photographs.plan, config)
-            inspector = _learn(spec, stages, config, folds, job.weights, folder)
+            inspector = _learn(trunk, stages, config, folds, job.weights, folder)
             evaluation, unmet = _measure(inspector, config, photographs, folder)
             write_json(folder.environment, describe_environment())
             with show_phase("Writing the report"):
@@ -87,7 +89,7 @@ def run_job(job: FitJob) -> FinishedRun:
 
 
 def _learn(
-    spec: BackboneSpec,
+    trunk: Trunk | None,
     stages: tuple[Stage, ...],
     config: FitConfig,
     folds: Folds,
@@ -98,10 +100,10 @@ def _learn(
 
     From random weights there are no features before the network has learned some.
     """
-    has_defects = all(source.labels.any() for source in folds.train)
+    spec, has_defects = find_backbone(config.backbone), all(source.labels.any() for source in folds.train)
     frozen, networks = None, ()
-    if weights is not None:
-        frozen = learn_frozen(load_trunk(spec, config.image_size_px, weights), folds, config, has_defects)
+    if trunk is not None:
+        frozen = learn_frozen(trunk, folds, config, has_defects)
         tell_first_figures(frozen, folds)
 
     def build() -> Any:
