@@ -1,8 +1,9 @@
 """ELPV: electroluminescence images of solar cells, which the package `elpv-dataset` installs.
 
-2,624 cells of 44 modules, 300 x 300 pixels, each with the probability that it is defective (0, 1/3, 2/3 or 1)
-and its type (mono- or polycrystalline). Images: CC BY-NC-SA 4.0. Deitsch et al. (2019), Automatic classification
-of defective photovoltaic module cells in electroluminescence images, https://doi.org/10.1016/j.solener.2019.02.067
+2,624 cells of 44 modules, 300 x 300 pixels, each with the probability that it is defective (0, 1/3, 2/3 or
+1) and its type (mono- or polycrystalline). Images: CC BY-NC-SA 4.0. Deitsch et al. (2019), Automatic
+classification of defective photovoltaic module cells in electroluminescence images,
+https://doi.org/10.1016/j.solener.2019.02.067
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ def read_elpv(choice: str = "", categories: Iterable[str] = (), folder: Path | N
     """Read the solar cells; the defect type of a defective one is the type of the cell.
 
     Args:
-        choice: "": cells of probability 0 (good) and 1 (defective). "all": the uncertain ones as well; above one
-            half is defective, and `Record.confidence` is the probability of the label.
+        choice: "": cells of probability 0 (good) and 1 (defective). "all": the uncertain ones as well; above
+            one half is defective, and `Record.confidence` is the probability of the label.
         categories: As for any source; there is one product.
         folder: Where the images and `labels.csv` are; None: in the installed package.
 
@@ -103,8 +104,8 @@ def _parse(line: str, table: Path) -> Cell:
     is_inside = not place.is_absolute() and ".." not in place.parts and "\\" not in cell.path
     if not (0 <= cell.probability <= 1 and cell.kind in TYPES and cell.path and is_inside):
         raise LayoutError(
-            f"each line of {show_name(table)} must be an image's path in that folder, a probability from 0 to 1, "
-            f"and {' or '.join(TYPES)}. Received: {escape_name(line)[:100]!r}"
+            f"each line of {show_name(table)} must be an image's path in that folder, a probability from 0 "
+            f"to 1, and {' or '.join(TYPES)}. Received: {escape_name(line)[:100]!r}"
         )
     return cell
 
@@ -113,7 +114,11 @@ def _make_record(cell: Cell, root: Path) -> Record:
     path, is_defective = root / cell.path, cell.probability > DEFECTIVE_FROM
     confidence = cell.probability if is_defective else 1 - cell.probability
     return Record(
-        make_id(path, root), path, PRODUCT, cell.kind if is_defective else GOOD, confidence=round(confidence, 4)
+        make_id(path, root),
+        path,
+        PRODUCT,
+        cell.kind if is_defective else GOOD,
+        confidence=round(confidence, 4),
     )
 
 
@@ -121,7 +126,7 @@ def _count(cells: list[Cell], used: list[Cell]) -> str:
     uncertain = sum(not cell.is_certain for cell in cells)
     if len(used) < len(cells):
         return (
-            f"ELPV: {len(used)} cells; left out {uncertain} of uncertain label (probability between 0 and 1), "
-            f"which the source '{ELPV}:{ALL}' uses"
+            f"ELPV: {len(used)} cells; left out {uncertain} of uncertain label (probability between 0 and "
+            f"1), which the source '{ELPV}:{ALL}' uses"
         )
     return f"ELPV: {len(used)} cells, {uncertain} of them of uncertain label (above one half: defective)"

@@ -105,8 +105,9 @@ def open_source(
     Args:
         source: A folder in one of the layouts of `mvdefect.data.sources.folders`, of a public data set, or
             with annotations; a table (CSV); a file of annotations; a zip or tar archive; or "mvtec_ad", or
-            "mvtec_ad:bottle", for the copy that TFDS's manual folder holds or that is downloaded; or "elpv", for
-            what the package `elpv-dataset` holds. Or several of these, which are joined as in `join_layouts`.
+            "mvtec_ad:bottle", for the copy that TFDS's manual folder holds or that is downloaded; or "elpv",
+            for what the package `elpv-dataset` holds. Or several of these, which are joined as in
+            `join_layouts`.
         categories: As for `Reading`.
         group_pattern: As for `Reading`.
         good: As for `Reading`.
