@@ -84,7 +84,7 @@ def summarise(rows: Sequence[ResultRow]) -> tuple[Summary, ...]:
     """Average the figures of each method under each protocol, in the order in which they come."""
     together: defaultdict[tuple[str, str, str], list[ResultRow]] = defaultdict(list)
     for row in rows:
-        together[row.data, _name_protocol(row), row.method].append(row)
+        together[row.data, name_protocol(row), row.method].append(row)
     return tuple(_summarise(*key, found) for key, found in together.items())
 
 
@@ -108,6 +108,6 @@ def _summarise(data: str, protocol: str, method: str, rows: Sequence[ResultRow])
     )
 
 
-def _name_protocol(row: ResultRow) -> str:
+def name_protocol(row: ResultRow) -> str:
     """Return the protocol as the grid names it, from the name of the cell."""
     return row.cell.split("+")[-3]

@@ -513,7 +513,7 @@ def test_parts_without_a_defective_image_are_told(protocol: str) -> None:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("settings_", [{}, {"k": 3}, {"n": 3}, {"k": 3, "n": 3}])
 def test_a_setting_out_of_place_is_refused(protocol: str, settings_: dict[str, int]) -> None:
-    budgets = dict.fromkeys(("label-budget", "few-labels", "few-labels-unseen"), {"k": 3})
+    budgets = {name: {"k": 3} for name in ("label-budget", "few-labels", "few-labels-unseen")}
     if settings_ == {**budgets, "kfold": {"n": 3}}.get(protocol, {}):
         return
     with pytest.raises(SplitError, match=f"few-labels need k, kfold needs n.*Received: {protocol} with"):
