@@ -23,9 +23,7 @@ PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0)
 GAMMA_FACTORS = (0.1, 0.3, 1.0, 3.0)
 FOLDS = 4
 CACHE_MB = 500
-SVM_SETTINGS = frozenset(
-    {"penalties", "gamma_factors", "folds", "seed", "n_jobs"}
-)  # no feature depends on them
+SVM_SETTINGS = frozenset({"penalties", "gamma_factors", "folds", "seed", "n_jobs"})  # features need none
 
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 

@@ -13,19 +13,15 @@ from mvdefect.cli.work import PATH, start_work
 @click.command()
 @click.argument("grid", type=PATH)
 @OFFLINE_FLAG
-@click.option(
-    "--out", type=PATH, help="Output directory. Default: runs/<name of GRID>, with -quick for --quick."
-)
+@click.option("--out", type=PATH, help="Output directory. Default: runs/<name of GRID>, or <name>-quick.")
 @click.option("--quick", is_flag=True, help="Measure less: what the key 'quick' of GRID says.")
-@click.option(
-    "--plan", "plan_only", is_flag=True, help="Print what there is to measure and how long it takes."
-)
+@click.option("--plan", "plan_only", is_flag=True, help="Print what is left to measure and its time; stop.")
 @click.pass_obj
 def benchmark(debug: bool, /, grid: Path, out: Path | None, quick: bool, plan_only: bool) -> None:
     """Measure every method of a GRID on every category, protocol and seed that it names.
 
     It begins with a plan and an estimate of the time. One row per figure goes into results.csv, and a report
-    over them into report.html and report.md. The same command resumes after an interrupt, and tries again what
+    over them into report.html and report.md. The same command resumes after an interrupt, and repeats what
     failed. A source that is not on this machine is skipped, with a line that says so.
 
     \b

@@ -110,14 +110,16 @@ def _estimate(grid: Grid, cell: Cell, images: Sequence[Record]) -> float:
 
 
 def _add_up(pace: Pace, cell: Cell, images: Sequence[Record], limit: int | None) -> float:
-    total, budget = len(images), cell.protocol.k
-    learned = round((1 - SHARE_TESTED) * total)
-    if budget is not None:
-        good = sum(not image.label for image in images)
-        types = 1 if cell.protocol.name != "label-budget" else len({i.stratum for i in images if i.label})
-        learned = min(total, round((1 - SHARE_TESTED) * good) + types * budget)
-    kept = min(learned, limit) if limit else learned
-    return pace.start + pace.learned * kept + pace.tested * (total - learned)
+    counted = 0  # defective images of train, where the protocol says how many
+    free = len(images)
+    if cell.protocol.k is not None:
+        types = len({image.stratum for image in images if image.label})
+        free = sum(not image.label for image in images)
+        counted = cell.protocol.k * (types if cell.protocol.name == "label-budget" else 1)
+        counted = min(counted, len(images) - free)
+    learned = round((1 - SHARE_TESTED) * free)
+    tested = len(images) - learned - counted
+    return pace.start + pace.learned * (min(learned, limit or learned) + counted) + pace.tested * tested
 
 
 def _count(one: Forecast) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
+
 from mvdefect.core.files import write_text
-from mvdefect.grid.results import COLUMNS, ResultRow, Summary, summarise
+from mvdefect.grid.results import COLUMNS, ResultRow, Summary, name_protocol, summarise
 from mvdefect.grid.standing import HEADINGS as STANDING_HEADINGS
 from mvdefect.grid.standing import Standing, describe_verdict, list_standing_cells
 from mvdefect.report.page import make_environment
@@ -66,26 +69,34 @@ def describe_grid(
     lines = []
     for title, found in _group(rows):
         lines += [f"## {title}", "", *_make_table(HEADINGS, _list_cells(found)), ""]
+    lines += _list_weighted(rows)
     missing = [*skipped, *(f"{row.plan}: {row.trouble}" for row in rows if row.trouble)]
     if missing:
         lines += ["## Not measured", "", *(f"- {one}" for one in missing), ""]
     lines += [EXPLANATION]
     if standings:
         table = _make_table(STANDING_HEADINGS, list_standing_cells(standings))
-        lines += [
-            "",
-            "## The default and the best of its baselines",
-            "",
-            *table,
-            "",
-            describe_verdict(standings),
-        ]
+        lines += ["", "## The default and the best of its baselines", "", *table, ""]
+        lines.append(describe_verdict(standings))
     return "\n".join(lines)
 
 
 def _make_table(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
     rule = f"|{' --- |' * len(headings)}"
     return [f"| {' | '.join(headings)} |", rule, *(f"| {' | '.join(row)} |" for row in cells)]
+
+
+def _list_weighted(rows: Sequence[ResultRow]) -> list[str]:
+    """Return the accuracy by confidence of each method, where labels are not all sure."""
+    known: defaultdict[tuple[str, ...], list[float]] = defaultdict(list)
+    for row in rows:
+        if math.isfinite(row.weighted_accuracy) and row.weighted_accuracy != row.figures["accuracy"]:
+            known[f"{row.data}, {name_protocol(row)}", row.method].append(row.weighted_accuracy)
+    if not known:
+        return []
+    table = [[*key, str(len(found)), f"{np.mean(found):.3f}"] for key, found in known.items()]
+    lines = _make_table(("data, protocol", "method", "figures", "accuracy"), table)
+    return ["## Accuracy, images weighted by the confidence of their label", "", *lines, ""]
 
 
 def _group(rows: Sequence[ResultRow]) -> list[tuple[str, list[Summary]]]:

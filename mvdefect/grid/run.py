@@ -17,14 +17,14 @@ from mvdefect.data.groups.grouping import Groups, group_records
 from mvdefect.data.images import choose_decoding
 from mvdefect.data.records import Record
 from mvdefect.data.scan import Scan, scan_images
-from mvdefect.data.sources.opening import are_there, log_notes, open_configured, resolve_sources
+from mvdefect.data.sources.opening import are_there, log_notes, open_configured, open_source, resolve_sources
 from mvdefect.data.splits.plan import SplitPlan, save_plans
 from mvdefect.data.splits.protocols import WITHOUT_DEFECTS, draw_plans
 from mvdefect.data.splits.withheld import limit_learning
 from mvdefect.evaluation.contracts import UNMET
 from mvdefect.evaluation.evaluate import Evaluation, evaluate_run
 from mvdefect.grid.forecast import Forecast, forecast
-from mvdefect.grid.results import COLUMNS, ResultRow, read_results, write_results
+from mvdefect.grid.results import COLUMNS, ResultRow, read_results, weigh_accuracy, write_results
 from mvdefect.grid.settings import POOLED, Cell, Grid, SourceChoice, list_cells, make_config, read_grid
 from mvdefect.models.choice import name_network
 from mvdefect.runs import RunFolder
@@ -70,7 +70,7 @@ def plan_work(path: Path, quick: bool = False) -> Work:
     """
     grid = read_grid(path, quick)
     missing = [source for source in grid.data if not are_there([source.path])]
-    skipped = tuple(f"{one.name} is skipped: there is no {escape_name(one.path)}" for one in missing)
+    skipped = tuple(f"{one.name} is skipped: {_explain_absence(one)}" for one in missing)
     if len(missing) == len(grid.data):
         raise LayoutError(f"the grid {path}: no source is there; {'; '.join(skipped)}")
     records = {source.name: _find_records(source, grid) for source in grid.data if source not in missing}
@@ -108,10 +108,19 @@ def run_benchmark(work: Work | Path, out: Path) -> tuple[ResultRow, ...]:
         seconds = {row.plan: row.seconds for row in earlier}
         for number, cell in enumerate(work.cells, start=1):
             logger.info("cell %d of %d: %s", number, len(names), cell.name)
-            rows += _run_cell(cell, draws, out, seconds)
+            confidences = {one.id: one.confidence for one in work.records[cell.source.name]}
+            rows += _run_cell(cell, draws, out, seconds, confidences)
             left = [row for row in earlier if row.cell in names[number:]]  # an interrupt loses nothing
             write_results(out, [*rows, *left])
     return tuple(rows)
+
+
+def _explain_absence(source: SourceChoice) -> str:
+    try:
+        open_source(source.path)
+    except MvdefectError as error:
+        return str(error)
+    return f"{escape_name(source.path)} is not there"
 
 
 def _find_records(source: SourceChoice, grid: Grid) -> tuple[Record, ...]:
@@ -152,8 +161,7 @@ class _Draws:
         plans = draw_plans(scan, groups, protocol.name, cell.seed, k=protocol.k, n=protocol.n)
         if limit is not None:
             plans = tuple(limit_learning(plan, limit) for plan in plans)
-        folder = out / "plans" / cell.name.replace(f"+{cell.method}+", "+")
-        paths = save_plans(plans, folder)
+        paths = save_plans(plans, out / "plans" / cell.draw_name)
         names = [cell.name if len(plans) == 1 else f"{cell.name}+{path.stem}" for path in paths]
         return {names[number]: (paths[number], plans[number]) for number in cell.list_turns(len(plans))}
 
@@ -166,7 +174,9 @@ class _Draws:
         return self._looked[key]
 
 
-def _run_cell(cell: Cell, draws: _Draws, out: Path, seconds: dict[str, float]) -> list[ResultRow]:
+def _run_cell(
+    cell: Cell, draws: _Draws, out: Path, seconds: dict[str, float], confidences: dict[str, float]
+) -> list[ResultRow]:
     config = draws.configure(cell)
     try:
         plans = draws.draw(cell, config, out)
@@ -176,16 +186,19 @@ def _run_cell(cell: Cell, draws: _Draws, out: Path, seconds: dict[str, float]) -
     rows = []
     for name, (path, plan) in plans.items():
         try:
-            evaluation, spent = _measure(_plan_fit(config, path, plan), out / "runs" / name)
+            evaluation, spent = _measure(plan_fit(config, path, plan), out / "runs" / name)
         except Exception as error:  # whatever it is, the other cells go on
             logger.warning("%s: %s", name, error, exc_info=not isinstance(error, MvdefectError))
             rows.append(_begin_row(cell, name, str(error)))
             continue
-        rows.append(_describe(cell, name, plan, evaluation, spent or seconds.get(name, float("nan"))))
+        row = _describe(cell, name, plan, evaluation, spent or seconds.get(name, float("nan")))
+        if any(value < 1 for value in confidences.values()):
+            row = replace(row, weighted_accuracy=weigh_accuracy(out / "runs" / name, confidences))
+        rows.append(row)
     return rows
 
 
-def _plan_fit(config: FitConfig, path: Path, plan: SplitPlan) -> FitConfig:
+def plan_fit(config: FitConfig, path: Path, plan: SplitPlan) -> FitConfig:
     """Return settings with a plan, and with as many folds as a fit has that draws such a plan itself."""
     changes: dict[str, object] = {"split": path}
     if config.baseline is None and config.folds is None:
@@ -233,6 +246,7 @@ def _describe(cell: Cell, name: str, plan: SplitPlan, found: Evaluation, seconds
         roc_auc_high=found.figures["roc_auc"].high,
         seconds=round(seconds, 1),
         figures={name: found.figures[name].value for name in COLUMNS},
+        weighted_accuracy=found.figures["accuracy"].value,
     )
 
 

@@ -117,7 +117,15 @@ class Cell:
     @property
     def name(self) -> str:
         """A name that can be a folder's."""
-        parts = (self.source.name, self.category, str(self.protocol), self.method, f"seed{self.seed}")
+        return self._join(self.method)
+
+    @property
+    def draw_name(self) -> str:
+        """What its plans are called, which are those of all methods."""
+        return self._join()
+
+    def _join(self, *method: str) -> str:
+        parts = (self.source.name, self.category, str(self.protocol), *method, f"seed{self.seed}")
         return SEPARATOR.join(re.sub(r"[^A-Za-z0-9_.-]", "-", part) for part in parts)
 
     def list_turns(self, count: int) -> list[int]:
@@ -183,8 +191,9 @@ def _check_names(grid: Grid, path: Path) -> None:
         for source in grid.data:
             make_config(grid, name, source)
     sources = [source.name for source in grid.data]
-    named = [("method", name, grid.methods) for protocol in grid.protocols for name in protocol.methods]
-    named += [("method", name, grid.methods) for name in (*grid.seconds, *filter(None, [grid.default]))]
+    methods = list(grid.methods)
+    named = [("method", name, methods) for protocol in grid.protocols for name in protocol.methods]
+    named += [("method", name, methods) for name in (*grid.seconds, *filter(None, [grid.default]))]
     named += [("source", name, sources) for protocol in grid.protocols for name in protocol.data]
     for kind, name, known in named:
         if name not in known:

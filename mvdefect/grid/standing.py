@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,10 @@ from mvdefect.evaluation.comparison import compare_repeats
 from mvdefect.evaluation.figures import Sample, roc_auc
 from mvdefect.evaluation.strata import make_sample
 from mvdefect.grid.results import ResultRow, name_protocol
+from mvdefect.grid.settings import SEPARATOR
 from mvdefect.runs import RunFolder, read_predictions
 
+CATEGORY_STEP = 10**9  # no category has as many groups
 LEAST_EACH, LEAST_MEAN = -0.01, 0.0  # of the default's ROC-AUC less that of the best baseline
 HEADINGS = ("data, protocol", "figures", "default", "best baseline", "its ROC-AUC", "difference", "wins")
 
@@ -79,8 +81,8 @@ def find_standings(
 
 
 def _name_plan(row: ResultRow) -> str:
-    """Return the name of a figure without its method."""
-    return row.plan.replace(f"+{row.cell.split('+')[-2]}+", "+")
+    """Name what a figure was measured on, within its source and protocol: the same for all methods."""
+    return f"{row.category}+{row.cell.rpartition(SEPARATOR)[2]}{row.plan.removeprefix(row.cell)}"
 
 
 def _compare(
@@ -123,9 +125,7 @@ def _measure_difference(pairs: Sequence[tuple[ResultRow, ResultRow]], out: Path)
 def _read_sample(row: ResultRow, out: Path, category: int) -> Sample:
     predictions = read_predictions(RunFolder(out / "runs" / row.plan))
     sample = make_sample([one for one in predictions if one.split == "test"])
-    return Sample(
-        sample.labels, sample.scores, sample.verdicts, sample.groups + category * 10**9, sample.reviewed
-    )
+    return replace(sample, groups=sample.groups + category * CATEGORY_STEP)
 
 
 def list_standing_cells(standings: Sequence[Standing]) -> list[list[str]]:
@@ -168,6 +168,6 @@ def describe_verdict(standings: Sequence[Standing]) -> str:
     return (
         f"The default {'wins' if wins else 'does not win'}: its ROC-AUC less that of the best baseline is "
         f"{mean:+.3f} on average over {len(measured)} rows (at least {LEAST_MEAN:g} is asked), at least "
-        f"{least.difference.value:+.3f} on each ({least.title}; {LEAST_EACH:g} is asked), and surely below 0 on "
-        f"{'; '.join(worse) or 'none'}."
+        f"{least.difference.value:+.3f} on each ({least.title}; {LEAST_EACH:g} is asked), and surely below "
+        f"0 on {'; '.join(worse) or 'none'}."
     )

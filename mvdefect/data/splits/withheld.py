@@ -180,14 +180,14 @@ def _describe_budget(records: tuple[Record, ...], parts: Names, beside: Names, k
 
 
 def limit_learning(plan: SplitPlan, count: int) -> SplitPlan:
-    """Keep at most about so many images in train and val together; the test part stays as it is.
+    """Keep about so many images in train and val together; the test part stays as it is.
 
     Whole groups go, and all types and both parts keep their proportions. Where the defective images of train
-    are what the protocol is about (`label-budget`, `few-labels`), good ones alone go.
+    are counted out (`label-budget`, `few-labels`), all of them stay, beside so many good ones.
 
     Args:
         plan: A plan; its seed draws what stays.
-        count: Images to keep, at least 1.
+        count: Images to keep, at least 1; all of them where there are fewer.
 
     Raises:
         SplitError: `count` is below 1.
@@ -197,10 +197,9 @@ def limit_learning(plan: SplitPlan, count: int) -> SplitPlan:
     is_budget = plan.protocol.startswith(BUDGETS)
     learned = [row for row in plan.rows if row.part != "test"]
     free = [row for row in learned if not (is_budget and row.label)]
-    share = (count - len(learned) + len(free)) / len(free) if free else 1.0
-    if share >= 1:
+    if count >= len(free):
         return plan
-    share = max(share, 1 / len(free))
+    share = count / len(free)
     groups = np.array([row.group for row in free], np.int64)
     kinds = [[f"{row.stratum} {row.part}" for row in free]]
     dealt = deal_groups(groups, kinds, (share, 1 - share), np.random.default_rng(plan.seed))
