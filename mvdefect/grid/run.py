@@ -161,7 +161,8 @@ class _Draws:
         plans = draw_plans(scan, groups, protocol.name, cell.seed, k=protocol.k, n=protocol.n)
         if limit is not None:
             plans = tuple(limit_learning(plan, limit) for plan in plans)
-        paths = save_plans(plans, out / "plans" / cell.draw_name)
+        folder = out / "plans" / (cell.draw_name + (f"+learn{limit}" if limit else ""))
+        paths = save_plans(plans, folder)
         names = [cell.name if len(plans) == 1 else f"{cell.name}+{path.stem}" for path in paths]
         return {names[number]: (paths[number], plans[number]) for number in cell.list_turns(len(plans))}
 

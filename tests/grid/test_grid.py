@@ -27,6 +27,7 @@ from mvdefect.grid.page import describe_grid, write_grid_report
 from mvdefect.grid.results import COLUMNS, ResultRow, read_results, summarise, write_results
 from mvdefect.grid.run import plan_fit, plan_work, run_benchmark
 from mvdefect.grid.settings import Grid, list_cells, make_config, read_grid
+from mvdefect.grid.standing import find_standings
 from mvdefect.workflow import fit as fit_module
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -81,8 +82,12 @@ def make_row(method: str, seed: int, roc_auc: float, category: str = "nut", trou
 def test_every_cell_is_measured_once_and_a_second_call_measures_nothing(
     parts_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    grid, out = write_grid(tmp_path, parts_root), tmp_path / "out"
+    grid, out = write_grid(tmp_path, parts_root, default="cnn"), tmp_path / "out"
     rows = run_benchmark(grid, out)
+    (standing,) = find_standings(rows, "cnn", ["majority"], out)
+    cnn = [row.figures["roc_auc"] for row in rows if row.method == "cnn"]
+    assert (standing.figures, standing.baseline, standing.baseline_roc_auc) == (2, "majority", 0.5)
+    assert standing.difference.value == pytest.approx(sum(cnn) / 2 - 0.5)
     assert [(row.category, row.method, row.trouble) for row in rows] == [
         ("fabric", "cnn", ""),
         ("fabric", "majority", ""),
@@ -410,5 +415,6 @@ def test_the_grids_of_real_images_hold_what_they_promise(monkeypatch: pytest.Mon
         cell for cell in list_cells(elpv, {"elpv": ("x",), "elpv-all": ("x",)}) if cell.method == "default"
     ]
     assert Counter(str(cell.protocol) for cell in draws) == {
-        "few-labels-10": 10, "few-labels-1": 10, "few-labels-unseen-10": 10, "few-labels-unseen-1": 10, "random-75": 1
-    }  # fmt: skip
+        **{f"few-labels{kind}-{k}": 10 for kind in ("", "-unseen") for k in (10, 1)},
+        "random-75": 1,
+    }
