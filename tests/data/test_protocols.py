@@ -18,7 +18,7 @@ from mvdefect.data.groups.grouping import group_records
 from mvdefect.data.scan import Scan
 from mvdefect.data.splits.dealing import deal_groups
 from mvdefect.data.splits.plan import PARTS, SplitPlan
-from mvdefect.data.splits.protocols import PROTOCOLS, assign_for_fit, draw_plans
+from mvdefect.data.splits.protocols import PROTOCOLS, assign_for_fit, draw_plans, hold_out_val
 from mvdefect.data.splits.withheld import limit_learning
 from tests.data.test_groups import link_twins, make_scan
 
@@ -553,6 +553,9 @@ def test_few_labels_are_the_published_counts() -> None:
     assert ids_in(one, "train", 1) < ids_in(ten, "train", 1)
     assert ids_in(one, "test", 0) == ids_in(ten, "test", 0)
     assert draw(scan, "few-labels", 4, k=10)[0].digest != ten.digest
+    fitted = hold_out_val(ten, 0)
+    assert ids_in(fitted, "train", 1) == ids_in(ten, "train", 1)
+    assert len(ids_in(fitted, "val", 0)) == pytest.approx(1131 / 5, abs=1)
 
 
 def test_few_labels_of_one_type_are_tested_on_the_others() -> None:

@@ -36,6 +36,7 @@ from mvdefect.data.splits.published import (
     assign_random_75,
 )
 from mvdefect.data.splits.withheld import (
+    BUDGETS,
     assign_good_only,
     assign_label_budget,
     assign_unseen_types,
@@ -240,18 +241,20 @@ def hold_out_val(plan: SplitPlan, seed: int) -> SplitPlan:
     """Move a fifth of train to val, in whole groups; the test part stays as it is.
 
     A plan like `official` names no val, but a threshold must be chosen on images that nothing was fitted
-    on, and never on test.
+    on, and never on test. Defective images that a budget counts out stay in train.
 
     Args:
         plan: A plan without val.
         seed: Another seed, another draw.
     """
     train = plan.select("train")
-    groups = np.array([row.group for row in train], np.int64)
-    strata = [row.stratum for row in train]
+    is_budget = plan.protocol.startswith(BUDGETS)
+    free = tuple(row for row in train if not (is_budget and row.label))
+    groups = np.array([row.group for row in free], np.int64)
+    strata = [row.stratum for row in free]
     shares = (1 - SHARE_HELD_OUT, SHARE_HELD_OUT)
     dealt = deal_groups(groups, [strata], shares, np.random.default_rng(seed))
-    moved = {row.id for row, part in zip(train, dealt, strict=True) if part == 1}
+    moved = {row.id for row, part in zip(free, dealt, strict=True) if part == 1}
     rows = tuple(replace(row, part="val") if row.id in moved else row for row in plan.rows)
     note = f"{len(moved)} of {len(train)} images of train were moved to val, as the plan has none there"
     return SplitPlan(plan.protocol, plan.seed, rows, (*plan.notes, note), plan.rule)
