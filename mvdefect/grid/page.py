@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 
 import numpy as np
@@ -88,15 +88,24 @@ def _make_table(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> list
 
 def _list_weighted(rows: Sequence[ResultRow]) -> list[str]:
     """Return the accuracy by confidence of each method, where labels are not all sure."""
-    known: defaultdict[tuple[str, ...], list[float]] = defaultdict(list)
+    known: defaultdict[str, defaultdict[str, list[ResultRow]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        if math.isfinite(row.weighted_accuracy) and row.weighted_accuracy != row.figures["accuracy"]:
-            known[f"{row.data}, {name_protocol(row)}", row.method].append(row.weighted_accuracy)
-    if not known:
+        if math.isfinite(row.weighted_accuracy):
+            known[f"{row.data}, {name_protocol(row)}"][row.method].append(row)
+    table = [
+        [title, method, str(len(found)), f"{np.mean([row.weighted_accuracy for row in found]):.3f}"]
+        for title, by_method in known.items()
+        if any(map(_is_weighted, chain.from_iterable(by_method.values())))
+        for method, found in by_method.items()
+    ]
+    if not table:
         return []
-    table = [[*key, str(len(found)), f"{np.mean(found):.3f}"] for key, found in known.items()]
     lines = _make_table(("data, protocol", "method", "figures", "accuracy"), table)
     return ["## Accuracy, images weighted by the confidence of their label", "", *lines, ""]
+
+
+def _is_weighted(row: ResultRow) -> bool:
+    return row.weighted_accuracy != row.figures["accuracy"]
 
 
 def _group(rows: Sequence[ResultRow]) -> list[tuple[str, list[Summary]]]:

@@ -160,7 +160,7 @@ def read_grid(path: Path, quick: bool = False) -> Grid:
             f"the grid {path}: {where}: {first['msg']}. Received: {first['input']!r}. "
             f"Allowed keys: {', '.join(Grid.model_fields)}"
         ) from error
-    except ConfigError as error:
+    except (ConfigError, RecursionError) as error:
         raise ConfigError(f"the grid {path}: {error}") from error
     _check_names(grid, path)
     return grid

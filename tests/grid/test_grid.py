@@ -255,6 +255,13 @@ def test_environment_variables_are_read(tmp_path: Path, monkeypatch: pytest.Monk
         read_changed(tmp_path, ["${ELSEWHERE}/tiles"])
 
 
+def test_a_grid_that_holds_itself_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text("data: &a [*a]\nprotocols: []\n")
+    with pytest.raises(ConfigError, match="recursion"):
+        read_grid(path)
+
+
 def test_quick_replaces_keys(tmp_path: Path) -> None:
     path = write_grid(tmp_path, tmp_path, seeds=[0, 1, 2], quick={"seeds": [7], "learn": 40})
     assert (read_grid(path).seeds, read_grid(path).learn) == ((0, 1, 2), None)

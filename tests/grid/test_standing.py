@@ -130,3 +130,5 @@ def test_accuracy_by_confidence_by_hand(tmp_path: Path) -> None:
     shown = describe_grid([replace(row, weighted_accuracy=0.25)])
     assert "| data, closed-set | m | 1 | 0.250 |" in shown
     assert "weighted" not in describe_grid([row])
+    both = describe_grid([replace(row, weighted_accuracy=0.25), make_row("equal", 0, 0.5)])
+    assert "| data, closed-set | equal | 1 | 0.500 |" in both  # of one source: the labels are not all sure
