@@ -142,7 +142,7 @@ def data() -> None:
 
     SOURCE is a folder of images (good/ and one folder per defect type, in train/, val/ and test/ or not, or
     MVTec AD's tree, or annotations as of COCO, VOC, YOLO and LabelMe), a table (CSV), a zip or tar archive,
-    or mvtec_ad:bottle. It may be given several times.
+    mvtec_ad:bottle, or elpv. It may be given several times.
     """
 
 

@@ -123,9 +123,9 @@ def _add_up(pace: Pace, cell: Cell, images: Sequence[Record], limit: int | None)
 
 
 def _count(one: Forecast) -> str:
-    methods = f" by {one.methods} methods" if one.methods else ""
-    done = f" ({one.finished} are there)" if one.finished else ""
-    return f"{one.figures} figures{methods}{done}"
+    methods = f" by {one.methods} method{'s' * (one.methods > 1)}" if one.methods else ""
+    done = f" ({one.finished} finished)" if one.finished else ""
+    return f"{one.figures} figure{'s' * (one.figures > 1)}{methods}{done}"
 
 
 def _tell(seconds: float) -> str:

@@ -26,10 +26,13 @@ from mvdefect.evaluation.evaluate import Evaluation, evaluate_run
 from mvdefect.grid.forecast import Forecast, forecast
 from mvdefect.grid.results import COLUMNS, ResultRow, read_results, weigh_accuracy, write_results
 from mvdefect.grid.settings import POOLED, Cell, Grid, SourceChoice, list_cells, make_config, read_grid
+from mvdefect.models.backbones import find_backbone
 from mvdefect.models.choice import name_network
+from mvdefect.models.weights import find_weights
 from mvdefect.runs import RunFolder
 from mvdefect.workflow.folds import count_folds
 
+NAMED_WEIGHTS = ("imagenet", "texture", "none")
 LOOK = {  # settings on which the scan and the groups of images depend
     *("data", "categories", "good", "label_pattern", "group_pattern"),
     *("near_duplicates", "skip_broken", "bits", "max_megapixels"),
@@ -67,12 +70,14 @@ def plan_work(path: Path, quick: bool = False) -> Work:
     Raises:
         ConfigError: The grid is damaged, a setting is not allowed, or two cells have one name.
         LayoutError: No source is there, or one cannot be read.
+        WeightsError: A file of weights is not there.
     """
     grid = read_grid(path, quick)
     missing = [source for source in grid.data if not are_there([source.path])]
     skipped = tuple(f"{one.name} is skipped: {_explain_absence(one)}" for one in missing)
     if len(missing) == len(grid.data):
         raise LayoutError(f"the grid {path}: no source is there; {'; '.join(skipped)}")
+    _check_weights(grid)
     records = {source.name: _find_records(source, grid) for source in grid.data if source not in missing}
     categories = {name: tuple(sorted({one.category for one in found})) for name, found in records.items()}
     cells = tuple(list_cells(grid, categories))
@@ -113,6 +118,13 @@ def run_benchmark(work: Work | Path, out: Path) -> tuple[ResultRow, ...]:
             left = [row for row in earlier if row.cell in names[number:]]  # an interrupt loses nothing
             write_results(out, [*rows, *left])
     return tuple(rows)
+
+
+def _check_weights(grid: Grid) -> None:
+    """Refuse a file of weights that is not there before hours of cells that need it."""
+    for config in (name_network(make_config(grid, method)) for method in grid.methods):
+        if config.weights not in NAMED_WEIGHTS:
+            find_weights(find_backbone(config.backbone), config.weights)
 
 
 def _explain_absence(source: SourceChoice) -> str:

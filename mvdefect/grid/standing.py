@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +31,8 @@ class Standing:
         title: Source and protocol.
         figures: Plans and seeds on which both are measured.
         roc_auc: The default's, the mean over them.
-        baseline: The baseline with the highest mean; "" where none is measured with the default.
+        baseline: The baseline with the highest mean; "" where none is measured with the default, or where
+            that one failed.
         baseline_roc_auc: Its mean.
         difference: Of the two, paired by group over the same images; of all categories together.
     """
@@ -70,14 +72,14 @@ def find_standings(
         RunError: The predictions of a run are missing or damaged.
     """
     together: defaultdict[str, dict[str, dict[str, ResultRow]]] = defaultdict(lambda: defaultdict(dict))
+    asked: dict[str, None] = {}
     for row in rows:
+        title = f"{row.data}, {name_protocol(row)}"
+        if row.method == default:
+            asked[title] = None
         if not row.trouble and np.isfinite(row.figures["roc_auc"]):
-            together[f"{row.data}, {name_protocol(row)}"][row.method][_name_plan(row)] = row
-    return tuple(
-        _compare(title, by_method, default, baselines, out)
-        for title, by_method in together.items()
-        if default in by_method
-    )
+            together[title][row.method][_name_plan(row)] = row
+    return tuple(_compare(title, together[title], default, baselines, out) for title in asked)
 
 
 def _name_plan(row: ResultRow) -> str:
@@ -92,15 +94,15 @@ def _compare(
     baselines: Sequence[str],
     out: Path,
 ) -> Standing:
-    own = by_method[default]
+    own = by_method.get(default, {})
     means = {
         name: (_average(own, shared), _average(by_method[name], shared), shared)
         for name in baselines
         if (shared := sorted(own.keys() & by_method.get(name, {}).keys()))
     }
     if not means:
-        unknown = Figure(float("nan"), float("nan"), float("nan"), "no baseline is measured")
-        return Standing(title, len(own), _average(own, sorted(own)), "", float("nan"), unknown)
+        unknown = Figure(math.nan, math.nan, math.nan, "not measured")
+        return Standing(title, len(own), _average(own, sorted(own)), "", math.nan, unknown)
     best = max(means, key=lambda name: means[name][1] - means[name][0])
     roc, other, shared = means[best]
     pairs = [(own[plan], by_method[best][plan]) for plan in shared]
@@ -108,7 +110,7 @@ def _compare(
 
 
 def _average(rows: Mapping[str, ResultRow], plans: Sequence[str]) -> float:
-    return float(np.mean([rows[plan].figures["roc_auc"] for plan in plans]))
+    return float(np.mean([rows[plan].figures["roc_auc"] for plan in plans])) if plans else math.nan
 
 
 def _measure_difference(pairs: Sequence[tuple[ResultRow, ResultRow]], out: Path) -> Figure:
@@ -134,7 +136,7 @@ def list_standing_cells(standings: Sequence[Standing]) -> list[list[str]]:
         [
             one.title,
             str(one.figures),
-            f"{one.roc_auc:.3f}",
+            f"{one.roc_auc:.3f}" if one.figures else "not measured",
             one.baseline or "none is measured",
             f"{one.baseline_roc_auc:.3f}" if one.baseline else "",
             _describe(one.difference) if one.baseline else "",
@@ -164,10 +166,11 @@ def describe_verdict(standings: Sequence[Standing]) -> str:
     mean = float(np.mean([one.difference.value for one in measured]))
     least = min(measured, key=lambda one: one.difference.value)
     worse = [one.title for one in measured if one.is_surely_worse]
-    wins = mean >= LEAST_MEAN and all(one.wins for one in measured)
+    wins = mean >= LEAST_MEAN and all(one.wins for one in standings)
+    unknown = len(standings) - len(measured)
     return (
         f"The default {'wins' if wins else 'does not win'}: its ROC-AUC less that of the best baseline is "
         f"{mean:+.3f} on average over {len(measured)} rows (at least {LEAST_MEAN:g} is asked), at least "
         f"{least.difference.value:+.3f} on each ({least.title}; {LEAST_EACH:g} is asked), and surely below "
-        f"0 on {'; '.join(worse) or 'none'}."
+        f"0 on {'; '.join(worse) or 'none'}." + (f" {unknown} rows are not measured." if unknown else "")
     )

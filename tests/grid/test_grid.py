@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import yaml
 
+from mvdefect import cli
 from mvdefect.baselines import handcrafted as handcrafted_module
 from mvdefect.baselines import run as run_module
 from mvdefect.config import FitConfig, apply_settings
-from mvdefect.core.errors import ConfigError, InUseError, LayoutError
+from mvdefect.core.errors import ConfigError, InUseError, LayoutError, WeightsError
 from mvdefect.core.locks import hold
 from mvdefect.data.groups.grouping import group_records
 from mvdefect.data.scan import scan_images
@@ -318,6 +319,13 @@ def test_a_source_that_is_not_there_is_skipped_and_told(parts_root: Path, tmp_pa
         plan_work(write_grid(tmp_path, data[:1]))
 
 
+def test_weights_that_are_not_there_are_told_before_anything_runs(parts_root: Path, tmp_path: Path) -> None:
+    methods = {"m": {"backbone": "mobilenetv2", "weights": str(tmp_path / "gone.h5")}}
+    path = write_grid(tmp_path, parts_root, methods=methods, protocols=[{"name": "closed-set"}])
+    with pytest.raises(WeightsError, match="gone.h5 .no such file"):
+        plan_work(path)
+
+
 def test_the_forecast_by_hand(parts_root: Path, tmp_path: Path) -> None:
     """A product has 20 good images and 20 of 4 types; 80% of what is not counted out are learned from."""
     protocols = [{"name": "kfold", "n": 4, "plans": 3}, {"name": "label-budget", "k": 2}]
@@ -332,8 +340,28 @@ def test_the_forecast_by_hand(parts_root: Path, tmp_path: Path) -> None:
     every = work.forecast(tmp_path / "none")
     assert math.isnan(every[0].seconds)  # nothing says how long majority takes
     lines = describe_forecast([folds, budget])
-    assert lines[0] == "parts, kfold-4: 6 figures by 1 methods, about 4 min"
+    assert lines[0] == "parts, kfold-4: 6 figures by 1 method, about 4 min"
     assert lines[-1] == "in all: 8 figures, about 6 min"
+
+
+def test_the_command_prints_the_plan_and_stops(
+    parts_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paces = {"m": {"start": 30}}
+    path = write_grid(
+        tmp_path,
+        parts_root,
+        protocols=[{"name": "closed-set"}],
+        methods={"m": {"baseline": "majority"}},
+        seconds=paces,
+        quick={"only": ["fabric"]},
+    )
+    for flags, said in (([], "2 figures, about 1 min"), (["--quick"], "1 figure, about 1 min")):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["benchmark", str(path), "--out", str(tmp_path / "out"), "--plan", *flags])
+        assert not ended.value.code
+        assert capsys.readouterr().out.splitlines()[-1] == f"in all: {said}"
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_measured_replaces_the_estimate(parts_root: Path, tmp_path: Path) -> None:
@@ -355,7 +383,7 @@ def test_what_is_measured_replaces_the_estimate(parts_root: Path, tmp_path: Path
     (after,) = work.forecast(out)
     assert math.isnan(before.seconds)
     assert (after.figures, after.finished, after.seconds) == (2, 1, 90.0)
-    assert describe_forecast([after])[-1] == "in all: 2 figures (1 are there), about 2 min"
+    assert describe_forecast([after])[-1] == "in all: 2 figures (1 finished), about 2 min"
 
 
 def test_each_seed_has_a_fold_of_its_own_and_images_are_described_once(

@@ -97,6 +97,20 @@ def test_plans_that_a_baseline_was_not_measured_on_do_not_count(tmp_path: Path) 
     assert find_standings(rows[3:], "default", ["good"], tmp_path) == ()
 
 
+def test_a_default_that_failed_does_not_win(tmp_path: Path) -> None:
+    rows = make_rows(tmp_path, default=0.3, good=1.0)
+    lost = [replace(row, data="other", trouble="no") for row in rows if row.method == "default"]
+    standings = find_standings([*rows, *lost], "default", ["good"], tmp_path)
+    assert [(one.title, one.figures, one.wins) for one in standings] == [
+        ("data, closed-set", 3, True),
+        ("other, closed-set", 0, False),
+    ]
+    assert list_standing_cells(standings)[1][2] == "not measured"
+    verdict = describe_verdict(standings)
+    assert verdict.startswith("The default does not win:")
+    assert verdict.endswith("1 rows are not measured.")
+
+
 def make_standing(value: float, low: float, high: float, title: str = "x") -> Standing:
     return Standing(title, 3, 0.9, "svm", 0.9 - value, Figure(value, low, high))
 
