@@ -17,6 +17,9 @@ from mvdefect.grid.standing import Standing, describe_verdict, list_standing_cel
 from mvdefect.report.page import make_environment
 
 HEADINGS = ("method", "figures", *COLUMNS.values())
+STANDING_TITLE = "The default and the best of its baselines"
+WEIGHTED_TITLE = "Accuracy, images weighted by the confidence of their label"
+WEIGHTED_HEADINGS = ("data, protocol", "method", "figures", "accuracy")
 EXPLANATION = (
     "Means over categories, plans and seeds; ±: standard deviation over seeds, each averaged over its "
     "categories and plans. Figures of different protocols are not comparable with each other."
@@ -53,6 +56,10 @@ def write_grid_report(
             is_known=math.isfinite,
             standings=list_standing_cells(standings),
             standing_headings=STANDING_HEADINGS,
+            standing_title=STANDING_TITLE,
+            weighted=_list_weighted(rows),
+            weighted_headings=WEIGHTED_HEADINGS,
+            weighted_title=WEIGHTED_TITLE,
             verdict=describe_verdict(standings),
             skipped=skipped,
         )
@@ -69,14 +76,15 @@ def describe_grid(
     lines = []
     for title, found in _group(rows):
         lines += [f"## {title}", "", *_make_table(HEADINGS, _list_cells(found)), ""]
-    lines += _list_weighted(rows)
+    if weighted := _list_weighted(rows):
+        lines += [f"## {WEIGHTED_TITLE}", "", *_make_table(WEIGHTED_HEADINGS, weighted), ""]
     missing = [*skipped, *(f"{row.plan}: {row.trouble}" for row in rows if row.trouble)]
     if missing:
         lines += ["## Not measured", "", *(f"- {one}" for one in missing), ""]
     lines += [EXPLANATION]
     if standings:
         table = _make_table(STANDING_HEADINGS, list_standing_cells(standings))
-        lines += ["", "## The default and the best of its baselines", "", *table, ""]
+        lines += ["", f"## {STANDING_TITLE}", "", *table, ""]
         lines.append(describe_verdict(standings))
     return "\n".join(lines)
 
@@ -86,22 +94,18 @@ def _make_table(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> list
     return [f"| {' | '.join(headings)} |", rule, *(f"| {' | '.join(row)} |" for row in cells)]
 
 
-def _list_weighted(rows: Sequence[ResultRow]) -> list[str]:
-    """Return the accuracy by confidence of each method, where labels are not all sure."""
+def _list_weighted(rows: Sequence[ResultRow]) -> list[list[str]]:
+    """Return the accuracy by confidence of each method of the sources whose labels are not all sure."""
     known: defaultdict[str, defaultdict[str, list[ResultRow]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if math.isfinite(row.weighted_accuracy):
             known[f"{row.data}, {name_protocol(row)}"][row.method].append(row)
-    table = [
+    return [
         [title, method, str(len(found)), f"{np.mean([row.weighted_accuracy for row in found]):.3f}"]
         for title, by_method in known.items()
         if any(map(_is_weighted, chain.from_iterable(by_method.values())))
         for method, found in by_method.items()
     ]
-    if not table:
-        return []
-    lines = _make_table(("data, protocol", "method", "figures", "accuracy"), table)
-    return ["## Accuracy, images weighted by the confidence of their label", "", *lines, ""]
 
 
 def _is_weighted(row: ResultRow) -> bool:

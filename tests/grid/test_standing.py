@@ -146,3 +146,8 @@ def test_accuracy_by_confidence_by_hand(tmp_path: Path) -> None:
     assert "weighted" not in describe_grid([row])
     both = describe_grid([replace(row, weighted_accuracy=0.25), make_row("equal", 0, 0.5)])
     assert "| data, closed-set | equal | 1 | 0.500 |" in both  # of one source: the labels are not all sure
+    grid = tmp_path / "grid.yaml"
+    grid.write_text("data: [x]\n")
+    html = write_grid_report([replace(row, weighted_accuracy=0.25)], grid, tmp_path).read_text()
+    assert "weighted by the confidence" in html
+    assert "0.250" in html
