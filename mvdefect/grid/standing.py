@@ -171,7 +171,7 @@ def describe_verdict(standings: Sequence[Standing]) -> str:
     return (
         f"The default {'wins' if wins else 'does not win'}: its ROC-AUC less that of the best baseline is "
         f"{mean:+.3f} on average over {len(measured)} rows (at least {LEAST_MEAN:g} is asked); the smallest "
-        f"is {least.difference.value:+.3f} ({least.title}; at least {LEAST_EACH:g} is asked); the interval lies "
-        f"below 0 on: {'; '.join(worse) or 'none'}."
+        f"is {least.difference.value:+.3f} ({least.title}; at least {LEAST_EACH:g} is asked); the interval "
+        f"lies below 0 on: {'; '.join(worse) or 'none'}."
         + (f" {unknown} rows are not measured." if unknown else "")
     )
