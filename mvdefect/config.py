@@ -74,7 +74,7 @@ class FitConfig(Settings):
     """Everything that decides what `mvdefect fit` does."""
 
     data: tuple[str, ...] = Field(
-        (), description="Folder of images, table (CSV), zip or tar archive, or mvtec_ad:bottle."
+        (), description="Folder of images, table (CSV), zip or tar archive, mvtec_ad:bottle, or elpv."
     )
     good: tuple[str, ...] = Field(
         (), description="Name of a folder or label of good images, beside the usual ones; '.': DATA itself."

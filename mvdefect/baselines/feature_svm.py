@@ -13,6 +13,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from mvdefect.baselines.memory import describe_once
 from mvdefect.baselines.pictures import CLASSES, check_labels, check_pictures, number_groups
 from mvdefect.core.errors import ConfigError
 from mvdefect.core.progress import logger
@@ -22,6 +23,7 @@ PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0)
 GAMMA_FACTORS = (0.1, 0.3, 1.0, 3.0)
 FOLDS = 4
 CACHE_MB = 500
+SVM_SETTINGS = frozenset({"penalties", "gamma_factors", "folds", "seed", "n_jobs"})  # features need none
 
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -77,7 +79,7 @@ class FeatureSVM(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         codes = number_groups(groups, len(pictures))
         self._check_settings()
         self._prepare(pictures)
-        features = self._describe(pictures)
+        features = describe_once(self._name_eyes(), pictures, self._describe)
         self.classes_ = CLASSES
         self.n_features_in_ = int(np.prod(pictures.shape[1:]))
         grid = make_grid(features.shape[1], self.penalties, self.gamma_factors)
@@ -90,7 +92,7 @@ class FeatureSVM(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return how far on the defective side each picture lies, float64 (n,); below 0 it is good."""
-        features = self._describe(check_pictures(X))
+        features = describe_once(self._name_eyes(), check_pictures(X), self._describe)
         return np.asarray(self.svm_.decision_function(features), np.float64)
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
@@ -107,6 +109,11 @@ class FeatureSVM(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _prepare(self, pictures: Pixels) -> None:
         """Make ready what `_describe` needs."""
+
+    def _name_eyes(self) -> str:
+        """Name all that decides the features of a picture, for `describe_once`."""
+        own = {name: value for name, value in self.get_params().items() if name not in SVM_SETTINGS}
+        return f"{type(self).__name__} {sorted(own.items())}"
 
     def _describe(self, pictures: Pixels) -> NDArray[np.float32]:
         """Return the features of pictures, float32 (n, d)."""

@@ -95,5 +95,9 @@ class FrozenSVMClassifier(FeatureSVM):
     def _prepare(self, pictures: Pixels) -> None:
         self.network_ = build_network(build_pooled_features, self.backbone, self.weights, pictures, self.seed)
 
+    def _name_eyes(self) -> str:
+        drawn = f" drawn with seed {self.seed}" if self.weights == "none" else ""
+        return super()._name_eyes() + drawn
+
     def _describe(self, pictures: Pixels) -> NDArray[np.float32]:
         return np.concatenate(list(run_network(self.network_, pictures)))

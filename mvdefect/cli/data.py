@@ -142,7 +142,7 @@ def data() -> None:
 
     SOURCE is a folder of images (good/ and one folder per defect type, in train/, val/ and test/ or not, or
     MVTec AD's tree, or annotations as of COCO, VOC, YOLO and LabelMe), a table (CSV), a zip or tar archive,
-    or mvtec_ad:bottle. It may be given several times.
+    mvtec_ad:bottle, or elpv. It may be given several times.
     """
 
 
@@ -215,9 +215,12 @@ def check(
     "--protocol",
     default="closed-set",
     show_default=True,
-    help="closed-set, good-only, unseen-type, label-budget, kfold, official, given or random.",
+    help="closed-set, good-only, unseen-type, label-budget, kfold, official, given, random, random-75, "
+    "few-labels or few-labels-unseen.",
 )
-@click.option("--k", type=int, help="label-budget: defective images a type to train on.")
+@click.option(
+    "--k", type=int, help="Defective images to train on: per type (label-budget), in all (few-labels)."
+)
 @click.option("--n", type=int, help="kfold: number of folds.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another draw.")
 @near_duplicates_option
@@ -252,9 +255,13 @@ def split(
     official      MVTec AD's own folders: good alone in train
     given         the parts that folders (train, val, test) or a table name
     random        80/10/10 by label alone, to compare with figures of others
+    random-75     75/25 by label and type, likewise
+    few-labels    75% of the good and --k defective images in train, likewise
+    few-labels-unseen
+                  the same, with one defect type in train and all others in test
 
     \b
-    Near-duplicates stay together in all of them but the last three.
+    Near-duplicates stay together in the first five of them.
     Examples:
       mvdefect data split photographs
       mvdefect data split photographs --protocol unseen-type --out unseen

@@ -68,6 +68,8 @@ class Record(Labelled):
         mask_path: The pixel mask of the defect, where there is one.
         group: What else the user knows to belong together, as in a serial number; "" for nothing.
         part: The part that the data itself names: MVTec AD's folder, or a manifest's column `split`.
+        confidence: How probably the label is right, 0.5 to 1, where the data says so. A benchmark can weigh
+            verdicts by it; nothing is trained with it.
     """
 
     id: str
@@ -77,6 +79,7 @@ class Record(Labelled):
     mask_path: Path | None = None
     group: str = ""
     part: str = ""
+    confidence: float = 1.0
 
 
 def normalise_name(name: str) -> str:

@@ -58,7 +58,8 @@ def compare_repeats(
 
     In every replicate of one group bootstrap all trainings are measured on the images drawn, each on those of
     its fold, and their differences are averaged. So the interval tells what other photographs would change;
-    by how much trainings differ is told by their spread.
+    by how much trainings differ is told by their spread. Folds of several draws may share groups: a group
+    counts as often in each of them, and once as evidence.
 
     The percentiles are expanded for few groups (Hesterberg, 2015): by Student's t and the bias of a standard
     deviation, for the class that has fewer. With one group a fold of a class nothing can be said, and the
@@ -66,7 +67,7 @@ def compare_repeats(
 
     Args:
         folds: For each fold, for each training, the images as one inspector judges them and as the other
-            does. No group lies in two folds.
+            does. A group has one code in all of them.
         metric: One of those in `mvdefect.evaluation.figures`.
         seed: Seed of the draws.
         replicates: How many draws.
@@ -95,7 +96,9 @@ def compare_repeats(
         return np.asarray(np.mean(differences, axis=0))
 
     labels = np.concatenate([sample.labels for sample in firsts])
-    count = min(len(np.unique(groups[labels == label])) for label in (True, False)) - len(folds) + 1
+    draws = sum(len(np.unique(sample.groups)) for sample in firsts) / len(np.unique(groups))
+    fewest = min(len(np.unique(groups[labels == label])) for label in (True, False))
+    count = fewest - round(len(folds) / draws) + 1
     if count < 2:
         return Figure(float(subtract(np.ones((1, len(groups))))[0]), -1.0, 1.0, "unknown: too few groups")
     return Bootstrap(groups, seed, replicates).settle(subtract, tail=_expand_tail(count))

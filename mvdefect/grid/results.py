@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,8 @@ import numpy as np
 
 from mvdefect.core.files import read_rows, write_rows
 from mvdefect.evaluation.figures import FIGURES
+from mvdefect.evaluation.operating_point import DEFECTIVE
+from mvdefect.runs import RunFolder, read_predictions
 
 RESULTS = "results.csv"
 COLUMNS = {name: kind.label for name, kind in FIGURES.items() if kind.in_grid}
@@ -22,6 +24,8 @@ class ResultRow:
 
     Attributes:
         figures: Those of `COLUMNS`, by name; in the file each has a column.
+        weighted_accuracy: Accuracy in which each image counts by the confidence of its label, as in Deitsch
+            et al. (2019); the plain one where the data are sure of all labels.
     """
 
     cell: str
@@ -39,6 +43,7 @@ class ResultRow:
     seconds: float
     trouble: str
     figures: dict[str, float]
+    weighted_accuracy: float = float("nan")  # of earlier versions, which did not measure it
 
 
 @dataclass(frozen=True)
@@ -80,11 +85,26 @@ def write_results(out: Path, rows: Sequence[ResultRow]) -> None:
     write_rows(out / RESULTS, ResultRow, rows, {"figures": COLUMNS})
 
 
+def weigh_accuracy(run: Path, confidences: Mapping[str, float]) -> float:
+    """Return the accuracy of a run on its test part, each image weighted by the confidence of its label.
+
+    Args:
+        run: A finished run.
+        confidences: By id, above 0.
+
+    Raises:
+        RunError: The predictions are missing or damaged.
+    """
+    tested = [row for row in read_predictions(RunFolder(run)) if row.split == "test"]
+    is_right = [(row.verdict == DEFECTIVE) == (row.label == 1) for row in tested]
+    return float(np.average(is_right, weights=[confidences[row.id] for row in tested]))
+
+
 def summarise(rows: Sequence[ResultRow]) -> tuple[Summary, ...]:
     """Average the figures of each method under each protocol, in the order in which they come."""
     together: defaultdict[tuple[str, str, str], list[ResultRow]] = defaultdict(list)
     for row in rows:
-        together[row.data, _name_protocol(row), row.method].append(row)
+        together[row.data, name_protocol(row), row.method].append(row)
     return tuple(_summarise(*key, found) for key, found in together.items())
 
 
@@ -108,6 +128,6 @@ def _summarise(data: str, protocol: str, method: str, rows: Sequence[ResultRow])
     )
 
 
-def _name_protocol(row: ResultRow) -> str:
+def name_protocol(row: ResultRow) -> str:
     """Return the protocol as the grid names it, from the name of the cell."""
     return row.cell.split("+")[-3]

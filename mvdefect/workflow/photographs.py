@@ -19,7 +19,8 @@ from mvdefect.data.scan import Scan, scan_images
 from mvdefect.data.sources.folders import check_layout
 from mvdefect.data.sources.opening import is_manifest, log_notes, open_configured
 from mvdefect.data.splits.plan import PARTS, SplitPlan, check_plan, read_split_plan
-from mvdefect.data.splits.protocols import assign_closed_set, assign_for_fit, assign_given, hold_out_val
+from mvdefect.data.splits.protocols import assign_closed_set, assign_for_fit, hold_out_val
+from mvdefect.data.splits.published import assign_given
 from mvdefect.data.splits.withheld import assign_good_only
 
 if TYPE_CHECKING:  # these load TensorFlow; the images are judged before that

@@ -18,7 +18,8 @@ from mvdefect.data.groups.grouping import group_records
 from mvdefect.data.scan import Scan
 from mvdefect.data.splits.dealing import deal_groups
 from mvdefect.data.splits.plan import PARTS, SplitPlan
-from mvdefect.data.splits.protocols import PROTOCOLS, assign_for_fit, draw_plans
+from mvdefect.data.splits.protocols import PROTOCOLS, assign_for_fit, draw_plans, hold_out_val
+from mvdefect.data.splits.withheld import limit_learning
 from tests.data.test_groups import link_twins, make_scan
 
 SEEDS = st.integers(0, 1000)
@@ -512,9 +513,10 @@ def test_parts_without_a_defective_image_are_told(protocol: str) -> None:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("settings_", [{}, {"k": 3}, {"n": 3}, {"k": 3, "n": 3}])
 def test_a_setting_out_of_place_is_refused(protocol: str, settings_: dict[str, int]) -> None:
-    if settings_ == {"label-budget": {"k": 3}, "kfold": {"n": 3}}.get(protocol, {}):
+    budgets = {name: {"k": 3} for name in ("label-budget", "few-labels", "few-labels-unseen")}
+    if settings_ == {**budgets, "kfold": {"n": 3}}.get(protocol, {}):
         return
-    with pytest.raises(SplitError, match=f"label-budget needs k, kfold needs n.*Received: {protocol} with"):
+    with pytest.raises(SplitError, match=f"few-labels need k, kfold needs n.*Received: {protocol} with"):
         draw(name_parts(*MVTEC_AD), protocol, 0, **settings_)
 
 
@@ -540,3 +542,73 @@ def test_groups_are_dealt_whole_and_no_part_is_far_from_its_share(
     held = np.bincount(parts, minlength=len(shares))
     # A part is never above its share by more than the largest group.
     assert (held <= np.array(shares) * len(groups) + max(sizes)).all()
+
+
+def test_few_labels_are_the_published_counts() -> None:
+    scan = make_singles(("cell/good", 1508), ("cell/mono", 313), ("cell/poly", 402))
+    ten, one = (draw(scan, "few-labels", 3, k=k)[0] for k in (10, 1))
+    assert [len(ids_in(ten, "train", label)) for label in (0, 1)] == [1131, 10]
+    assert [len(ids_in(ten, "test", label)) for label in (0, 1)] == [377, 705]
+    assert not ten.select("val")
+    assert ids_in(one, "train", 1) < ids_in(ten, "train", 1)
+    assert ids_in(one, "test", 0) == ids_in(ten, "test", 0)
+    assert draw(scan, "few-labels", 4, k=10)[0].digest != ten.digest
+    fitted = hold_out_val(ten, 0)
+    assert ids_in(fitted, "train", 1) == ids_in(ten, "train", 1)
+    assert len(ids_in(fitted, "val", 0)) == pytest.approx(1131 / 5, abs=1)
+
+
+def test_few_labels_of_one_type_are_tested_on_the_others() -> None:
+    scan = make_singles(("cell/good", 40), ("cell/mono", 30), ("cell/poly", 20))
+    mono, poly = draw(scan, "few-labels-unseen", 0, k=10)
+    assert (mono.protocol, poly.protocol) == ("few-labels-unseen 10 mono", "few-labels-unseen 10 poly")
+    assert count_parts(mono, "cell/mono") == {"train": 10, "val": 0, "test": 0}
+    assert count_parts(mono, "cell/poly") == {"train": 0, "val": 0, "test": 20}
+    assert count_parts(mono, "cell/good") == {"train": 30, "val": 0, "test": 10}
+    assert ids_in(mono, "test", 0) == ids_in(poly, "test", 0)
+
+
+def test_random_75_is_stratified_by_type_and_is_that_of_scikit_learn() -> None:
+    from sklearn.model_selection import train_test_split
+
+    scan = make_singles(("cell/good", 80), ("cell/mono", 12), ("cell/poly", 8))
+    (plan,) = draw(scan, "random-75", 42)
+    assert count_parts(plan, "cell/mono") == {"train": 9, "val": 0, "test": 3}
+    assert count_parts(plan, "cell/poly") == {"train": 6, "val": 0, "test": 2}
+    ids, strata = zip(*[(record.id, record.stratum) for record in scan.records], strict=True)
+    _, test = train_test_split(ids, test_size=0.25, stratify=strata, random_state=42)
+    assert {row.id for row in plan.select("test")} == set(test)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "k", "message"),
+    [
+        ("few-labels", 0, "at least 1. Received: k=0"),
+        ("few-labels", 5, "needs 5 defective images to train on and one or more to test on.*5 and 0"),
+        ("few-labels-unseen", 5, "two defect types or more. Received: mono"),
+        ("few-labels", None, "few-labels need k"),
+        ("random-75", 3, "no other protocol takes either"),
+    ],
+)
+def test_published_protocols_say_what_they_need(protocol: str, k: int | None, message: str) -> None:
+    scan = make_singles(("cell/good", 40), ("cell/mono", 5))
+    with pytest.raises(SplitError, match=message):
+        draw_plans(scan, group_records(scan), protocol, 0, k=k)
+
+
+def test_fewer_images_to_learn_from_leave_the_test_part_alone() -> None:
+    scan = make_singles(("nut/good", 200), ("nut/crack", 50), ("nut/dent", 50))
+    (plan,) = draw(scan, "closed-set", 0)
+    fewer = limit_learning(plan, 120)
+    assert fewer.select("test") == plan.select("test")
+    assert count_parts(fewer, "nut/good") == {"train": 60, "val": 20, "test": 40}
+    assert count_parts(fewer, "nut/crack") == {"train": 15, "val": 5, "test": 10}
+    assert "120 of the 240 images" in fewer.notes[-1]
+    assert limit_learning(plan, 240) is plan
+    (budget,) = draw(scan, "label-budget", 0, k=3)
+    kept = limit_learning(budget, 40)
+    assert ids_in(kept, "train", 1) == ids_in(budget, "train", 1)
+    assert [len(ids_in(kept, part, 0)) for part in ("train", "val")] == [30, 10]
+    assert not {row.group for row in kept.rows if row.part == "train"} & {
+        row.group for row in kept.rows if row.part == "val"
+    }

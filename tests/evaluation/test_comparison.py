@@ -10,7 +10,7 @@ import sklearn.metrics as sk
 
 from mvdefect.core.errors import RunError
 from mvdefect.evaluation.bootstrap import Bootstrap, wilson_interval
-from mvdefect.evaluation.comparison import compare_samples
+from mvdefect.evaluation.comparison import compare_repeats, compare_samples
 from mvdefect.evaluation.figures import Metric, Sample, f1_score, measure, recall, roc_auc
 
 REPLICATES = 200
@@ -106,3 +106,39 @@ def test_two_inspectors_that_separate_few_images_are_not_known_to_be_equal() -> 
     assert figure.value == 0
     assert figure.low < -0.3
     assert figure.high > 0.3
+
+
+def test_the_same_fold_thrice_is_no_more_evidence() -> None:
+    rng = np.random.default_rng(3)
+    labels = np.arange(60) % 3 == 0
+    scores = [rng.normal(0, 1, 60) + labels for _ in range(2)]
+    pair = [Sample(labels, score, np.zeros_like(labels), np.arange(60) // 2) for score in scores]
+    once, thrice = (
+        compare_repeats([[(pair[0], pair[1])]] * count, roc_auc, replicates=300) for count in (1, 3)
+    )
+    assert (thrice.value, thrice.low, thrice.high) == pytest.approx((once.value, once.low, once.high))
+
+
+def test_the_interval_over_several_draws_of_folds_covers_what_it_should() -> None:
+    """Two that are equally good in truth, on three draws of three folds of the same 24 groups."""
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(120):
+        labels, groups = np.repeat(np.arange(24) % 3 == 0, 2), np.repeat(np.arange(24), 2)
+        shared = np.repeat(rng.normal(0, 1, 24), 2) + 1.5 * labels
+        own = [np.repeat(rng.normal(0, 0.7, 24), 2) for _ in range(2)]
+        folds = []
+        for _ in range(3):
+            order = np.argsort(
+                rng.permutation(24) + 100 * (np.arange(24) % 3 == 0)
+            )  # as many defects in each
+            for fold in range(3):
+                chosen = np.isin(groups, order[fold::3])
+                noise = [rng.normal(0, 0.3, 48) for _ in range(2)]  # of the training
+                pair = [
+                    Sample(labels, shared + bias + more, np.zeros_like(labels), groups).select(chosen)
+                    for bias, more in zip(own, noise, strict=True)
+                ]
+                folds.append([(pair[0], pair[1])])
+        figure = compare_repeats(folds, roc_auc, replicates=300)
+        hits += figure.low <= 0 <= figure.high
+    assert hits >= 110

@@ -20,6 +20,7 @@ from mvdefect.data.sources.annotations.reading import (
     read_annotations,
 )
 from mvdefect.data.sources.archives import is_archive, name_archive, open_archive
+from mvdefect.data.sources.elpv import ELPV, find_elpv, read_elpv
 from mvdefect.data.sources.folders import (
     Layout,
     check_folder,
@@ -70,7 +71,7 @@ class Reading:
 def resolve_sources(sources: Iterable[str]) -> tuple[str, ...]:
     """Return sources with their paths made absolute, so that they mean the same from any folder."""
     return tuple(
-        source if _is_mvtec_ad(source) else str(Path(source).expanduser().resolve()) for source in sources
+        source if _is_published(source) else str(Path(source).expanduser().resolve()) for source in sources
     )
 
 
@@ -80,7 +81,7 @@ def name_sources(sources: Iterable[str]) -> str:
 
 
 def _name_source(source: str) -> str:
-    if _is_mvtec_ad(source):
+    if _is_published(source):
         return source.replace(":", "-")
     path = Path(source).resolve()
     return name_archive(path) if is_archive(path) else normalise_name(path.stem)
@@ -104,8 +105,9 @@ def open_source(
     Args:
         source: A folder in one of the layouts of `mvdefect.data.sources.folders`, of a public data set, or
             with annotations; a table (CSV); a file of annotations; a zip or tar archive; or "mvtec_ad", or
-            "mvtec_ad:bottle", for the copy that TFDS's manual folder holds or that is downloaded. Or several
-            of these, which are joined as in `join_layouts`.
+            "mvtec_ad:bottle", for the copy that TFDS's manual folder holds or that is downloaded; or "elpv",
+            for what the package `elpv-dataset` holds. Or several of these, which are joined as in
+            `join_layouts`.
         categories: As for `Reading`.
         group_pattern: As for `Reading`.
         good: As for `Reading`.
@@ -157,7 +159,13 @@ def open_unlabelled(source: str) -> Layout:
 
 def are_there(sources: Iterable[str]) -> bool:
     """Whether all sources can be looked for where they were."""
-    return all(_is_mvtec_ad(source) or Path(source).exists() for source in sources)
+    return all(_is_there(source) for source in sources)
+
+
+def _is_there(source: str) -> bool:
+    if _is_published(source):
+        return _get_name(source) != ELPV or find_elpv() is not None
+    return Path(source).expanduser().exists()
 
 
 def log_notes(layout: Layout) -> None:
@@ -194,7 +202,9 @@ def _try_to_read(source: str, reading: Reading) -> Layout | None:
 
 
 def _read(source: str, reading: Reading) -> Layout:
-    if _is_mvtec_ad(source):
+    if _is_published(source):
+        if _get_name(source) == ELPV:
+            return read_elpv(source.partition(":")[2], reading.categories)
         return _read_mvtec_ad(source, reading.categories)
     path = Path(source).expanduser()
     if path.suffix.lower() in SPREADSHEETS and path.is_file():
@@ -267,5 +277,10 @@ def _read_mvtec_ad(source: str, categories: tuple[str, ...]) -> Layout:
     return read_layout(locate_tree(chosen), chosen)
 
 
-def _is_mvtec_ad(source: str) -> bool:
-    return source.partition(":")[0] == MVTEC_AD and not Path(source).exists()
+def _is_published(source: str) -> bool:
+    """Whether this is the name of a public data set, not a path."""
+    return _get_name(source) in (MVTEC_AD, ELPV) and not Path(source).exists()
+
+
+def _get_name(source: str) -> str:
+    return source.partition(":")[0]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mvdefect.core.errors import SplitError, describe_unknown_name, list_some
+from mvdefect.core.errors import SplitError, describe_unknown_name
 from mvdefect.data.groups.candidates import Indices
 from mvdefect.data.groups.grouping import Groups
 from mvdefect.data.scan import Scan
@@ -17,7 +16,6 @@ from mvdefect.data.splits.dealing import (
     CLASSES,
     EVERY_PART,
     MIN_DEFECTIVE_GROUPS,
-    MIN_IMAGES_PER_PART,
     SHARES,
     Names,
     check_counts,
@@ -28,7 +26,17 @@ from mvdefect.data.splits.dealing import (
     pool_rare_strata,
 )
 from mvdefect.data.splits.plan import PARTS, PlanRow, SplitPlan, make_rows
+from mvdefect.data.splits.published import (
+    OFFICIAL_PARTS,
+    assign_few_labels,
+    assign_few_labels_unseen,
+    assign_given,
+    assign_official,
+    assign_random,
+    assign_random_75,
+)
 from mvdefect.data.splits.withheld import (
+    BUDGETS,
     assign_good_only,
     assign_label_budget,
     assign_unseen_types,
@@ -44,13 +52,14 @@ PROTOCOLS = (
     "official",
     "given",
     "random",
+    "random-75",
+    "few-labels",
+    "few-labels-unseen",
 )
 WITHOUT_DEFECTS = ("good-only", "official", "given")  # possible with good images alone
-OFFICIAL_PARTS = ("train", "test")
 SHARES_OF_REST = (0.75, 0.25)  # train and val, of what a fold does not test
 SHARE_HELD_OUT = 0.2  # of train, where a plan has no val
 NEEDED_IN_FOLD = {**EVERY_PART, "test": (1, 1)}  # down to one group a fold, since folds add up
-MAX_NAMED_FILES = 5
 
 
 def draw_plans(
@@ -62,40 +71,45 @@ def draw_plans(
     k: int | None = None,
     n: int | None = None,
 ) -> tuple[SplitPlan, ...]:
-    """Draw the plans of a protocol: one, or for `unseen-type` one a type, and for `kfold` one a fold.
+    """Draw the plans of a protocol: one, or one per type (`unseen-type`, `few-labels-unseen`) or per fold.
 
     Args:
         scan: The photographs, sorted by id.
         groups: What must stay whole; see `mvdefect.data.groups.grouping.group_records`.
         protocol: One of `PROTOCOLS`.
         seed: Another seed, another draw; `official` and `given` draw nothing.
-        k: The defective images a type in train; for `label-budget` alone.
+        k: The defective images in train, per type for `label-budget`, in all for `few-labels`.
         n: The number of folds; for `kfold` alone.
 
     Raises:
         SplitError: A setting is unknown, missing or out of place, or the photographs cannot be divided.
     """
+    drawn = {
+        "closed-set": assign_closed_set,
+        "good-only": assign_good_only,
+        "random": assign_random,
+        "random-75": assign_random_75,
+    }
+    kept = {"official": assign_official, "given": assign_given}
     match protocol, k, n:
-        case "closed-set", None, None:
-            return (assign_closed_set(scan, groups, seed),)
-        case "good-only", None, None:
-            return (assign_good_only(scan, groups, seed),)
+        case str(name), None, None if name in drawn:
+            return (drawn[name](scan, groups, seed),)
+        case str(name), None, None if name in kept:
+            return (kept[name](scan, groups),)
         case "unseen-type", None, None:
             return assign_unseen_types(scan, groups, seed)
-        case "label-budget", int(budget), None:
-            return (assign_label_budget(scan, groups, seed, budget),)
         case "kfold", None, int(folds):
             return assign_kfold(scan, groups, seed, folds)
-        case "official", None, None:
-            return (assign_official(scan, groups),)
-        case "given", None, None:
-            return (assign_given(scan, groups),)
-        case "random", None, None:
-            return (assign_random(scan, groups, seed),)
+        case "label-budget", int(budget), None:
+            return (assign_label_budget(scan, groups, seed, budget),)
+        case "few-labels", int(budget), None:
+            return (assign_few_labels(scan, groups, seed, budget),)
+        case "few-labels-unseen", int(budget), None:
+            return assign_few_labels_unseen(scan, groups, seed, budget)
     if protocol not in PROTOCOLS:
         raise SplitError(describe_unknown_name("protocol", protocol, PROTOCOLS))
     raise SplitError(
-        f"label-budget needs k, kfold needs n, and no other protocol takes either. "
+        "label-budget and few-labels need k, kfold needs n, and no other protocol takes either. "
         f"Received: {protocol} with k={k}, n={n}"
     )
 
@@ -223,132 +237,24 @@ def _draw_fold(
     return SplitPlan(f"kfold {fold + 1} of {n}", seed, rows, groups.notes + find_gaps(rows, shares))
 
 
-def assign_official(scan: Scan, groups: Groups) -> SplitPlan:
-    """Make the `official` plan: MVTec AD's own folders, good images alone in train, nothing in val.
-
-    For comparison with literature on one-class methods. Groups may straddle; a note counts them.
-
-    Args:
-        scan: The photographs, sorted by id.
-        groups: What must stay whole; see `mvdefect.data.groups.grouping.group_records`.
-
-    Raises:
-        SplitError: The data names no such parts, or train is not good images alone.
-    """
-    others = [record.id for record in scan.records if record.part not in OFFICIAL_PARTS]
-    if others:
-        raise SplitError(
-            "official needs every image in one of MVTec AD's folders train and test (or so named by a "
-            f"manifest's column split), but {len(others)} are not: {list_some(others, MAX_NAMED_FILES)}"
-        )
-    defective = [record.id for record in scan.records if record.part == "train" and record.label]
-    if defective:
-        raise SplitError(
-            f"official trains on good images alone, but {len(defective)} in train are defective: "
-            f"{list_some(defective, MAX_NAMED_FILES)}"
-        )
-    return _keep_parts("official", scan, groups)
-
-
-def assign_given(scan: Scan, groups: Groups) -> SplitPlan:
-    """Make the `given` plan: every image in the part that the data names, as in a manifest's column split.
-
-    Groups may straddle, and val may be empty; notes tell.
-
-    Args:
-        scan: The photographs, sorted by id.
-        groups: What must stay whole; see `mvdefect.data.groups.grouping.group_records`.
-
-    Raises:
-        SplitError: An image has no part, or train or test could not serve.
-    """
-    others = [record.id for record in scan.records if record.part not in PARTS]
-    if others:
-        raise SplitError(
-            f"given needs a part ({', '.join(PARTS)}) for every image, as in a manifest's column split, but "
-            f"{len(others)} have none: {list_some(others, MAX_NAMED_FILES)}"
-        )
-    return _keep_parts("given", scan, groups)
-
-
-def assign_random(scan: Scan, groups: Groups, seed: int) -> SplitPlan:
-    """Make a `random` plan: 80/10/10, stratified by label alone, as much published code splits.
-
-    For comparison with such figures only: near-duplicates straddle, a note counts them, and the figures are
-    too good.
-
-    Args:
-        scan: The photographs, sorted by id.
-        groups: What should stay whole, and does not.
-        seed: Of scikit-learn's `train_test_split`, used twice.
-
-    Raises:
-        SplitError: A class has too few images.
-    """
-    from sklearn.model_selection import train_test_split
-
-    labels = np.array([record.label for record in scan.records])
-    check_counts(labels.tolist())
-    parts = np.full(len(labels), "train", dtype=object)
-    everything = np.arange(len(labels))
-    _, rest = train_test_split(everything, test_size=0.2, stratify=labels, random_state=seed)
-    val, test = train_test_split(rest, test_size=0.5, stratify=labels[rest], random_state=seed)
-    parts[val], parts[test] = "val", "test"
-    return _keep_parts("random", scan, groups, parts, seed)
-
-
-def _keep_parts(
-    protocol: str, scan: Scan, groups: Groups, parts: Sequence[str] | Names | None = None, seed: int = 0
-) -> SplitPlan:
-    named = [record.part for record in scan.records] if parts is None else parts
-    rows = make_rows(scan, groups.codes, named)
-    held = Counter((row.part, row.label) for row in rows)
-    for part in ("train", "test"):
-        if held[part, 0] < MIN_IMAGES_PER_PART:
-            raise SplitError(
-                f"{protocol} needs at least {MIN_IMAGES_PER_PART} good images in {part}. "
-                f"Received: {held[part, 0]}"
-            )
-    absent = []
-    for part in PARTS:
-        lacking = [name for label, name in enumerate(CLASSES) if not held[part, label]]
-        if lacking:
-            kind = "" if len(lacking) == len(CLASSES) else f"{lacking[0]} "
-            absent.append(f"there is no {kind}image in {part}")
-    return SplitPlan(protocol, seed, rows, (*groups.notes, *absent, *_find_straddlers(rows)))
-
-
 def hold_out_val(plan: SplitPlan, seed: int) -> SplitPlan:
     """Move a fifth of train to val, in whole groups; the test part stays as it is.
 
     A plan like `official` names no val, but a threshold must be chosen on images that nothing was fitted
-    on, and never on test.
+    on, and never on test. Defective images that a budget counts out stay in train.
 
     Args:
         plan: A plan without val.
         seed: Another seed, another draw.
     """
     train = plan.select("train")
-    groups = np.array([row.group for row in train], np.int64)
-    strata = [row.stratum for row in train]
+    is_budget = plan.protocol.startswith(BUDGETS)
+    free = tuple(row for row in train if not (is_budget and row.label))
+    groups = np.array([row.group for row in free], np.int64)
+    strata = [row.stratum for row in free]
     shares = (1 - SHARE_HELD_OUT, SHARE_HELD_OUT)
     dealt = deal_groups(groups, [strata], shares, np.random.default_rng(seed))
-    moved = {row.id for row, part in zip(train, dealt, strict=True) if part == 1}
+    moved = {row.id for row, part in zip(free, dealt, strict=True) if part == 1}
     rows = tuple(replace(row, part="val") if row.id in moved else row for row in plan.rows)
     note = f"{len(moved)} of {len(train)} images of train were moved to val, as the plan has none there"
     return SplitPlan(plan.protocol, plan.seed, rows, (*plan.notes, note), plan.rule)
-
-
-def _find_straddlers(rows: Sequence[PlanRow]) -> tuple[str, ...]:
-    sizes = Counter(row.group for row in rows)
-    parts_of: defaultdict[int, set[str]] = defaultdict(set)
-    for row in rows:
-        parts_of[row.group].add(row.part)
-    torn = [group for group, parts in parts_of.items() if len(parts) > 1]
-    if not torn:
-        return ()
-    return (
-        f"{len(torn)} groups that should stay whole (near-duplicates, or what the user keeps together), with "
-        f"{sum(sizes[group] for group in torn)} images, lie in more than one part: "
-        "the figures may be too good",
-    )

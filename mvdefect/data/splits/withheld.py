@@ -20,6 +20,7 @@ from mvdefect.data.splits.dealing import (
     SHARES_OF_GOOD,
     check_counts,
     check_parts,
+    deal_groups,
     deal_parts,
     find_gaps,
 )
@@ -35,6 +36,7 @@ NEEDED = {
 }
 
 
+BUDGETS = ("label-budget", "few-labels")  # protocols whose defective images in train are counted out
 COMBINED = "combined"  # MVTec AD's name for photographs that show several types of defect
 NEEDED_BESIDE = {
     "train": (MIN_IMAGES_PER_PART, MIN_IMAGES_PER_PART),
@@ -175,6 +177,36 @@ def _describe_budget(records: tuple[Record, ...], parts: Names, beside: Names, k
             told = ", ".join(f"{count} of {stratum}" for stratum, count in sorted(lost.items()))
             notes.append(f"left out, since {reason}: {told}")
     return tuple(notes)
+
+
+def limit_learning(plan: SplitPlan, count: int) -> SplitPlan:
+    """Keep about so many images in train and val together; the test part stays as it is.
+
+    Whole groups go, and all types and both parts keep their proportions. Where the defective images of train
+    are counted out (`label-budget`, `few-labels`), all of them stay, beside so many good ones.
+
+    Args:
+        plan: A plan; its seed draws what stays.
+        count: Images to keep, at least 1; all of them where there are fewer.
+
+    Raises:
+        SplitError: `count` is below 1.
+    """
+    if count < 1:
+        raise SplitError(f"at least 1 image must be kept to learn from. Received: {count}")
+    is_budget = plan.protocol.startswith(BUDGETS)
+    learned = [row for row in plan.rows if row.part != "test"]
+    free = [row for row in learned if not (is_budget and row.label)]
+    if count >= len(free):
+        return plan
+    share = count / len(free)
+    groups = np.array([row.group for row in free], np.int64)
+    kinds = [[f"{row.stratum} {row.part}" for row in free]]
+    dealt = deal_groups(groups, kinds, (share, 1 - share), np.random.default_rng(plan.seed))
+    gone = {row.id for row, place in zip(free, dealt, strict=True) if place == 1}
+    rows = tuple(row for row in plan.rows if row.id not in gone)
+    note = f"{len(learned) - len(gone)} of the {len(learned)} images of train and val are used, by a limit"
+    return replace(plan, rows=rows, notes=(*plan.notes, note))
 
 
 @dataclass(frozen=True)
