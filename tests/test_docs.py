@@ -27,13 +27,16 @@ from mvdefect.drawing.data_set import write_parts
 from mvdefect.exporting import export as export_module
 from mvdefect.exporting.cost import Cost
 from mvdefect.exporting.fresh_process import Saying
+from mvdefect.grid import run as grid_module
 from mvdefect.inspector import graph as graph_module
 from mvdefect.inspector.answers import Answer
 from mvdefect.prediction import distributed as distributed_module
 from mvdefect.server import run as server_module
+from mvdefect.training import folds as folds_module
 from mvdefect.workflow import demo as demo_module
 from mvdefect.workflow import fit as fit_module
 from mvdefect.workflow import job as job_module
+from mvdefect.workflow import members as members_module
 from tests.tuning.fakes import fit_instantly, score_trial
 from tuning import tune as tune_module
 from tuning.choice import confirm as confirm_module
@@ -194,13 +197,13 @@ def open_workshop(place: Path) -> Iterator[Workshop]:
 
 def replace_what_is_slow_or_not_there(patch: pytest.MonkeyPatch) -> None:
     tiny = FitConfig(backbone="small_cnn", weights="none", image_size_px=64, stages=(StageConfig(epochs=1),))
-    patch.setattr(fit_module, "predict_logits", predict_well)
-    patch.setattr(fit_module, "train_classifier", lambda model, _: model)
+    patch.setattr(members_module, "predict_logits", predict_well)
+    patch.setattr(folds_module, "train_classifier", lambda model, _: model)
     patch.setattr(fit_module, "measure_latency", lambda *_: {})
     patch.setattr(graph_module, "save_graph", SavedOnce(graph_module.save_graph, Path(".graph").absolute()))
     for room in (fit_module, baseline_module):
         patch.setattr(room, "write_report", lambda *_: None)
-    for room in (job_module, baseline_module, frozen_module, tune_module):
+    for room in (job_module, frozen_module, tune_module, grid_module):
         patch.setattr(room, "find_weights", lambda *_: None)
     patch.setattr(export_module, "ask_afresh", say_nothing)
     patch.setattr(export_module, "measure_cost", lambda *_: EXACT)
