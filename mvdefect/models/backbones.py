@@ -98,6 +98,12 @@ def build_small_cnn(size_px: int, weights: str | None = None) -> Any:
     return keras.Model(inputs, x, name="small_cnn")
 
 
+def _build_convnext_tiny(size_px: int, weights: str | None = None) -> Any:
+    from mvdefect.models.convnext import build_convnext_tiny
+
+    return build_convnext_tiny(size_px, weights)
+
+
 def _to_unit_range(pixels: Any) -> Any:
     import keras
 
@@ -123,7 +129,7 @@ def _to_centred_bgr(pixels: Any) -> Any:
 
 
 def _keep(pixels: Any) -> Any:
-    """EfficientNet scales its input itself."""
+    """EfficientNet and ConvNeXt scale their input themselves."""
     return pixels
 
 
@@ -167,6 +173,43 @@ BACKBONES = {
             learning_rate=3e-4,
             imagenet_file="efficientnetb0_notop.h5",
             describe="EfficientNetB0 (Tan & Le, 2019), 4.0 M parameters",
+        ),
+        BackboneSpec(
+            name="efficientnetv2b0",
+            build=_from_applications("EfficientNetV2B0"),
+            preprocess=_keep,
+            boundaries=(
+                "block1a_project_activation",
+                "block2b_add",
+                "block3b_add",
+                "block4c_add",
+                "block5e_add",
+                "block6h_add",
+                "top_activation",
+            ),
+            fine_tap="block5e_add",
+            novelty_taps=("block5e_add",),
+            depth_blocks=4,
+            learning_rate=3e-4,
+            imagenet_file="efficientnetv2-b0_notop.h5",
+            describe="EfficientNetV2B0 (Tan & Le, 2021), 5.9 M parameters",
+        ),
+        BackboneSpec(
+            name="convnext_tiny",
+            build=_build_convnext_tiny,
+            preprocess=_keep,
+            boundaries=(
+                "stage_0_block_2_add",
+                "stage_1_block_2_add",
+                "stage_2_block_8_add",
+                "last_layernorm",
+            ),
+            fine_tap="stage_2_block_8_add",
+            novelty_taps=("stage_2_block_8_add",),
+            depth_blocks=2,
+            learning_rate=1e-4,
+            imagenet_file="convnext_tiny_notop.h5",
+            describe="ConvNeXt-Tiny (Liu et al., 2022), 27.8 M parameters",
         ),
         BackboneSpec(
             name="densenet121",

@@ -27,7 +27,7 @@ def refuse(_: object) -> None:
     raise URLError("no route to host")
 
 
-@pytest.mark.parametrize("name", ["resnet50", "efficientnetb0", "densenet121", "mobilenetv2"])
+@pytest.mark.parametrize("name", sorted(name for name, spec in BACKBONES.items() if spec.imagenet_file))
 def test_without_network_and_cache_the_way_out_is_told(
     name: str, empty_keras_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
