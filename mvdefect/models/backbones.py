@@ -16,6 +16,9 @@ IMAGENET_STD_RGB = (58.395, 57.12, 57.375)
 class BackboneSpec:
     """One backbone.
 
+    Taps, depth and rate follow one rule; tests compare each entry with its network, and docs/architecture.md
+    says why.
+
     Attributes:
         name: As on the command line.
         build: Builds the network without its top, from the size of its input in pixels and from weights:
@@ -23,12 +26,15 @@ class BackboneSpec:
         preprocess: Maps float32 RGB pixels in [0, 255] to what the network expects.
         boundaries: Names of the layers at which blocks end, from the input upwards. At each of them the
             graph is one tensor wide, so that it can be cut there; the last one is the output.
-        fine_tap: Name of the last layer at twice the resolution of the output, where small things are
-            still to be seen; a head may look there as well.
-        novelty_taps: Names of the layers whose features tell how unlike good images one is: half-way up,
-            where features are neither of pixels nor of ImageNet's classes yet (Roth et al., 2022).
-        depth_blocks: How many blocks to unfreeze, unless the user knows better.
-        learning_rate: The rate that goes with it.
+        fine_tap: Name of the layer where small things are still to be seen; a head may look there as well.
+            The last one at twice the resolution of the output, in the last block that works there.
+        novelty_taps: Names of the layers whose features tell how unlike good images one is, which should be
+            neither of pixels nor of ImageNet's classes yet (Roth et al., 2022): the fine tap. ResNet50
+            deviates, as measured (docs/experiments.md).
+        depth_blocks: How many blocks to unfreeze, unless the user knows better: those with weights at 1/16 of
+            the image's resolution or below; all of a network whose weights nobody publishes.
+        learning_rate: The rate that goes with it: 1e-4 for ResNet50's 23.6 M parameters, and for others about
+            1e-4 × (23.6 M / parameters)^(2/3). DenseNet121 has half of that.
         imagenet_file: The weights file that Keras publishes, "" where there is none.
         describe: One line for people.
     """
@@ -148,7 +154,7 @@ BACKBONES = {
                 "conv5_block3_out",
             ),
             fine_tap="conv4_block6_out",
-            novelty_taps=("conv3_block4_out", "conv4_block6_out"),
+            novelty_taps=("conv3_block4_out",),
             depth_blocks=2,
             learning_rate=1e-4,
             imagenet_file="resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",

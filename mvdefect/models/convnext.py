@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -34,6 +35,15 @@ class Conv2D(keras.layers.Conv2D):  # type: ignore[misc]
         )
 
 
+@keras.saving.register_keras_serializable("mvdefect")
+def gelu(x: Any) -> Any:
+    """Return the Gaussian error linear unit (Hendrycks & Gimpel, 2016) of each number.
+
+    TensorFlow computes it by the complement of the error function, which ONNX lacks.
+    """
+    return 0.5 * x * (1 + keras.ops.erf(x * math.sqrt(0.5)))
+
+
 def build_convnext_tiny(size_px: int, weights: str | None = None) -> Any:
     """Build ConvNeXt-Tiny (Liu et al., 2022) without its top.
 
@@ -64,6 +74,8 @@ def name_blocks(network: Any, depths: Sequence[int]) -> keras.Model:
     def copy(operation: Any) -> Any:
         if not isinstance(operation, keras.layers.Layer):
             return operation
+        if isinstance(operation, keras.layers.Activation) and operation.name.endswith("_gelu"):
+            return keras.layers.Activation(gelu, name=operation.name)
         make = Conv2D if isinstance(operation, keras.layers.Conv2D) else type(operation)
         name = LAST_NORMALISATION if operation is last else operation.name
         return make.from_config({**operation.get_config(), "name": name})
