@@ -35,7 +35,7 @@ class Conv2D(keras.layers.Conv2D):  # type: ignore[misc]
         )
 
 
-@keras.saving.register_keras_serializable("mvdefect")
+@keras.saving.register_keras_serializable("mvdefect")  # type: ignore[untyped-decorator]
 def gelu(x: Any) -> Any:
     """Return the Gaussian error linear unit (Hendrycks & Gimpel, 2016) of each number.
 
