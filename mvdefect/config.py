@@ -115,8 +115,8 @@ class FitConfig(Settings):
     augment: AugmentConfig = Field(AugmentConfig(), description="Changes that a training image may undergo.")
     backbone: str = Field(
         AUTO,
-        description="Backbone: resnet50, efficientnetb0, densenet121, mobilenetv2 or small_cnn; "
-        "auto: densenet121, or what the weights that this machine has belong to.",
+        description="Backbone: resnet50, efficientnetb0, efficientnetv2b0, convnext_tiny, densenet121, "
+        "mobilenetv2 or small_cnn; auto: densenet121, or what the weights that this machine has belong to.",
     )
     weights: str = Field(
         AUTO,

@@ -157,6 +157,5 @@ def _describe_engine(engine: Mapping[str, Any]) -> str:
 def _describe(words: str, figure: Mapping[str, Any] | None) -> str:
     if figure is None or figure["value"] is None:
         return f"| {words} | not known | |"
-    is_known = figure["low"] is not None
-    interval = f"{figure['low']:.3f} to {figure['high']:.3f}" if is_known else "not known"
+    interval = "not known" if figure["low"] is None else f"{figure['low']:.3f} to {figure['high']:.3f}"
     return f"| {words} | {figure['value']:.3f} | {interval} |"

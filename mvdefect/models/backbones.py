@@ -16,6 +16,9 @@ IMAGENET_STD_RGB = (58.395, 57.12, 57.375)
 class BackboneSpec:
     """One backbone.
 
+    Taps, depth and rate follow one rule; tests compare each entry with its network, and docs/architecture.md
+    says why.
+
     Attributes:
         name: As on the command line.
         build: Builds the network without its top, from the size of its input in pixels and from weights:
@@ -23,12 +26,15 @@ class BackboneSpec:
         preprocess: Maps float32 RGB pixels in [0, 255] to what the network expects.
         boundaries: Names of the layers at which blocks end, from the input upwards. At each of them the
             graph is one tensor wide, so that it can be cut there; the last one is the output.
-        fine_tap: Name of the last layer at twice the resolution of the output, where small things are
-            still to be seen; a head may look there as well.
-        novelty_taps: Names of the layers whose features tell how unlike good images one is: half-way up,
-            where features are neither of pixels nor of ImageNet's classes yet (Roth et al., 2022).
-        depth_blocks: How many blocks to unfreeze, unless the user knows better.
-        learning_rate: The rate that goes with it.
+        fine_tap: Name of the layer where small things are still to be seen; a head may look there as well.
+            The last one at twice the resolution of the output, in the last block that works there.
+        novelty_taps: Names of the layers whose features tell how unlike good images one is, which should be
+            neither of pixels nor of ImageNet's classes yet (Roth et al., 2022): the fine tap. ResNet50
+            deviates, as measured (docs/experiments.md).
+        depth_blocks: How many blocks to unfreeze, unless the user knows better: those with weights at 1/16 of
+            the image's resolution or below; all of a network whose weights nobody publishes.
+        learning_rate: The rate that goes with it: 1e-4 for ResNet50's 23.6 M parameters, and for others about
+            1e-4 × (23.6 M / parameters)^(2/3). DenseNet121 has half of that.
         imagenet_file: The weights file that Keras publishes, "" where there is none.
         describe: One line for people.
     """
@@ -98,6 +104,12 @@ def build_small_cnn(size_px: int, weights: str | None = None) -> Any:
     return keras.Model(inputs, x, name="small_cnn")
 
 
+def _build_convnext_tiny(size_px: int, weights: str | None = None) -> Any:
+    from mvdefect.models.convnext import build_convnext_tiny
+
+    return build_convnext_tiny(size_px, weights)
+
+
 def _to_unit_range(pixels: Any) -> Any:
     import keras
 
@@ -123,7 +135,7 @@ def _to_centred_bgr(pixels: Any) -> Any:
 
 
 def _keep(pixels: Any) -> Any:
-    """EfficientNet scales its input itself."""
+    """EfficientNet and ConvNeXt scale their input themselves."""
     return pixels
 
 
@@ -142,7 +154,7 @@ BACKBONES = {
                 "conv5_block3_out",
             ),
             fine_tap="conv4_block6_out",
-            novelty_taps=("conv3_block4_out", "conv4_block6_out"),
+            novelty_taps=("conv3_block4_out",),
             depth_blocks=2,
             learning_rate=1e-4,
             imagenet_file="resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
@@ -167,6 +179,43 @@ BACKBONES = {
             learning_rate=3e-4,
             imagenet_file="efficientnetb0_notop.h5",
             describe="EfficientNetB0 (Tan & Le, 2019), 4.0 M parameters",
+        ),
+        BackboneSpec(
+            name="efficientnetv2b0",
+            build=_from_applications("EfficientNetV2B0"),
+            preprocess=_keep,
+            boundaries=(
+                "block1a_project_activation",
+                "block2b_add",
+                "block3b_add",
+                "block4c_add",
+                "block5e_add",
+                "block6h_add",
+                "top_activation",
+            ),
+            fine_tap="block5e_add",
+            novelty_taps=("block5e_add",),
+            depth_blocks=4,
+            learning_rate=3e-4,
+            imagenet_file="efficientnetv2-b0_notop.h5",
+            describe="EfficientNetV2B0 (Tan & Le, 2021), 5.9 M parameters",
+        ),
+        BackboneSpec(
+            name="convnext_tiny",
+            build=_build_convnext_tiny,
+            preprocess=_keep,
+            boundaries=(
+                "stage_0_block_2_add",
+                "stage_1_block_2_add",
+                "stage_2_block_8_add",
+                "last_layernorm",
+            ),
+            fine_tap="stage_2_block_8_add",
+            novelty_taps=("stage_2_block_8_add",),
+            depth_blocks=2,
+            learning_rate=1e-4,
+            imagenet_file="convnext_tiny_notop.h5",
+            describe="ConvNeXt-Tiny (Liu et al., 2022), 27.8 M parameters",
         ),
         BackboneSpec(
             name="densenet121",

@@ -18,7 +18,16 @@ MAX_CONFIG_BYTES, MAX_MODEL_BYTES = 2**24, 2**31
 MAX_NUMBERS = 2**29  # of all layers together; ResNet50, counted as here, has a quarter of it
 MAX_SIDE_PX = 2**14
 SMALL_BYTES, MAX_PACKING = 2**20, 100  # of an array of weights, and by how much it may be packed
-WIDTHS = ("filters", "units", "output_dim", "input_dim", "num_heads", "key_dim", "depth_multiplier")
+WIDTHS = (
+    "filters",
+    "units",
+    "output_dim",
+    "input_dim",
+    "num_heads",
+    "key_dim",
+    "depth_multiplier",
+    "projection_dim",
+)
 
 
 def check_model(path: Path) -> None:
@@ -72,10 +81,13 @@ def _list_configs(tree: Any) -> Iterator[dict[str, Any]]:
 
 
 def _check_layers(configs: list[dict[str, Any]]) -> None:
-    """Bound what layers make of one another: each is taken to see as many channels as the widest has."""
+    """Bound what layers make of one another: each is taken to see as many channels as the widest has.
+
+    A filter of a grouped convolution sees the channels of its group alone.
+    """
     widest = max((_multiply(config, WIDTHS) for config in configs), default=1)
     numbers = sum(
-        _multiply(config, WIDTHS) * _multiply_kernel(config) * widest
+        _multiply(config, WIDTHS) * _multiply_kernel(config) * -(-widest // _multiply(config, ("groups",)))
         for config in configs
         if any(name in config for name in (*WIDTHS, "kernel_size"))
     )

@@ -17,7 +17,14 @@ from mvdefect.models.weights import (
 )
 
 DEFAULT_BACKBONE = "densenet121"
-PREFERRED_BACKBONES = (DEFAULT_BACKBONE, "efficientnetb0", "resnet50", "mobilenetv2")
+PREFERRED_BACKBONES = (
+    DEFAULT_BACKBONE,
+    "efficientnetb0",
+    "resnet50",
+    "mobilenetv2",
+    "efficientnetv2b0",
+    "convnext_tiny",
+)
 
 
 def choose_network(config: FitConfig) -> FitConfig:

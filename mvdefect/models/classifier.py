@@ -16,6 +16,7 @@ import keras
 from mvdefect.core.errors import RunError, join_lines
 from mvdefect.models.backbones import BackboneSpec
 from mvdefect.models.bounds import check_model
+from mvdefect.models.convnext import Conv2D, gelu
 from mvdefect.models.freezing import BACKBONE, check_depth
 from mvdefect.models.heads import POOLED, HeadSettings, add_head
 from mvdefect.models.kernel_machine import KernelScore
@@ -141,7 +142,8 @@ def load_classifier(path: Path) -> keras.Model:
     """
     try:
         check_model(path)
-        return keras.saving.load_model(path, {"KernelScore": KernelScore}, compile=False)
+        known = {f"mvdefect>{one.__name__}": one for one in (Conv2D, KernelScore, gelu)}
+        return keras.saving.load_model(path, known, compile=False)
     except Exception as error:  # Keras, h5py and TensorFlow each raise errors of their own
         raise RunError(f"the model {path} cannot be loaded: {join_lines(error)}") from error
 

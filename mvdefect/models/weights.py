@@ -15,9 +15,10 @@ from urllib.request import Request, urlopen
 
 from mvdefect.core.errors import WeightsError
 from mvdefect.core.runtime import OFFLINE
-from mvdefect.models.backbones import BackboneSpec
+from mvdefect.models.backbones import IMAGENET_STD_RGB, BackboneSpec
 from mvdefect.models.bounds import check_weights
 
+IMAGENET_STD = tuple(std / 255 for std in IMAGENET_STD_RGB)  # of colours in [0, 1]
 DOWNLOAD_TIMEOUT_S = 5.0
 PUBLISHED = "https://storage.googleapis.com/tensorflow/keras-applications/"
 TEXTURE_WEIGHTS = Path(__file__).parent / "texture"
@@ -75,6 +76,24 @@ def load_weights(network: Any, spec: BackboneSpec, path: Path) -> None:
             f"the weights {path} do not fit {spec.name} without its top: they are damaged or belong to "
             f"another architecture ({shorten_error(error)})"
         ) from error
+    _mend_normalisation(network)
+
+
+def _mend_normalisation(network: Any) -> None:
+    """Let an EfficientNet of Keras normalise its input as it did when it learned ImageNet.
+
+    Its published file holds standard deviations as variances. Keras makes up for that by a further layer,
+    which is there only if Keras downloads the weights itself.
+    """
+    import keras
+    import numpy as np
+
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Normalization) and layer.weights:
+            stored = keras.ops.convert_to_numpy(layer.adapt_variance)
+            if np.allclose(stored, IMAGENET_STD, rtol=1e-3):
+                layer.adapt_variance.assign(stored**2)
+                layer.finalize_state()
 
 
 def find_cached_imagenet(spec: BackboneSpec) -> Path | None:

@@ -59,6 +59,13 @@ def test_it_lies_as_tf_serving_wants_it(exported: Path) -> None:
     assert [path.name for path in exported.parent.iterdir()] == ["1"]
 
 
+def test_a_figure_without_an_interval_is_in_the_card(exported: Path) -> None:
+    """An F1 of exactly 1, as few test images give, has none."""
+    manifest = json.loads((exported / "inspector.json").read_text())
+    manifest["figures"]["figures"]["f1"] |= {"value": 1.0, "low": None, "high": None}
+    assert "| 1.000 | not known |" in write_model_card(manifest)
+
+
 def test_what_belongs_to_it_lies_beside_it(exported: Path, finished_run: Path) -> None:
     manifest = json.loads((exported / "inspector.json").read_text())
     folder = RunFolder(finished_run)

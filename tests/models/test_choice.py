@@ -37,6 +37,8 @@ def choose(**given: str) -> tuple[str, str]:
         (["mobilenetv2"], "mobilenetv2"),
         (["mobilenetv2", "resnet50"], "resnet50"),
         (["mobilenetv2", "densenet121"], "densenet121"),
+        (["convnext_tiny"], "convnext_tiny"),
+        (["convnext_tiny", "efficientnetv2b0"], "efficientnetv2b0"),
     ],
 )
 def test_weights_in_the_cache_come_first(

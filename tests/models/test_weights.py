@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.error import URLError
 
+import keras
 import numpy as np
 import pytest
 
@@ -27,7 +28,7 @@ def refuse(_: object) -> None:
     raise URLError("no route to host")
 
 
-@pytest.mark.parametrize("name", ["resnet50", "efficientnetb0", "densenet121", "mobilenetv2"])
+@pytest.mark.parametrize("name", sorted(name for name, spec in BACKBONES.items() if spec.imagenet_file))
 def test_without_network_and_cache_the_way_out_is_told(
     name: str, empty_keras_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,6 +127,29 @@ def test_what_is_plain_is_said_before_any_work(tmp_path: Path) -> None:
         find_weights(spec, str(tmp_path / "weights.txt"))
     with pytest.raises(WeightsError, match="small_cnn has no imagenet weights"):
         find_weights(find_backbone("small_cnn"), "imagenet")
+
+
+@pytest.mark.parametrize("name", ["published.h5", "saved.weights.h5"])
+def test_efficientnet_sees_colours_as_it_did_when_it_learned(name: str, tmp_path: Path) -> None:
+    """The published file has standard deviations as variances; Keras divides by their root again."""
+    spec, path = find_backbone("efficientnetb0"), tmp_path / name
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    source, network = spec.build(64, None), spec.build(64, None)
+    find_normalisation(source).set_weights([mean, std, np.array(0)])
+    (source.save_weights if name.endswith(".weights.h5") else source.save)(path)
+    load_weights(network, spec, path)
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3)).astype(np.float32)
+    seen = keras.Model(network.input, find_normalisation(network).output)(pixels)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(seen), (pixels / 255 - mean) / std, atol=1e-4)
+    network.save_weights(tmp_path / "again.weights.h5")
+    load_weights(source, spec, tmp_path / "again.weights.h5")
+    for before, after in zip(network.get_weights(), source.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def find_normalisation(network: keras.Model) -> keras.layers.Normalization:
+    (found,) = (one for one in network.layers if isinstance(one, keras.layers.Normalization))
+    return found
 
 
 def test_real_imagenet_weights_see_more_than_random_ones(mobilenet_weights: Path) -> None:
