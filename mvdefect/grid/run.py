@@ -30,7 +30,6 @@ from mvdefect.models.backbones import find_backbone
 from mvdefect.models.choice import name_network
 from mvdefect.models.weights import find_weights
 from mvdefect.runs import RunFolder
-from mvdefect.workflow.folds import count_folds
 
 NAMED_WEIGHTS = ("imagenet", "texture", "none")
 LOOK = {  # settings on which the scan and the groups of images depend
@@ -199,7 +198,7 @@ def _run_cell(
     rows = []
     for name, (path, plan) in plans.items():
         try:
-            evaluation, spent = _measure(plan_fit(config, path, plan), out / "runs" / name)
+            evaluation, spent = _measure(config.model_copy(update={"split": path}), out / "runs" / name)
         except Exception as error:  # whatever it is, the other cells go on
             logger.warning("%s: %s", name, error, exc_info=not isinstance(error, MvdefectError))
             rows.append(_begin_row(cell, name, str(error)))
@@ -209,15 +208,6 @@ def _run_cell(
             row = replace(row, weighted_accuracy=weigh_accuracy(out / "runs" / name, confidences))
         rows.append(row)
     return rows
-
-
-def plan_fit(config: FitConfig, path: Path, plan: SplitPlan) -> FitConfig:
-    """Return settings with a plan, and with as many folds as a fit has that draws such a plan itself."""
-    changes: dict[str, object] = {"split": path}
-    if config.baseline is None and config.folds is None:
-        is_pretrained = name_network(config).weights != "none"
-        changes["folds"] = count_folds(config, plan, is_pretrained)
-    return config.model_copy(update=changes)
 
 
 def _measure(config: FitConfig, run: Path) -> tuple[Evaluation, float]:

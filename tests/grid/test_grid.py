@@ -15,7 +15,7 @@ import yaml
 from mvdefect import cli
 from mvdefect.baselines import handcrafted as handcrafted_module
 from mvdefect.baselines import run as run_module
-from mvdefect.config import FitConfig, apply_settings
+from mvdefect.config import apply_settings
 from mvdefect.core.errors import ConfigError, InUseError, LayoutError, WeightsError
 from mvdefect.core.locks import hold
 from mvdefect.data.groups.grouping import group_records
@@ -26,7 +26,7 @@ from mvdefect.data.splits.protocols import draw_plans
 from mvdefect.grid.forecast import describe_forecast, forecast
 from mvdefect.grid.page import describe_grid, write_grid_report
 from mvdefect.grid.results import COLUMNS, ResultRow, read_results, summarise, write_results
-from mvdefect.grid.run import plan_fit, plan_work, run_benchmark
+from mvdefect.grid.run import plan_work, run_benchmark
 from mvdefect.grid.settings import Grid, list_cells, make_config, read_grid
 from mvdefect.grid.standing import find_standings
 from mvdefect.workflow import fit as fit_module
@@ -415,16 +415,6 @@ def test_each_seed_has_a_fold_of_its_own_and_images_are_described_once(
         plan = read_split_plan(tmp_path / "out" / "runs" / row.plan / "split_plan.csv")
         assert len(plan.select("train")) + len(plan.select("val")) == pytest.approx(24, abs=2)
         assert len(plan.select("test")) == pytest.approx(10, abs=1)
-
-
-def test_the_default_has_the_folds_of_a_fit_that_draws_its_plan(parts_root: Path) -> None:
-    scan = scan_images(read_records(parts_root, ["washer"]))
-    (plan,) = draw_plans(scan, group_records(scan, "none"), "closed-set", 0)
-    pretrained = FitConfig(backbone="mobilenetv2", weights="w.h5")
-    assert plan_fit(pretrained, Path("p.csv"), plan).folds == 3
-    assert plan_fit(pretrained.model_copy(update={"folds": 2}), Path("p.csv"), plan).folds == 2
-    assert plan_fit(FitConfig(backbone="small_cnn"), Path("p.csv"), plan).folds == 1
-    assert plan_fit(FitConfig(baseline="frozen-svm"), Path("p.csv"), plan).folds is None
 
 
 def test_the_grids_of_real_images_hold_what_they_promise(monkeypatch: pytest.MonkeyPatch) -> None:
