@@ -111,7 +111,7 @@ def test_groups_can_be_named_by_a_pattern(tmp_path: Path) -> None:
     [
         (["--protocol", "kfolds"], "Did you mean 'kfold'?"),
         (["--protocol", "kfold"], "kfold needs n"),
-        (["--k", "3"], "label-budget needs k"),
+        (["--k", "3"], "label-budget and few-labels need k"),
         (["--group-pattern", "["], "no regular expression"),
         (["--protocol", "official"], "official needs every image in one of MVTec AD's folders"),
         (["--protocol", "unseen-type"], "one defect type, dent"),

@@ -26,7 +26,7 @@ from mvdefect.exporting.fresh_process import Saying, ask
 from mvdefect.exporting.samples import Samples
 from mvdefect.inspector.formats.warmup import FILE, PLACE, encode_request
 from mvdefect.inspector.graph import decide
-from mvdefect.models.normality import KINDS, fit_normality
+from mvdefect.models.normality import KINDS, fit_normality, load_normality
 from mvdefect.runs import RunFolder, read_run_config
 
 ENGINE = {"name": "savedmodel", "format": "savedmodel", "precision": "float32", "file": "saved_model.pb"}
@@ -113,11 +113,21 @@ def test_a_broken_file_is_told_and_the_others_are_inspected(loaded, photographs:
 def test_heatmaps_are_those_of_the_run(loaded, photographs: list[bytes], finished_run: Path) -> None:
     from mvdefect.data.images import resize_image
     from mvdefect.models.classifier import load_classifier
+    from mvdefect.models.feature_maps import stretch_maps
     from mvdefect.models.saliency import build_heatmaps
 
     found = loaded.signatures["explain"](image_bytes=tf.constant(photographs[:3]))
     pixels = np.stack([resize_image(decode_image(encoded), 64) for encoded in photographs[:3]])
-    expected = build_heatmaps(load_classifier(RunFolder(finished_run).model))(pixels)
+    folder = RunFolder(finished_run)
+    made, maps = read_operating_point(folder).calibration, []
+    if made.logit_weight:
+        maps.append(made.logit_weight * np.asarray(build_heatmaps(load_classifier(folder.model))(pixels)))
+    if made.novelty_weight:
+        features = np.asarray(load_classifier(folder.features)(pixels))
+        distances = load_normality(folder.normality).score_positions(features)
+        maps.append(made.novelty_weight * np.log(distances))
+    height, width = np.max([one.shape[1:] for one in maps], axis=0)
+    expected = sum(stretch_maps(stretch_maps(one, 1, height), 2, width) for one in maps)
     np.testing.assert_allclose(found["heatmap"], expected, atol=1e-3)
 
 

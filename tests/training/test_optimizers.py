@@ -157,7 +157,7 @@ def test_the_norm_is_clipped_over_all_gradients_of_a_rate(stage: Stage) -> None:
 @pytest.mark.parametrize("stage", [PLAIN, GROUPED], ids=["plain", "multi"])
 def test_averages_are_those_computed_by_hand(stage: Stage) -> None:
     model = build(stage)
-    optimizer = optimize(model, stage, ema=0.7)
+    optimizer = optimize(model, stage, steps=100, ema=0.7)
     steps = train(model, optimizer, 4)
     assert all(np.array_equal(*pair) for pair in zip(copy(model.trainable_variables), steps[-1], strict=True))
     averages = steps[0]

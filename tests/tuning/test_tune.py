@@ -87,7 +87,7 @@ def test_the_command_searches_with_the_test_part_closed_and_its_choice_can_be_fi
         cli.main(["fit", "--config", str(out / "best.yaml"), "--run", str(tmp_path / "run")])
     assert not ended.value.code
     fitted = load_config(open_run(tmp_path / "run").config, {})
-    assert fitted.model_copy(update={"split": None}) == load_config(
+    assert fitted.model_copy(update={"split": None, "folds": None}) == load_config(
         out / "best.yaml", {"split": None}
     ).model_copy(update={"split": None})
     assert read_split_plan(open_run(tmp_path / "run").split_plan).digest == read_split_plan(plan_path).digest
