@@ -99,6 +99,31 @@ def choose_members(
     return _choose_of_two(samples, figures, usable[0], usable[1])
 
 
+def is_hopeless(labels: Bools, groups: NDArray[np.int64], simple: Floats, other: Floats) -> Figure | None:
+    """Return by how much a member is worse than a simpler one, where it certainly is and adds nothing to it.
+
+    Args:
+        labels: True for defective, (n,).
+        groups: Code of the group of each image, (n,).
+        simple: Scores of the simpler member, (n,).
+        other: Scores of the other one, (n,).
+
+    Returns:
+        The difference of their ROC-AUC, whose 95% interval is below 0; None where there is hope.
+    """
+    if not labels.any() or labels.all() or not np.isfinite(other).all():
+        return None
+    first, second = (_make_sample(labels, groups, scores) for scores in (simple, other))
+    difference = compare_samples(second, first, roc_auc)
+    together = _make_sample(labels, groups, _bring_to_one_spread(simple) + _bring_to_one_spread(other))
+    adds = compare_samples(together, first, roc_auc).value > 0
+    return None if difference.high >= 0 or adds else difference
+
+
+def _bring_to_one_spread(scores: Floats) -> Floats:
+    return np.asarray(scores / max(float(scores.std()), 1e-12), np.float64)
+
+
 def join_scores(members: tuple[Member, ...], scores: Mapping[str, Floats]) -> Floats:
     """Return the logit that members make together, (n,)."""
     used = [one.weight * scores[one.name] for one in members if one.weight]

@@ -26,6 +26,7 @@ def train_folds(
     train: Sequence[Source],
     held_out: Sequence[Source],
     folder: RunFolder,
+    gives_up: Callable[[Any], bool],
 ) -> tuple[Any, ...]:
     """Train a classifier for each fold, or go on where an interrupt stopped.
 
@@ -40,9 +41,10 @@ def train_folds(
         train: What each fold learns from.
         held_out: What each is judged by.
         folder: Of the run; its history is the mean of those of all folds.
+        gives_up: Whether the classifier of the first of several folds shows that training is in vain.
 
     Returns:
-        The classifiers, one a fold; none where the training of one of several diverged.
+        The classifiers, one a fold; none where the training of one of several diverged or was given up.
 
     Raises:
         DivergedError: The only one diverged.
@@ -63,6 +65,9 @@ def train_folds(
             logger.warning("no network takes part: %s", error)
             return ()
         histories.append(read_history(place))
+        if number == 1 and gives_up(networks[0]):
+            networks.clear()
+            break
     history = tuple(_average(rows) for rows in zip(*histories, strict=True))
     write_rows(folder.history, EpochRow, history)
     for row in history if config.tensorboard else ():

@@ -15,7 +15,7 @@ from mvdefect.models.freezing import BACKBONE, check_depth
 
 FIRST_SHARE = 0.1  # of the peak rate, at the first step of a warm-up
 LAST_SHARE = 0.01  # of the peak rate, when the stage is over
-MIN_STEPS = 120
+MIN_STEPS = 80
 AVERAGED_SHARE = 0.1  # of a stage's steps, over which a moving average reaches at most
 
 
@@ -36,7 +36,7 @@ def plan_stages(config: FitConfig, spec: BackboneSpec, images: int | None = None
     """Fill in what the settings leave to the backbone.
 
     From random weights every block has to learn; from pre-trained ones the backbone knows a depth. Where the
-    settings name no stages, the last one has at least 120 steps, however few the images.
+    settings name no stages, the last one has at least 80 steps, however few the images.
 
     Args:
         config: The settings.

@@ -30,7 +30,7 @@ from mvdefect.workflow.explain import draw_heatmaps, explain_part
 from mvdefect.workflow.folds import Folds, count_folds, make_folds
 from mvdefect.workflow.frozen import learn_frozen
 from mvdefect.workflow.job import FitJob, check_contract, check_job
-from mvdefect.workflow.members import Inspector, join_inspector, tell_first_figures
+from mvdefect.workflow.members import Inspector, gives_up, join_inspector, tell_first_figures
 from mvdefect.workflow.outcome import FinishedRun, list_judged_parts, settle_outcome
 from mvdefect.workflow.photographs import (
     FIT_NEEDS,
@@ -111,8 +111,11 @@ def _learn(
             seed_everything(config.seed, config.deterministic)
             return build_classifier(spec, config.image_size_px, choose_head(config), config.taps, weights)
 
+    def is_in_vain(network: Any) -> bool:
+        return frozen is not None and gives_up(frozen, folds, config.batch_size, network)
+
     if has_defects:
-        networks = train_folds(build, spec, stages, config, folds.train, folds.held_out, folder)
+        networks = train_folds(build, spec, stages, config, folds.train, folds.held_out, folder, is_in_vain)
     if frozen is None:
         frozen = learn_frozen(share_trunk(networks[0] if networks else build(), spec), folds, config, False)
     return join_inspector(frozen, networks, folds, config.batch_size)

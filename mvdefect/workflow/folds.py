@@ -58,6 +58,15 @@ class Folds:
             found[part] = np.asarray(values, np.float64)
         return found
 
+    def pick(self, scores: dict[str, Floats], source: Source) -> Floats:
+        """Return the scores of the images of a source, from those by part."""
+        known = {
+            row.id: score
+            for part, found in scores.items()
+            for row, score in zip(self.parts[part].rows, found.tolist(), strict=True)
+        }
+        return np.array([known[row.id] for row in source.rows], np.float64)
+
     def list_judged(self) -> tuple[Bools, np.ndarray]:
         """Return labels and groups of the images of `judged_parts`, in their order."""
         rows = [row for part in self.judged_parts for row in self.parts[part].rows]

@@ -19,6 +19,7 @@ from mvdefect.evaluation.members import (
     SCORER,
     Member,
     choose_members,
+    is_hopeless,
     join_scores,
     measure_scores,
 )
@@ -67,6 +68,23 @@ def tell_first_figures(frozen: Frozen, folds: Folds) -> None:
     logger.info("before any training, ROC-AUC on %d held-out images of %s:", len(labels), parts)
     for figure in figures:
         logger.info("  %s", figure)
+
+
+def gives_up(frozen: Frozen, folds: Folds, batch_size: int, network: Any) -> bool:
+    """Tell from the first fold whether a network is certainly worse than the scorer, and log it."""
+    if frozen.logits is None:
+        return False
+    source = folds.held_out[0]
+    groups = np.array([row.group for row in source.rows], np.int64)
+    found = predict_logits(network, source, batch_size).astype(np.float64)
+    lost = is_hopeless(source.labels == 1, groups, folds.pick(frozen.logits, source), found)
+    if lost is not None:
+        logger.warning(
+            "fine-tuning brought nothing and is given up after the first of %d folds: ROC-AUC %s against the "
+            "scorer alone on the %d images that it holds out",
+            *(len(folds.train), _describe(lost, "+"), source.count),
+        )
+    return lost is not None
 
 
 def join_inspector(frozen: Frozen, networks: tuple[Any, ...], folds: Folds, batch_size: int) -> Inspector:

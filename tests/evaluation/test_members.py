@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from mvdefect.evaluation.members import NETWORK, SCORER, choose_members, join_scores
+from mvdefect.evaluation.members import NETWORK, SCORER, choose_members, is_hopeless, join_scores
 
 COUNT = 200
 LABELS = np.arange(COUNT) % 4 == 0
@@ -54,3 +54,14 @@ def test_what_does_not_help_is_left_out(scores: dict[str, np.ndarray], used: str
 def test_where_no_image_is_defective_the_simplest_is_used() -> None:
     scores = {SCORER: draw(0.0, 0), NETWORK: draw(0.0, 1)}
     assert list_used(scores, np.zeros(COUNT, bool)) == {SCORER}
+
+
+@pytest.mark.parametrize(
+    ("strength", "other", "is_lost"),
+    [(3.0, draw(0.0, 1), True), (3.0, draw(2.9, 1), False), (0.5, draw(0.4, 1), False)],
+)
+def test_only_what_is_certainly_worse_is_given_up(strength: float, other: np.ndarray, is_lost: bool) -> None:
+    lost = is_hopeless(LABELS, GROUPS, draw(strength, 0), other)
+    assert (lost is not None) == is_lost
+    assert lost is None or lost.high < 0
+    assert is_hopeless(LABELS, GROUPS, draw(3.0, 0), np.full(COUNT, np.nan)) is None

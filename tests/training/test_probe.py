@@ -96,7 +96,7 @@ def test_where_nothing_is_chosen_the_last_epoch_counts(
 def test_a_stage_that_nobody_named_has_enough_steps() -> None:
     spec = find_backbone("mobilenetv2")
     epochs = [plan_stages(FitConfig(), spec, images)[-1].epochs for images in (20, 160, 320, 5000)]
-    assert epochs == [120, 24, 16, 16]
+    assert epochs == [80, 16, 16, 16]
     named = FitConfig(stages=(StageConfig(epochs=2),))
     assert plan_stages(named, spec, 20)[-1].epochs == 2
     assert plan_stages(FitConfig(), spec)[-1].epochs == 16

@@ -23,7 +23,10 @@ from mvdefect.models.classifier import list_members, load_classifier
 from mvdefect.models.features import build_features, load_trunk
 from mvdefect.models.normality import fit_normality, load_normality
 from mvdefect.runs import RunFolder, read_history, read_json, read_predictions, read_run_config
+from mvdefect.training import folds as folds_module
+from mvdefect.training.fit import TrainingJob, train_classifier
 from mvdefect.training.predictions import predict_logits
+from mvdefect.workflow import fit as fit_module
 from mvdefect.workflow import members
 from mvdefect.workflow.fit import fit_inspector
 from mvdefect.workflow.folds import Folds, count_folds, make_folds
@@ -52,6 +55,7 @@ def run(config: FitConfig, tmp_path_factory: pytest.TempPathFactory) -> RunFolde
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(members, "choose_members", use_all)
+        patch.setattr(fit_module, "gives_up", lambda *_: False)
         return fit_inspector(config, tmp_path_factory.mktemp("folds") / "run").folder
 
 
@@ -86,6 +90,26 @@ def test_an_export_holds_all_members(run: RunFolder, tmp_path: Path) -> None:
     settings = ExportSettings(formats=("savedmodel", "openvino"))
     made = export_run(run.path, tmp_path / "export", settings)
     assert made.path.is_dir()
+
+
+def test_a_network_that_is_certainly_worse_is_given_up_after_the_first_fold(
+    config: FitConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = []
+
+    def train_badly(model: Any, job: TrainingJob) -> Any:
+        trained.append(job.train.count)
+        return train_classifier(model, job)
+
+    monkeypatch.setattr(folds_module, "train_classifier", train_badly)
+    monkeypatch.setattr(
+        members, "predict_logits", lambda _model, source, _size: -source.labels.astype(np.float32)
+    )
+    folder = fit_inspector(config, tmp_path / "run").folder
+    assert len(trained) == 1
+    assert list(read_json(folder.members)) == [SCORER]
+    assert "is given up after the first of 3 folds" in " ".join(folder.log.read_text().split())
+    assert folder.is_finished
 
 
 def test_distances_of_held_out_images_are_of_a_fit_without_them(
