@@ -17,6 +17,8 @@ from mvdefect.runs import EpochRow, RunFolder, read_history
 from mvdefect.training.fit import DivergedError, TrainingJob, train_classifier, write_curves
 from mvdefect.training.stages import Stage
 
+PAUSE_S = 60.0  # between checkpoints of a fold: writing one takes as long as an epoch of few images
+
 
 def train_folds(
     build: Callable[[], Any],
@@ -58,7 +60,7 @@ def train_folds(
         logger.info("fold %d of %d: %d images to learn from", number, len(train), source.count)
         place = RunFolder(folder.checkpoint / f"fold-{number}")
         place.path.mkdir(exist_ok=True)
-        job = TrainingJob(spec, stages, plain, source, judged, place, keeps_last=True)
+        job = TrainingJob(spec, stages, plain, source, judged, place, PAUSE_S, keeps_last=True)
         try:
             networks.append(train_classifier(build(), job))
         except DivergedError as error:
