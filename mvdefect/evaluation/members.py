@@ -99,7 +99,9 @@ def choose_members(
     return _choose_of_two(samples, figures, usable[0], usable[1])
 
 
-def is_hopeless(labels: Bools, groups: NDArray[np.int64], simple: Floats, other: Floats) -> Figure | None:
+def find_certain_loss(
+    labels: Bools, groups: NDArray[np.int64], simple: Floats, other: Floats
+) -> Figure | None:
     """Return by how much a member is worse than a simpler one, where it certainly is and adds nothing to it.
 
     Args:

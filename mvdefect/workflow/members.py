@@ -19,7 +19,7 @@ from mvdefect.evaluation.members import (
     SCORER,
     Member,
     choose_members,
-    is_hopeless,
+    find_certain_loss,
     join_scores,
     measure_scores,
 )
@@ -77,7 +77,7 @@ def gives_up(frozen: Frozen, folds: Folds, batch_size: int, network: Any) -> boo
     source = folds.held_out[0]
     groups = np.array([row.group for row in source.rows], np.int64)
     found = predict_logits(network, source, batch_size).astype(np.float64)
-    lost = is_hopeless(source.labels == 1, groups, folds.pick(frozen.logits, source), found)
+    lost = find_certain_loss(source.labels == 1, groups, folds.pick(frozen.logits, source), found)
     if lost is not None:
         logger.warning(
             "fine-tuning brought nothing and is given up after the first of %d folds: ROC-AUC %s against the "
