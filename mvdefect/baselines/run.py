@@ -143,7 +143,7 @@ def _fit_and_measure(
     train = sources["train"]
     started = time.monotonic()
     with read_pixels(train) as pixels:
-        estimator.fit(pixels, train.labels, groups=np.array([row.group for row in train.rows]))
+        estimator.fit(pixels, train.labels, groups=train.groups)
     logger.info("fitted in %.1f s", time.monotonic() - started)
     with replace_file(folder.estimator) as partial:
         joblib.dump(estimator, partial, compress=3)

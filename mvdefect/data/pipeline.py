@@ -44,6 +44,11 @@ class Source:
         return np.array([row.label for row in self.rows], np.int64)
 
     @cached_property
+    def groups(self) -> Integers:
+        """Number of the group of each image, int64 (n,)."""
+        return np.array([row.group for row in self.rows], np.int64)
+
+    @cached_property
     def places(self) -> Integers:
         """Shard, offset and length in bytes of each image, int64 (n, 3).
 

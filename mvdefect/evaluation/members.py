@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from mvdefect.evaluation.figures import UNKNOWN, Sample, measure, roc_auc
 SCORER, NETWORK = "scorer", "network"  # in order of simplicity
 NAMES = {SCORER: "scorer on frozen features", NETWORK: "fine-tuned network"}
 CHANCE = 0.5
+SMALLEST_SPREAD = 1e-12  # of scores, that is divided by
 STANDARD_ERRORS = 2 * float(norm.ppf((1 + CONFIDENCE) / 2))  # from one end of an interval to the other
 
 
@@ -117,13 +118,14 @@ def find_certain_loss(
         return None
     first, second = (_make_sample(labels, groups, scores) for scores in (simple, other))
     difference = compare_samples(second, first, roc_auc)
-    together = _make_sample(labels, groups, _bring_to_one_spread(simple) + _bring_to_one_spread(other))
+    together = _make_sample(labels, groups, _find_share(simple) * simple + _find_share(other) * other)
     adds = compare_samples(together, first, roc_auc).value > 0
     return None if difference.high >= 0 or adds else difference
 
 
-def _bring_to_one_spread(scores: Floats) -> Floats:
-    return np.asarray(scores / max(float(scores.std()), 1e-12), np.float64)
+def _find_share(scores: Floats) -> float:
+    """Return the weight that brings scores to a spread of 1."""
+    return 1 / max(float(scores.std()), SMALLEST_SPREAD)
 
 
 def join_scores(members: tuple[Member, ...], scores: Mapping[str, Floats]) -> Floats:
@@ -156,12 +158,9 @@ def _choose_of_two(
     samples: Mapping[str, Sample], figures: Mapping[str, Figure], simple: str, other: str
 ) -> tuple[Member, ...]:
     """Choose between the simpler member, the other one, and both."""
-    shares = {name: 1 / float(samples[name].scores.std()) for name in (simple, other)}
-    both = _make_sample(
-        samples[simple].labels,
-        samples[simple].groups,
-        sum((shares[name] * samples[name].scores for name in shares), start=np.zeros(1)),
-    )
+    shares = {name: _find_share(samples[name].scores) for name in (simple, other)}
+    summed = shares[simple] * samples[simple].scores + shares[other] * samples[other].scores
+    both = replace(samples[simple], scores=summed)
     alone, together = (compare_samples(one, samples[simple], roc_auc) for one in (samples[other], both))
     added = compare_samples(both, samples[other], roc_auc)
     gain = max(alone, together, key=lambda found: found.value)

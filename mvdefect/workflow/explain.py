@@ -80,7 +80,7 @@ def explain_part(
     found = measure_localisation(
         maps,
         masks,
-        np.array([row.group for row in source.rows]),
+        source.groups,
         masks.any(axis=(1, 2)) | (source.labels == 0),
         inside=np.stack(inside),
     )

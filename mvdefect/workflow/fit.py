@@ -77,7 +77,7 @@ def run_job(job: FitJob) -> FinishedRun:
             write_split_plan(photographs.plan, folder.split_plan)
             log_plan(photographs.plan)
             logger.info("%s, weights: %s, %s", spec.describe, config.weights, policy)
-            folds = make_folds(photographs.store, photographs.plan, config)
+            folds = make_folds(photographs.get_sources(), config)
             inspector = _learn(trunk, stages, config, folds, job.weights, folder)
             evaluation, unmet = _measure(inspector, config, photographs, folder)
             write_json(folder.environment, describe_environment())

@@ -10,8 +10,7 @@ import numpy as np
 from mvdefect.config import FitConfig
 from mvdefect.data.pipeline import Source
 from mvdefect.data.splits.folds import ENOUGH_TO_DECIDE, choose_fold_count, draw_folds
-from mvdefect.data.splits.plan import PARTS, SplitPlan
-from mvdefect.data.store import PreparedStore
+from mvdefect.data.splits.plan import SplitPlan
 from mvdefect.evaluation.bootstrap import Bools, Floats
 from mvdefect.workflow.outcome import list_judged_parts
 
@@ -69,10 +68,9 @@ class Folds:
 
     def list_judged(self) -> tuple[Bools, np.ndarray]:
         """Return labels and groups of the images of `judged_parts`, in their order."""
-        rows = [row for part in self.judged_parts for row in self.parts[part].rows]
-        return np.array([row.label == 1 for row in rows], bool), np.array(
-            [row.group for row in rows], np.int64
-        )
+        judged = [self.parts[part] for part in self.judged_parts]
+        labels = np.concatenate([source.labels for source in judged]) == 1
+        return labels, np.concatenate([source.groups for source in judged])
 
     def pick_judged(self, scores: dict[str, Floats]) -> Floats:
         """Return the scores of the same images, from those by part."""
@@ -92,15 +90,17 @@ def count_folds(config: FitConfig, plan: SplitPlan, is_pretrained: bool) -> int:
     return choose_fold_count(plan, ENOUGH_TO_DECIDE)
 
 
-def make_folds(store: PreparedStore, plan: SplitPlan, config: FitConfig) -> Folds:
+def make_folds(parts: dict[str, Source], config: FitConfig) -> Folds:
     """Divide train and val as the settings say.
+
+    Args:
+        parts: Those of a plan, by name.
+        config: Number of folds and seed.
 
     Raises:
         SplitError: There are fewer groups of a class than folds.
     """
+    store, plan = parts["train"].store, parts["train"].plan
     drawn = draw_folds(plan, config.folds or 1, config.seed)
-    return Folds(
-        {part: Source(store, plan, part) for part in PARTS},
-        tuple(Source(store, one, "train") for one in drawn),
-        tuple(Source(store, one, "val") for one in drawn),
-    )
+    train, held_out = (tuple(Source(store, one, part) for one in drawn) for part in ("train", "val"))
+    return Folds(parts, train, held_out)

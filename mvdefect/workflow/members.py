@@ -25,6 +25,8 @@ from mvdefect.evaluation.members import (
 )
 from mvdefect.models.classifier import join_members
 from mvdefect.models.one_class import Normality
+from mvdefect.report.sheets import join_figure
+from mvdefect.report.wording import format_signed
 from mvdefect.training.predictions import predict_logits
 from mvdefect.workflow.folds import Folds
 from mvdefect.workflow.frozen import Frozen
@@ -61,7 +63,7 @@ def tell_first_figures(frozen: Frozen, folds: Folds) -> None:
     if frozen.logits is not None:
         scores = {"a scorer on frozen features": frozen.logits, **scores}
     figures = [
-        f"{_describe(measure_scores(labels, groups, folds.pick_judged(found)))} by {name}"
+        f"{join_figure(measure_scores(labels, groups, folds.pick_judged(found)))} by {name}"
         for name, found in scores.items()
     ]
     parts = " and ".join(folds.judged_parts)
@@ -75,14 +77,13 @@ def gives_up(frozen: Frozen, folds: Folds, batch_size: int, network: Any) -> boo
     if frozen.logits is None:
         return False
     source = folds.held_out[0]
-    groups = np.array([row.group for row in source.rows], np.int64)
     found = predict_logits(network, source, batch_size).astype(np.float64)
-    lost = find_certain_loss(source.labels == 1, groups, folds.pick(frozen.logits, source), found)
+    lost = find_certain_loss(source.labels == 1, source.groups, folds.pick(frozen.logits, source), found)
     if lost is not None:
         logger.warning(
             "fine-tuning brought nothing and is given up after the first of %d folds: ROC-AUC %s against the "
             "scorer alone on the %d images that it holds out",
-            *(len(folds.train), _describe(lost, "+"), source.count),
+            *(len(folds.train), _describe_gain(lost), source.count),
         )
     return lost is not None
 
@@ -139,8 +140,8 @@ def tell_members(members: tuple[Member, ...], folds: Folds) -> None:
     """Log which members are in use and why, and the likely cause where training brought nothing."""
     for member in members:
         use = "in use" if member.weight else "not in use"
-        gain = "" if member.gain is None else f", {_describe(member.gain, '+')} against the scorer alone"
-        figure = f"ROC-AUC {_describe(member.roc_auc)}{gain}"
+        gain = "" if member.gain is None else f", {_describe_gain(member.gain)} against the scorer alone"
+        figure = f"ROC-AUC {join_figure(member.roc_auc)}{gain}"
         logger.info("%s: %s, %s: %s", NAMES[member.name], use, figure, member.reason)
     network = next((one for one in members if one.name == NETWORK), None)
     if network is not None and not network.weight:
@@ -157,5 +158,6 @@ def _find_cause(network: Member, folds: Folds) -> str:
     return "frozen features tell these images apart as well"
 
 
-def _describe(figure: Figure, sign: str = "") -> str:
-    return f"{figure.value:{sign}.3f} ({figure.low:{sign}.3f} to {figure.high:{sign}.3f})"
+def _describe_gain(gain: Figure) -> str:
+    low, high = format_signed(gain.low), format_signed(gain.high)
+    return f"{format_signed(gain.value)} ({low} to {high})"

@@ -61,7 +61,9 @@ def run(config: FitConfig, tmp_path_factory: pytest.TempPathFactory) -> RunFolde
 
 @pytest.fixture(scope="module")
 def folds(sources: dict[str, Source], run: RunFolder) -> Folds:
-    return make_folds(sources["train"].store, read_split_plan(run.split_plan), read_run_config(run))
+    plan = read_split_plan(run.split_plan)
+    parts = {part: replace(source, plan=plan) for part, source in sources.items()}
+    return make_folds(parts, read_run_config(run))
 
 
 def test_each_image_is_held_out_once_and_groups_stay_whole(run: RunFolder, folds: Folds) -> None:
