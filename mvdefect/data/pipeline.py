@@ -48,6 +48,15 @@ class Source:
         """Number of the group of each image, int64 (n,)."""
         return np.array([row.group for row in self.rows], np.int64)
 
+    def find(self, other: Source) -> Integers:
+        """Return the numbers, in this part, of the images of another one that are all in it, int64 (n,)."""
+        number_of = {row.id: number for number, row in enumerate(self.rows)}
+        return np.array([number_of[row.id] for row in other.rows], np.int64)
+
+    def holds(self, other: Source) -> bool:
+        """Whether all images of another part are in this one."""
+        return {row.id for row in other.rows} <= {row.id for row in self.rows}
+
     @cached_property
     def places(self) -> Integers:
         """Shard, offset and length in bytes of each image, int64 (n, 3).

@@ -75,6 +75,13 @@ def replace_head(model: Any, spec: BackboneSpec, head: HeadSettings, taps: int) 
     return _put_head(model.get_layer(SCALING), model.get_layer(BACKBONE), spec, head, taps)
 
 
+def copy_classifier(model: Any) -> keras.Model:
+    """Return a classifier with the same weights, which shares nothing with it."""
+    copy = keras.models.clone_model(model, recursive=True)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
 def join_head(model: Any, head: Any) -> keras.Model:
     """Return the classifier with another head, which may share its layers."""
     return chain_parts(model.get_layer(SCALING), model.get_layer(BACKBONE), head, model.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ class TrainingSet:
 
     Attributes:
         source: The photographs.
+        whole: What they are a part of, whose views and stored activations they share.
         views: How they are shown.
         strata: Category and class of each, as a number, int64 (n,).
         balanced: Whether strata come equally often.
@@ -49,6 +51,7 @@ class TrainingSet:
     """
 
     source: Source
+    whole: Source
     views: ViewSettings
     strata: Integers
     balanced: bool
@@ -57,13 +60,27 @@ class TrainingSet:
     mask_weights: NDArray[np.float32]
     devices: int
 
+    @cached_property
+    def places(self) -> Integers:
+        """The number of each image in the whole, int64 (n,)."""
+        return self.whole.find(self.source)
+
+    def list_views(self, slot: int) -> Integers:
+        """Return which view of each image a slot holds, int64 (n,)."""
+        return list_views(self.whole.count, slot, self.views.seed, self.views.count)[self.places]
+
     def draw_epoch(self, epoch: int) -> Epoch:
         """Draw what comes when in an epoch, counted over all stages from 0."""
         return draw_epoch(self.strata, self.views.seed, epoch, self.views.count, self.balanced)
 
 
 def make_training_set(
-    source: Source, views: ViewSettings, balance: str, mask_cells: int | None, devices: int = 1
+    source: Source,
+    views: ViewSettings,
+    balance: str,
+    mask_cells: int | None,
+    devices: int = 1,
+    whole: Source | None = None,
 ) -> TrainingSet:
     """Collect the targets of a part.
 
@@ -73,13 +90,15 @@ def make_training_set(
         balance: "weights", "batches" or "none"; see `mvdefect.config`.
         mask_cells: Cells along each side of the mask targets; None: no masks are needed.
         devices: How many devices share a batch.
+        whole: What the part is taken from, where several parts of it are trained on; None: it is whole.
     """
     strata = number_strata(source)
     even = np.ones(source.count, np.float32)
     masks = None if mask_cells is None else read_masks(source, mask_cells)
     known = even if masks is None else (masks.any((1, 2)) | (source.labels == 0)).astype(np.float32)
     weights = weigh_strata(strata) if balance == "weights" else even
-    return TrainingSet(source, views, strata, balance == "batches", weights, masks, known, devices)
+    is_even = balance == "batches"
+    return TrainingSet(source, whole or source, views, strata, is_even, weights, masks, known, devices)
 
 
 def make_training_batches(
@@ -107,7 +126,7 @@ def make_training_batches(
         shown = Views(drawn.indices, views, data.views.seed, data.views.augment)
         inputs = make_view_batches(data.source, shown, batch_size)
     else:
-        inputs = _make_stored_batches(store, drawn, batch_size)
+        inputs = _make_stored_batches(data, store, drawn, batch_size)
     targets = _make_targets(data, drawn.indices, views).batch(batch_size)
     joined = tf.data.Dataset.zip((inputs, targets)).map(lambda x, rest: (x, *rest))
     return joined.prefetch(PREFETCH)
@@ -117,10 +136,10 @@ def make_plain_batches(source: Source, batch_size: int, store: ActivationStore |
     """Make batches of the images of a part as they are, in its order: pixels, or stored activations."""
     if store is None:
         return make_inference_batches(source, batch_size)
-    arrays = store.open_slot(None)
+    arrays, places = store.open_slot(None), store.source.find(source)
 
     def read(start: int) -> tuple[np.ndarray, ...]:
-        return tuple(array[start : start + batch_size] for array in arrays)
+        return tuple(array[places[start : start + batch_size]] for array in arrays)
 
     batches = _read_batches(read, arrays, source.count, batch_size)
     return tf.data.Dataset.zip((batches,)).prefetch(PREFETCH)
@@ -130,8 +149,7 @@ def _view_of_each(data: TrainingSet, drawn: Epoch) -> Integers:
     views = np.empty(len(drawn.indices), np.int64)
     for slot in np.unique(drawn.slots):
         chosen = drawn.slots == slot
-        listed = list_views(data.source.count, int(slot), data.views.seed, data.views.count)
-        views[chosen] = listed[drawn.indices[chosen]]
+        views[chosen] = data.list_views(int(slot))[drawn.indices[chosen]]
     return views
 
 
@@ -150,13 +168,15 @@ def _make_targets(data: TrainingSet, indices: Integers, views: Integers) -> tf.d
     return tf.data.Dataset.from_tensor_slices(rows).map(pose)
 
 
-def _make_stored_batches(store: ActivationStore, drawn: Epoch, batch_size: int) -> tf.data.Dataset:
+def _make_stored_batches(
+    data: TrainingSet, store: ActivationStore, drawn: Epoch, batch_size: int
+) -> tf.data.Dataset:
     slots = {int(slot): store.open_slot(int(slot)) for slot in np.unique(drawn.slots)}
     arrays = next(iter(slots.values()))
 
     def read(start: int) -> tuple[np.ndarray, ...]:
-        places = slice(start, start + batch_size)
-        return _gather(slots, drawn.indices[places], drawn.slots[places])
+        batch = slice(start, start + batch_size)
+        return _gather(slots, data.places[drawn.indices[batch]], drawn.slots[batch])
 
     return _read_batches(read, arrays, len(drawn.indices), batch_size)
 

@@ -148,5 +148,11 @@ def copy_values(variables: Iterable[Any]) -> list[np.ndarray]:
     return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
 
 
+def put_values(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
+    """Give variables what `copy_values` returned."""
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
 def _name_arrays(kind: str, variables: Sequence[Any]) -> dict[str, np.ndarray]:
     return {f"{kind}_{index}": value for index, value in enumerate(copy_values(variables))}

@@ -21,7 +21,7 @@ from mvdefect.core.progress import logger, show_steps
 from mvdefect.core.runtime import forget_graphs
 from mvdefect.data.pipeline import Source
 from mvdefect.models.backbones import BackboneSpec
-from mvdefect.models.freezing import list_changing_variables, trainable_summary, unfreeze
+from mvdefect.models.freezing import trainable_summary
 from mvdefect.runs import EpochRow, RunFolder
 from mvdefect.training.activations import ViewSettings
 from mvdefect.training.batches import (
@@ -35,10 +35,11 @@ from mvdefect.training.checkpoints import (
     TrainingState,
     begin_next_stage,
     copy_values,
+    put_values,
     read_state,
     restore_variables,
 )
-from mvdefect.training.learners import Learner, count_mask_cells, make_learner
+from mvdefect.training.learners import Learner, Learners, count_mask_cells
 from mvdefect.training.probe import can_be_solved, solve_head
 from mvdefect.training.stages import Stage
 
@@ -76,6 +77,7 @@ class TrainingJob:
         config: Batch size, seed, patience and so on.
         train: The train part.
         val: The validation part.
+        whole: What both are parts of, where training begins anew on other parts of it; None: they are all.
         folder: Where the history and the checkpoints go.
         pause_seconds: Of checkpoints, see `mvdefect.training.checkpoints`; 0: one after every epoch.
         keeps_last: Whether the last epoch counts and no stage ends early: then nothing is chosen on val, and
@@ -88,6 +90,7 @@ class TrainingJob:
     train: Source
     val: Source
     folder: RunFolder
+    whole: Source | None = None
     pause_seconds: float = 0.0
     keeps_last: bool = False
 
@@ -107,7 +110,7 @@ class TrainingJob:
         return epochs * self.steps_per_epoch
 
 
-def train_classifier(model: Any, job: TrainingJob) -> Any:
+def train_classifier(model: Any, job: TrainingJob, learners: Learners | None = None) -> Any:
     """Train through all stages, or go on where an interrupt stopped.
 
     After every epoch the model is scored by ROC-AUC on the validation part (the loss decides between
@@ -118,6 +121,7 @@ def train_classifier(model: Any, job: TrainingJob) -> Any:
     Args:
         model: A fresh classifier; its seed decides the result, so build it after seeding.
         job: What to train it on.
+        learners: Of that classifier, where it has been trained before: training begins anew.
 
     Returns:
         The classifier with the best weights, not compiled.
@@ -130,22 +134,21 @@ def train_classifier(model: Any, job: TrainingJob) -> Any:
     if state.rows:
         logger.info("going on after epoch %d of an interrupted run", len(state.rows))
     config = job.config
-    views = ViewSettings(config.views, config.seed, config.augment)
-    data = make_training_set(
-        job.train, views, config.balance, count_mask_cells(model, config), config.devices
-    )
-    deepest = max(stage.depth_blocks for stage in job.stages)
-    changing = list_changing_variables(model, job.spec, deepest)
-    kept = Checkpoints(job.folder, changing, job.pause_seconds)
+    if learners is None:
+        learners = Learners(model, job.spec, job.stages, config, job.train.count)
+    learners.begin_anew()
+    views, cells = ViewSettings(config.views, config.seed, config.augment), count_mask_cells(model, config)
+    data = make_training_set(job.train, views, config.balance, cells, config.devices, job.whole)
+    kept = Checkpoints(job.folder, learners.changing, job.pause_seconds)
     with show_steps("training", job.count_steps_left(state)) as advance:
         while state.stage < len(job.stages):
-            state = _run_stage(model, job, data, state, kept, advance)
-    restore_variables(job.folder.checkpoint / state.best_file, changing)
+            state = _run_stage(learners, job, data, state, kept, advance)
+    restore_variables(job.folder.checkpoint / state.best_file, learners.changing)
     return keras.Model(model.input, model.output, name=model.name)
 
 
 def _run_stage(
-    model: Any,
+    learners: Learners,
     job: TrainingJob,
     data: TrainingSet,
     state: TrainingState,
@@ -156,13 +159,12 @@ def _run_stage(
     begun = checkpoint / state.last_file if state.stage_epochs else None
     if state.rows:
         restore_variables(begun or checkpoint / state.best_file, kept.variables)
-    unfreeze(model, job.spec, stage.depth_blocks, job.config.bn_policy)
-    _log_stage(model, job, state.stage)
-    learner = make_learner(model, job.spec, stage, job.config, data, job.val)
+    learner = learners.begin_stage(state.stage, data, job.val)
+    _log_stage(learners.model, job, state.stage)
     if begun:
         restore_variables(begun, (), learner.model.optimizer)
     while not job.ends_stage(state):
-        state = _run_epoch(model, job, data, learner, state, kept, advance)
+        state = _run_epoch(learners.model, job, data, learner, state, kept, advance)
     if state.stage_epochs < stage.epochs:
         logger.info(
             "stage %d/%d ends early, after epoch %d of %d: the last %d brought no better validation score",
@@ -205,8 +207,7 @@ def _run_epoch(
     if score > state.best_score:
         state = replace(state, best_score=score, best_file=f"best-{row.epoch}.npz", waited=0)
         kept.keep_best()
-    for variable, value in zip(learner.model.trainable_variables, values, strict=True):
-        variable.assign(value)  # those before averaging, from which the next epoch goes on
+    put_values(learner.model.trainable_variables, values)  # before averaging; the next epoch goes on there
     state = replace(state, last_file=f"epoch-{row.epoch}.npz")
     write_rows(job.folder.history, EpochRow, state.rows)
     if job.config.tensorboard:

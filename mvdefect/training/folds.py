@@ -3,33 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mvdefect.config import FitConfig
 from mvdefect.core.files import write_rows
 from mvdefect.core.progress import logger
 from mvdefect.data.pipeline import Source
-from mvdefect.models.backbones import BackboneSpec
+from mvdefect.models.classifier import copy_classifier
 from mvdefect.runs import EpochRow, RunFolder, read_history
+from mvdefect.training.checkpoints import copy_values, put_values
 from mvdefect.training.fit import DivergedError, TrainingJob, train_classifier, write_curves
-from mvdefect.training.stages import Stage
+from mvdefect.training.learners import Learners
+from mvdefect.training.predictions import predict_logits
 
 PAUSE_S = 60.0  # between checkpoints of a fold: writing one takes as long as an epoch of few images
 
 
+@dataclass(frozen=True)
+class FoldNetworks:
+    """The classifiers of all folds: one, and the values that it has in each of them.
+
+    Attributes:
+        model: The classifier.
+        changing: Its variables that training changes.
+        values: Those of each fold.
+    """
+
+    model: Any
+    changing: Sequence[Any]
+    values: tuple[list[np.ndarray], ...]
+
+    def predict(self, number: int, source: Source, batch_size: int) -> NDArray[np.float64]:
+        """Return what the classifier of a fold says of each image of a part, logits (n,)."""
+        put_values(self.changing, self.values[number])
+        return predict_logits(self.model, source, batch_size).astype(np.float64)
+
+    def separate(self) -> tuple[Any, ...]:
+        """Return a classifier for each fold."""
+        if len(self.values) == 1:
+            put_values(self.changing, self.values[0])
+            return (self.model,)
+        return tuple(self._copy(values) for values in self.values)
+
+    def _copy(self, values: list[np.ndarray]) -> Any:
+        put_values(self.changing, values)
+        return copy_classifier(self.model)
+
+
 def train_folds(
     build: Callable[[], Any],
-    spec: BackboneSpec,
-    stages: tuple[Stage, ...],
-    config: FitConfig,
-    train: Sequence[Source],
-    held_out: Sequence[Source],
-    folder: RunFolder,
+    job: TrainingJob,
+    divided: Sequence[tuple[Source, Source]],
     gives_up: Callable[[Any], bool],
-) -> tuple[Any, ...]:
+) -> FoldNetworks | None:
     """Train a classifier for each fold, or go on where an interrupt stopped.
 
     With one fold the best epoch on validation counts. With several the last one does, so that nothing is
@@ -37,44 +66,61 @@ def train_folds(
 
     Args:
         build: Makes a fresh classifier, seeded.
-        spec: Its backbone.
-        stages: What learns when.
-        config: Batch size, seed and so on.
-        train: What each fold learns from.
-        held_out: What each is judged by.
-        folder: Of the run; its history is the mean of those of all folds.
+        job: What is trained, and where the run is; with several folds its train part is all of them together.
+        divided: Of each fold, what it learns from and what it is judged by.
         gives_up: Whether the classifier of the first of several folds shows that training is in vain.
 
     Returns:
-        The classifiers, one a fold; none where the training of one of several diverged or was given up.
+        The classifiers; None where the training of one of several folds diverged or was given up.
 
     Raises:
         DivergedError: The only one diverged.
     """
-    if len(train) == 1:
-        return (train_classifier(build(), TrainingJob(spec, stages, config, train[0], held_out[0], folder)),)
-    networks, histories = [], []
-    folder.checkpoint.mkdir(exist_ok=True)
-    plain = config.model_copy(update={"tensorboard": False})
-    for number, (source, judged) in enumerate(zip(train, held_out, strict=True), start=1):
-        logger.info("fold %d of %d: %d images to learn from", number, len(train), source.count)
-        place = RunFolder(folder.checkpoint / f"fold-{number}")
-        place.path.mkdir(exist_ok=True)
-        job = TrainingJob(spec, stages, plain, source, judged, place, PAUSE_S, keeps_last=True)
+    most = max(train.count for train, _ in divided)
+    learners = Learners(build(), job.spec, job.stages, job.config, most)
+    if len(divided) == 1:
+        model = train_classifier(learners.model, job, learners)
+        return FoldNetworks(model, learners.changing, (copy_values(learners.changing),))
+    found, histories = [], []
+    job.folder.checkpoint.mkdir(exist_ok=True)
+    for number, (train, held_out) in enumerate(divided, start=1):
+        logger.info("fold %d of %d: %d images to learn from", number, len(divided), train.count)
+        own = _take_fold(job, number, train, held_out)
         try:
-            networks.append(train_classifier(build(), job))
+            model = train_classifier(learners.model, own, learners)
         except DivergedError as error:
             logger.warning("no network takes part: %s", error)
-            return ()
-        histories.append(read_history(place))
-        if number == 1 and gives_up(networks[0]):
-            networks.clear()
+            return None
+        found.append(copy_values(learners.changing))
+        histories.append(read_history(own.folder))
+        if number == 1 and gives_up(model):
             break
+    _write_mean(job, histories)
+    is_whole = len(found) == len(divided)
+    return FoldNetworks(model, learners.changing, tuple(found)) if is_whole else None
+
+
+def _take_fold(job: TrainingJob, number: int, train: Source, held_out: Source) -> TrainingJob:
+    folder = RunFolder(job.folder.checkpoint / f"fold-{number}")
+    folder.path.mkdir(exist_ok=True)
+    return replace(
+        job,
+        config=job.config.model_copy(update={"tensorboard": False}),
+        train=train,
+        val=held_out,
+        whole=job.train,
+        folder=folder,
+        pause_seconds=PAUSE_S,
+        keeps_last=True,
+    )
+
+
+def _write_mean(job: TrainingJob, histories: Sequence[Sequence[EpochRow]]) -> None:
+    """Write the mean of the histories of all folds as that of the run."""
     history = tuple(_average(rows) for rows in zip(*histories, strict=True))
-    write_rows(folder.history, EpochRow, history)
-    for row in history if config.tensorboard else ():
-        write_curves(folder.tensorboard, row)
-    return tuple(networks)
+    write_rows(job.folder.history, EpochRow, history)
+    for row in history if job.config.tensorboard else ():
+        write_curves(job.folder.tensorboard, row)
 
 
 def _average(rows: Sequence[EpochRow]) -> EpochRow:

@@ -17,10 +17,12 @@ from mvdefect.core.runtime import list_gpus
 from mvdefect.data.pipeline import Source
 from mvdefect.models.backbones import BackboneSpec
 from mvdefect.models.classifier import HEAD, CutClassifier, cut_classifier, join_head
+from mvdefect.models.freezing import list_changing_variables, unfreeze
 from mvdefect.models.heads import add_map_output
 from mvdefect.training.activations import ActivationStore, FrozenPart, ViewSettings, name_store
 from mvdefect.training.batches import TrainingSet
 from mvdefect.training.budget import make_room
+from mvdefect.training.checkpoints import copy_values, put_values
 from mvdefect.training.losses import make_loss, make_mask_loss
 from mvdefect.training.stages import Stage, make_optimizer
 
@@ -46,8 +48,56 @@ class Learner:
         return np.asarray(outputs[0], np.float32)[:, 0]
 
 
+class Learners:
+    """The learners of all stages of a classifier, each made once, however often training begins anew.
+
+    Args:
+        model: A classifier; from what it is now, training begins.
+        spec: Its backbone.
+        stages: What learns when.
+        config: Batch size, averages and so on.
+        images: How many an epoch has at most, by which rates fall.
+    """
+
+    def __init__(
+        self, model: Any, spec: BackboneSpec, stages: tuple[Stage, ...], config: FitConfig, images: int
+    ) -> None:
+        self.model, self.spec, self.stages, self.config, self.images = model, spec, stages, config, images
+        deepest = max(stage.depth_blocks for stage in stages)
+        self.changing = list_changing_variables(model, spec, deepest)
+        self._first = copy_values(self.changing)
+        self._made: dict[int, tuple[Learner, list[np.ndarray]]] = {}
+
+    def begin_anew(self) -> None:
+        """Put the classifier back to what it was at first."""
+        put_values(self.changing, self._first)
+
+    def begin_stage(self, number: int, data: TrainingSet, val: Source) -> Learner:
+        """Return the learner of a stage, its optimizer as at first.
+
+        Args:
+            number: Of the stage, from 0.
+            data: What it learns from; of one whole each time.
+            val: What it is judged by; each time in that whole, or the same.
+        """
+        stage = self.stages[number]
+        unfreeze(self.model, self.spec, stage.depth_blocks, self.config.bn_policy)
+        if number not in self._made:
+            made = make_learner(self.model, self.spec, stage, self.config, data, val, self.images)
+            self._made[number] = made, copy_values(made.model.optimizer.variables)
+        learner, first = self._made[number]
+        put_values(learner.model.optimizer.variables, first)
+        return learner
+
+
 def make_learner(
-    model: Any, spec: BackboneSpec, stage: Stage, config: FitConfig, data: TrainingSet, val: Source
+    model: Any,
+    spec: BackboneSpec,
+    stage: Stage,
+    config: FitConfig,
+    data: TrainingSet,
+    val: Source,
+    images: int,
 ) -> Learner:
     """Cut and compile a classifier for a stage; what learns must have been set before.
 
@@ -61,7 +111,7 @@ def make_learner(
         learner = Learner(join_head(model, head), None, None)
     else:
         learner = Learner(cut.rest, *stores)
-    steps = stage.epochs * -(-data.source.count // config.batch_size)
+    steps = stage.epochs * -(-images // config.batch_size)
     optimizer = make_optimizer(
         model,
         spec,
@@ -79,14 +129,17 @@ def make_learner(
 def make_stores(
     cut: CutClassifier, config: FitConfig, train: Source, val: Source
 ) -> tuple[ActivationStore, ActivationStore]:
-    """Return the stores of a cut: for training, with views, and for validation. Nothing is computed."""
+    """Return the stores of a cut: for training, with views, and for validation. Nothing is computed.
+
+    Where the validation part is in what is trained on, as in folds, they are one.
+    """
     frozen, dtype, root = FrozenPart(cut), config.activation_dtype, cache_dir("activations")
-    shown = ((train, ViewSettings(config.views, config.seed, config.augment)), (val, None))
-    first, second = (
-        ActivationStore(root / name_store(frozen, source, views, dtype), frozen, source, views, dtype)
-        for source, views in shown
-    )
-    return first, second
+
+    def find(source: Source, views: ViewSettings | None) -> ActivationStore:
+        return ActivationStore(root / name_store(frozen, source, views, dtype), frozen, source, views, dtype)
+
+    first = find(train, ViewSettings(config.views, config.seed, config.augment))
+    return first, first if train.holds(val) else find(val, None)
 
 
 def count_slots(config: FitConfig, epochs: int) -> int:
@@ -124,10 +177,8 @@ def _find_stores(
     if not config.views:
         logger.info("the frozen part runs in every epoch: views is 0, so each epoch shows new ones")
         return None
-    train_store, val_store = make_stores(cut, config, data.source, val)
+    train_store, val_store = make_stores(cut, config, data.whole, val)
     slots = count_slots(config, stage.epochs)
-    needed = {
-        train_store.folder.name: slots * train_store.bytes_per_slot,
-        val_store.folder.name: val_store.bytes_per_slot,
-    }
+    needed = {train_store.folder.name: slots * train_store.bytes_per_slot}
+    needed[val_store.folder.name] = needed.get(val_store.folder.name, 0) + val_store.bytes_per_slot
     return (train_store, val_store) if make_room(needed, config.activation_budget_gb) else None

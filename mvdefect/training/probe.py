@@ -35,7 +35,7 @@ def solve_head(model: Any, data: TrainingSet, store: ActivationStore) -> float:
     from sklearn.linear_model import LogisticRegression
 
     (stored,) = store.open_slot(0)
-    vectors = np.asarray(stored, np.float32)
+    vectors = np.asarray(stored[data.places], np.float32)
     inputs = [tensor.shape[-1] for tensor in model.get_layer(HEAD).inputs]
     blocks = inputs * (vectors.shape[1] // sum(inputs))  # averages, and maxima if the head takes them
     middle, spread, scale = find_scaling(vectors, blocks)

@@ -21,10 +21,9 @@ from mvdefect.models.heads import choose_head
 from mvdefect.models.normality import save_normality
 from mvdefect.report.report import write_report
 from mvdefect.runs import RunFolder, make_run, write_json
+from mvdefect.training.fit import TrainingJob
 from mvdefect.training.folds import train_folds
-from mvdefect.training.predictions import (
-    measure_latency,
-)
+from mvdefect.training.predictions import measure_latency
 from mvdefect.training.stages import Stage, plan_stages
 from mvdefect.workflow.explain import draw_heatmaps, explain_part
 from mvdefect.workflow.folds import Folds, count_folds, make_folds
@@ -101,7 +100,7 @@ def _learn(
     From random weights there are no features before the network has learned some.
     """
     spec, has_defects = find_backbone(config.backbone), all(source.labels.any() for source in folds.train)
-    frozen, networks = None, ()
+    frozen, networks = None, None
     if trunk is not None:
         frozen = learn_frozen(trunk, folds, config, has_defects)
         tell_first_figures(frozen, folds)
@@ -115,9 +114,11 @@ def _learn(
         return frozen is not None and gives_up(frozen, folds, config.batch_size, network)
 
     if has_defects:
-        networks = train_folds(build, spec, stages, config, folds.train, folds.held_out, folder, is_in_vain)
+        job = TrainingJob(spec, stages, config, folds.whole, folds.parts["val"], folder)
+        networks = train_folds(build, job, tuple(zip(folds.train, folds.held_out, strict=True)), is_in_vain)
     if frozen is None:
-        frozen = learn_frozen(share_trunk(networks[0] if networks else build(), spec), folds, config, False)
+        learned = networks.separate()[0] if networks else build()
+        frozen = learn_frozen(share_trunk(learned, spec), folds, config, False)
     return join_inspector(frozen, networks, folds, config.batch_size)
 
 

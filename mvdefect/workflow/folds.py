@@ -9,7 +9,12 @@ import numpy as np
 
 from mvdefect.config import FitConfig
 from mvdefect.data.pipeline import Source
-from mvdefect.data.splits.folds import ENOUGH_TO_DECIDE, choose_fold_count, draw_folds
+from mvdefect.data.splits.folds import (
+    ENOUGH_TO_DECIDE,
+    choose_fold_count,
+    draw_folds,
+    join_train_and_val,
+)
 from mvdefect.data.splits.plan import SplitPlan
 from mvdefect.evaluation.bootstrap import Bools, Floats
 from mvdefect.workflow.outcome import list_judged_parts
@@ -23,11 +28,13 @@ class Folds:
 
     Attributes:
         parts: Train, val and test by name.
+        whole: What is learned from, by all folds together.
         train: Of each fold, what is learned from.
         held_out: Of each fold, what is judged by; together all of val, and with several folds all of train.
     """
 
     parts: dict[str, Source]
+    whole: Source
     train: tuple[Source, ...]
     held_out: tuple[Source, ...]
 
@@ -103,4 +110,5 @@ def make_folds(parts: dict[str, Source], config: FitConfig) -> Folds:
     store, plan = parts["train"].store, parts["train"].plan
     drawn = draw_folds(plan, config.folds or 1, config.seed)
     train, held_out = (tuple(Source(store, one, part) for one in drawn) for part in ("train", "val"))
-    return Folds(parts, train, held_out)
+    whole = Source(store, join_train_and_val(plan), "train") if len(drawn) > 1 else parts["train"]
+    return Folds(parts, whole, train, held_out)

@@ -27,6 +27,7 @@ from mvdefect.models.classifier import join_members
 from mvdefect.models.one_class import Normality
 from mvdefect.report.sheets import join_figure
 from mvdefect.report.wording import format_signed
+from mvdefect.training.folds import FoldNetworks
 from mvdefect.training.predictions import predict_logits
 from mvdefect.workflow.folds import Folds
 from mvdefect.workflow.frozen import Frozen
@@ -88,12 +89,12 @@ def gives_up(frozen: Frozen, folds: Folds, batch_size: int, network: Any) -> boo
     return lost is not None
 
 
-def join_inspector(frozen: Frozen, networks: tuple[Any, ...], folds: Folds, batch_size: int) -> Inspector:
+def join_inspector(frozen: Frozen, networks: FoldNetworks | None, folds: Folds, batch_size: int) -> Inspector:
     """Choose which members make the logit, by images that were held out, and put them together.
 
     Args:
         frozen: What was solved.
-        networks: The fine-tuned classifier of each fold; none where none was trained.
+        networks: The fine-tuned classifiers of the folds; None where none was trained.
         folds: What they were fitted on and what they are judged by.
         batch_size: Images a batch.
     """
@@ -116,24 +117,26 @@ def join_inspector(frozen: Frozen, networks: tuple[Any, ...], folds: Folds, batc
         )
         for part in folds.parts
     }
-    models = {SCORER: (frozen.scorer,), NETWORK: networks}
     used = [
-        (model, member.weight / len(models[member.name]))
+        (model, member.weight / len(models))
         for member in members
         if member.weight
-        for model in models[member.name]
+        for models in [networks.separate() if networks and member.name == NETWORK else (frozen.scorer,)]
+        for model in models
     ]
     return Inspector(join_members(used), frozen.features, frozen.normality, scores, members)
 
 
-def _score_networks(networks: tuple[Any, ...], folds: Folds, batch_size: int) -> dict[str, Floats]:
-    def score(network: Any, source: Source) -> Floats:
-        return predict_logits(network, source, batch_size).astype(np.float64)
+def _score_networks(networks: FoldNetworks, folds: Folds, batch_size: int) -> dict[str, Floats]:
+    def score(source: Source, number: int) -> Floats:
+        return networks.predict(number, source, batch_size)
+
+    numbers = range(len(networks.values))
 
     def average(source: Source) -> Floats:
-        return np.asarray(np.mean([score(network, source) for network in networks], axis=0))
+        return np.asarray(np.mean([score(source, number) for number in numbers], axis=0))
 
-    return folds.settle([partial(score, network) for network in networks], average)
+    return folds.settle([partial(score, number=number) for number in numbers], average)
 
 
 def tell_members(members: tuple[Member, ...], folds: Folds) -> None:

@@ -47,7 +47,7 @@ def train(
     views = ViewSettings(config.views, config.seed, config.augment)
     cells = count_mask_cells(model, config)
     data = make_training_set(sources["train"], views, config.balance, cells)
-    learner = make_learner(model, spec, stage, config, data, sources["val"])
+    learner = make_learner(model, spec, stage, config, data, sources["val"], data.source.count)
     learner.model.run_eagerly = spec.name != TRACED  # for six steps tracing does not pay
     losses: list[float] = []
     reset = keras.callbacks.LambdaCallback(  # otherwise Keras gives the mean since the epoch began

@@ -25,6 +25,7 @@ from mvdefect.models.normality import fit_normality, load_normality
 from mvdefect.runs import RunFolder, read_history, read_json, read_predictions, read_run_config
 from mvdefect.training import folds as folds_module
 from mvdefect.training.fit import TrainingJob, train_classifier
+from mvdefect.training.learners import Learners
 from mvdefect.training.predictions import predict_logits
 from mvdefect.workflow import fit as fit_module
 from mvdefect.workflow import members
@@ -99,9 +100,9 @@ def test_a_network_that_is_certainly_worse_is_given_up_after_the_first_fold(
 ) -> None:
     trained = []
 
-    def train_badly(model: Any, job: TrainingJob) -> Any:
+    def train_badly(model: Any, job: TrainingJob, learners: Learners) -> Any:
         trained.append(job.train.count)
-        return train_classifier(model, job)
+        return train_classifier(model, job, learners)
 
     monkeypatch.setattr(folds_module, "train_classifier", train_badly)
     monkeypatch.setattr(

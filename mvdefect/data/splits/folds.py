@@ -20,6 +20,11 @@ def leave_test_out(plan: SplitPlan) -> SplitPlan:
     return replace(plan, rows=tuple(row for row in plan.rows if row.part != "test"))
 
 
+def join_train_and_val(plan: SplitPlan) -> SplitPlan:
+    """Return a plan whose train part is train and val of another one; nothing else is in it."""
+    return replace(plan, rows=tuple(replace(row, part="train") for row in leave_test_out(plan).rows))
+
+
 def choose_fold_count(plan: SplitPlan, enough: int = ENOUGH_TO_RANK) -> int:
     """Return 1 where val has enough groups of defective images, or there are too few to fold, otherwise 3."""
     held = {row.group for row in plan.select("val") if row.label}
