@@ -14,8 +14,9 @@ from mvdefect.evaluation.figures import BINS, Sample, find_bins
 LOG_TEMPERATURE_BOUNDS = (-3.0, 3.0)
 SMALLEST_NOVELTY = 1e-12
 SMALLEST_SPREAD = 0.05  # of the logarithm of novelty; less would magnify rounding
-CHANCE, TOLERANCE = 0.5, 0.005  # of a ROC-AUC
-PENALTY = 1.0  # of the weights, as against the sum of log-losses
+CHANCE = 0.5  # of a ROC-AUC
+WITHIN_ONE_DEVIATION = (0.16, 0.84)  # quantiles that no outlier moves
+PENALTY = 1.0  # of the weight, as against the sum of log-losses
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,12 @@ def fit_temperature(labels: Bools, logits: Floats) -> Calibration:
 
 
 def fit_combination(labels: Bools, logits: Floats, novelty: Floats) -> Calibration | None:
-    """Weigh logit and novelty by logistic regression.
+    """Weigh logit and novelty, each at one spread, by how far its ROC-AUC lies above chance.
 
-    A logit that is no better than chance has no weight, as far as the novelty is better. Novelty that hardly
-    changes the order stays in: it is what notices defects of other types.
+    Few images tell little of how two scores go together, so each is judged by itself (the independence rule,
+    Bickel & Levina, 2004); docs/experiments.md has what other rules came to. Novelty that hardly changes the
+    order stays in: it is what notices defects of other types. Of the weighted sum a logistic regression makes
+    a probability.
 
     Args:
         labels: True for defective, (n,).
@@ -90,33 +93,30 @@ def fit_combination(labels: Bools, logits: Floats, novelty: Floats) -> Calibrati
         novelty: Positive, (n,).
 
     Returns:
-        How the score is made; None where it would rank these images worse than the logit alone.
+        How the score is made; None where the novelty is no better than chance, or nothing can be weighed.
     """
     if labels.all() or not labels.any():
         return None
     from sklearn.metrics import roc_auc_score
 
     columns = np.stack([np.asarray(logits, np.float64), _log(novelty)], axis=1)
-    alone = [float(roc_auc_score(labels, column)) for column in columns.T]
-    if alone[0] <= CHANCE < alone[1]:
-        weights, bias = _regress(labels, columns[:, 1:])
-        return Calibration(0.0, float(weights[0]), bias)
-    if not (columns.std(axis=0) > 0).all():
+    low, high = np.quantile(columns, WITHIN_ONE_DEVIATION, axis=0)
+    gains = np.array([roc_auc_score(labels, column) - CHANCE for column in columns.T])
+    if gains[1] <= 0 or not (high > low).all():
         return None
-    weights, bias = _regress(labels, columns)
-    if not (weights > 0).all() or roc_auc_score(labels, columns @ weights) < alone[0] - TOLERANCE:
-        return None
-    return Calibration(float(weights[0]), float(weights[1]), bias)
+    shares = np.maximum(gains, 0) / (high - low)
+    weight, bias = _regress(labels, columns @ shares)
+    return Calibration(*map(float, weight * shares), bias)
 
 
-def _regress(labels: Bools, columns: Floats) -> tuple[Floats, float]:
-    """Return weights and bias of a logistic regression on columns of one scale."""
+def _regress(labels: Bools, scores: Floats) -> tuple[float, float]:
+    """Return weight and bias of a logistic regression on one score."""
     from sklearn.linear_model import LogisticRegression
 
-    middle, spread = columns.mean(axis=0), columns.std(axis=0)
-    model = LogisticRegression(C=PENALTY).fit((columns - middle) / spread, labels)
-    weights = model.coef_[0] / spread
-    return weights, float(model.intercept_[0] - weights @ middle)
+    middle, spread = scores.mean(), scores.std()
+    model = LogisticRegression(C=PENALTY).fit((scores - middle)[:, np.newaxis] / spread, labels)
+    weight = float(model.coef_[0, 0] / spread)
+    return weight, float(model.intercept_[0] - weight * middle)
 
 
 def fit_distance(good: Floats, threshold: float) -> Calibration:

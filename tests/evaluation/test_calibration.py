@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import log_loss
+from sklearn.metrics import log_loss, roc_auc_score
 
 from mvdefect.evaluation.calibration import (
     Calibration,
@@ -69,16 +69,19 @@ def test_brier_and_calibration_error_by_hand_with_weights() -> None:
     assert errors == pytest.approx([0.625, 0.5625])
 
 
-def test_the_combination_weighs_by_what_each_knows() -> None:
+def test_each_score_counts_by_how_far_it_is_above_chance() -> None:
     rng = np.random.default_rng(1)
-    logits, log_novelty = rng.normal(0, 2, 6000), rng.normal(1, 0.5, 6000)
-    labels = rng.random(6000) < expit(1.5 * logits + 2.0 * log_novelty - 3)
+    labels = np.arange(6000) % 3 == 0
+    logits, log_novelty = rng.normal(0, 2, 6000) + 3 * labels, rng.normal(1, 0.5, 6000) + 0.3 * labels
     found = fit_combination(labels, logits, np.exp(log_novelty))
     assert found is not None
-    assert (found.logit_weight, found.novelty_weight, found.bias) == pytest.approx((1.5, 2.0, -3.0), rel=0.12)
-    assert found.score(logits[:1], np.exp(log_novelty[:1])) == pytest.approx(
-        found.logit_weight * logits[:1] + found.novelty_weight * log_novelty[:1] + found.bias
-    )
+    gains = [roc_auc_score(labels, one) - 0.5 for one in (logits, log_novelty)]
+    ratio = (gains[0] / logits.std()) / (gains[1] / log_novelty.std())
+    assert found.logit_weight / found.novelty_weight == pytest.approx(ratio, rel=0.08)
+    scores = found.score(logits, np.exp(log_novelty))
+    assert np.allclose(scores, found.logit_weight * logits + found.novelty_weight * log_novelty + found.bias)
+    assert expit(scores).mean() == pytest.approx(labels.mean(), abs=0.01)  # the sigmoid is a probability
+    assert expected_calibration_error(make_sample(labels, scores), np.ones(6000)) < 0.03
 
 
 def test_what_adds_nothing_is_left_out() -> None:
@@ -106,7 +109,7 @@ def test_good_images_that_are_all_alike_do_not_magnify_rounding() -> None:
     assert abs(scores[1] - scores[0]) < 1e-4
 
 
-def test_novelty_that_ranks_worse_is_left_out_and_a_logit_of_chance_too() -> None:
+def test_novelty_of_chance_is_left_out_and_a_logit_of_chance_too() -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(200) % 4 == 0
     good, chance = rng.normal(size=200) + 3 * labels, rng.normal(size=200)
@@ -114,9 +117,20 @@ def test_novelty_that_ranks_worse_is_left_out_and_a_logit_of_chance_too() -> Non
     both = fit_combination(labels, good, novelty)
     assert both is not None
     assert min(both.logit_weight, both.novelty_weight) > 0
-    drowned = np.where(np.arange(200) == 0, 3000.0, good)  # one score so high that all others look alike
-    assert fit_combination(labels, drowned, np.exp(rng.normal(size=200) + labels)) is None
     alone = fit_combination(labels, -np.abs(chance) - labels, novelty)
     assert alone is not None
     assert alone.logit_weight == 0 < alone.novelty_weight
     assert alone.score(None, novelty).argmax() == novelty.argmax()
+    assert fit_combination(labels, good, np.exp(chance - labels)) is None
+
+
+def test_one_score_out_of_all_proportion_does_not_drown_the_others() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(200) % 4 == 0
+    good, novelty = rng.normal(size=200) + 3 * labels, np.exp(rng.normal(size=200) + 2 * labels)
+    drowned = np.where(np.arange(200) == 0, 3000.0, good)
+    kept, expected = (fit_combination(labels, logits, novelty) for logits in (drowned, good))
+    assert kept is not None
+    assert expected is not None
+    ratio = expected.logit_weight / expected.novelty_weight
+    assert kept.logit_weight / kept.novelty_weight == pytest.approx(ratio, rel=0.05)
