@@ -112,6 +112,10 @@ class FitConfig(Settings):
     max_megapixels: float = Field(
         180.0, gt=0, description="Largest image that is read, in megapixels; a limit against full memory."
     )
+    mirror: bool = Field(
+        True,
+        description="Let the classifier look at the mirror image too, where augment.flip allows it; slower.",
+    )
     augment: AugmentConfig = Field(AugmentConfig(), description="Changes that a training image may undergo.")
     backbone: str = Field(
         AUTO,
@@ -236,6 +240,11 @@ class FitConfig(Settings):
         description="Share of defectives on the line, as in 0.005 (default: as photographed).",
     )
     baseline: str | None = Field(None, description="The baseline that made a run; null: transfer learning.")
+
+    @property
+    def looks_twice(self) -> bool:
+        """Whether the classifier also looks at the mirror image."""
+        return self.mirror and self.augment.flip
 
     @property
     def contract(self) -> str:

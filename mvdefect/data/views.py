@@ -25,6 +25,18 @@ def list_poses(augment: AugmentConfig) -> tuple[tuple[int, bool], ...]:
     return tuple((turn, mirror) for mirror in mirrored for turn in turns)
 
 
+def list_flips(augment: AugmentConfig) -> tuple[tuple[bool, bool], ...]:
+    """Return the poses that are allowed and keep height and width: whether rows and columns are reversed.
+
+    The first one is the image as it is, and its mirror image follows if that is allowed.
+    """
+    if augment.flip:
+        return tuple(
+            (down, left) for down in (False, True)[: 1 + augment.quarter_turns] for left in (False, True)
+        )
+    return ((False, False), (True, True))[: 1 + augment.quarter_turns]
+
+
 def show_view(
     image: tf.Tensor, index: tf.Tensor, view: tf.Tensor, seed: int, augment: AugmentConfig
 ) -> tf.Tensor:

@@ -106,7 +106,7 @@ def fit_combination(labels: Bools, logits: Floats, novelty: Floats) -> Calibrati
         return None
     shares = np.maximum(gains, 0) / (high - low)
     weight, bias = _regress(labels, columns @ shares)
-    return Calibration(*map(float, weight * shares), bias)
+    return Calibration(float(weight * shares[0]), float(weight * shares[1]), bias)
 
 
 def _regress(labels: Bools, scores: Floats) -> tuple[float, float]:

@@ -24,7 +24,6 @@ from mvdefect.models.weights import load_weights
 
 SCALING = "scaling"
 HEAD = "head"
-MEMBERS = "members"
 PARTS = (SCALING, BACKBONE, HEAD)
 
 
@@ -87,60 +86,6 @@ def join_head(model: Any, head: Any) -> keras.Model:
     return chain_parts(model.get_layer(SCALING), model.get_layer(BACKBONE), head, model.name)
 
 
-@keras.saving.register_keras_serializable("mvdefect")
-class WeightedSum(keras.layers.Layer):  # type: ignore[misc]
-    """Adds tensors of one shape, each with its weight, in float32.
-
-    Args:
-        weights: One a tensor.
-    """
-
-    def __init__(self, weights: Sequence[float], dtype: Any = "float32", **kwargs: Any) -> None:
-        super().__init__(dtype=dtype, **kwargs)
-        self.shares = [float(weight) for weight in weights]
-
-    def call(self, inputs: Sequence[Any]) -> Any:
-        """Add them up."""
-        terms = [share * keras.ops.cast(x, "float32") for share, x in zip(self.shares, inputs, strict=True)]
-        return sum(terms[1:], start=terms[0])
-
-    def get_config(self) -> dict[str, Any]:
-        """Return what rebuilds the layer."""
-        return {**super().get_config(), "weights": self.shares}
-
-
-def join_members(members: Sequence[tuple[Any, float]]) -> keras.Model:
-    """Return one classifier whose logit is the weighted sum of those of several, its members.
-
-    Args:
-        members: Classifiers of one input size, each with its weight. One alone is returned as it is.
-    """
-    if len(members) == 1:
-        return members[0][0]
-    pixels = keras.Input(members[0][0].input.shape[1:], dtype="uint8", name="pixels")
-    logits = []
-    for number, (member, _) in enumerate(members):
-        scaling, backbone, head = (_rename(member.get_layer(name), f"{name}_{number}") for name in PARTS)
-        logits.append(_run_parts(pixels, scaling, backbone, head))
-    total = WeightedSum([weight for _, weight in members], name=MEMBERS)(logits)
-    return keras.Model(pixels, total, name=MEMBERS)
-
-
-def list_members(model: Any) -> list[tuple[Any, float]]:
-    """Return the members of a classifier with their weights; itself where it has none."""
-    if MEMBERS not in {layer.name for layer in model.layers}:
-        return [(model, 1.0)]
-    members = []
-    for number, share in enumerate(model.get_layer(MEMBERS).shares):
-        scaling, backbone, head = (_rename(model.get_layer(f"{name}_{number}"), name) for name in PARTS)
-        members.append((chain_parts(scaling, backbone, head, f"member_{number}"), share))
-    return members
-
-
-def _rename(part: Any, name: str) -> keras.Model:
-    return keras.Model(part.input, part.output, name=name)
-
-
 def load_classifier(path: Path) -> keras.Model:
     """Load a classifier that was saved as `.keras`.
 
@@ -166,10 +111,11 @@ def _put_head(scaling: Any, network: Any, spec: BackboneSpec, head: HeadSettings
 def chain_parts(scaling: Any, backbone: Any, head: Any, name: str) -> keras.Model:
     """Return the classifier of three models: from uint8 pixels (b, size, size, 3) to what the head gives."""
     pixels = keras.Input(scaling.input.shape[1:], dtype="uint8", name="pixels")
-    return keras.Model(pixels, _run_parts(pixels, scaling, backbone, head), name=name)
+    return keras.Model(pixels, run_parts(pixels, scaling, backbone, head), name=name)
 
 
-def _run_parts(pixels: Any, scaling: Any, backbone: Any, head: Any) -> Any:
+def run_parts(pixels: Any, scaling: Any, backbone: Any, head: Any) -> Any:
+    """Return what the three models of a classifier make of pixels."""
     return head(keras.tree.flatten(backbone(scaling(pixels))))
 
 

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvdefect.core.errors import ConfigError
-from mvdefect.models.classifier import HEAD, WeightedSum, join_head, list_members
+from mvdefect.models.classifier import HEAD, join_head
 from mvdefect.models.heads import LOGIT, LOGIT_MAP, POOLED, MapSpreading
 from mvdefect.models.kernel_machine import KernelScore
+from mvdefect.models.members import Mirror, WeightedSum, list_looks, list_members, looks_twice
 
 HEATMAP = "heatmap"
 
@@ -24,7 +25,8 @@ HEATMAP = "heatmap"
 def build_heatmaps(model: Any) -> keras.Model:
     """Build a model that gives a classifier's map of suspicion.
 
-    Where several members make the logit, it is the sum of their maps with the weights of the members.
+    Where several members make the logit, it is the sum of their maps with the weights of the members. Where
+    they also look at the mirror image, its map is mirrored back, and both are averaged.
 
     For a patch head it is the head's logit map. For a pooled head it is Grad-CAM (Selvaraju et al., 2017) on
     the features that the head sees: each feature, weighted by the logit's gradient towards it summed over all
@@ -48,14 +50,17 @@ def build_heatmaps(model: Any) -> keras.Model:
     Raises:
         ConfigError: The head is neither.
     """
-    members = list_members(model)
-    if len(members) == 1:
+    members, is_mirrored = list_members(model), looks_twice(model)
+    if len(members) == 1 and not is_mirrored:
         return _build_own(members[0][0])
     pixels = keras.Input(model.input.shape[1:], dtype="uint8", name="pixels")
-    maps = [_build_own(member)(pixels)[..., None] for member, _ in members]
-    height, width = max(found.shape[1:3] for found in maps)
-    spread = [MapSpreading(height, width, dtype="float32")(found) for found in maps]
-    total = WeightedSum([weight for _, weight in members])(spread)
+    looks = list_looks(pixels, is_mirrored)
+    builders = [_build_own(member) for member, _ in members]
+    maps = [[build(look)[..., None] for look in looks] for build in builders]
+    maps = [[*found[:1], *(Mirror()(one) for one in found[1:])] for found in maps]
+    height, width = max(found[0].shape[1:3] for found in maps)
+    spread = [MapSpreading(height, width, dtype="float32")(one) for found in maps for one in found]
+    total = WeightedSum([weight / len(looks) for _, weight in members for _ in looks])(spread)
     return keras.Model(pixels, keras.layers.Reshape((height, width), name=HEATMAP)(total), name=HEATMAP)
 
 

@@ -13,6 +13,7 @@ from mvdefect.core.files import write_rows
 from mvdefect.core.progress import logger
 from mvdefect.data.pipeline import Source
 from mvdefect.models.classifier import copy_classifier
+from mvdefect.models.members import join_members
 from mvdefect.runs import EpochRow, RunFolder, read_history
 from mvdefect.training.checkpoints import copy_values, put_values
 from mvdefect.training.fit import DivergedError, TrainingJob, train_classifier, write_curves
@@ -28,18 +29,20 @@ class FoldNetworks:
 
     Attributes:
         model: The classifier.
+        judge: The same as it is in use, where it may look twice.
         changing: Its variables that training changes.
         values: Those of each fold.
     """
 
     model: Any
+    judge: Any
     changing: Sequence[Any]
     values: tuple[list[np.ndarray], ...]
 
     def predict(self, number: int, source: Source, batch_size: int) -> NDArray[np.float64]:
         """Return what the classifier of a fold says of each image of a part, logits (n,)."""
         put_values(self.changing, self.values[number])
-        return predict_logits(self.model, source, batch_size).astype(np.float64)
+        return predict_logits(self.judge, source, batch_size).astype(np.float64)
 
     def separate(self) -> tuple[Any, ...]:
         """Return a classifier for each fold."""
@@ -78,9 +81,10 @@ def train_folds(
     """
     most = max(train.count for train, _ in divided)
     learners = Learners(build(), job.spec, job.stages, job.config, most)
+    judge = join_members([(learners.model, 1.0)], job.config.looks_twice)
     if len(divided) == 1:
         model = train_classifier(learners.model, job, learners)
-        return FoldNetworks(model, learners.changing, (copy_values(learners.changing),))
+        return FoldNetworks(model, judge, learners.changing, (copy_values(learners.changing),))
     found, histories = [], []
     job.folder.checkpoint.mkdir(exist_ok=True)
     for number, (train, held_out) in enumerate(divided, start=1):
@@ -93,11 +97,11 @@ def train_folds(
             return None
         found.append(copy_values(learners.changing))
         histories.append(read_history(own.folder))
-        if number == 1 and gives_up(model):
+        if number == 1 and gives_up(judge):
             break
     _write_mean(job, histories)
     is_whole = len(found) == len(divided)
-    return FoldNetworks(model, learners.changing, tuple(found)) if is_whole else None
+    return FoldNetworks(model, judge, learners.changing, tuple(found)) if is_whole else None
 
 
 def _take_fold(job: TrainingJob, number: int, train: Source, held_out: Source) -> TrainingJob:

@@ -17,6 +17,8 @@ from mvdefect.models.saliency import build_heatmaps
 
 MAX_FLOAT16 = float(np.finfo(np.float16).max)
 
+Flip = tuple[bool, bool]
+NO_FLIP: Flip = (False, False)
 
 ROUNDS = {1: 30, 32: 5}
 WARM_UP_ROUNDS = 2
@@ -56,7 +58,7 @@ def keep_maps(maps: NDArray[np.floating[Any]]) -> NDArray[np.float16]:
 
 
 def iterate_features(
-    run: Callable[[Any], Any], source: Source, batch_size: int
+    run: Callable[[Any], Any], source: Source, batch_size: int, flip: Flip = NO_FLIP
 ) -> Iterator[tuple[NDArray[np.int64], Any]]:
     """Yield labels (b,) and what a network makes of the images of a part, batch by batch.
 
@@ -64,9 +66,11 @@ def iterate_features(
         run: What `compile_features` returned; where the network has several outputs, so have the batches.
         source: The part.
         batch_size: Images a batch.
+        flip: Whether rows and columns of images are reversed.
     """
-    start = 0
+    start, axes = 0, [axis for axis, is_reversed in enumerate(flip, start=1) if is_reversed]
     for pixels in make_inference_batches(source, batch_size):
+        pixels = tf.reverse(pixels, axes) if axes else pixels
         found = keras.tree.map_structure(keras.ops.convert_to_numpy, run(pixels))
         end = start + len(pixels)
         yield source.labels[start:end], found

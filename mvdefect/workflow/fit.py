@@ -119,7 +119,7 @@ def _learn(
     if frozen is None:
         learned = networks.separate()[0] if networks else build()
         frozen = learn_frozen(share_trunk(learned, spec), folds, config, False)
-    return join_inspector(frozen, networks, folds, config.batch_size)
+    return join_inspector(frozen, networks, folds, config)
 
 
 def _measure(

@@ -43,6 +43,11 @@ class Folds:
         """The parts whose images no model judges that was fitted on them."""
         return list_judged_parts(len(self.train))
 
+    @property
+    def learned_parts(self) -> tuple[str, ...]:
+        """The parts that something is fitted on."""
+        return ("train",) if len(self.train) == 1 else ("train", "val")
+
     def settle(self, scores: Sequence[Score], joined: Score) -> dict[str, Floats]:
         """Score each image by the model that has not seen it; test, and what is left, by all of them joined.
 

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from mvdefect.config import FitConfig
-from mvdefect.core.progress import show_steps
+from mvdefect.core.progress import show_phase, show_steps
 from mvdefect.data.pipeline import Source
+from mvdefect.data.views import list_flips
 from mvdefect.evaluation.bootstrap import Floats
 from mvdefect.models.features import Trunk, build_features
-from mvdefect.models.kernel_machine import KernelMachine, find_scaling
+from mvdefect.models.kernel_machine import MAX_EXACT, KernelMachine, find_scaling
 from mvdefect.models.normality import fit_normality, join_normalities
 from mvdefect.models.one_class import Normality
 from mvdefect.models.scorer import build_look, build_scorer, list_blocks
 from mvdefect.training.batches import number_strata, weigh_strata
-from mvdefect.training.predictions import compile_features, iterate_features
+from mvdefect.training.predictions import compile_features
 from mvdefect.workflow.folds import Folds
-
-BATCH_SIZE = 32
+from mvdefect.workflow.looks import Looks
 
 
 @dataclass(frozen=True)
@@ -47,23 +46,6 @@ class Frozen:
     logits: dict[str, Floats] | None
 
 
-@dataclass(frozen=True)
-class _Looked:
-    """What one pass gave of the images of all parts, by id: what each normality measured, and a vector."""
-
-    measured: Mapping[str, np.ndarray]
-    vectors: Mapping[str, np.ndarray]
-
-    def stack(self, source: Source) -> np.ndarray:
-        return np.stack([self.vectors[row.id] for row in source.rows])
-
-    def pick(self, kind: int, number: int, source: Source) -> Floats:
-        return np.array([self.measured[row.id][kind, number] for row in source.rows], np.float64)
-
-    def score(self, machine: KernelMachine, source: Source) -> Floats:
-        return machine.score(self.stack(source))
-
-
 def learn_frozen(trunk: Trunk, folds: Folds, config: FitConfig, with_scorer: bool) -> Frozen:
     """Learn what good images look like, and what tells defective ones from them; and score all parts.
 
@@ -73,68 +55,87 @@ def learn_frozen(trunk: Trunk, folds: Folds, config: FitConfig, with_scorer: boo
         config: Kind of one-class score, balance of classes and seed.
         with_scorer: Whether to fit a scorer; each fold then needs images of both classes.
     """
-    run = compile_features(build_look(trunk))
-    normalities = _fit_normalities(run, folds, config)
+    looks = Looks(compile_features(build_look(trunk)))
+    looks.look_at(folds.parts.values())
+    normalities = _fit_normalities(looks, folds, config)
     normality, count = join_normalities(normalities), len(normalities)
-    looked = _look_at(run, folds, [*normalities, normality])
+    measured = _measure(looks, folds, [*normalities, normality])
+
+    def pick(kind: int, number: int, source: Source) -> Floats:
+        return np.array([measured[row.id][kind, number] for row in source.rows], np.float64)
+
     novelty, means = (
-        folds.settle(
-            [partial(looked.pick, kind, one) for one in range(count)], partial(looked.pick, kind, count)
-        )
+        folds.settle([partial(pick, kind, one) for one in range(count)], partial(pick, kind, count))
         for kind in (0, 1)
     )
     features = build_features(trunk)
     if not with_scorer:
         return Frozen(features, normality, novelty, means, None, None)
-    machines = _fit_machines(looked, folds, config, list_blocks(trunk))
+    poses = count_poses(config, max(source.count for source in folds.train))
+    _look_in_poses(looks, folds, poses, config)
+    machines = _fit_machines(looks, folds, poses, config, list_blocks(trunk))
     machine = KernelMachine.join(machines)
-    scorers = [partial(looked.score, one) for one in (*machines, machine)]
-    logits = folds.settle(scorers[:-1], scorers[-1])
+
+    def score(machine: KernelMachine, source: Source) -> Floats:
+        found = [machine.score(looks.stack(source, pose)) for pose in range(1 + config.looks_twice)]
+        return np.asarray(np.mean(found, axis=0))
+
+    logits = folds.settle([partial(score, one) for one in machines], partial(score, machine))
     return Frozen(features, normality, novelty, means, build_scorer(trunk, machine), logits)
 
 
-def _fit_normalities(run: Any, folds: Folds, config: FitConfig) -> list[Normality]:
-    found = []
-    steps = sum(source.count for source in folds.train)
-    with show_steps("learning what good images look like", steps) as advance:
-        for source in folds.train:
-            good = _iterate_good(run, source, advance)
-            found.append(fit_normality(config.one_class, good, config.seed))
+def count_poses(config: FitConfig, images: int) -> int:
+    """Return in how many poses a scorer sees each of so many images: as many as it can solve for exactly."""
+    return max(1, min(len(list_flips(config.augment)), MAX_EXACT // images))
+
+
+def _look_in_poses(looks: Looks, folds: Folds, poses: int, config: FitConfig) -> None:
+    """Look at what is learned from in all of its poses, and at the rest in those that are in use."""
+    flips, in_use = list_flips(config.augment), 1 + config.looks_twice
+    for part, source in folds.parts.items():
+        count = in_use if part not in folds.learned_parts else max(in_use, poses)
+        looks.look_at([source], flips[1:count])
+
+
+def _fit_normalities(looks: Looks, folds: Folds, config: FitConfig) -> list[Normality]:
+    with show_phase("Learning what good images look like"):
+        return [
+            fit_normality(config.one_class, _iterate_good(looks, source), config.seed)
+            for source in folds.train
+        ]
+
+
+def _iterate_good(looks: Looks, train: Source) -> Iterator[np.ndarray]:
+    for place, maps in looks.iterate_maps(train):
+        is_good = train.labels[place] == 0
+        if is_good.any():
+            yield maps[is_good]
+
+
+def _measure(looks: Looks, folds: Folds, normalities: list[Normality]) -> dict[str, np.ndarray]:
+    """Return what each normality measures of each image, by id: float64 (2, normalities)."""
+    found: dict[str, np.ndarray] = {}
+    sources = folds.parts.values()
+    with show_steps("measuring all images", sum(source.count for source in sources)) as advance:
+        for source in sources:
+            for place, maps in looks.iterate_maps(source):
+                measured = np.stack([one.measure_images(maps) for one in normalities], axis=-1)
+                names = [row.id for row in source.rows[place]]
+                found |= zip(names, measured.swapaxes(0, 1), strict=True)
+                advance(len(names))
     return found
 
 
-def _iterate_good(run: Any, train: Source, advance: Callable[..., None]) -> Iterator[np.ndarray]:
-    for labels, (maps, _) in iterate_features(run, train, BATCH_SIZE):
-        advance(len(labels))
-        if (labels == 0).any():
-            yield maps[labels == 0]
-
-
-def _look_at(run: Any, folds: Folds, normalities: list[Normality]) -> _Looked:
-    measured: dict[str, np.ndarray] = {}
-    vectors: dict[str, np.ndarray] = {}
-    sources = folds.parts.values()
-    with show_steps("scoring all images", sum(source.count for source in sources)) as advance:
-        for source in sources:
-            names = iter([row.id for row in source.rows])
-            for labels, (maps, pooled) in iterate_features(run, source, BATCH_SIZE):
-                found = np.stack([one.measure_images(maps) for one in normalities], axis=-1)
-                for number, name in enumerate(islice(names, len(labels))):
-                    measured[name], vectors[name] = found[:, number], pooled[number]
-                advance(len(labels))
-    return _Looked(measured, vectors)
-
-
 def _fit_machines(
-    looked: _Looked, folds: Folds, config: FitConfig, blocks: tuple[int, ...]
+    looks: Looks, folds: Folds, poses: int, config: FitConfig, blocks: tuple[int, ...]
 ) -> list[KernelMachine]:
     """Solve one a fold; features of all folds have one scaling, which looks at no label."""
-    seen = folds.train[0], folds.held_out[0]
-    used = seen if len(folds.train) > 1 else seen[:1]
-    scaling = find_scaling(np.concatenate([looked.stack(source) for source in used]), blocks)
+    scaling = find_scaling(looks.stack(folds.whole), blocks)
     machines = []
     for source in folds.train:
         even = np.ones(source.count, np.float32)
         weights = even if config.balance == "none" else weigh_strata(number_strata(source))
-        machines.append(KernelMachine.fit(looked.stack(source), source.labels, weights, scaling, config.seed))
+        vectors = np.concatenate([looks.stack(source, pose) for pose in range(poses)])
+        labels, shares = np.tile(source.labels, poses), np.tile(weights / np.float32(poses), poses)
+        machines.append(KernelMachine.fit(vectors, labels, shares, scaling, config.seed))
     return machines

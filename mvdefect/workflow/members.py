@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mvdefect.config import FitConfig
 from mvdefect.core.progress import logger
 from mvdefect.data.pipeline import Source
 from mvdefect.evaluation.bootstrap import Figure, Floats
@@ -23,7 +24,7 @@ from mvdefect.evaluation.members import (
     join_scores,
     measure_scores,
 )
-from mvdefect.models.classifier import join_members
+from mvdefect.models.members import join_members
 from mvdefect.models.one_class import Normality
 from mvdefect.report.sheets import join_figure
 from mvdefect.report.wording import format_signed
@@ -89,20 +90,22 @@ def gives_up(frozen: Frozen, folds: Folds, batch_size: int, network: Any) -> boo
     return lost is not None
 
 
-def join_inspector(frozen: Frozen, networks: FoldNetworks | None, folds: Folds, batch_size: int) -> Inspector:
+def join_inspector(
+    frozen: Frozen, networks: FoldNetworks | None, folds: Folds, config: FitConfig
+) -> Inspector:
     """Choose which members make the logit, by images that were held out, and put them together.
 
     Args:
         frozen: What was solved.
         networks: The fine-tuned classifiers of the folds; None where none was trained.
         folds: What they were fitted on and what they are judged by.
-        batch_size: Images a batch.
+        config: Images a batch, and whether the classifier looks twice.
     """
     logits: dict[str, dict[str, Floats]] = {}
     if frozen.logits is not None:
         logits[SCORER] = frozen.logits
     if networks:
-        logits[NETWORK] = _score_networks(networks, folds, batch_size)
+        logits[NETWORK] = _score_networks(networks, folds, config.batch_size)
     if not logits:
         scores = {part: Scores(None, frozen.novelty[part], frozen.mean_novelty[part]) for part in folds.parts}
         return Inspector(None, frozen.features, frozen.normality, scores, ())
@@ -124,7 +127,8 @@ def join_inspector(frozen: Frozen, networks: FoldNetworks | None, folds: Folds, 
         for models in [networks.separate() if networks and member.name == NETWORK else (frozen.scorer,)]
         for model in models
     ]
-    return Inspector(join_members(used), frozen.features, frozen.normality, scores, members)
+    classifier = join_members(used, config.looks_twice)
+    return Inspector(classifier, frozen.features, frozen.normality, scores, members)
 
 
 def _score_networks(networks: FoldNetworks, folds: Folds, batch_size: int) -> dict[str, Floats]:

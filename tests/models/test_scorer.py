@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from mvdefect.models.backbones import find_backbone
-from mvdefect.models.classifier import build_classifier, join_members, list_members, load_classifier
+from mvdefect.models.classifier import build_classifier, load_classifier
 from mvdefect.models.features import Trunk, build_features, share_trunk
 from mvdefect.models.heads import HeadSettings, MapSpreading
 from mvdefect.models.kernel_machine import KernelMachine, find_scaling
+from mvdefect.models.members import join_members, list_members
 from mvdefect.models.saliency import build_heatmaps
 from mvdefect.models.scorer import build_look, build_scorer, list_blocks, list_depths
 

@@ -19,8 +19,9 @@ from mvdefect.evaluation.members import NETWORK, SCORER, Member, choose_members,
 from mvdefect.evaluation.operating_point import HELD_OUT, choose_operating_point
 from mvdefect.exporting.export import ExportSettings, export_run
 from mvdefect.models.backbones import find_backbone
-from mvdefect.models.classifier import list_members, load_classifier
+from mvdefect.models.classifier import load_classifier
 from mvdefect.models.features import build_features, load_trunk
+from mvdefect.models.members import list_members
 from mvdefect.models.normality import fit_normality, load_normality
 from mvdefect.runs import RunFolder, read_history, read_json, read_predictions, read_run_config
 from mvdefect.training import folds as folds_module
