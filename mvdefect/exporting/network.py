@@ -60,8 +60,8 @@ def freeze_network(graph: InspectorGraph) -> Any:
 
     @tf.function(input_signature=[signature])  # type: ignore[untyped-decorator]
     def look(pixels: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        found = (*graph.find_scores(pixels), graph.find_heatmaps(pixels))
-        return tuple(tf.cast(value, tf.float32) for value in found)
+        scores, heatmap = graph.explain(pixels)
+        return tuple(tf.cast(value, tf.float32) for value in (*scores, heatmap))
 
     frozen = convert_variables_to_constants_v2(look.get_concrete_function())
     nodes, renamed = share_computations(frozen.graph.as_graph_def())

@@ -33,10 +33,13 @@ from mvdefect.inspector.formats.format import NOVELTY
 from mvdefect.inspector.preprocessing import read_photographs, resize_photographs
 from mvdefect.models.classifier import load_classifier
 from mvdefect.models.feature_maps import log_novelty_tensor
+from mvdefect.models.merging import Merged
 from mvdefect.models.normality import load_normality
 from mvdefect.models.one_class import Normality
 from mvdefect.models.saliency import build_heatmaps
 from mvdefect.runs import RunFolder, read_run_config
+
+Three = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
 
 def decide(
@@ -125,6 +128,9 @@ class InspectorGraph(tf.Module):  # type: ignore[misc]
         self.resize = resize
         self.bits = bits
         self.size_px = int(features.input.shape[1])
+        networks = [features] if classifier is None else [features, classifier]
+        self._look = Merged(networks)
+        self._look_closely = Merged([*networks, self.heatmaps] if self.heatmaps else networks)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, BYTES)])  # type: ignore[untyped-decorator]
     def inspect_files(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -142,37 +148,42 @@ class InspectorGraph(tf.Module):  # type: ignore[misc]
     def explain_files(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Inspect image files, and say where in the photograph at working size a defect is seen."""
         pixels, readable = read_photographs(image_bytes, self.size_px, self.resize, self.bits)
-        return {**self._inspect(pixels, readable), "heatmap": self.find_heatmaps(pixels)}
+        scores, heatmap = self.explain(pixels)
+        return {**decide(self.point, *scores, readable), "heatmap": heatmap}
 
     def _inspect(self, pixels: tf.Tensor, readable: tf.Tensor) -> dict[str, tf.Tensor]:
         return decide(self.point, *self.find_scores(pixels), readable)
 
-    def find_scores(self, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def find_scores(self, pixels: tf.Tensor) -> Three:
         """Return logit (0 without a classifier), novelty and mean novelty of pixels at working size.
 
         They are float32 (n,) each.
         """
-        features = self.features(pixels, training=False)
-        with tf.name_scope(NOVELTY):
-            novelty, mean_novelty = self.normality.measure_tensors(features)
-            if self.classifier is None:
-                return tf.zeros_like(novelty), novelty, mean_novelty
-        return tf.reshape(self.classifier(pixels, training=False), (-1,)), novelty, mean_novelty
+        return self._score(*self._look(pixels))
 
-    def find_heatmaps(self, pixels: tf.Tensor) -> tf.Tensor:
-        """Return where defects are seen, float32 (n, height, width), in pixels at working size.
+    def explain(self, pixels: tf.Tensor) -> tuple[Three, tf.Tensor]:
+        """Return these, and where defects are seen, float32 (n, height, width), in pixels at working size.
 
         See `mvdefect.workflow.explain.draw_heatmaps`.
         """
+        features, *found = self._look_closely(pixels)
+        return self._score(features, *found[:1]), self._draw(features, *found[1:])
+
+    def _score(self, features: tf.Tensor, logits: tf.Tensor | None = None) -> Three:
+        with tf.name_scope(NOVELTY):
+            novelty, mean_novelty = self.normality.measure_tensors(features)
+            if logits is None:
+                return tf.zeros_like(novelty), novelty, mean_novelty
+        return tf.reshape(logits, (-1,)), novelty, mean_novelty
+
+    def _draw(self, features: tf.Tensor, heatmaps: tf.Tensor | None = None) -> tf.Tensor:
         made, maps = self.point.calibration, []
-        if self.heatmaps is not None and made.logit_weight:
-            maps.append(made.logit_weight * self.heatmaps(pixels, training=False))
-        if self.heatmaps is None or made.novelty_weight:
-            features = self.features(pixels, training=False)
+        if heatmaps is not None and made.logit_weight:
+            maps.append(made.logit_weight * heatmaps)
+        if heatmaps is None or made.novelty_weight:
             with tf.name_scope(NOVELTY):
                 found = self.normality.map_tensor(features)
-                is_alone = self.heatmaps is None
-                maps.append(found if is_alone else made.novelty_weight * log_novelty_tensor(found))
+                maps.append(found if heatmaps is None else made.novelty_weight * log_novelty_tensor(found))
         if len(maps) == 1:
             return maps[0]
         size = [max(found.shape[axis] for found in maps) for axis in (1, 2)]

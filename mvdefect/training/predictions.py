@@ -12,6 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from mvdefect.data.pipeline import Source, make_inference_batches
+from mvdefect.models.merging import Merged
 from mvdefect.models.one_class import Normality
 from mvdefect.models.saliency import build_heatmaps
 
@@ -88,8 +89,7 @@ def measure_latency(model: Any | None, features: Any, normality: Normality) -> d
     Returns:
         Milliseconds an image: "batch_1_p50_ms", "batch_1_p95_ms", and the same for batches of 32.
     """
-    networks = [features] if model is None else [features, model]
-    run = tf.function(lambda pixels: [network(pixels, training=False) for network in networks])
+    run = tf.function(Merged([features] if model is None else [features, model]))
     found = {}
     for size, rounds in ROUNDS.items():
         pixels = tf.zeros((size, *features.input.shape[1:]), tf.uint8)

@@ -376,8 +376,13 @@ def test_a_network_without_a_mean_is_asked_as_before(
     """As version 0.1.0 exported it."""
     graph = build_graph(RunFolder(finished_run))
     as_before = tuple(output for output in OUTPUTS if output != "mean_novelty")
-    scores = graph.find_scores
-    monkeypatch.setattr(graph, "find_scores", lambda pixels: scores(pixels)[:2])
+    explain = graph.explain
+
+    def explain_as_before(pixels: Any) -> tuple[Any, Any]:
+        scores, heatmap = explain(pixels)
+        return scores[:2], heatmap
+
+    monkeypatch.setattr(graph, "explain", explain_as_before)
     monkeypatch.setattr(network_module, "OUTPUTS", as_before)
     monkeypatch.setattr(onnx_module, "OUTPUTS", as_before)
     path = tmp_path / table.FORMATS[name].file
