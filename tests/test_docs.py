@@ -197,7 +197,8 @@ def open_workshop(place: Path) -> Iterator[Workshop]:
 
 def replace_what_is_slow_or_not_there(patch: pytest.MonkeyPatch) -> None:
     tiny = FitConfig(backbone="small_cnn", weights="none", image_size_px=64, stages=(StageConfig(epochs=1),))
-    patch.setattr(members_module, "predict_logits", predict_well)
+    for room in (members_module, folds_module):
+        patch.setattr(room, "predict_logits", predict_well)
     patch.setattr(folds_module, "train_classifier", lambda model, *_: model)
     patch.setattr(fit_module, "measure_latency", lambda *_: {})
     patch.setattr(graph_module, "save_graph", SavedOnce(graph_module.save_graph, Path(".graph").absolute()))

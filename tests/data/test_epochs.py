@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mvdefect.data.views import draw_epoch, list_views
+from mvdefect.config import AugmentConfig
+from mvdefect.data.views import draw_epoch, list_flips, list_views
 
 STRATA = np.array([0] * 60 + [1] * 9 + [2] * 3)
 
@@ -51,3 +52,17 @@ def test_an_image_that_comes_again_comes_in_another_view() -> None:
     pairs = list(zip(drawn.indices, drawn.slots, strict=True))
     assert len(set(pairs)) == len(pairs)
     assert {slot for index, slot in pairs if index == 71} == set(range(8))
+
+
+@pytest.mark.parametrize(
+    ("flip", "turns", "flips"),
+    [
+        (True, True, ["", "left", "down", "down left"]),
+        (True, False, ["", "left"]),
+        (False, True, ["", "down left"]),
+        (False, False, [""]),
+    ],
+)
+def test_flips_are_the_poses_that_keep_height_and_width(flip: bool, turns: bool, flips: list[str]) -> None:
+    found = list_flips(AugmentConfig(flip=flip, quarter_turns=turns))
+    assert [" ".join(np.array(["down", "left"])[list(one)]) for one in found] == flips

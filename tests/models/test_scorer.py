@@ -8,13 +8,16 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mvdefect.models.backbones import find_backbone
-from mvdefect.models.classifier import build_classifier, load_classifier
+from mvdefect.models.classifier import build_classifier, copy_classifier, load_classifier
 from mvdefect.models.features import Trunk, build_features, share_trunk
+from mvdefect.models.freezing import BACKBONE
 from mvdefect.models.heads import HeadSettings, MapSpreading
 from mvdefect.models.kernel_machine import KernelMachine, find_scaling
 from mvdefect.models.members import join_members, list_members
+from mvdefect.models.merging import Merged
 from mvdefect.models.saliency import build_heatmaps
 from mvdefect.models.scorer import build_look, build_scorer, list_blocks, list_depths
 
@@ -90,6 +93,57 @@ def test_members_are_summed_saved_and_explained(
     fine, coarse = (run(build_heatmaps(one), pixels) for one in (scorer, classifier))
     spread = run(MapSpreading(*fine.shape[1:]), coarse[..., np.newaxis])[..., 0]
     np.testing.assert_allclose(maps, 2 * fine + 0.5 * spread, atol=1e-3)
+
+
+def test_members_that_look_twice_average_the_image_and_its_mirror_image(
+    trunk: Trunk, machine: KernelMachine, classifier: keras.Model, pixels: np.ndarray, tmp_path: Path
+) -> None:
+    members = [(build_scorer(trunk, machine), 2.0), (classifier, 0.5)]
+    once, twice = join_members(members), join_members(members, mirrored=True)
+    mirrored = np.ascontiguousarray(pixels[:, :, ::-1])
+    expected = (run(once, pixels) + run(once, mirrored)) / 2
+    assert np.abs(run(once, pixels) - expected).max() > 0.01
+    np.testing.assert_allclose(run(twice, pixels), expected, atol=1e-4)
+    twice.save(tmp_path / "model.keras")
+    loaded = load_classifier(tmp_path / "model.keras")
+    assert [share for _, share in list_members(loaded)] == [2.0, 0.5]
+    alone, both = (build_heatmaps(model) for model in (once, loaded))
+    maps = (run(alone, pixels) + run(alone, mirrored)[:, :, ::-1]) / 2
+    np.testing.assert_allclose(run(both, pixels), maps, atol=1e-3)
+
+
+def test_what_networks_compute_alike_runs_once(
+    trunk: Trunk, machine: KernelMachine, pixels: np.ndarray
+) -> None:
+    """Fine-tuned networks have weights of their own, also where these never changed."""
+    keras.utils.set_random_seed(1)
+    first = build_classifier(trunk.spec, SIZE_PX, HeadSettings(), 2, None)  # has the weights of the trunk
+    second = copy_classifier(first)
+    upper = second.get_layer(BACKBONE).layers[-3:]
+    for variable in [variable for layer in upper for variable in layer.variables]:
+        variable.assign(variable + 0.1)
+    members = [build_scorer(trunk, machine), first, second]
+    merged = tf.function(Merged([build_features(trunk), *members]))
+    for found, network in zip(merged(pixels), [build_features(trunk), *members], strict=True):
+        np.testing.assert_allclose(found, run(network, pixels), rtol=1e-3, atol=1e-3)
+    alone = tf.function(lambda images: first(images))
+    again = sum("Conv2D" in type(layer).__name__ for layer in upper)
+    assert again
+    assert count_convolutions(merged, pixels) == count_convolutions(alone, pixels) + again
+
+
+def test_mirror_images_and_heatmaps_run_with_the_rest(
+    trunk: Trunk, machine: KernelMachine, classifier: keras.Model, pixels: np.ndarray
+) -> None:
+    joined = join_members([(build_scorer(trunk, machine), 1.0), (classifier, 1.0)], mirrored=True)
+    networks = [build_features(trunk), joined, build_heatmaps(joined)]
+    for found, network in zip(Merged(networks)(pixels), networks, strict=True):
+        np.testing.assert_allclose(found, run(network, pixels), rtol=1e-3, atol=1e-3)
+
+
+def count_convolutions(function: Any, pixels: np.ndarray) -> int:
+    graph = function.get_concrete_function(tf.TensorSpec((None, *pixels.shape[1:]), tf.uint8)).graph
+    return sum("Conv2D" in operation.type for operation in graph.get_operations())
 
 
 def test_one_member_alone_is_the_classifier(classifier: keras.Model) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mvdefect.config import FitConfig, StageConfig
+from mvdefect.core.runtime import seed_everything
 from mvdefect.data.pipeline import Source
 from mvdefect.data.splits.folds import draw_folds
 from mvdefect.data.splits.plan import read_split_plan
@@ -19,19 +20,25 @@ from mvdefect.evaluation.members import NETWORK, SCORER, Member, choose_members,
 from mvdefect.evaluation.operating_point import HELD_OUT, choose_operating_point
 from mvdefect.exporting.export import ExportSettings, export_run
 from mvdefect.models.backbones import find_backbone
-from mvdefect.models.classifier import load_classifier
+from mvdefect.models.classifier import build_classifier, load_classifier
 from mvdefect.models.features import build_features, load_trunk
-from mvdefect.models.members import list_members
+from mvdefect.models.heads import choose_head
+from mvdefect.models.members import join_members, list_members
 from mvdefect.models.normality import fit_normality, load_normality
+from mvdefect.models.scorer import build_look
 from mvdefect.runs import RunFolder, read_history, read_json, read_predictions, read_run_config
 from mvdefect.training import folds as folds_module
 from mvdefect.training.fit import TrainingJob, train_classifier
+from mvdefect.training.folds import train_folds
 from mvdefect.training.learners import Learners
-from mvdefect.training.predictions import predict_logits
+from mvdefect.training.predictions import compile_features, predict_logits
+from mvdefect.training.stages import plan_stages
 from mvdefect.workflow import fit as fit_module
+from mvdefect.workflow import looks as looks_module
 from mvdefect.workflow import members
 from mvdefect.workflow.fit import fit_inspector
 from mvdefect.workflow.folds import Folds, count_folds, make_folds
+from mvdefect.workflow.looks import Looks
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +93,60 @@ def test_the_inspector_is_what_was_measured_on_test(run: RunFolder, folds: Folds
         expected = [rows[row.id] for row in source.rows]
         found = predict_logits(model, source, 16)
         assert np.allclose(found, expected, atol=1e-3) == are_alike, part
+
+
+def test_folds_that_share_a_network_learn_what_they_would_alone(
+    run: RunFolder, folds: Folds, config: FitConfig, tmp_path: Path
+) -> None:
+    """The last of three, whose network has been through two folds before."""
+    spec, settings = find_backbone("small_cnn"), read_run_config(run)
+
+    def build() -> Any:
+        seed_everything(settings.seed)
+        return build_classifier(spec, 64, choose_head(settings), settings.taps, Path(config.weights))
+
+    def start(name: str) -> TrainingJob:
+        (tmp_path / name).mkdir()
+        stages = plan_stages(settings, spec)
+        return TrainingJob(
+            spec, stages, settings, folds.whole, folds.parts["val"], RunFolder(tmp_path / name)
+        )
+
+    divided = list(zip(folds.train, folds.held_out, strict=True))
+    networks = train_folds(build, start("folds"), divided, lambda _: False)
+    assert networks is not None
+    own = replace(
+        start("alone"), train=folds.train[2], val=folds.held_out[2], whole=folds.whole, keeps_last=True
+    )
+    most = max(source.count for source in folds.train)
+    model = build()
+    alone = train_classifier(model, own, Learners(model, spec, own.stages, settings, most))
+    expected = predict_logits(join_members([(alone, 1.0)], settings.looks_twice), folds.parts["test"], 16)
+    assert np.allclose(networks.predict(2, folds.parts["test"], 16), expected, atol=1e-4)
+    assert not np.allclose(networks.predict(1, folds.parts["test"], 16), expected, atol=1e-4)
+    copies = networks.separate()
+    assert np.allclose(
+        predict_logits(copies[2], folds.parts["test"], 16),
+        predict_logits(alone, folds.parts["test"], 16),
+        atol=1e-4,
+    )
+
+
+def test_maps_that_there_is_no_room_for_are_computed_again(
+    folds: Folds, config: FitConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = compile_features(build_look(load_trunk(find_backbone("small_cnn"), 64, Path(config.weights))))
+    found = []
+    for room in (looks_module.KEPT_BYTES, 0):
+        monkeypatch.setattr(looks_module, "KEPT_BYTES", room)
+        looks = Looks(run)
+        looks.look_at([folds.whole])
+        looks.look_at([folds.whole], [(False, True)])
+        maps = np.concatenate([maps for _, maps in looks.iterate_maps(folds.train[0])])
+        found.append((maps, looks.stack(folds.held_out[0]), looks.stack(folds.held_out[0], 1)))
+    for kept, computed in zip(*found, strict=True):
+        assert np.array_equal(kept, computed)
+    assert not np.allclose(found[0][1], found[0][2])  # other poses have other vectors
 
 
 def test_an_export_holds_all_members(run: RunFolder, tmp_path: Path) -> None:
