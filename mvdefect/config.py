@@ -175,6 +175,11 @@ class FitConfig(Settings):
     mask_loss_weight: float = Field(
         0.0, ge=0, description="Weight of the masks beside the labels; needs a patch head."
     )
+    fine_tune: bool | None = Field(
+        None,
+        description="Train a pre-trained network on, beside what is solved on its features; null: where there "
+        "are 30 independent defective images to learn from.",
+    )
     stages: tuple[StageConfig, ...] = Field(
         (
             StageConfig(depth_blocks=0, epochs=1, learning_rate=1e-3, solve=True),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
+from sklearn.metrics import roc_auc_score
 
 from mvdefect.core.errors import RunError
 from mvdefect.evaluation.bootstrap import CONFIDENCE, Bools, Figure, Floats
@@ -100,10 +101,8 @@ def choose_members(
     return _choose_of_two(samples, figures, usable[0], usable[1])
 
 
-def find_certain_loss(
-    labels: Bools, groups: NDArray[np.int64], simple: Floats, other: Floats
-) -> Figure | None:
-    """Return by how much a member is worse than a simpler one, where it certainly is and adds nothing to it.
+def find_loss(labels: Bools, groups: NDArray[np.int64], simple: Floats, other: Floats) -> Figure | None:
+    """Return by how much a member is worse than a simpler one, where it adds nothing to it either.
 
     Args:
         labels: True for defective, (n,).
@@ -112,15 +111,16 @@ def find_certain_loss(
         other: Scores of the other one, (n,).
 
     Returns:
-        The difference of their ROC-AUC, whose 95% interval is below 0; None where there is hope.
+        The difference of their ROC-AUC; None where the other one, alone or with the simpler one, is better.
     """
     if not labels.any() or labels.all() or not np.isfinite(other).all():
         return None
     first, second = (_make_sample(labels, groups, scores) for scores in (simple, other))
-    difference = compare_samples(second, first, roc_auc)
     together = _make_sample(labels, groups, _find_share(simple) * simple + _find_share(other) * other)
-    adds = compare_samples(together, first, roc_auc).value > 0
-    return None if difference.high >= 0 or adds else difference
+    alone = roc_auc_score(labels, simple)
+    if max(roc_auc_score(labels, other), roc_auc_score(labels, together.scores)) > alone:
+        return None
+    return compare_samples(second, first, roc_auc)
 
 
 def _find_share(scores: Floats) -> float:

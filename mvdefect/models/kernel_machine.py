@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self
 
 import keras
@@ -65,16 +65,6 @@ class KernelMachine:
         solve = _solve if len(vectors) <= MAX_EXACT else _solve_approximately
         landmarks, coefficients, bias = solve(scale_vectors(vectors, *scaling), labels, weights, seed)
         return cls(*scaling, landmarks.astype(np.float32), coefficients.astype(np.float32), float(bias))
-
-    @classmethod
-    def join(cls, parts: Sequence[Self]) -> Self:
-        """Return the machine whose score is the mean of theirs; all have one scaling of features."""
-        rows = np.concatenate([one.landmarks for one in parts])
-        landmarks, place = np.unique(rows, axis=0, return_inverse=True)
-        shares = np.concatenate([one.coefficients for one in parts]) / len(parts)
-        coefficients = np.bincount(place.reshape(-1), shares, len(landmarks)).astype(np.float32)
-        bias = float(np.mean([one.bias for one in parts]))
-        return replace(parts[0], landmarks=landmarks, coefficients=coefficients, bias=bias)
 
     def score(self, vectors: Vectors) -> Doubles:
         """Return the score of each image, float64 (n,); above 0 it is on the defective side."""

@@ -352,11 +352,13 @@ def draw_history(history: Sequence[EpochRow]) -> Plot:
     def draw(axes: Any) -> None:
         epochs = [row.epoch for row in history]
         axes.plot(epochs, [row.loss for row in history], color=GOOD, label="training loss")
-        axes.plot(epochs, [row.val_loss for row in history], "--", color=GOOD, label="validation loss")
+        scored = [row for row in history if not np.isnan(row.val_loss)]
+        judged = [row.epoch for row in scored]
+        axes.plot(judged, [row.val_loss for row in scored], "--", color=GOOD, label="validation loss")
         axes.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
         twin = axes.twinx()
         twin.spines["right"].set_visible(True)
-        twin.plot(epochs, [row.val_roc_auc for row in history], color=BAD, label="validation ROC-AUC")
+        twin.plot(judged, [row.val_roc_auc for row in scored], color=BAD, label="validation ROC-AUC")
         twin.set_ylabel("ROC-AUC")
         for before, row in itertools.pairwise(history):
             if row.stage != before.stage:

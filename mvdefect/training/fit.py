@@ -43,6 +43,7 @@ from mvdefect.training.learners import Learner, Learners, count_mask_cells
 from mvdefect.training.probe import can_be_solved, solve_head
 from mvdefect.training.stages import Stage
 
+SCORED_EPOCHS = 4
 CURVES = ("loss", "val_loss", "val_roc_auc", "learning_rate", "seconds")
 
 
@@ -103,6 +104,12 @@ class TrainingJob:
         """Whether a stage is over: all epochs done, or none better for too long."""
         is_done = state.stage_epochs >= self.stages[state.stage].epochs
         return is_done or state.waited >= self.config.patience
+
+    def scores_epoch(self, state: TrainingState) -> bool:
+        """Whether the next epoch is scored: where nothing is chosen by it, one in four, and the last."""
+        epoch = state.stage_epochs + 1
+        is_last = epoch == self.stages[state.stage].epochs
+        return is_last or not self.keeps_last or epoch % SCORED_EPOCHS == 0
 
     def count_steps_left(self, state: TrainingState) -> int:
         """How many batches are to come, unless a stage ends early."""
@@ -195,9 +202,9 @@ def _run_epoch(
     score_row = _score_epoch(job, learner, state, loss)
     row = replace(score_row, seconds=round(time.monotonic() - started, 2))
     logger.info(
-        "stage %d/%d, epoch %d/%d: loss %.4f, validation ROC-AUC %.4f",
-        *(row.stage, len(job.stages), state.stage_epochs + 1, job.stages[state.stage].epochs),
-        *(row.loss, row.val_roc_auc),
+        "stage %d/%d, epoch %d/%d: loss %.4f%s",
+        *(row.stage, len(job.stages), state.stage_epochs + 1, job.stages[state.stage].epochs, row.loss),
+        "" if np.isnan(row.val_roc_auc) else f", validation ROC-AUC {row.val_roc_auc:.4f}",
     )
     state = replace(
         state, rows=(*state.rows, row), stage_epochs=state.stage_epochs + 1, waited=state.waited + 1
@@ -231,22 +238,24 @@ def _train_epoch(
 
 
 def _score_epoch(job: TrainingJob, learner: Learner, state: TrainingState, loss: float) -> EpochRow:
-    stage = job.stages[state.stage]
-    logits = learner.predict_logits(make_plain_batches(job.val, job.config.batch_size, learner.val_store))
+    stage, labels, logits = job.stages[state.stage], job.val.labels, np.zeros(0)
+    if job.scores_epoch(state):
+        batches = make_plain_batches(job.val, job.config.batch_size, learner.val_store)
+        logits = learner.predict_logits(batches).astype(np.float64)
     if not (np.isfinite(loss) and np.isfinite(logits).all()):
         raise DivergedError(
             f"training diverged in stage {state.stage + 1}, epoch {state.stage_epochs + 1} (loss {loss}); "
             f"lower the learning rate of that stage. Received: learning_rate={stage.learning_rate}"
         )
-    labels = job.val.labels
+    is_ranked = len(logits) and labels.any()
     return EpochRow(
         epoch=len(state.rows) + 1,
         stage=state.stage + 1,
         depth_blocks=stage.depth_blocks,
         learning_rate=stage.learning_rate,
         loss=loss,
-        val_loss=float(log_loss(labels, expit(logits.astype(np.float64)), labels=[0, 1])),
-        val_roc_auc=float(roc_auc_score(labels, logits)) if labels.any() else float("nan"),
+        val_loss=float(log_loss(labels, expit(logits), labels=[0, 1])) if len(logits) else float("nan"),
+        val_roc_auc=float(roc_auc_score(labels, logits)) if is_ranked else float("nan"),
         seconds=0.0,
     )
 

@@ -29,7 +29,14 @@ from mvdefect.workflow.explain import draw_heatmaps, explain_part
 from mvdefect.workflow.folds import Folds, count_folds, make_folds
 from mvdefect.workflow.frozen import learn_frozen
 from mvdefect.workflow.job import FitJob, check_contract, check_job
-from mvdefect.workflow.members import Inspector, gives_up, join_inspector, tell_first_figures
+from mvdefect.workflow.members import (
+    Inspector,
+    gives_up,
+    has_classifier,
+    is_fine_tuned,
+    join_inspector,
+    tell_first_figures,
+)
 from mvdefect.workflow.outcome import FinishedRun, list_judged_parts, settle_outcome
 from mvdefect.workflow.photographs import (
     FIT_NEEDS,
@@ -99,11 +106,12 @@ def _learn(
 
     From random weights there are no features before the network has learned some.
     """
-    spec, has_defects = find_backbone(config.backbone), all(source.labels.any() for source in folds.train)
+    spec, is_trained = find_backbone(config.backbone), has_classifier(folds)
     frozen, networks = None, None
     if trunk is not None:
-        frozen = learn_frozen(trunk, folds, config, has_defects)
+        frozen = learn_frozen(trunk, folds, config, is_trained)
         tell_first_figures(frozen, folds)
+        is_trained = is_trained and is_fine_tuned(config, folds)
 
     def build() -> Any:
         with show_phase("Building the network"):
@@ -113,7 +121,7 @@ def _learn(
     def is_in_vain(network: Any) -> bool:
         return frozen is not None and gives_up(frozen, folds, config.batch_size, network)
 
-    if has_defects:
+    if is_trained:
         job = TrainingJob(spec, stages, config, folds.whole, folds.parts["val"], folder)
         networks = train_folds(build, job, tuple(zip(folds.train, folds.held_out, strict=True)), is_in_vain)
     if frozen is None:

@@ -84,6 +84,11 @@ class Folds:
         labels = np.concatenate([source.labels for source in judged]) == 1
         return labels, np.concatenate([source.groups for source in judged])
 
+    def count_defects(self) -> int:
+        """Return how many groups of train and val have a defective image."""
+        sources = [self.parts["train"], self.parts["val"]]
+        return len({row.group for source in sources for row in source.rows if row.label})
+
     def pick_judged(self, scores: dict[str, Floats]) -> Floats:
         """Return the scores of the same images, from those by part."""
         return np.concatenate([scores[part] for part in self.judged_parts])

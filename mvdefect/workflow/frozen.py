@@ -74,14 +74,14 @@ def learn_frozen(trunk: Trunk, folds: Folds, config: FitConfig, with_scorer: boo
     poses = count_poses(config, max(source.count for source in folds.train))
     _look_in_poses(looks, folds, poses, config)
     machines = _fit_machines(looks, folds, poses, config, list_blocks(trunk))
-    machine = KernelMachine.join(machines)
 
     def score(machine: KernelMachine, source: Source) -> Floats:
         found = [machine.score(looks.stack(source, pose)) for pose in range(1 + config.looks_twice)]
         return np.asarray(np.mean(found, axis=0))
 
-    logits = folds.settle([partial(score, one) for one in machines], partial(score, machine))
-    return Frozen(features, normality, novelty, means, build_scorer(trunk, machine), logits)
+    *of_folds, final = (partial(score, machine) for machine in machines)
+    logits = folds.settle(of_folds, final)
+    return Frozen(features, normality, novelty, means, build_scorer(trunk, machines[-1]), logits)
 
 
 def count_poses(config: FitConfig, images: int) -> int:
@@ -129,10 +129,14 @@ def _measure(looks: Looks, folds: Folds, normalities: list[Normality]) -> dict[s
 def _fit_machines(
     looks: Looks, folds: Folds, poses: int, config: FitConfig, blocks: tuple[int, ...]
 ) -> list[KernelMachine]:
-    """Solve one a fold; features of all folds have one scaling, which looks at no label."""
+    """Solve one a fold, and at last the one in use, on all images that any of them learns from.
+
+    Features have one scaling, which looks at no label. On new images the last one is better than the others
+    together, and it scores them alike: docs/experiments.md.
+    """
     scaling = find_scaling(looks.stack(folds.whole), blocks)
     machines = []
-    for source in folds.train:
+    for source in (*folds.train, folds.whole):
         even = np.ones(source.count, np.float32)
         weights = even if config.balance == "none" else weigh_strata(number_strata(source))
         vectors = np.concatenate([looks.stack(source, pose) for pose in range(poses)])

@@ -20,7 +20,7 @@ from mvdefect.evaluation.members import (
     SCORER,
     Member,
     choose_members,
-    find_certain_loss,
+    find_loss,
     join_scores,
     measure_scores,
 )
@@ -34,7 +34,8 @@ from mvdefect.workflow.folds import Folds
 from mvdefect.workflow.frozen import Frozen
 from mvdefect.workflow.outcome import Scores
 
-FEW_DEFECTS = 30  # groups; with fewer, that they are few is the likely cause of a network that learns nothing
+FEW_DEFECTS = 30  # groups; from fewer a network learns nothing that frozen features do not tell
+NO_CLASSIFIER = 3  # groups; fewer can teach a classifier, but not judge it
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,30 @@ class Inspector:
     members: tuple[Member, ...]
 
 
+def has_classifier(folds: Folds) -> bool:
+    """Whether there is a classifier, and say so if defective images are there that are too few for one."""
+    defects = folds.count_defects()
+    if 0 < defects < NO_CLASSIFIER:
+        logger.warning(
+            "no classifier: %d independent defective image(s) cannot show what one is worth; "
+            "the distance from good images decides",
+            defects,
+        )
+    return defects >= NO_CLASSIFIER and all(source.labels.any() for source in folds.train)
+
+
+def is_fine_tuned(config: FitConfig, folds: Folds) -> bool:
+    """Whether a network is trained beside the scorer, and say so if defective images are too few for one."""
+    defects = folds.count_defects()
+    is_worth_it = defects >= FEW_DEFECTS if config.fine_tune is None else config.fine_tune
+    if not is_worth_it:
+        few = (
+            f": {defects} independent defective images are few to learn from" if defects < FEW_DEFECTS else ""
+        )
+        logger.info("no network is fine-tuned%s (fine_tune: true trains one)", few)
+    return is_worth_it
+
+
 def tell_first_figures(frozen: Frozen, folds: Folds) -> None:
     """Log what can be said before a network is trained."""
     labels, groups = folds.list_judged()
@@ -75,12 +100,12 @@ def tell_first_figures(frozen: Frozen, folds: Folds) -> None:
 
 
 def gives_up(frozen: Frozen, folds: Folds, batch_size: int, network: Any) -> bool:
-    """Tell from the first fold whether a network is certainly worse than the scorer, and log it."""
+    """Tell from the first fold whether a network is worth training on the others, and log it if it is not."""
     if frozen.logits is None:
         return False
     source = folds.held_out[0]
     found = predict_logits(network, source, batch_size).astype(np.float64)
-    lost = find_certain_loss(source.labels == 1, source.groups, folds.pick(frozen.logits, source), found)
+    lost = find_loss(source.labels == 1, source.groups, folds.pick(frozen.logits, source), found)
     if lost is not None:
         logger.warning(
             "fine-tuning brought nothing and is given up after the first of %d folds: ROC-AUC %s against the "
@@ -156,8 +181,7 @@ def tell_members(members: tuple[Member, ...], folds: Folds) -> None:
 
 
 def _find_cause(network: Member, folds: Folds) -> str:
-    labels, groups = folds.list_judged()
-    defects = len(np.unique(groups[labels]))
+    defects = folds.count_defects()
     if network.roc_auc.value <= CHANCE:
         return "it did not learn; its learning rate may be too high, or defects too small at this image size"
     if defects < FEW_DEFECTS:

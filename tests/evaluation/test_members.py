@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from mvdefect.evaluation.members import NETWORK, SCORER, choose_members, find_certain_loss, join_scores
+from mvdefect.evaluation.members import NETWORK, SCORER, choose_members, find_loss, join_scores
 
 COUNT = 200
 LABELS = np.arange(COUNT) % 4 == 0
@@ -60,8 +60,10 @@ def test_where_no_image_is_defective_the_simplest_is_used() -> None:
     ("strength", "other", "is_lost"),
     [(3.0, draw(0.0, 1), True), (3.0, draw(2.9, 1), False), (0.5, draw(0.4, 1), False)],
 )
-def test_only_what_is_certainly_worse_is_given_up(strength: float, other: np.ndarray, is_lost: bool) -> None:
-    lost = find_certain_loss(LABELS, GROUPS, draw(strength, 0), other)
+def test_what_is_no_better_and_adds_nothing_is_given_up(
+    strength: float, other: np.ndarray, is_lost: bool
+) -> None:
+    lost = find_loss(LABELS, GROUPS, draw(strength, 0), other)
     assert (lost is not None) == is_lost
-    assert lost is None or lost.high < 0
-    assert find_certain_loss(LABELS, GROUPS, draw(3.0, 0), np.full(COUNT, np.nan)) is None
+    assert lost is None or lost.value <= 0
+    assert find_loss(LABELS, GROUPS, draw(3.0, 0), np.full(COUNT, np.nan)) is None

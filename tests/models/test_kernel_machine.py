@@ -94,16 +94,3 @@ def test_of_many_images_landmarks_come_close(monkeypatch: pytest.MonkeyPatch) ->
     assert roc_auc_score(LABELS, machine.score(fresh)) > exact - 0.05 > 0.7
     again = fit()
     np.testing.assert_array_equal(machine.coefficients, again.coefficients)
-
-
-def test_joined_machines_score_as_their_mean() -> None:
-    scaling = find_scaling(VECTORS, BLOCKS)
-    halves = [np.arange(120) % 4 != number for number in range(3)]  # most images are in two of them
-    parts = [
-        KernelMachine.fit(VECTORS[half], LABELS[half], np.ones(half.sum(), np.float32), scaling)
-        for half in halves
-    ]
-    joined = KernelMachine.join(parts)
-    expected = np.mean([part.score(VECTORS) for part in parts], axis=0)
-    np.testing.assert_allclose(joined.score(VECTORS), expected, atol=1e-4)
-    assert len(joined.landmarks) < sum(len(part.landmarks) for part in parts)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from mvdefect.config import FitConfig, StageConfig
+from mvdefect.config import AugmentConfig, FitConfig, StageConfig
 from mvdefect.core.runtime import seed_everything
 from mvdefect.data.pipeline import Source
 from mvdefect.data.splits.folds import draw_folds
@@ -23,11 +23,13 @@ from mvdefect.models.backbones import find_backbone
 from mvdefect.models.classifier import build_classifier, load_classifier
 from mvdefect.models.features import build_features, load_trunk
 from mvdefect.models.heads import choose_head
+from mvdefect.models.kernel_machine import KernelMachine, find_scaling
 from mvdefect.models.members import join_members, list_members
 from mvdefect.models.normality import fit_normality, load_normality
-from mvdefect.models.scorer import build_look
+from mvdefect.models.scorer import build_look, list_blocks
 from mvdefect.runs import RunFolder, read_history, read_json, read_predictions, read_run_config
 from mvdefect.training import folds as folds_module
+from mvdefect.training.batches import number_strata, weigh_strata
 from mvdefect.training.fit import TrainingJob, train_classifier
 from mvdefect.training.folds import train_folds
 from mvdefect.training.learners import Learners
@@ -38,6 +40,7 @@ from mvdefect.workflow import looks as looks_module
 from mvdefect.workflow import members
 from mvdefect.workflow.fit import fit_inspector
 from mvdefect.workflow.folds import Folds, count_folds, make_folds
+from mvdefect.workflow.frozen import learn_frozen
 from mvdefect.workflow.looks import Looks
 
 
@@ -130,6 +133,26 @@ def test_folds_that_share_a_network_learn_what_they_would_alone(
         predict_logits(alone, folds.parts["test"], 16),
         atol=1e-4,
     )
+
+
+def test_the_scorer_in_use_is_fitted_on_all_that_its_folds_learn_from(
+    folds: Folds, config: FitConfig
+) -> None:
+    trunk = load_trunk(find_backbone("small_cnn"), 64, Path(config.weights))
+    seen = config.model_copy(
+        update={"mirror": False, "augment": AugmentConfig(flip=False, quarter_turns=False)}
+    )
+    frozen = learn_frozen(trunk, folds, seen, True)
+    looks = Looks(compile_features(build_look(trunk)))
+    looks.look_at([folds.whole, folds.parts["test"]])
+    vectors, scaling = looks.stack(folds.whole), find_scaling(looks.stack(folds.whole), list_blocks(trunk))
+    weights = weigh_strata(number_strata(folds.whole))
+    machine = KernelMachine.fit(vectors, folds.whole.labels, weights, scaling)
+    assert frozen.logits is not None
+    expected = machine.score(looks.stack(folds.parts["test"]))
+    assert np.allclose(frozen.logits["test"], expected, atol=1e-4)
+    assert np.allclose(predict_logits(frozen.scorer, folds.parts["test"], 16), expected, atol=1e-3)
+    assert np.abs(frozen.logits["val"] - machine.score(looks.stack(folds.parts["val"]))).max() > 0.01
 
 
 def test_maps_that_there_is_no_room_for_are_computed_again(
