@@ -177,8 +177,8 @@ class FitConfig(Settings):
     )
     fine_tune: bool | None = Field(
         None,
-        description="Train a pre-trained network on, beside what is solved on its features; null: where there "
-        "are 30 independent defective images to learn from.",
+        description="Train a pre-trained network too, beside what is solved on its features; null: where "
+        "there are 30 independent defective images to learn from.",
     )
     stages: tuple[StageConfig, ...] = Field(
         (

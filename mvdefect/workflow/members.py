@@ -71,14 +71,16 @@ def has_classifier(folds: Folds) -> bool:
 
 def is_fine_tuned(config: FitConfig, folds: Folds) -> bool:
     """Whether a network is trained beside the scorer, and say so if defective images are too few for one."""
+    if config.fine_tune is not None:
+        return config.fine_tune
     defects = folds.count_defects()
-    is_worth_it = defects >= FEW_DEFECTS if config.fine_tune is None else config.fine_tune
-    if not is_worth_it:
-        few = (
-            f": {defects} independent defective images are few to learn from" if defects < FEW_DEFECTS else ""
+    if defects < FEW_DEFECTS:
+        logger.info(
+            "no network is fine-tuned: %d independent defective images are few to learn from "
+            "(--set fine_tune=true trains one)",
+            defects,
         )
-        logger.info("no network is fine-tuned%s (fine_tune: true trains one)", few)
-    return is_worth_it
+    return defects >= FEW_DEFECTS
 
 
 def tell_first_figures(frozen: Frozen, folds: Folds) -> None:
