@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, ClassVar, Self
@@ -34,27 +33,13 @@ class PooledGaussian(Normality):
     Attributes:
         mean: float64 of shape (d,).
         precision: Inverse covariance, float64 of shape (d, d).
-        offset: What is added to the square of the distance, at least 0; see `join_gaussians`.
     """
 
     kind: ClassVar = "gaussian"
-    layout: ClassVar = {"mean": ("float64", "d"), "precision": ("float64", "dd"), "offset": ("float64", "")}
+    layout: ClassVar = {"mean": ("float64", "d"), "precision": ("float64", "dd")}
 
     mean: NDArray[np.float64]
     precision: NDArray[np.float64]
-    offset: float = 0.0
-
-    @classmethod
-    def list_defaults(cls, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:  # noqa: ARG003
-        """Return the offset 0."""
-        return {"offset": np.zeros(())}
-
-    @classmethod
-    def join(cls, parts: Sequence[Self]) -> Self:
-        """Return the one whose squared distance is the mean of theirs."""
-        found = join_gaussians([one.mean for one in parts], [one.precision for one in parts])
-        mean, precision, offset = found
-        return cls(mean, precision, float(offset + np.mean([one.offset for one in parts])))
 
     @classmethod
     def fit(cls, features: FeatureSource, seed: int = 0) -> Self:  # noqa: ARG003, nothing is drawn
@@ -93,7 +78,6 @@ class PooledGaussian(Normality):
             directions, distances = self._measure(chunk)
             below = np.maximum(distances, SMALLEST)[:, np.newaxis]
             shares = np.einsum("nhwd,nd->nhw", chunk - self.mean, directions / below, optimize=True)
-            shares += self.offset / below[..., np.newaxis]
             maps.append(shares.astype(np.float32))
         return np.concatenate(maps) if maps else np.zeros((0, 1, 1), np.float32)
 
@@ -102,8 +86,7 @@ class PooledGaussian(Normality):
         check_shape(chunk, (*chunk.shape[1:3], len(self.mean)))
         centred = chunk.mean(axis=(1, 2)).astype(np.float64) - self.mean
         directions = centred @ self.precision
-        squares = np.einsum("nd,nd->n", directions, centred)
-        return directions, np.sqrt(np.maximum(squares, 0) + self.offset)
+        return directions, np.sqrt(np.maximum(np.einsum("nd,nd->n", directions, centred), 0))
 
     def measure_tensors(self, features: Any) -> tuple[Any, Any]:
         """Return what `measure_images` does as tensors of TensorFlow, float32."""
@@ -116,8 +99,7 @@ class PooledGaussian(Normality):
 
         directions, distances = self._measure_tensor(features)
         below = tf.maximum(distances, SMALLEST)[:, tf.newaxis]
-        shares = tf.einsum("nhwd,nd->nhw", features - self.mean.astype(np.float32), directions / below)
-        return shares + np.float32(self.offset) / below[..., tf.newaxis]
+        return tf.einsum("nhwd,nd->nhw", features - self.mean.astype(np.float32), directions / below)
 
     def _measure_tensor(self, features: Any) -> tuple[Any, Any]:
         """Return what `_measure` does, as tensors of float32: LiteRT knows no other.
@@ -128,8 +110,7 @@ class PooledGaussian(Normality):
 
         factor = tf.constant(np.linalg.cholesky(self.precision).astype(np.float32))
         whitened = (tf.reduce_mean(features, axis=(1, 2)) - self.mean.astype(np.float32)) @ factor
-        squares = tf.reduce_sum(whitened**2, axis=-1) + np.float32(self.offset)
-        return whitened @ tf.transpose(factor), tf.sqrt(squares)
+        return whitened @ tf.transpose(factor), tf.norm(whitened, axis=-1)
 
 
 @dataclass(frozen=True)
@@ -143,7 +124,6 @@ class PatchGaussians(Normality):
         input_channels: How many the feature maps have.
         mean: float32 of shape (h, w, d).
         whitening: W of each position, float32 of shape (h, w, d, d): W^T W is the inverse covariance.
-        offset: What is added to the square of each distance, float32 of shape (h, w); see `join_gaussians`.
     """
 
     kind: ClassVar = "padim"
@@ -152,35 +132,12 @@ class PatchGaussians(Normality):
         "input_channels": ("int64", ""),
         "mean": ("float32", "hwd"),
         "whitening": ("float32", "hwdd"),
-        "offset": ("float32", "hw"),
     }
 
     channels: NDArray[np.int64]
     input_channels: int
     mean: Maps
     whitening: NDArray[np.float32]
-    offset: NDArray[np.float32]
-
-    @classmethod
-    def list_defaults(cls, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Return the offset 0 at each position."""
-        return {"offset": np.zeros(arrays["mean"].shape[:2], np.float32)} if "mean" in arrays else {}
-
-    @classmethod
-    def join(cls, parts: Sequence[Self]) -> Self:
-        """Return the one whose squared distances are the means of theirs; all look at the same channels."""
-        precisions = [np.swapaxes(one.whitening, -1, -2).astype(np.float64) @ one.whitening for one in parts]
-        mean, precision, offset = join_gaussians([one.mean for one in parts], precisions)
-        factors = np.swapaxes(np.linalg.cholesky(precision), -1, -2)
-        offset = offset + np.mean([one.offset for one in parts], axis=0)
-        first = parts[0]
-        return cls(
-            first.channels,
-            first.input_channels,
-            mean.astype(np.float32),
-            factors.astype(np.float32),
-            offset.astype(np.float32),
-        )
 
     def __post_init__(self) -> None:
         if not ((self.channels >= 0) & (self.channels < self.input_channels)).all():
@@ -219,8 +176,7 @@ class PatchGaussians(Normality):
         covariances = products / count - offsets[:, :, np.newaxis] * offsets[:, np.newaxis, :]
         mean = (origin + offsets.reshape(origin.shape)).astype(np.float32)
         whitening = _whiten(shrink_covariances(covariances, count))
-        offset = np.zeros((height, width), np.float32)
-        return cls(channels, present, mean, whitening.reshape(height, width, kept, kept), offset)
+        return cls(channels, present, mean, whitening.reshape(height, width, kept, kept))
 
     def score_positions(self, features: FeatureSource) -> NDArray[np.float32]:
         """Return the Mahalanobis distance of each position from its Gaussian, (n, h, w).
@@ -235,8 +191,7 @@ class PatchGaussians(Normality):
             check_shape(chunk, (height, width, self.input_channels))
             centred = average_neighbourhoods(chunk[..., self.channels]) - self.mean
             whitened = centred.reshape(len(chunk), -1, kept).transpose(1, 0, 2) @ turned
-            squares = np.square(whitened).sum(axis=-1).T.reshape(len(chunk), height, width)
-            maps.append(np.sqrt(squares + self.offset))
+            maps.append(np.linalg.norm(whitened, axis=-1).T.reshape(len(chunk), height, width))
         return np.concatenate(maps)
 
     def map_tensor(self, features: Any) -> Any:
@@ -245,27 +200,7 @@ class PatchGaussians(Normality):
 
         centred = average_tensors(tf.gather(features, self.channels, axis=-1)) - self.mean
         whitened = tf.einsum("hwed,nhwd->nhwe", tf.constant(self.whitening), centred)
-        return tf.sqrt(tf.reduce_sum(whitened**2, axis=-1) + self.offset)
-
-
-def join_gaussians(
-    means: Sequence[NDArray[Any]], precisions: Sequence[NDArray[np.float64]]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Write the mean of several squared Mahalanobis distances as one, plus what does not depend on the image.
-
-    Args:
-        means: Of each Gaussian, (..., d).
-        precisions: Inverse covariance of each, (..., d, d).
-
-    Returns:
-        Mean (..., d), precision (..., d, d), and what is added, at least 0, (...).
-    """
-    pulls = [np.einsum("...de,...e->...d", one, mean) for one, mean in zip(precisions, means, strict=True)]
-    lengths = [np.einsum("...d,...d->...", mean, pull) for mean, pull in zip(means, pulls, strict=True)]
-    precision, pull = np.mean(precisions, axis=0), np.mean(pulls, axis=0)
-    mean = np.linalg.solve(precision, pull[..., np.newaxis])[..., 0]
-    offset = np.mean(lengths, axis=0) - np.einsum("...d,...d->...", mean, pull)
-    return mean, precision, np.maximum(offset, 0)
+        return tf.norm(whitened, axis=-1)
 
 
 def shrink_covariances(covariances: NDArray[np.float64], count: int) -> NDArray[np.float64]:

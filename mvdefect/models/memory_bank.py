@@ -5,7 +5,6 @@ https://arxiv.org/abs/2106.08265
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -93,20 +92,6 @@ class MemoryBank(Normality):
         vectors = drawn.vectors / scale
         chosen = choose_coreset(_project(vectors, rng), max_vectors)
         usual, spread = _measure_usual(vectors, drawn, chosen)
-        return cls(scale, vectors[chosen], usual, spread)
-
-    @classmethod
-    def join(cls, parts: Sequence[Self]) -> Self:
-        """Return a bank of the patches of all, thinned out to the usual size.
-
-        Scores count from what is usual in steps of its spread, so those of the parts are on one scale.
-        """
-        scale = np.mean([one.scale for one in parts], axis=0)
-        vectors = np.concatenate([one.vectors * one.scale / scale for one in parts])
-        chosen = choose_coreset(_project(vectors, np.random.default_rng(0)), MAX_VECTORS)
-        usual, spread = (
-            np.mean([getattr(one, name) for one in parts], axis=0) for name in ("usual", "spread")
-        )
         return cls(scale, vectors[chosen], usual, spread)
 
     def measure_distances(self, features: FeatureSource) -> NDArray[np.float32]:

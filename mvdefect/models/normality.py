@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from mvdefect.models.gaussians import PatchGaussians, PooledGaussian
 from mvdefect.models.memory_bank import MemoryBank
 from mvdefect.models.one_class import Normality
 
-__all__ = ["KINDS", "Normality", "fit_normality", "join_normalities", "load_normality", "save_normality"]
+__all__ = ["KINDS", "Normality", "fit_normality", "load_normality", "save_normality"]
 
 FORMAT = "mvdefect normality 1"
 KINDS: dict[str, type[Normality]] = {one.kind: one for one in (PatchGaussians, MemoryBank, PooledGaussian)}
@@ -37,11 +36,6 @@ def fit_normality(kind: str, features: FeatureSource, seed: int = 0) -> Normalit
     if kind not in KINDS:
         raise ConfigError(describe_unknown_name("kind of one-class score", kind, KINDS))
     return KINDS[kind].fit(features, seed)
-
-
-def join_normalities(parts: Sequence[Normality]) -> Normality:
-    """Return one whose scores are those of several of one kind together; one alone as it is."""
-    return parts[0] if len(parts) == 1 else type(parts[0]).join(parts)
 
 
 def save_normality(normality: Normality, path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -27,11 +26,6 @@ class Normality(ABC):
     @abstractmethod
     def fit(cls, features: FeatureSource, seed: int = 0) -> Self:
         """Learn from features of good images, (n, h, w, c) or batches of them; n at least 2."""
-
-    @classmethod
-    @abstractmethod
-    def join(cls, parts: Sequence[Self]) -> Self:
-        """Return one whose scores are those of several together, each fitted on a part of the good images."""
 
     @abstractmethod
     def score_positions(self, features: FeatureSource) -> NDArray[np.float32]:
@@ -71,18 +65,12 @@ class Normality(ABC):
         return self.measure_images(features)[0]
 
     @classmethod
-    def list_defaults(cls, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:  # noqa: ARG003
-        """Return the fields that files of version 0.1.0 lack."""
-        return {}
-
-    @classmethod
     def rebuild(cls, arrays: dict[str, NDArray[Any]]) -> Self:
         """Put stored fields together.
 
         Raises:
             ValueError: Some are missing, are of another type or shape, or hold what is no number.
         """
-        arrays = {**cls.list_defaults(arrays), **arrays}
         if set(arrays) != set(cls.layout):
             raise ValueError(f"it holds {sorted(arrays)}, not {sorted(cls.layout)}")
         lengths: dict[str, int] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from mvdefect.evaluation.bootstrap import Bools, Floats
 from mvdefect.workflow.outcome import list_judged_parts
 
 Score = Callable[[Source], Floats]
+Fitted = TypeVar("Fitted")
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,14 @@ class Folds:
     def learned_parts(self) -> tuple[str, ...]:
         """The parts that something is fitted on."""
         return ("train",) if len(self.train) == 1 else ("train", "val")
+
+    def fit_each(self, fit: Callable[[Source], Fitted]) -> list[Fitted]:
+        """Fit something on what each fold learns from, and at last what is in use, on all of that together.
+
+        With one fold that is the same, and fitted once.
+        """
+        found = [fit(source) for source in self.train]
+        return found if len(found) == 1 else [*found, fit(self.whole)]
 
     def settle(self, scores: Sequence[Score], joined: Score) -> dict[str, Floats]:
         """Score each image by the model that has not seen it; test, and what is left, by all of them joined.

@@ -16,7 +16,7 @@ from mvdefect.data.views import list_flips
 from mvdefect.evaluation.bootstrap import Floats
 from mvdefect.models.features import Trunk, build_features
 from mvdefect.models.kernel_machine import MAX_EXACT, KernelMachine, find_scaling
-from mvdefect.models.normality import fit_normality, join_normalities
+from mvdefect.models.normality import fit_normality
 from mvdefect.models.one_class import Normality
 from mvdefect.models.scorer import build_look, build_scorer, list_blocks
 from mvdefect.training.batches import number_strata, weigh_strata
@@ -58,19 +58,18 @@ def learn_frozen(trunk: Trunk, folds: Folds, config: FitConfig, with_scorer: boo
     looks = Looks(compile_features(build_look(trunk)))
     looks.look_at(folds.parts.values())
     normalities = _fit_normalities(looks, folds, config)
-    normality, count = join_normalities(normalities), len(normalities)
-    measured = _measure(looks, folds, [*normalities, normality])
+    measured, numbers = _measure(looks, folds, normalities), range(len(folds.train))
 
     def pick(kind: int, number: int, source: Source) -> Floats:
         return np.array([measured[row.id][kind, number] for row in source.rows], np.float64)
 
     novelty, means = (
-        folds.settle([partial(pick, kind, one) for one in range(count)], partial(pick, kind, count))
+        folds.settle([partial(pick, kind, number) for number in numbers], partial(pick, kind, -1))
         for kind in (0, 1)
     )
     features = build_features(trunk)
     if not with_scorer:
-        return Frozen(features, normality, novelty, means, None, None)
+        return Frozen(features, normalities[-1], novelty, means, None, None)
     poses = count_poses(config, max(source.count for source in folds.train))
     _look_in_poses(looks, folds, poses, config)
     machines = _fit_machines(looks, folds, poses, config, list_blocks(trunk))
@@ -79,9 +78,9 @@ def learn_frozen(trunk: Trunk, folds: Folds, config: FitConfig, with_scorer: boo
         found = [machine.score(looks.stack(source, pose)) for pose in range(1 + config.looks_twice)]
         return np.asarray(np.mean(found, axis=0))
 
-    *of_folds, final = (partial(score, machine) for machine in machines)
-    logits = folds.settle(of_folds, final)
-    return Frozen(features, normality, novelty, means, build_scorer(trunk, machines[-1]), logits)
+    scorers = [partial(score, machine) for machine in machines]
+    logits = folds.settle(scorers[: len(folds.train)], scorers[-1])
+    return Frozen(features, normalities[-1], novelty, means, build_scorer(trunk, machines[-1]), logits)
 
 
 def count_poses(config: FitConfig, images: int) -> int:
@@ -98,11 +97,11 @@ def _look_in_poses(looks: Looks, folds: Folds, poses: int, config: FitConfig) ->
 
 
 def _fit_normalities(looks: Looks, folds: Folds, config: FitConfig) -> list[Normality]:
+    def fit(source: Source) -> Normality:
+        return fit_normality(config.one_class, _iterate_good(looks, source), config.seed)
+
     with show_phase("Learning what good images look like"):
-        return [
-            fit_normality(config.one_class, _iterate_good(looks, source), config.seed)
-            for source in folds.train
-        ]
+        return folds.fit_each(fit)
 
 
 def _iterate_good(looks: Looks, train: Source) -> Iterator[np.ndarray]:
@@ -129,17 +128,14 @@ def _measure(looks: Looks, folds: Folds, normalities: list[Normality]) -> dict[s
 def _fit_machines(
     looks: Looks, folds: Folds, poses: int, config: FitConfig, blocks: tuple[int, ...]
 ) -> list[KernelMachine]:
-    """Solve one a fold, and at last the one in use, on all images that any of them learns from.
-
-    Features have one scaling, which looks at no label. On new images the last one is better than the others
-    together, and it scores them alike: docs/experiments.md.
-    """
+    """Solve one a fold and the one in use; features have one scaling, which looks at no label."""
     scaling = find_scaling(looks.stack(folds.whole), blocks)
-    machines = []
-    for source in (*folds.train, folds.whole):
+
+    def fit(source: Source) -> KernelMachine:
         even = np.ones(source.count, np.float32)
         weights = even if config.balance == "none" else weigh_strata(number_strata(source))
         vectors = np.concatenate([looks.stack(source, pose) for pose in range(poses)])
         labels, shares = np.tile(source.labels, poses), np.tile(weights / np.float32(poses), poses)
-        machines.append(KernelMachine.fit(vectors, labels, shares, scaling, config.seed))
-    return machines
+        return KernelMachine.fit(vectors, labels, shares, scaling, config.seed)
+
+    return folds.fit_each(fit)

@@ -19,7 +19,6 @@ from mvdefect.models.memory_bank import MemoryBank
 from mvdefect.models.normality import (
     KINDS,
     fit_normality,
-    join_normalities,
     load_normality,
     save_normality,
 )
@@ -62,47 +61,6 @@ def test_the_mean_of_a_map_of_the_whole_image_is_its_distance() -> None:
     assert np.allclose(maps.mean(axis=(1, 2)), normality.score_images(planted), rtol=1e-4)
     assert np.unravel_index(maps[1].argmax(), maps[1].shape) == (4, 2)
     assert normality.score_positions(GOOD[:0]).shape[0] == 0
-
-
-def fit_parts(kind: str) -> list[Normality]:
-    parts = (GOOD[:30], GOOD[10:], np.concatenate([GOOD[:10], GOOD[20:] + np.float16(0.5)]))
-    return [fit_normality(kind, part) for part in parts]
-
-
-@pytest.mark.parametrize("kind", ["padim", "gaussian"])
-def test_squares_of_joined_gaussians_are_means_of_squares(kind: str, tmp_path: Path) -> None:
-    parts = fit_parts(kind)
-    joined = join_normalities(parts)
-    save_normality(joined, tmp_path / "normality.npz")
-    found = load_normality(tmp_path / "normality.npz").score_images(NEW)
-    if kind == "gaussian":
-        expected = np.sqrt(np.mean([part.score_images(NEW) ** 2 for part in parts], axis=0))
-    else:
-        maps = np.mean([part.score_positions(NEW).astype(np.float64) ** 2 for part in parts], axis=0)
-        expected = np.sqrt(maps).max(axis=(1, 2))
-    assert np.allclose(found, expected, rtol=1e-3)
-    assert np.allclose(joined.measure_images(NEW)[1], joined.score_positions(NEW).mean((1, 2)), rtol=1e-3)
-    assert join_normalities(parts[:1]) is parts[0]
-
-
-def test_a_joined_bank_holds_patches_of_all() -> None:
-    parts = fit_parts("memory_bank")
-    joined = join_normalities(parts)
-    near, far = joined.score_images(NEW), joined.score_images(NEW + np.float16(4))
-    assert near.max() < far.min()
-    assert isinstance(joined, MemoryBank)
-    assert len(joined.vectors) > max(len(part.vectors) for part in parts if isinstance(part, MemoryBank))
-    assert np.allclose(near, np.mean([part.score_images(NEW) for part in parts], axis=0), atol=1.0)
-
-
-@pytest.mark.parametrize("kind", ["padim", "gaussian"])
-def test_files_of_the_first_version_have_no_offset(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / "normality.npz"
-    normality = fit_normality(kind, GOOD)
-    save_normality(normality, path)
-    with np.load(path) as stored:
-        np.savez(path, **{name: stored[name] for name in stored.files if name != "offset"})
-    assert np.array_equal(load_normality(path).score_images(NEW), normality.score_images(NEW))
 
 
 @pytest.mark.parametrize("kind", KINDS)
