@@ -52,6 +52,7 @@ class KernelMachine:
         weights: Vectors,
         scaling: tuple[Vectors, Vectors, Vectors],
         seed: int = 0,
+        approximate: bool = False,
     ) -> Self:
         """Solve for the largest margin; above 5,000 images by 1,000 landmarks (Williams & Seeger, 2000).
 
@@ -61,8 +62,9 @@ class KernelMachine:
             weights: What each image counts, float32 (n,).
             scaling: What `find_scaling` returned, for these images or for more of them.
             seed: Draws the landmarks.
+            approximate: Use them with fewer images too, so that the scores are those of a fit on more.
         """
-        solve = _solve if len(vectors) <= MAX_EXACT else _solve_approximately
+        solve = _solve_approximately if approximate or len(vectors) > MAX_EXACT else _solve
         landmarks, coefficients, bias = solve(scale_vectors(vectors, *scaling), labels, weights, seed)
         return cls(*scaling, landmarks.astype(np.float32), coefficients.astype(np.float32), float(bias))
 

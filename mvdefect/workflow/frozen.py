@@ -70,7 +70,7 @@ def learn_frozen(trunk: Trunk, folds: Folds, config: FitConfig, with_scorer: boo
     features = build_features(trunk)
     if not with_scorer:
         return Frozen(features, normalities[-1], novelty, means, None, None)
-    poses = count_poses(config, max(source.count for source in folds.train))
+    poses = count_poses(config, folds.whole.count)
     _look_in_poses(looks, folds, poses, config)
     machines = _fit_machines(looks, folds, poses, config, list_blocks(trunk))
 
@@ -136,6 +136,7 @@ def _fit_machines(
         weights = even if config.balance == "none" else weigh_strata(number_strata(source))
         vectors = np.concatenate([looks.stack(source, pose) for pose in range(poses)])
         labels, shares = np.tile(source.labels, poses), np.tile(weights / np.float32(poses), poses)
-        return KernelMachine.fit(vectors, labels, shares, scaling, config.seed)
+        is_large = folds.whole.count * poses > MAX_EXACT
+        return KernelMachine.fit(vectors, labels, shares, scaling, config.seed, is_large)
 
     return folds.fit_each(fit)

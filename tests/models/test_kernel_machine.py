@@ -94,3 +94,13 @@ def test_of_many_images_landmarks_come_close(monkeypatch: pytest.MonkeyPatch) ->
     assert roc_auc_score(LABELS, machine.score(fresh)) > exact - 0.05 > 0.7
     again = fit()
     np.testing.assert_array_equal(machine.coefficients, again.coefficients)
+
+
+def test_a_fold_of_many_images_is_approximated_as_all_of_them_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise its scores would have another scale than those of the fit in use."""
+    scaling, weights = find_scaling(VECTORS, BLOCKS), np.ones(len(LABELS), np.float32)
+    half = np.arange(120) % 2 == 0
+    few = KernelMachine.fit(VECTORS[half], LABELS[half], weights[half], scaling, approximate=True)
+    monkeypatch.setattr(kernel_machine, "MAX_EXACT", 10)
+    by_itself = KernelMachine.fit(VECTORS[half], LABELS[half], weights[half], scaling)
+    np.testing.assert_array_equal(few.coefficients, by_itself.coefficients)
