@@ -13,7 +13,7 @@ from mvdefect.config import FitConfig
 from mvdefect.core.errors import ConfigError, ContractError
 from mvdefect.evaluation.evaluate import evaluate_run, evaluation_to_json
 from mvdefect.runs import RunFolder, read_predictions
-from mvdefect.workflow import members
+from mvdefect.training import folds
 from mvdefect.workflow.fit import fit_inspector
 from mvdefect.workflow.outcome import change_operating_point
 
@@ -77,7 +77,7 @@ def test_a_contract_that_cannot_be_met_leaves_a_whole_run(
     tiny_config: FitConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An inspector that knows nothing cannot reach every defect without rejecting all."""
-    monkeypatch.setattr(members, "predict_logits", lambda _model, source, _size: -source.labels.astype(float))
+    monkeypatch.setattr(folds, "predict_logits", lambda _model, source, _size: -source.labels.astype(float))
     config = tiny_config.model_copy(
         update={"threshold": "min-recall 0.9", "verdict": "classifier", "stages": tiny_config.stages[:1]}
     )
