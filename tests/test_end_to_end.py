@@ -155,6 +155,8 @@ def test_the_demo_is_quick_and_good(tmp_path: Path) -> None:
     assert time.monotonic() - started < 600  # alone on two cores: under 300
     metrics = json.loads((tmp_path / "demo" / "run" / "metrics.json").read_text())
     assert metrics["figures"]["roc_auc"]["value"] >= 0.95
+    found = json.loads((tmp_path / "demo" / "run" / "localisation.json").read_text())
+    assert found["pointing"]["value"] >= 0.6  # by chance 0.05
     for text in ("always naming the larger class", "downloads nothing", "report.html"):
         assert text in done.stdout
     assert "Traceback" not in done.stderr

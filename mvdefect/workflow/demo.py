@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mvdefect.config import FitConfig, StageConfig
+from mvdefect.config import FitConfig
 from mvdefect.drawing.data_set import write_parts
 from mvdefect.workflow.fit import fit_inspector
 from mvdefect.workflow.outcome import FinishedRun
 
 WEIGHTS_NOTE = (
-    "The demo downloads nothing: its backbone starts from the texture weights of this package, which learned "
+    "The demo downloads nothing: it looks at features of the texture weights of this package, which learned "
     "from drawn surfaces alone. For photographs of your own, ImageNet's weights are better where they can be "
     "had and may be used: mvdefect fit --help."
 )
@@ -23,13 +23,7 @@ def make_demo_config(data: Path) -> FitConfig:
         image_size_px=128,
         backbone="efficientnetb0",
         weights="texture",
-        head="patch",
-        dropout=0.0,
-        stages=(StageConfig(depth_blocks=3, epochs=8, learning_rate=1e-3),),
-        batch_size=16,
-        views=4,
-        ema=None,
-        folds=1,
+        fine_tune=False,
     )
 
 
