@@ -15,7 +15,12 @@ from starlette.responses import Response
 from mvdefect.evaluation.contracts import parse_contract
 from mvdefect.evaluation.figures import FIGURES
 from mvdefect.evaluation.heatmaps import COLOURS, MAX_OPACITY
-from mvdefect.evaluation.operating_point import FOREIGN_NUMBERS, NOT_THIS_PRODUCT, find_foreign_limit
+from mvdefect.evaluation.operating_point import (
+    FOREIGN_NUMBERS,
+    HELD_OUT,
+    NOT_THIS_PRODUCT,
+    find_foreign_limit,
+)
 from mvdefect.inspector.answers import UNKNOWN_FILE, Answer
 from mvdefect.report.wording import describe_protocol, format_percent, format_probability
 from mvdefect.server.corrections import Corrections
@@ -69,8 +74,8 @@ def describe_contract(point: dict[str, Any]) -> str:
         "fixed": "by hand",
         "requirement": f"by the requirement {contract.requirement}",
     }[contract.kind]
-    part = {"val": "validation"}.get(point["part"], point["part"])
-    return f"The threshold was chosen {chosen}, on the {part} photographs."
+    part = {"val": "the validation photographs", HELD_OUT: f"those of {HELD_OUT}"}
+    return f"The threshold was chosen {chosen}, on {part.get(point['part'], point['part'])}."
 
 
 def describe_threshold(point: dict[str, Any]) -> str:
