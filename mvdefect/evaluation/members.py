@@ -116,9 +116,8 @@ def find_loss(labels: Bools, groups: NDArray[np.int64], simple: Floats, other: F
     if not labels.any() or labels.all() or not np.isfinite(other).all():
         return None
     first, second = (_make_sample(labels, groups, scores) for scores in (simple, other))
-    together = _make_sample(labels, groups, _find_share(simple) * simple + _find_share(other) * other)
-    alone = roc_auc_score(labels, simple)
-    if max(roc_auc_score(labels, other), roc_auc_score(labels, together.scores)) > alone:
+    alone, *others = (roc_auc_score(labels, one.scores) for one in (first, second, _add_up(first, second)))
+    if max(others) > alone:
         return None
     return compare_samples(second, first, roc_auc)
 
@@ -126,6 +125,12 @@ def find_loss(labels: Bools, groups: NDArray[np.int64], simple: Floats, other: F
 def _find_share(scores: Floats) -> float:
     """Return the weight that brings scores to a spread of 1."""
     return 1 / max(float(scores.std()), SMALLEST_SPREAD)
+
+
+def _add_up(first: Sample, second: Sample) -> Sample:
+    """Return the sum of two scores of the same images, each at a spread of 1."""
+    scores = _find_share(first.scores) * first.scores + _find_share(second.scores) * second.scores
+    return replace(first, scores=scores)
 
 
 def join_scores(members: tuple[Member, ...], scores: Mapping[str, Floats]) -> Floats:
@@ -159,8 +164,7 @@ def _choose_of_two(
 ) -> tuple[Member, ...]:
     """Choose between the simpler member, the other one, and both."""
     shares = {name: _find_share(samples[name].scores) for name in (simple, other)}
-    summed = shares[simple] * samples[simple].scores + shares[other] * samples[other].scores
-    both = replace(samples[simple], scores=summed)
+    both = _add_up(samples[simple], samples[other])
     alone, together = (compare_samples(one, samples[simple], roc_auc) for one in (samples[other], both))
     added = compare_samples(both, samples[other], roc_auc)
     gain = max(alone, together, key=lambda found: found.value)
