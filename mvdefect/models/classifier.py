@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 
+from mvdefect.config import Size
 from mvdefect.core.errors import RunError, join_lines
 from mvdefect.models.backbones import BackboneSpec
 from mvdefect.models.bounds import check_model
@@ -28,7 +29,7 @@ PARTS = (SCALING, BACKBONE, HEAD)
 
 
 def build_classifier(
-    spec: BackboneSpec, size_px: int, head: HeadSettings, taps: int, weights: Path | None
+    spec: BackboneSpec, size_px: Size, head: HeadSettings, taps: int, weights: Path | None
 ) -> keras.Model:
     """Build a classifier of good (negative logit) against defective (positive logit).
 
@@ -40,7 +41,7 @@ def build_classifier(
         weights: A weights file of the backbone without its top, or None for random weights.
 
     Returns:
-        A model from uint8 RGB pixels (b, size_px, size_px, 3) to float32 logits (b, 1).
+        A model from uint8 RGB pixels (b, *size_px, 3) to float32 logits (b, 1).
 
     Raises:
         ConfigError: A setting of the head has a value that is not allowed.
@@ -53,9 +54,9 @@ def build_classifier(
     return _put_head(build_scaling(spec, size_px), network, spec, head, taps)
 
 
-def build_scaling(spec: BackboneSpec, size_px: int) -> keras.Model:
-    """Build what brings uint8 pixels (b, size, size, 3) to what a backbone expects, float32."""
-    pixels = keras.Input((size_px, size_px, 3), dtype="uint8", name="pixels")
+def build_scaling(spec: BackboneSpec, size_px: Size) -> keras.Model:
+    """Build what brings uint8 pixels (b, height, width, 3) to what a backbone expects, float32."""
+    pixels = keras.Input((*size_px, 3), dtype="uint8", name="pixels")
     return keras.Model(pixels, spec.preprocess(keras.ops.cast(pixels, "float32")), name=SCALING)
 
 
@@ -109,7 +110,7 @@ def _put_head(scaling: Any, network: Any, spec: BackboneSpec, head: HeadSettings
 
 
 def chain_parts(scaling: Any, backbone: Any, head: Any, name: str) -> keras.Model:
-    """Return the classifier of three models: from uint8 pixels (b, size, size, 3) to what the head gives."""
+    """Return the classifier of three models: from uint8 pixels to what the head gives."""
     pixels = keras.Input(scaling.input.shape[1:], dtype="uint8", name="pixels")
     return keras.Model(pixels, run_parts(pixels, scaling, backbone, head), name=name)
 
@@ -157,7 +158,7 @@ class CutClassifier:
 
     Attributes:
         backbone: Name and input size of the network.
-        frozen: From uint8 pixels (b, size, size, 3) to the activations at the cut, a list of tensors.
+        frozen: From uint8 pixels (b, height, width, 3) to the activations at the cut, a list of tensors.
         rest: From those to what the classifier's head gives.
         names: The layers at the cut, one for each tensor.
         below: What `frozen` is made of.
@@ -215,7 +216,7 @@ def join_frozen(parts: Sequence[Below]) -> keras.Model:
             `mvdefect.models.classifier.replace_head` makes.
 
     Returns:
-        From uint8 pixels (b, size, size, 3) to the activations at the cuts, a list of tensors: those of
+        From uint8 pixels (b, height, width, 3) to the activations at the cuts, a list of tensors: those of
         the first cut, then those of the next one.
 
     Raises:

@@ -45,6 +45,7 @@ from mvdefect.workflow.photographs import (
     log_plan,
     logging_to,
     prepare_photographs,
+    settle_size,
 )
 
 
@@ -64,13 +65,13 @@ def run_job(job: FitJob) -> FinishedRun:
     Raises:
         MvdefectError: Of its many kinds, for whatever is wrong with images, settings or weights.
     """
-    spec, config = find_backbone(job.config.backbone), job.config
+    spec, config = find_backbone(job.config.backbone), settle_size(job.config, job.records)
     plan_stages(config, spec)  # before anything slow: a stage may be too deep
     seed_everything(config.seed, config.deterministic)
     policy = set_precision(config.precision)
     with share_batches(config.devices):
         with show_phase("Building the network"):
-            trunk = load_trunk(spec, config.image_size_px, job.weights) if job.weights else None
+            trunk = load_trunk(spec, config.size_px, job.weights) if job.weights else None
         photographs = prepare_photographs(job.records, config, job.planned, job.needs)
         count = count_folds(config, photographs.plan, is_pretrained=job.weights is not None)
         stages = plan_stages(config, spec, len(photographs.plan.select("train")))
@@ -116,7 +117,7 @@ def _learn(
     def build() -> Any:
         with show_phase("Building the network"):
             seed_everything(config.seed, config.deterministic)
-            return build_classifier(spec, config.image_size_px, choose_head(config), config.taps, weights)
+            return build_classifier(spec, config.size_px, choose_head(config), config.taps, weights)
 
     def is_in_vain(network: Any) -> bool:
         return frozen is not None and gives_up(frozen, folds, config.batch_size, network)

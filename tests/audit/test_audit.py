@@ -293,8 +293,8 @@ def test_images_without_detail_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("height", "width", "settings", "expected"),
     [
-        (600, 600, {"image_size_px": 64}, {"much-shrunk-images"}),
-        (500, 500, {"image_size_px": 64}, set()),
+        (600, 600, {"resolution": 64}, {"much-shrunk-images"}),
+        (500, 500, {"resolution": 64}, set()),
         (40, 120, {}, {"mostly-padding"}),
         (60, 120, {}, set()),
         (40, 120, {"resize": "stretch"}, set()),

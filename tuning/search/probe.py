@@ -93,8 +93,8 @@ def measure_cost(job: ProbeJob) -> None:
     seed_everything(config.seed, config.deterministic)
     set_precision(config.precision)
     spec, started = find_backbone(config.backbone), time.monotonic()
-    model = build_classifier(spec, config.image_size_px, choose_head(config), config.taps, job.weights)
-    pixels = np.zeros((BATCH, config.image_size_px, config.image_size_px, 3), np.uint8)
+    model = build_classifier(spec, config.size_px, choose_head(config), config.taps, job.weights)
+    pixels = np.zeros((BATCH, *config.size_px, 3), np.uint8)
     cut = cut_classifier(model, spec, plan_stages(config, spec)[-1].depth_blocks, model.get_layer(HEAD))
     frozen = None if cut is None else cut.frozen
     stored = pixels if frozen is None else frozen.predict_on_batch(pixels)
