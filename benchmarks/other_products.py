@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=os.environ.get("MVDEFECT_SHARED"))
     options = parser.parse_args()
     spec, rng = find_backbone(options.backbone), np.random.default_rng(0)
-    network = build_features(load_trunk(spec, SIZE_PX, find_weights(spec, options.weights)))  # type: ignore[arg-type]
+    network = build_features(load_trunk(spec, (SIZE_PX, SIZE_PX), find_weights(spec, options.weights)))  # type: ignore[arg-type]
     good: dict[str, np.ndarray] = {}
     bad: dict[str, np.ndarray] = {}
     for name, records in read_products(options.shared):

@@ -124,6 +124,12 @@ class FitConfig(Settings):
         description="Working size: the longer side in pixels (a multiple of 32), [height, width], full "
         "(that of the images), or auto: what the images and their defects need.",
     )
+    network_shrink: int | None = Field(
+        None,
+        ge=1,
+        description="How many times smaller the network that is trained sees images than the working size; "
+        "null: as small as about 224 by 224 pixels.",
+    )
     resize: ResizeMethod = Field(
         "letterbox", description="How images get their working size: with margins, or out of proportion."
     )

@@ -29,7 +29,12 @@ PARTS = (SCALING, BACKBONE, HEAD)
 
 
 def build_classifier(
-    spec: BackboneSpec, size_px: Size, head: HeadSettings, taps: int, weights: Path | None
+    spec: BackboneSpec,
+    size_px: Size,
+    head: HeadSettings,
+    taps: int,
+    weights: Path | None,
+    shrink: int = 1,
 ) -> keras.Model:
     """Build a classifier of good (negative logit) against defective (positive logit).
 
@@ -39,6 +44,7 @@ def build_classifier(
         head: See `mvdefect.models.heads`.
         taps: 1: the head sees the backbone's output; 2: also its last features at twice the resolution.
         weights: A weights file of the backbone without its top, or None for random weights.
+        shrink: How many times smaller the backbone sees the image.
 
     Returns:
         A model from uint8 RGB pixels (b, *size_px, 3) to float32 logits (b, 1).
@@ -47,17 +53,25 @@ def build_classifier(
         ConfigError: A setting of the head has a value that is not allowed.
         WeightsError: The weights are damaged or belong to another architecture.
     """
-    network = spec.build(size_px, None)
+    network = spec.build(shrink_size(size_px, shrink), None)
     if weights is not None:
         load_weights(network, spec, weights)
     _switch_off_dropout(network)
-    return _put_head(build_scaling(spec, size_px), network, spec, head, taps)
+    return _put_head(build_scaling(spec, size_px, shrink), network, spec, head, taps)
 
 
-def build_scaling(spec: BackboneSpec, size_px: Size) -> keras.Model:
-    """Build what brings uint8 pixels (b, height, width, 3) to what a backbone expects, float32."""
+def build_scaling(spec: BackboneSpec, size_px: Size, shrink: int = 1) -> keras.Model:
+    """Build what brings uint8 pixels (b, *size_px, 3) to what a backbone expects, float32."""
     pixels = keras.Input((*size_px, 3), dtype="uint8", name="pixels")
-    return keras.Model(pixels, spec.preprocess(keras.ops.cast(pixels, "float32")), name=SCALING)
+    seen = keras.ops.cast(pixels, "float32")
+    if shrink > 1:
+        seen = keras.layers.AveragePooling2D(shrink, dtype="float32")(seen)
+    return keras.Model(pixels, spec.preprocess(seen), name=SCALING)
+
+
+def shrink_size(size_px: Size, shrink: int) -> Size:
+    """Return the size that a backbone sees."""
+    return size_px[0] // shrink, size_px[1] // shrink
 
 
 def replace_head(model: Any, spec: BackboneSpec, head: HeadSettings, taps: int) -> keras.Model:

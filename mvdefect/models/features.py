@@ -12,7 +12,7 @@ import keras
 
 from mvdefect.config import Size
 from mvdefect.models.backbones import BackboneSpec
-from mvdefect.models.classifier import SCALING, build_classifier, build_scaling
+from mvdefect.models.classifier import SCALING, build_classifier, build_scaling, shrink_size
 from mvdefect.models.freezing import BACKBONE
 from mvdefect.models.heads import HeadSettings, MapSpreading
 from mvdefect.models.weights import load_weights
@@ -53,20 +53,21 @@ class Trunk:
         return keras.layers.Activation("linear", dtype="float32", name="features")(joined)
 
 
-def load_trunk(spec: BackboneSpec, size_px: Size, weights: Path) -> Trunk:
+def load_trunk(spec: BackboneSpec, size_px: Size, weights: Path, shrink: int = 1) -> Trunk:
     """Build a backbone with pre-trained weights.
 
     Args:
         spec: The backbone.
         size_px: Height and width of the input.
         weights: Its pre-trained weights.
+        shrink: How many times smaller the backbone sees the image.
 
     Raises:
         WeightsError: The weights are damaged or belong to another architecture.
     """
-    network = spec.build(size_px, None)
+    network = spec.build(shrink_size(size_px, shrink), None)
     load_weights(network, spec, weights)
-    return Trunk(spec, build_scaling(spec, size_px), network)
+    return Trunk(spec, build_scaling(spec, size_px, shrink), network)
 
 
 def build_features(trunk: Trunk) -> keras.Model:

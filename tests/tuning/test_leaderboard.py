@@ -26,7 +26,7 @@ from tuning.search.trials import TrialResult
 from tuning.settings import SearchConfig
 from tuning.space.space import make_space
 
-BASE = FitConfig(backbone="small_cnn", weights="none", data="parts")
+BASE = FitConfig(backbone="small_cnn", weights="none", data="parts", resolution=(64, 64))
 SPACE = make_space(BASE, {}, {})
 SEARCH = SearchConfig()
 

@@ -14,6 +14,7 @@ import keras_tuner
 from mvdefect.config import FitConfig, Size
 from mvdefect.core.runtime import seed_everything, set_precision
 from mvdefect.data.pipeline import Source
+from mvdefect.data.resolution import find_network_shrink
 from mvdefect.models.backbones import find_backbone
 from mvdefect.models.classifier import HEAD, build_classifier, cut_classifier, replace_head
 from mvdefect.models.heads import choose_head
@@ -149,7 +150,8 @@ class InspectorHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
         seed_everything(config.seed, config.deterministic)
         set_precision(config.precision)
         spec, weights = find_backbone(config.backbone), self.parts.weights[config.backbone]
-        return build_classifier(spec, config.size_px, choose_head(config), config.taps, weights)
+        shrink = find_network_shrink(config)
+        return build_classifier(spec, config.size_px, choose_head(config), config.taps, weights, shrink)
 
     def fit(
         self,
