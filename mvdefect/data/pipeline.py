@@ -17,6 +17,7 @@ from mvdefect.data.splits.plan import PlanRow, SplitPlan
 from mvdefect.data.store import PreparedStore
 from mvdefect.data.views import Integers, show_view
 
+BATCH_PIXELS = 64 * 224 * 224
 IMAGE = tf.io.FixedLenFeature((), tf.string)
 
 
@@ -110,15 +111,24 @@ def make_view_batches(source: Source, views: Views, batch_size: int) -> tf.data.
 def make_inference_batches(source: Source, batch_size: int) -> tf.data.Dataset:
     """Make batches of the images of a part, unchanged, in the order of `source.rows`.
 
+    Args:
+        source: The part.
+        batch_size: Images a batch, if they are small; see `bound_batch`.
+
     Returns:
-        Batches of pixels: uint8 of shape (b, size, size, 3).
+        Batches of pixels: uint8 of shape (b, height, width, 3).
     """
     read, size_px = _make_reader(source.store), source.store.size_px
     images = tf.data.Dataset.from_tensor_slices(source.places).map(
         lambda place: _decode_image(_parse(read(place), "image"), size_px),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
-    return images.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    return images.batch(bound_batch(size_px, batch_size)).prefetch(tf.data.AUTOTUNE)
+
+
+def bound_batch(size_px: Size, batch_size: int) -> int:
+    """Return how many images of a size may pass through a network at once, so that memory stays bounded."""
+    return max(1, min(batch_size, BATCH_PIXELS // (size_px[0] * size_px[1])))
 
 
 def read_masks(source: Source, cells: Size) -> np.ndarray:

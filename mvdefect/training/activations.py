@@ -26,7 +26,7 @@ import tensorflow as tf
 from mvdefect.config import AugmentConfig
 from mvdefect.core.files import parse_json, replace_file, write_text
 from mvdefect.core.progress import logger, show_steps
-from mvdefect.data.pipeline import Source, Views, make_inference_batches, make_view_batches
+from mvdefect.data.pipeline import Source, Views, bound_batch, make_inference_batches, make_view_batches
 from mvdefect.data.views import list_views
 from mvdefect.models.classifier import CutClassifier, join_frozen
 from mvdefect.training.budget import hold_store
@@ -302,7 +302,8 @@ def _show(source: Source, views: ViewSettings | None, slot: int | None) -> Itera
         return iter(make_inference_batches(source, BATCH_SIZE))
     listed = list_views(source.count, slot, views.seed, views.count)
     shown = Views(np.arange(source.count), listed, views.seed, views.augment)
-    return iter(make_view_batches(source, shown, BATCH_SIZE).prefetch(2))
+    batch_size = bound_batch(source.store.size_px, BATCH_SIZE)
+    return iter(make_view_batches(source, shown, batch_size).prefetch(2))
 
 
 def fill_stores(stores: Sequence[ActivationStore], slots: Sequence[int | None]) -> None:

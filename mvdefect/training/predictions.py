@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from mvdefect.data.pipeline import Source, make_inference_batches
+from mvdefect.data.pipeline import Source, bound_batch, make_inference_batches
 from mvdefect.models.merging import Merged
 from mvdefect.models.one_class import Normality
 from mvdefect.models.saliency import build_heatmaps
@@ -87,13 +87,15 @@ def measure_latency(model: Any | None, features: Any, normality: Normality) -> d
         normality: What good images look like.
 
     Returns:
-        Milliseconds an image: "batch_1_p50_ms", "batch_1_p95_ms", and the same for batches of 32.
+        Milliseconds an image: "batch_1_p50_ms", "batch_1_p95_ms", and the same for batches of 32, of fewer
+        if images are large.
     """
     shape = (None, *features.input.shape[1:])
     merged = Merged([features] if model is None else [features, model])
     run = tf.function(merged, [tf.TensorSpec(shape, tf.uint8)])
     found = {}
-    for size, rounds in ROUNDS.items():
+    for most, rounds in ROUNDS.items():
+        size = bound_batch(shape[1:3], most)
         pixels = tf.zeros((size, *shape[1:]), tf.uint8)
 
         def inspect(pixels: Any = pixels) -> None:

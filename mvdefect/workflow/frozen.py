@@ -22,7 +22,7 @@ from mvdefect.models.scorer import build_look, build_scorer, build_vectors, list
 from mvdefect.training.batches import number_strata, weigh_strata
 from mvdefect.training.predictions import compile_features
 from mvdefect.workflow.folds import Folds
-from mvdefect.workflow.looks import Looks, find_batch
+from mvdefect.workflow.looks import Looks
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def learn_frozen(trunks: Sequence[Trunk], folds: Folds, config: FitConfig, with_
         config: Kind of one-class score, balance of classes and seed.
         with_scorer: Whether to fit a scorer; each fold then needs images of both classes.
     """
-    looks = Looks(compile_features(build_look(trunks[0])), find_batch(trunks[0]))
+    looks = Looks(compile_features(build_look(trunks[0])))
     looks.look_at(folds.parts.values())
     normalities = _fit_normalities(looks, folds, config)
     measured, numbers = _measure(looks, folds, normalities), range(len(folds.train))
@@ -71,20 +71,21 @@ def learn_frozen(trunks: Sequence[Trunk], folds: Folds, config: FitConfig, with_
     features = build_features(trunks[0])
     if not with_scorer:
         return Frozen(features, normalities[-1], novelty, means, (), None)
-    found = [_learn_scorer(trunks[0], looks, folds, config)]
+    poses = count_poses(config, folds.whole.count)
+    found = [_learn_scorer(trunks[0], looks, folds, config, poses)]
+    poses = min(poses, 1 + config.looks_twice)  # a finer look takes longer
     for trunk in trunks[1:]:
-        looks = Looks(compile_features(build_vectors(trunk)), find_batch(trunk))
+        looks = Looks(compile_features(build_vectors(trunk)))
         looks.look_at(folds.parts.values())
-        found.append(_learn_scorer(trunk, looks, folds, config))
+        found.append(_learn_scorer(trunk, looks, folds, config, poses))
     logits = {part: np.mean([said[part] for _, said in found], axis=0) for part in folds.parts}
     return Frozen(features, normalities[-1], novelty, means, tuple(scorer for scorer, _ in found), logits)
 
 
 def _learn_scorer(
-    trunk: Trunk, looks: Looks, folds: Folds, config: FitConfig
+    trunk: Trunk, looks: Looks, folds: Folds, config: FitConfig, poses: int
 ) -> tuple[Any, dict[str, Floats]]:
-    """Fit the scorer of one scale; return it, and what it says of each part."""
-    poses = count_poses(config, folds.whole.count)
+    """Fit the scorer of one scale on so many poses of images; return it, and what it says of each part."""
     _look_in_poses(looks, folds, poses, config)
     machines = _fit_machines(looks, folds, poses, config, list_blocks(trunk))
 

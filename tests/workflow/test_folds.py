@@ -143,7 +143,7 @@ def test_the_scorer_in_use_is_fitted_on_all_that_its_folds_learn_from(
         update={"mirror": False, "augment": AugmentConfig(flip=False, quarter_turns=False)}
     )
     frozen = learn_frozen([trunk], folds, seen, True)
-    looks = Looks(compile_features(build_look(trunk)), 32)
+    looks = Looks(compile_features(build_look(trunk)))
     looks.look_at([folds.whole, folds.parts["test"]])
     vectors, scaling = looks.stack(folds.whole), find_scaling(looks.stack(folds.whole), list_blocks(trunk))
     weights = weigh_strata(number_strata(folds.whole))
@@ -162,7 +162,7 @@ def test_maps_that_there_is_no_room_for_are_computed_again(
     found = []
     for room in (looks_module.KEPT_BYTES, 0):
         monkeypatch.setattr(looks_module, "KEPT_BYTES", room)
-        looks = Looks(run, 32)
+        looks = Looks(run)
         looks.look_at([folds.whole])
         looks.look_at([folds.whole], [(False, True)])
         maps = np.concatenate([maps for _, maps in looks.iterate_maps(folds.train[0])])

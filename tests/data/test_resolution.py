@@ -1,0 +1,97 @@
+"""The working size: fitted to the shape of images, in sides and scales that a backbone can take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from mvdefect.config import FitConfig, Size
+from mvdefect.core.errors import ConfigError
+from mvdefect.data.records import Record
+from mvdefect.data.resolution import (
+    find_network_shrink,
+    fit_frame,
+    list_scales,
+    read_sizes,
+    settle_resolution,
+)
+
+
+def sizes(*pairs: Size) -> np.ndarray:
+    return np.array(pairs, np.int64).reshape(-1, 2)
+
+
+@pytest.mark.parametrize(
+    ("image", "resolution", "expected"),
+    [
+        ((256, 4096), "auto", (128, 1792)),  # a strip: 224 times 224 pixels are 56 times 896, and twice that
+        ((1260, 500), "auto", (704, 320)),
+        ((1024, 1024), "auto", (448, 448)),
+        ((300, 300), "auto", (448, 448)),
+        ((224, 224), "auto", (224, 224)),  # nothing more is to be seen
+        ((480, 640), "auto", (448, 448)),  # near enough to a square, which can be turned
+        ((1024, 1024), "full", (1024, 1024)),
+        ((1024, 1024), 320, (320, 320)),
+        ((256, 4096), 1024, (64, 1024)),
+        ((256, 4096), (96, 512), (96, 512)),
+    ],
+)
+def test_the_size_follows_the_images(image: Size, resolution: int | str | Size, expected: Size) -> None:
+    assert settle_resolution(resolution, sizes(image)) == expected
+
+
+def test_images_of_mixed_shapes_go_into_a_square() -> None:
+    assert fit_frame(sizes((400, 1000), (1000, 400), (400, 1000)), 448) == (448, 448)
+    assert fit_frame(sizes((400, 1000), (410, 1000), (400, 990)), 448) == (192, 448)
+    assert settle_resolution("auto", sizes()) == (224, 224)
+
+
+@given(
+    height=st.integers(16, 9000),
+    width=st.integers(16, 9000),
+    resolution=st.sampled_from(["auto", "full", 64, 224, 448, 1024]),
+)
+def test_any_images_get_sides_and_scales_that_backbones_take(
+    height: int, width: int, resolution: int | str
+) -> None:
+    frame = settle_resolution(resolution, sizes((height, width)))
+    scales = list_scales(frame)
+    assert scales[-1] == 1
+    assert list(scales) == sorted(scales, reverse=True)
+    assert all(side % (32 * scale) == 0 for side in frame for scale in scales)
+    if not isinstance(resolution, str):
+        assert max(frame) == resolution
+
+
+def test_scales_reach_down_to_what_backbones_were_trained_at() -> None:
+    assert list_scales((224, 224)) == list_scales((320, 320)) == (1,)
+    assert list_scales((448, 448)) == list_scales((128, 1792)) == (2, 1)
+    assert list_scales((1024, 1024)) == (4, 1)
+    assert list_scales((480, 448)) == (1,)  # 480 halved is no multiple of 32
+
+
+def test_sizes_are_read_upright_and_broken_files_left_out(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("L", (60, 40)).save(tmp_path / "a.jpg", exif=exif)
+    cv2.imwrite(str(tmp_path / "b.png"), np.zeros((30, 50), np.uint8))
+    (tmp_path / "c.png").write_bytes(b"no image")
+    names = ("a.jpg", "b.png", "c.png", "d.png")
+    records = [Record(name, tmp_path / name, 0, "parts", "good") for name in names]
+    assert read_sizes(records).tolist() == [[60, 40], [30, 50]]
+
+
+def test_the_network_sees_the_coarsest_scale_unless_told() -> None:
+    config = FitConfig(resolution=(448, 448))
+    assert find_network_shrink(config) == 2
+    assert find_network_shrink(config.model_copy(update={"network_shrink": 1})) == 1
+    with pytest.raises(ConfigError, match="Received: network_shrink=4"):
+        find_network_shrink(config.model_copy(update={"network_shrink": 4}))
+    with pytest.raises(ConfigError, match="not settled yet. Received: resolution=auto"):
+        find_network_shrink(FitConfig())
