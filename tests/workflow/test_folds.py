@@ -26,6 +26,7 @@ from mvdefect.models.heads import choose_head
 from mvdefect.models.kernel_machine import KernelMachine, find_scaling
 from mvdefect.models.members import join_members, list_members
 from mvdefect.models.normality import fit_normality, load_normality
+from mvdefect.models.saliency import build_heatmaps
 from mvdefect.models.scorer import build_look, list_blocks
 from mvdefect.runs import RunFolder, read_history, read_json, read_predictions, read_run_config
 from mvdefect.training import folds as folds_module
@@ -42,6 +43,7 @@ from mvdefect.workflow.fit import fit_inspector
 from mvdefect.workflow.folds import Folds, count_folds, make_folds
 from mvdefect.workflow.frozen import learn_frozen
 from mvdefect.workflow.looks import Looks
+from mvdefect.workflow.members import join_inspector
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +155,29 @@ def test_the_scorer_in_use_is_fitted_on_all_that_its_folds_learn_from(
     assert np.allclose(frozen.logits["test"], expected, atol=1e-4)
     assert np.allclose(predict_logits(frozen.scorers[0], folds.parts["test"], 16), expected, atol=1e-3)
     assert np.abs(frozen.logits["val"] - machine.score(looks.stack(folds.parts["val"]))).max() > 0.01
+
+
+def test_scorers_of_two_scales_say_their_mean_together(folds: Folds, config: FitConfig) -> None:
+    spec, weights = find_backbone("small_cnn"), Path(config.weights)
+    trunks = [load_trunk(spec, (64, 64), weights, shrink) for shrink in (2, 1)]
+    frozen = learn_frozen(trunks, folds, config, True)
+    assert [scorer.get_layer("backbone").input.shape[1:3] for scorer in frozen.scorers] == [
+        (32, 32),
+        (64, 64),
+    ]
+    assert frozen.features.output.shape[1] == trunks[0].tap(spec.novelty_taps)[0].shape[1]  # the coarse one
+    inspector = join_inspector(frozen, None, folds, config)
+    test = folds.parts["test"]
+    alone = [join_members([(scorer, 1.0)], config.looks_twice) for scorer in frozen.scorers]
+    expected = np.mean([predict_logits(scorer, test, 16) for scorer in alone], axis=0)
+    assert np.allclose(predict_logits(inspector.classifier, test, 16), expected, atol=1e-4)
+    assert frozen.logits is not None
+    assert np.allclose(frozen.logits["test"], expected, atol=1e-3)
+    assert not np.allclose(*[predict_logits(scorer, test, 16) for scorer in alone], atol=1e-3)
+    maps = build_heatmaps(inspector.classifier)
+    assert (
+        maps.output.shape[1:] == build_heatmaps(frozen.scorers[1]).output.shape[1:]
+    )  # as fine as the finest
 
 
 def test_maps_that_there_is_no_room_for_are_computed_again(
