@@ -67,6 +67,7 @@ def report(runs: tuple[Path, ...], out: Path, markdown: Path | None, require: st
 @setting("good", "--good", metavar="NAME")
 @setting("label_pattern", "--label-pattern", metavar="REGEX")
 @setting("group_pattern", "--group-pattern", metavar="REGEX")
+@setting("part_pattern", "--part-pattern", metavar="REGEX")
 @setting("categories", "--category")
 @setting("backbone", "--backbone")
 @setting("weights", "--weights")
@@ -241,8 +242,9 @@ def show_evaluation(evaluation: Evaluation, run: Path, kind: str = "Inspector") 
 
     console = Console(soft_wrap=False)
     answer = describe_requirement(evaluation)
-    faults = [f"{headline}. {details}" for headline, details in list_faults(evaluation)]
-    for sentences in filter(None, (answer, *faults, describe_verdict(evaluation))):
+    decisive = evaluation.decisive
+    faults = [f"{headline}. {details}" for headline, details in list_faults(decisive)]
+    for sentences in filter(None, (answer, *faults, describe_verdict(decisive))):
         console.print(sentences, markup=False, highlight=False)
     for table in make_evaluation_tables(evaluation, f"{kind} {run}"):
         console.print(table)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mvdefect.core.errors import LayoutError, list_some
 from mvdefect.core.files import escape_name, show_name
+from mvdefect.data.parts import name_view
 from mvdefect.data.records import GOOD, Record, choose_categories, make_id, normalise_name, sort_records
 from mvdefect.data.sources.folders import PART_NAMES, Layout, find_part
 from mvdefect.data.sources.labels import (
@@ -30,7 +31,7 @@ from mvdefect.data.sources.tree import name_root
 
 MAX_LISTED = 10
 ESCAPED_BYTE = re.compile(r"\\x([0-9a-f]{2})")
-WRITTEN = ("path", "label", "defect_type", "category", "mask", "group", "split", "record_id")
+WRITTEN = ("path", "label", "defect_type", "category", "mask", "group", "split", "part_id", "record_id")
 ALWAYS_WRITTEN = frozenset({"path", "label", "defect_type", "category"})
 UNKNOWN = ""
 NO_PART = "-"  # of an image among others that have one
@@ -47,6 +48,7 @@ class _Line:
     mask_path: Path | None
     group: str
     part: str
+    part_id: str
     id: str
 
 
@@ -63,6 +65,8 @@ def read_manifest(path: Path, categories: Iterable[str] = (), good: Iterable[str
     - `category`: the product; by default the name of the table's folder.
     - `mask`: the pixel mask of the defect, found as `path` is.
     - `group`: images with the same name here stay together in any split.
+    - `part_id`: images with the same name here show one part (cameras, sides, exposures), which is judged as
+      a whole and stays together in any split.
     - `split`: train, val or test, or "-" for none of them; in all rows or in none.
 
     Other columns are ignored. An image in several rows has all defects that they name, as "crack+dent". An id
@@ -241,6 +245,7 @@ class _RowReader:
             mask_path=self.finder.find("mask", mask) if mask else None,
             group=normalise_name(get(cells, "group")),
             part=find_part(part) or part,
+            part_id=normalise_name(get(cells, "part_id")),
             id=get(cells, "record_id"),
         )
 
@@ -310,6 +315,7 @@ def _compare(first: _Line, line: _Line) -> str:
         ("category", first.category, line.category),
         ("group", first.group, line.group),
         ("split", first.part, line.part),
+        ("part_id", first.part_id, line.part_id),
         ("mask (draw all defects of an image into one)", len(both_masks) > 1, False),
         ("record_id", first.id, line.id),
     )
@@ -337,14 +343,17 @@ def _find_root(paths: list[Path], folder: Path) -> Path:
 
 
 def _make_record(line: _Line, root: Path) -> Record:
+    id_ = normalise_name(line.id) if line.id else make_id(line.path, root)
     return Record(
-        id=normalise_name(line.id) if line.id else make_id(line.path, root),
+        id=id_,
         path=line.path,
         category=line.category,
         defect_type=line.defect_type,
         mask_path=line.mask_path,
         group=line.group,
         part="" if line.part == NO_PART else line.part,
+        part_id=line.part_id,
+        view=name_view(id_, line.part_id) if line.part_id else "",
     )
 
 
@@ -389,6 +398,7 @@ def _make_row(record: Record, folder: Path) -> dict[str, str]:
         "mask": _relate(record.mask_path, folder) if record.mask_path else "",
         "group": record.group,
         "split": record.part,
+        "part_id": record.part_id,
         "record_id": record.id,
     }
 
