@@ -131,6 +131,7 @@ def fit(
       mvdefect fit --data photographs --backbone mobilenetv2 --weights FILE --epochs 30 --run runs/mobile
       mvdefect fit --data photographs --set augment.flip=false --set patience=12 --run runs/unmirrored
       mvdefect fit --data photographs --split plans/closed-set.csv --run runs/planned
+      mvdefect fit --data photographs --part-pattern '[0-9]+' --run runs/parts
       mvdefect fit --data photographs --head patch --verdict either --run runs/patch
       mvdefect fit --data photographs --require 'recall 0.95, false-alarms 0.05' --run runs/required
       mvdefect fit --data photographs --threshold 'min-recall 0.95' --prevalence 0.005 --run runs/line

@@ -18,7 +18,10 @@ from mvdefect.evaluation.figures import Sample, roc_auc
 Kind = Literal["maximum", "soft maximum", "mean"]
 Codes = NDArray[np.int64]
 
-HIGHEST_SCORE = 10.0  # a probability in float32, as engines give it, tells no scores above apart
+LOWEST_SCORE, HIGHEST_SCORE = (
+    -80.0,
+    10.0,
+)  # a probability in float32, as engines give it, tells no others apart
 NOVEL_SCORE = 20.0  # of a part with an image that is rejected for its novelty alone
 TEMPERATURES = (0.25, 0.5, 1.0, 2.0, 4.0)
 MIN_GOOD = 20  # independent good images that the scale of a view rests on
@@ -72,7 +75,7 @@ class Pooling:
 
     def pool(self, images: PartScores) -> Floats:
         """Return the pooled score of each part before it is made a logit, (parts,)."""
-        levelled = self._level(np.minimum(images.scores, HIGHEST_SCORE), images.views)
+        levelled = self._level(np.clip(images.scores, LOWEST_SCORE, HIGHEST_SCORE), images.views)
         scores, starts = _sort(levelled, images.codes)
         counts = np.diff(np.append(starts, len(scores)))
         if self.kind == "mean":
@@ -144,7 +147,7 @@ def find_scales(images: PartScores, defective: Bools, groups: Codes) -> dict[str
         Weight and offset by view; empty where there is one view, or a view has too few good images, or all of
         them have one score.
     """
-    scores = np.minimum(images.scores, HIGHEST_SCORE)
+    scores = np.clip(images.scores, LOWEST_SCORE, HIGHEST_SCORE)
     good = ~defective[images.codes]
     names = np.unique(images.views)
     middle, spread = _describe(scores[good])

@@ -8,6 +8,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -121,6 +122,16 @@ def list_table_images(path: Path) -> Iterator[Path]:
             yield finder.find("path", cell)
         except LayoutError:  # whoever reads it will say that it is not there
             yield path.parent / cell.strip().replace("\0", "")
+
+
+def list_table_parts(path: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the images to which a table gives a part, each with its part id; it needs no labels."""
+    table, finder = read_table(path, needs_label=False), _FileFinder(path.parent)
+    for _, cells in table.rows:
+        part_id, cell = table.get(cells, "part_id"), cells[table.columns["path"]]
+        if part_id and cell.strip():
+            with suppress(LayoutError):  # whoever reads the image will say that it is not there
+                yield finder.find("path", cell), normalise_name(part_id)
 
 
 def _settle_columns(table: Table, good: tuple[str, ...]) -> Table:
