@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -96,15 +96,23 @@ class PartJudge:
             return part_id, name_view(name, part_id)
         return found, view
 
-    def judge(self, part_id: str, images: Sequence[ImageOfPart], is_alone: bool = False) -> PartAnswer:
+    def judge(
+        self,
+        part_id: str,
+        images: Sequence[ImageOfPart],
+        is_alone: bool = False,
+        knows_views: bool = True,
+    ) -> PartAnswer:
         """Reach the verdict of one part.
 
         Args:
             part_id: What it is called.
             images: All of its images that came, one at least.
             is_alone: Whether this is an image that belongs to no part, which lacks nothing.
+            knows_views: Whether the images have the names of their views; otherwise they are counted.
         """
         usual = self._by_part.usual
+        usual = usual if knows_views else replace(usual, views=())
         missing = () if is_alone else usual.list_missing([image.view for image in images])
         read = [image for image in images if image.answer.probability is not None]
         counts = len(images), len(images) - len(read)
