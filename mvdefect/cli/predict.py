@@ -116,7 +116,7 @@ def predict(debug: bool, /, inspector: str, images: tuple[str, ...], out: Path |
       mvdefect predict runs/first photographs --exit-zero
       mvdefect predict saved_models/first photographs --format jsonl --out verdicts.jsonl --exit-zero
       mvdefect predict runs/first photographs --overlays overlays --out shown.csv --exit-zero
-      mvdefect predict runs/parts photographs --out verdicts.csv --parts parts.csv --exit-zero
+      mvdefect predict runs/parts photographs --out images.csv --parts parts.csv --exit-zero
       mvdefect predict http://line:8501/v1/models/first photographs --exit-zero
       mvdefect predict runs/first photographs --runner DirectRunner --out beam.csv --exit-zero
     """
