@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import expit, logit
 
 from mvdefect.core.errors import ConfigError
-from mvdefect.data.parts import compile_part_pattern, find_part, name_view
+from mvdefect.data.parts import compile_part_pattern, find_part
 from mvdefect.evaluation.evaluate import read_operating_point
 from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW, OperatingPoint, parse_operating_point
 from mvdefect.evaluation.pooling import PartScores
@@ -84,17 +84,9 @@ class PartJudge:
         self.pattern = pattern
         self._compiled = compile_part_pattern(pattern) if pattern else None
 
-    def find_part(self, name: str, part_id: str = "") -> tuple[str, str]:
-        """Return part id and view of an image by its name; both "" where it belongs to no part.
-
-        Args:
-            name: Of the image.
-            part_id: The part where it is known, as from a table.
-        """
-        found, view = find_part(self._compiled, name) if self._compiled is not None else ("", "")
-        if part_id and part_id != found:
-            return part_id, name_view(name, part_id)
-        return found, view
+    def find_part(self, name: str) -> tuple[str, str]:
+        """Return part id and view of an image by its name; both "" where it belongs to no part."""
+        return find_part(self._compiled, name) if self._compiled is not None else ("", "")
 
     def judge(
         self,
@@ -134,20 +126,20 @@ class PartJudge:
         )
 
     def judge_all(
-        self, answers: Iterable[tuple[str, Answer]], known: Mapping[str, str] | None = None
+        self, answers: Iterable[tuple[str, Answer]], known: Mapping[str, tuple[str, str]] | None = None
     ) -> list[PartAnswer]:
         """Reach the verdicts of parts whose images are told apart by their names.
 
         Args:
             answers: Name of each image, and what was said of it; of equal names the last one counts.
-            known: Part ids by the names of images, as from a table.
+            known: Part id and view by the names of images, as from a table.
 
         Returns:
             One answer per part, by first appearance.
         """
         parts: dict[tuple[str, bool], list[ImageOfPart]] = {}
         for name, answer in dict(answers).items():
-            part_id, view = self.find_part(name, (known or {}).get(name, ""))
+            part_id, view = (known or {}).get(name) or self.find_part(name)
             parts.setdefault((part_id or name, not part_id), []).append(ImageOfPart(name, view, answer))
         return [self.judge(part_id, images, alone) for (part_id, alone), images in parts.items()]
 

@@ -103,19 +103,19 @@ class JudgedParts:
 
 
 def judge_rows(
-    judge: PartJudge, rows: Iterable[VerdictRow], known: Mapping[str, str], inspector: str
+    judge: PartJudge, rows: Iterable[VerdictRow], known: Mapping[str, tuple[str, str]], inspector: str
 ) -> JudgedParts:
     """Judge the parts whose images have rows.
 
     Args:
         judge: Reaches the verdicts.
         rows: Of images; the last one counts where a name comes again.
-        known: Part ids by the names of images, as from `find_known_parts`.
+        known: Part id and view by the names of images, as from `find_known_parts`.
         inspector: What it is called in the rows.
     """
     answers = {row.file: _read_answer(row) for row in rows}
     judged = judge.judge_all(answers.items(), known)
-    alone = tuple(name for name in answers if not judge.find_part(name, known.get(name, ""))[0])
+    alone = tuple(name for name in answers if not (known.get(name) or judge.find_part(name))[0])
     return JudgedParts(tuple(make_part_row(answer, inspector) for answer in judged), alone)
 
 
@@ -124,11 +124,11 @@ def _read_answer(row: VerdictRow) -> Answer:
     return Answer(row.label, row.probability, row.novelty, is_foreign=is_foreign, error=row.error)
 
 
-def find_known_parts(sources: Iterable[str]) -> dict[str, str]:
-    """Return the part ids that tables among some sources give images, by the names of their rows."""
+def find_known_parts(sources: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Return part id and view that tables among some sources give images, by the names of their rows."""
     tables = (Path(source) for source in sources if is_manifest(source) and Path(source).is_file())
-    found = (pair for table in tables for pair in list_table_parts(table))
-    return {escape_name(path): part_id for path, part_id in found}
+    found = (one for table in tables for one in list_table_parts(table))
+    return {escape_name(path): (part_id, view) for path, part_id, view in found}
 
 
 def check_parts_file(path: Path, kind: str) -> None:

@@ -136,9 +136,9 @@ def test_equal_part_ids_of_two_categories_are_two_parts(tmp_path: Path) -> None:
 def test_a_manifest_names_parts_and_keeps_them(tmp_path: Path) -> None:
     for number in range(3):
         write_image(tmp_path / f"{number}.png", make_texture(number))
-    (tmp_path / "a.csv").write_text("path,label,Part ID\n0.png,ok,P1\n1.png,ng,P1\n2.png,ok,\n")
+    (tmp_path / "a.csv").write_text("path,label,Part ID,view\n0.png,ok,P1,\n1.png,ng,P1,top\n2.png,ok,,\n")
     records = read_manifest(tmp_path / "a.csv").records
-    assert [(record.part_id, record.view) for record in records] == [("P1", "0"), ("P1", "1"), ("", "")]
+    assert [(record.part_id, record.view) for record in records] == [("P1", "0"), ("P1", "top"), ("", "")]
     (tmp_path / "b.csv").write_text(format_manifest(records, tmp_path))
     assert read_manifest(tmp_path / "b.csv").records == records
 

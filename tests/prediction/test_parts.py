@@ -152,14 +152,17 @@ def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_table_names_the_parts_of_its_images(tmp_path: Path) -> None:
-    for name in ("a.png", "b.png"):
+    for name in ("a.png", "b.png", "P9_left.png"):
         (tmp_path / name).write_bytes(b"x")
     table = tmp_path / "table.csv"
-    table.write_text("path,part_id\na.png,P7\nb.png,\nmissing.png,P8\n")
+    table.write_text("path,part_id,view\na.png,P7,top\nb.png,,\nmissing.png,P8,top\nP9_left.png,P9,\n")
     known = find_known_parts([str(table), str(tmp_path)])
-    assert known == {str(tmp_path / "a.png"): "P7"}
+    assert known == {
+        str(tmp_path / "a.png"): ("P7", "top"),
+        str(tmp_path / "P9_left.png"): ("P9", "left"),
+    }
     (answer,) = make_judge("").judge_all([(str(tmp_path / "a.png"), say(-3))], known)
-    assert answer.part_id == "P7"
+    assert (answer.part_id, answer.missing) == ("P7", ("side",))
 
 
 @pytest.fixture(scope="module")

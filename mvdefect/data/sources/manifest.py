@@ -32,7 +32,18 @@ from mvdefect.data.sources.tree import name_root
 
 MAX_LISTED = 10
 ESCAPED_BYTE = re.compile(r"\\x([0-9a-f]{2})")
-WRITTEN = ("path", "label", "defect_type", "category", "mask", "group", "split", "part_id", "record_id")
+WRITTEN = (
+    "path",
+    "label",
+    "defect_type",
+    "category",
+    "mask",
+    "group",
+    "split",
+    "part_id",
+    "view",
+    "record_id",
+)
 ALWAYS_WRITTEN = frozenset({"path", "label", "defect_type", "category"})
 UNKNOWN = ""
 NO_PART = "-"  # of an image among others that have one
@@ -50,6 +61,7 @@ class _Line:
     group: str
     part: str
     part_id: str
+    view: str
     id: str
 
 
@@ -68,6 +80,8 @@ def read_manifest(path: Path, categories: Iterable[str] = (), good: Iterable[str
     - `group`: images with the same name here stay together in any split.
     - `part_id`: images with the same name here show one part (cameras, sides, exposures), which is judged as
       a whole and stays together in any split.
+    - `view`: from where an image shows its part, as in "cam1"; by default what is left of the file's name
+      without the part's.
     - `split`: train, val or test, or "-" for none of them; in all rows or in none.
 
     Other columns are ignored. An image in several rows has all defects that they name, as "crack+dent". An id
@@ -124,14 +138,16 @@ def list_table_images(path: Path) -> Iterator[Path]:
             yield path.parent / cell.strip().replace("\0", "")
 
 
-def list_table_parts(path: Path) -> Iterator[tuple[Path, str]]:
-    """Yield the images to which a table gives a part, each with its part id; it needs no labels."""
+def list_table_parts(path: Path) -> Iterator[tuple[Path, str, str]]:
+    """Yield the images to which a table gives a part, each with part id and view; it needs no labels."""
     table, finder = read_table(path, needs_label=False), _FileFinder(path.parent)
     for _, cells in table.rows:
-        part_id, cell = table.get(cells, "part_id"), cells[table.columns["path"]]
+        part_id, view = (normalise_name(table.get(cells, column)) for column in ("part_id", "view"))
+        cell = cells[table.columns["path"]]
         if part_id and cell.strip():
             with suppress(LayoutError):  # whoever reads the image will say that it is not there
-                yield finder.find("path", cell), normalise_name(part_id)
+                path = finder.find("path", cell)
+                yield path, part_id, view or name_view(path.as_posix(), part_id)
 
 
 def _settle_columns(table: Table, good: tuple[str, ...]) -> Table:
@@ -257,6 +273,7 @@ class _RowReader:
             group=normalise_name(get(cells, "group")),
             part=find_part(part) or part,
             part_id=normalise_name(get(cells, "part_id")),
+            view=normalise_name(get(cells, "view")),
             id=get(cells, "record_id"),
         )
 
@@ -364,7 +381,7 @@ def _make_record(line: _Line, root: Path) -> Record:
         group=line.group,
         part="" if line.part == NO_PART else line.part,
         part_id=line.part_id,
-        view=name_view(id_, line.part_id) if line.part_id else "",
+        view=(line.view or name_view(id_, line.part_id)) if line.part_id else "",
     )
 
 
@@ -410,6 +427,7 @@ def _make_row(record: Record, folder: Path) -> dict[str, str]:
         "group": record.group,
         "split": record.part,
         "part_id": record.part_id,
+        "view": record.view,
         "record_id": record.id,
     }
 

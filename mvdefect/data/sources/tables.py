@@ -66,6 +66,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "group": ("group", "group id"),
     "split": ("split", "set", "subset", "partition", "phase"),
     "part_id": ("part id",),
+    "view": ("view",),
     "record_id": ("record id",),
 }
 YES_IS_GOOD = frozenset({"good", "is good", "ok", "is ok", "pass", "passed"})
