@@ -78,7 +78,7 @@ def main() -> None:
     settings = {
         "backbone": asked.backbone,
         "weights": asked.weights,
-        "image_size_px": asked.size,
+        "resolution": asked.size,
         "one_class": asked.kind,
         "tensorboard": False,
     }

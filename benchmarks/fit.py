@@ -56,7 +56,7 @@ def make_sources(data: Path, images: int, size_px: int) -> tuple[Any, Any]:
     kept = np.random.default_rng(0).permutation(len(records))[: int(images / 0.6)]
     scan = scan_images([records[number] for number in sorted(kept)])
     plan = assign_closed_set(scan, group_records(scan), 0)
-    store = prepare_images(scan.records, size_px, "letterbox")
+    store = prepare_images(scan.records, (size_px, size_px), "letterbox")
     return Source(store, plan, "train"), Source(store, plan, "val")
 
 
@@ -71,7 +71,7 @@ def make_classifier(config: Any, weights: Path | None) -> tuple[Any, Any, Any]:
 
     seed_everything(config.seed)
     spec = find_backbone(config.backbone)
-    model = build_classifier(spec, config.image_size_px, choose_head(config), config.taps, weights)
+    model = build_classifier(spec, config.size_px, choose_head(config), config.taps, weights)
     stage = plan_stages(config, spec)[0]
     unfreeze(model, spec, stage.depth_blocks)
     return model, spec, stage
@@ -166,7 +166,7 @@ def main() -> None:
         )
         config = FitConfig(
             backbone=name,
-            image_size_px=args.size,
+            resolution=(args.size, args.size),
             stages=(stage,),
             patience=args.epochs,
             dropout=0.0,

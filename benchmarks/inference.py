@@ -52,7 +52,12 @@ def make_run(backbone: str, data: Path, out: Path, weights: str, size_px: int) -
     if not RunFolder(run).is_finished:
         stages = (StageConfig(epochs=10, depth_blocks=0), StageConfig(epochs=2, depth_blocks=1))
         config = FitConfig(
-            data=data, backbone=backbone, weights=weights, image_size_px=size_px, stages=stages, views=1
+            data=data,
+            backbone=backbone,
+            weights=weights,
+            resolution=(size_px, size_px),
+            stages=stages,
+            views=1,
         )
         fit_inspector(config, run)
     return run

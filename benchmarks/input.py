@@ -23,7 +23,7 @@ import numpy as np
 
 from mvdefect.core.parallel import count_cores, map_in_threads
 from mvdefect.core.runtime import load_tensorflow
-from mvdefect.data.images import resize_image
+from mvdefect.data.resizing import resize_image
 from mvdefect.data.sources.folders import read_records
 from mvdefect.data.splits.plan import PlanRow, SplitPlan
 
@@ -68,11 +68,11 @@ def measure_round(root: Path, out: Path, size_px: int) -> tuple[float, float, fl
     records = read_records(root)
 
     def shrink(path: Path) -> object:
-        return resize_image(np.asarray(cv2.imread(str(path)), np.uint8), size_px)
+        return resize_image(np.asarray(cv2.imread(str(path)), np.uint8), (size_px, size_px))
 
     plain = measure_seconds(lambda: exhaust(map_in_threads(shrink, [record.path for record in records])))
-    prepare = measure_seconds(lambda: prepare_images(records, size_px, "letterbox", out=out))
-    store = prepare_images(records, size_px, "letterbox", out=out)
+    prepare = measure_seconds(lambda: prepare_images(records, (size_px, size_px), "letterbox", out=out))
+    store = prepare_images(records, (size_px, size_px), "letterbox", out=out)
     rows = tuple(
         PlanRow(record.id, "train", record.category, record.defect_type, number, "")
         for number, record in enumerate(records)

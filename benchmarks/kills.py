@@ -27,7 +27,7 @@ from typing import Any
 from mvdefect.core.files import write_text
 from mvdefect.drawing.data_set import write_parts
 
-SMALL = ["--backbone", "small_cnn", "--weights", "none", "--image-size", "64"]
+SMALL = ["--backbone", "small_cnn", "--weights", "none", "--resolution", "64"]
 STAGES = [
     "--batch-size",
     "16",
@@ -122,7 +122,7 @@ def make_cases(place: Path) -> dict[str, Case]:
     fit = ["fit", "--data", data, "--run", "{out}", *SMALL, *STAGES]
     search = ["--trials", "2", "--strategy", "random", "--confirm", "1", "--config", str(place / "tune.yaml")]
     write_text(place / "tune.yaml", SEARCH)
-    prepare = ["data", "prepare", data, "--out", "{out}", "--image-size", "96"]
+    prepare = ["data", "prepare", data, "--out", "{out}", "--resolution", "96"]
     predict = ["predict", run, data, "--out", "{out}", "--exit-zero", "--batch-size", "4"]
     watch = ["predict", run, "--watch", data, "--out", "{out}", "--exit-zero"]
     return {

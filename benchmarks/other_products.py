@@ -20,8 +20,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mvdefect.data.images import Pixels, decode_at_size, resize_image
+from mvdefect.data.images import Pixels, decode_at_size
 from mvdefect.data.records import Record
+from mvdefect.data.resizing import resize_image
 from mvdefect.data.sources.folders import read_records
 from mvdefect.drawing.catalogue import PARTS
 from mvdefect.drawing.data_set import write_parts
@@ -51,7 +52,7 @@ def draw_screenshot(seed: int) -> Pixels:
         for line in range(top + 40, bottom - 14, rng.choice([16, 20, 26])):
             words = "".join(rng.choice("abcdefghij klmnop qrst uvw xyz 012") for _ in range(60))
             pen.text((left + 10, line), words[: rng.randint(10, 60)], fill=rng.choice(["gray", "navy"]))
-    return resize_image(np.asarray(image), SIZE_PX)
+    return resize_image(np.asarray(image), (SIZE_PX, SIZE_PX))
 
 
 def cut_photographs() -> list[Pixels]:
@@ -60,7 +61,7 @@ def cut_photographs() -> list[Pixels]:
 
     places = [(top, left) for top in (0, 120) for left in (0, 160, 320)]
     return [
-        resize_image(np.ascontiguousarray(image[top : top + 300, left : left + 300]), SIZE_PX)
+        resize_image(np.ascontiguousarray(image[top : top + 300, left : left + 300]), (SIZE_PX, SIZE_PX))
         for image in load_sample_images().images
         for top, left in places
     ]
@@ -103,14 +104,14 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=os.environ.get("MVDEFECT_SHARED"))
     options = parser.parse_args()
     spec, rng = find_backbone(options.backbone), np.random.default_rng(0)
-    network = build_features(load_trunk(spec, SIZE_PX, find_weights(spec, options.weights)))  # type: ignore[arg-type]
+    network = build_features(load_trunk(spec, (SIZE_PX, SIZE_PX), find_weights(spec, options.weights)))  # type: ignore[arg-type]
     good: dict[str, np.ndarray] = {}
     bad: dict[str, np.ndarray] = {}
     for name, records in read_products(options.shared):
         for found, label, most in ((good, 0, MAX_GOOD), (bad, 1, MAX_BAD)):
             chosen = [record for record in records if record.label == label]
             chosen = [chosen[place] for place in rng.permutation(len(chosen))[:most]]
-            images = [decode_at_size(record.path.read_bytes(), SIZE_PX) for record in chosen]
+            images = [decode_at_size(record.path.read_bytes(), (SIZE_PX, SIZE_PX)) for record in chosen]
             found[name] = read_features(network, images)
     strange = {
         "screenshots": [draw_screenshot(seed) for seed in range(30)],

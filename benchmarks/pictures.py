@@ -85,7 +85,7 @@ def photograph_search(work: Path) -> None:
     """Show the whole page of a short search."""
     data, out = make_demo(work).parent / "data", work / "search"
     if not (out / "report.html").exists():
-        size = ("--weights", "texture", "--image-size", 64, "--trials", 8)
+        size = ("--weights", "texture", "--resolution", 64, "--trials", 8)
         run("tune", "--data", data, *size, "--epochs", 4, "--out", out)
     with open_browser(work, 1200, 1825) as browser:
         browser.get((out / "report.html").absolute().as_uri())

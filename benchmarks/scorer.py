@@ -47,7 +47,7 @@ def look_at(root: Path, look: object) -> tuple[np.ndarray, np.ndarray, np.ndarra
     vectors = []
     for start in range(0, len(records), BATCH):
         files = [record.path.read_bytes() for record in records[start : start + BATCH]]
-        pixels = np.stack([decode_at_size(file, SIZE_PX) for file in files])
+        pixels = np.stack([decode_at_size(file, (SIZE_PX, SIZE_PX)) for file in files])
         vectors.append(np.asarray(look(pixels, training=False)[1]))  # type: ignore[operator]
     labels = np.array([record.label for record in records])
     return np.concatenate(vectors), labels, group_records(scan_images(records)).codes
@@ -81,7 +81,7 @@ def main() -> None:
     weights = find_weights(spec, options.weights)
     if weights is None:
         parser.error("--weights must name pre-trained ones")
-    trunk = load_trunk(spec, SIZE_PX, weights)
+    trunk = load_trunk(spec, (SIZE_PX, SIZE_PX), weights)
     look = build_look(trunk)
     for one in options.data:
         name, _, folder = one.partition("=")

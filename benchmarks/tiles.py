@@ -108,8 +108,8 @@ def measure_pixels(runs: dict[str, Path], data: Path) -> list[Any]:
 
     Letterbox padding does not count, and neither do defective photographs without a mask.
     """
-    from mvdefect.data.images import mark_photograph
     from mvdefect.data.pipeline import Source, read_masks
+    from mvdefect.data.resizing import mark_photograph
     from mvdefect.data.scan import scan_images
     from mvdefect.data.sources.folders import read_records
     from mvdefect.data.splits.plan import read_split_plan
@@ -125,7 +125,7 @@ def measure_pixels(runs: dict[str, Path], data: Path) -> list[Any]:
     for run in runs.values():
         folder = RunFolder(run)
         config = read_run_config(folder)
-        store = prepare_images(records, config.image_size_px, config.resize)
+        store = prepare_images(records, config.size_px, config.resize)
         test = Source(store, read_split_plan(folder.split_plan), "test")
         started = time.perf_counter()
         maps = predict_heatmaps(load_classifier(folder.model), test, 32)

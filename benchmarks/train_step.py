@@ -106,7 +106,7 @@ def compile_classifier(case: Case) -> Any:
 
     spec = BACKBONES[case.backbone]
     depth = count_blocks(spec, case.depth)
-    model = build_classifier(spec, case.image_size_px, HeadSettings(), 2, None)
+    model = build_classifier(spec, (case.image_size_px, case.image_size_px), HeadSettings(), 2, None)
     unfreeze(model, spec, depth)
     stage = Stage(depth, 1, spec.learning_rate, spec.learning_rate)
     steps = case.warmup_steps + case.steps

@@ -97,7 +97,7 @@ class PlainHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
         config = self.inspector.configure(hp)
         seed_everything(config.seed, config.deterministic)
         spec, weights = find_backbone(config.backbone), self.inspector.parts.weights[config.backbone]
-        model = build_classifier(spec, config.image_size_px, choose_head(config), config.taps, weights)
+        model = build_classifier(spec, config.size_px, choose_head(config), config.taps, weights)
         stage = plan_stages(config, spec)[0]
         unfreeze(model, spec, stage.depth_blocks)
         optimizer = make_optimizer(
@@ -143,7 +143,7 @@ def make_case(args: argparse.Namespace, backbone: str, data: Path) -> tuple[Sear
         data=str(data),
         backbone=backbone,
         weights="none" if args.weights is None else str(args.weights),
-        image_size_px=args.size,
+        resolution=(args.size, args.size),
         stages=(StageConfig(depth_blocks=0, epochs=args.epochs),),
         patience=args.epochs,
         views=1,

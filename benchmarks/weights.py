@@ -57,7 +57,7 @@ def read_photographs(
     data: Path, size_px: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
     """Return pixels, labels and groups of all photographs."""
-    config = FitConfig(data=str(data), image_size_px=size_px)
+    config = FitConfig(data=str(data), resolution=(size_px, size_px))
     records = find_records(config)
     plan = divide_photographs(records, config)
     sources = prepare_photographs(records, config, plan).get_sources().values()
@@ -148,7 +148,7 @@ def compare_finetuned(args: argparse.Namespace, spec: BackboneSpec, data: Path, 
     """Fit inspectors on one plan and print their table."""
     from mvdefect.workflow.fit import fit_inspector
 
-    plain = FitConfig(data=str(data), image_size_px=args.size)
+    plain = FitConfig(data=str(data), resolution=(args.size, args.size))
     plan = out / "plan.csv"
     write_split_plan(divide_photographs(find_records(plain), plain), plan)
     print(f"fine-tuned {spec.name}, {args.size} px, {args.epochs} epochs, {args.seeds} seeds\n{HEADING}")
@@ -177,7 +177,7 @@ def make_settings(
     return FitConfig(
         data=str(data),
         split=plan,
-        image_size_px=args.size,
+        resolution=(args.size, args.size),
         backbone=spec.name,
         weights=weights,
         bn_policy="adapt",

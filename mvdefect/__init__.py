@@ -21,9 +21,8 @@ from mvdefect.core.version import __version__
 
 if TYPE_CHECKING:
     from mvdefect.audit.findings import Audit
-    from mvdefect.config import FitConfig
+    from mvdefect.config import FitConfig, ResizeMethod
     from mvdefect.data.groups.grouping import NearDuplicates
-    from mvdefect.data.images import ResizeMethod
     from mvdefect.evaluation.evaluate import Evaluation
     from mvdefect.exporting.export import Exported
     from mvdefect.inspector.answers import Answer
@@ -45,7 +44,7 @@ def check(
     label_pattern: str = "",
     part_pattern: str = "",
     near_duplicates: NearDuplicates = "part",
-    image_size_px: int = 224,
+    resolution: int | str | tuple[int, int] = "auto",
     resize: ResizeMethod = "letterbox",
     bits: Literal["auto"] | int = "auto",
     max_megapixels: float = 180.0,
@@ -61,7 +60,7 @@ def check(
         part_pattern: A regular expression that finds the part that an image shows, where several images show
             one, as in "(?P<part>SN[0-9]+)_(?P<view>cam[0-9])".
         near_duplicates: What stays together without being named: "part", "image" or "none".
-        image_size_px: Height and width that the network is to see.
+        resolution: Working size of the fit to come, as its setting.
         resize: How images are brought to it.
         bits: Bits that images of more than 8 bits use, 8 to 16; "auto": by the largest value of all.
         max_megapixels: Larger images count as unreadable.
@@ -82,7 +81,7 @@ def check(
     decoding = choose_decoding(apply_settings({"bits": bits, "max_megapixels": max_megapixels}))
     layout = open_source(_name_places(images), categories, group_pattern, good, label_pattern, part_pattern)
     log_notes(layout)
-    return audit_data(layout, AuditSettings(near_duplicates, image_size_px, resize, decoding))
+    return audit_data(layout, AuditSettings(near_duplicates, resolution, resize, decoding))
 
 
 def fit(
@@ -109,7 +108,7 @@ def fit(
         MvdefectError: Images, settings, weights or `run` are wrong; the message says what is allowed.
 
     Example:
-        >>> quick = {"backbone": "small_cnn", "weights": "none", "image_size_px": 64}
+        >>> quick = {"backbone": "small_cnn", "weights": "none", "resolution": 64}
         >>> quick["stages"] = [{"epochs": 1}]
         >>> mvdefect.fit("images", quick, run="runs/first", overwrite=True).path.name
         'first'

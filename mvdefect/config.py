@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from mvdefect.core.errors import ConfigError
 from mvdefect.core.settings import (
     Settings,
     dump_settings,
@@ -18,16 +19,35 @@ from mvdefect.core.settings import (
 )
 
 OLD_CORRELATION = "near_duplicate_correlation"
+OLD_SIZE = "image_size_px"
 AUTO = "auto"
+FULL = "full"
 
 
-def _check_image_size(value: int) -> int:
-    if value < 64 or value % 32:
-        raise ValueError("must be a multiple of 32 and at least 64")
+STEP_PX = 32  # sides of a working size are multiples of it: backbones halve five times
+Size = tuple[int, int]  # height and width, in pixels
+ResizeMethod = Literal["letterbox", "stretch"]
+
+
+def _check_resolution(value: Any) -> Any:
+    if isinstance(value, str) and value.isdecimal():
+        value = int(value)
+    is_size = isinstance(value, list | tuple) and len(value) == 2
+    if value in (AUTO, FULL) or (is_size and all(map(_is_side, value))):
+        return tuple(value) if is_size else value
+    if not _is_side(value) or value < 64:
+        raise ValueError(
+            "must be auto, full, the longer side in pixels (a multiple of 32, at least 64), or height and "
+            "width as in [96, 224], each a multiple of 32"
+        )
     return value
 
 
-ImageSize = Annotated[int, AfterValidator(_check_image_size)]
+def _is_side(value: Any) -> bool:
+    return type(value) is int and value >= STEP_PX and value % STEP_PX == 0
+
+
+Resolution = Annotated[str | int | Size, BeforeValidator(_check_resolution)]
 
 
 class AugmentConfig(Settings):
@@ -104,10 +124,18 @@ class FitConfig(Settings):
         "part",
         description="What a split keeps together: images of one part, an image's changed copies, or nothing.",
     )
-    image_size_px: ImageSize = Field(
-        224, description="Working size in pixels, a multiple of 32, at least 64."
+    resolution: Resolution = Field(
+        AUTO,
+        description="Working size: the longer side in pixels (a multiple of 32), [height, width], full "
+        "(that of the images), or auto: what the images and their defects need.",
     )
-    resize: Literal["letterbox", "stretch"] = Field(
+    network_shrink: int | None = Field(
+        None,
+        ge=1,
+        description="How many times smaller the network that is trained sees images than the working size; "
+        "null: as small as about 224 by 224 pixels.",
+    )
+    resize: ResizeMethod = Field(
         "letterbox", description="How images get their working size: with margins, or out of proportion."
     )
     bits: Literal["auto", 8, 9, 10, 11, 12, 13, 14, 15, 16] = Field(
@@ -252,6 +280,13 @@ class FitConfig(Settings):
     baseline: str | None = Field(None, description="The baseline that made a run; null: transfer learning.")
 
     @property
+    def size_px(self) -> Size:
+        """Height and width at which images are seen, once `mvdefect.data.resolution` has settled them."""
+        if not isinstance(self.resolution, tuple):
+            raise ConfigError(f"the working size is not settled yet. Received: resolution={self.resolution}")
+        return self.resolution
+
+    @property
     def looks_twice(self) -> bool:
         """Whether the classifier also looks at the mirror image."""
         return self.mirror and self.augment.flip
@@ -297,11 +332,14 @@ def replace_old_settings(tree: dict[str, Any]) -> dict[str, Any]:
     """Replace what an earlier version called otherwise; its runs and files stay readable.
 
     A correlation of 1 switched near-duplicates off; any other one gives way to the comparison in detail.
+    Images were squares.
     """
-    if OLD_CORRELATION not in tree:
-        return tree
-    kept = {key: value for key, value in tree.items() if key != OLD_CORRELATION}
-    return {"near_duplicates": "none" if tree[OLD_CORRELATION] == 1 else "part", **kept}
+    kept = {key: value for key, value in tree.items() if key not in (OLD_CORRELATION, OLD_SIZE)}
+    if OLD_CORRELATION in tree:
+        kept = {"near_duplicates": "none" if tree[OLD_CORRELATION] == 1 else "part", **kept}
+    if OLD_SIZE in tree:
+        kept = {"resolution": [tree[OLD_SIZE], tree[OLD_SIZE]], **kept}
+    return kept
 
 
 def load_config(

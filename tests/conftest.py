@@ -139,7 +139,7 @@ def sources(parts_root: Path) -> dict[str, Source]:
 
     scan = scan_images(read_records(parts_root))
     plan = assign_closed_set(scan, group_records(scan), 0)
-    store = prepare_images(scan.records, 64, "letterbox")
+    store = prepare_images(scan.records, (64, 64), "letterbox")
     return {part: Source(store, plan, part) for part in PARTS}
 
 
@@ -148,7 +148,7 @@ def tiny_config(parts_root: Path) -> FitConfig:
     """A fit of seconds."""
     return FitConfig(
         data=parts_root,
-        image_size_px=64,
+        resolution=(64, 64),
         backbone="small_cnn",
         weights="none",
         head="patch",

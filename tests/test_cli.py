@@ -21,7 +21,7 @@ from mvdefect.models import weights as weights_module
 from mvdefect.runs import RunFolder
 from tests.conftest import make_texture, write_class_folders, write_image
 
-TINY = ["--backbone", "small_cnn", "--weights", "none", "--image-size", "64", "--set", "head=patch"]
+TINY = ["--backbone", "small_cnn", "--weights", "none", "--resolution", "64", "--set", "head=patch"]
 
 
 MOST_MODULES = 30
@@ -149,7 +149,7 @@ def test_bad_data_is_told_in_one_line_and_nothing_is_left(
         (["--backbone", "resnet5"], "unknown backbone 'resnet5'. Did you mean 'resnet50'?"),
         (["--category", "nit"], "unknown category 'nit'. Did you mean 'nut'? Allowed: nut."),
         (["--set", "bach_size=3"], "unknown setting 'bach_size'. Did you mean 'batch_size'?"),
-        (["--image-size", "100"], "must be a multiple of 32 and at least 64. Received: image_size_px=100"),
+        (["--resolution", "100"], "a multiple of 32"),
         (["--unfreeze-depth", "9"], "from 0 (head only) to 4 (all blocks). Received: depth_blocks=9"),
         (["--weights", "nowhere.h5"], "Received: nowhere.h5 (no such file)"),
         (["--weights", "imagenet"], "small_cnn has no imagenet weights"),
@@ -176,7 +176,7 @@ def test_weights_of_another_architecture(tmp_path: Path, capsys: pytest.CaptureF
     from mvdefect.models.backbones import find_backbone
 
     path = tmp_path / "other.weights.h5"
-    find_backbone("mobilenetv2").build(64, None).save_weights(path)
+    find_backbone("mobilenetv2").build((64, 64), None).save_weights(path)
     root = write_class_folders(tmp_path / "nut")
     assert run("fit", "--data", root, *TINY, "--weights", path, "--run", tmp_path / "x") == 2
     check_one_line(capsys, "do not fit small_cnn")

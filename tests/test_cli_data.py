@@ -55,7 +55,7 @@ def test_names_that_are_not_utf8_are_escaped(tmp_path: Path, capsys: pytest.Capt
     assert {row.defect_type for row in plan.rows} == {"good", "d\\xe9nt"}
     assert {row.category for row in plan.rows} == {"nut\\xe4"}
     assert run("data", "verify", tmp_path / "plans" / "closed-set.csv", root.parent) == 0
-    assert run("data", "prepare", root, "--image-size", 32, "--skip-broken") == 0
+    assert run("data", "prepare", root, "--resolution", 32, "--skip-broken") == 0
 
 
 def write_mvtec_ad_folders(root: Path, defect_type: bytes, name: bytes) -> None:
@@ -130,7 +130,7 @@ def test_prepare_says_where_the_store_is(
     tmp_path: Path, parts_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "store"
-    assert run("data", "prepare", parts_root, "--image-size", 64, "--out", out) == 0
+    assert run("data", "prepare", parts_root, "--resolution", 64, "--out", out) == 0
     assert "images        80" in capsys.readouterr().out
     assert (out / "dataset_info.json").is_file()
 
@@ -274,7 +274,7 @@ def test_every_command_of_images_takes_several_and_what_says_which_are_good(
     for command in (
         ("data", "check"),
         ("data", "split", "--out", tmp_path),
-        ("data", "prepare", "--image-size", 64),
+        ("data", "prepare", "--resolution", 64),
     ):
         assert run(*command, root, more) == 2
         check_one_line(capsys, "--good NAME")

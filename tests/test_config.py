@@ -43,8 +43,8 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
     [
         ({"bakbone": "resnet50"}, "unknown setting 'bakbone'. Did you mean 'backbone'?"),
         ({"augment": {"flips": True}}, "unknown setting 'flips'. Did you mean 'flip'?"),
-        ({"image_size_px": 100}, "must be a multiple of 32 and at least 64. Received: image_size_px=100"),
-        ({"image_size_px": 32}, "must be a multiple of 32 and at least 64. Received: image_size_px=32"),
+        ({"resolution": 100}, "each a multiple of 32. Received: resolution=100"),
+        ({"resolution": 32}, "each a multiple of 32. Received: resolution=32"),
         ({"head": "tail"}, "head: input should be 'pooled' or 'patch'. Received: head='tail'"),
         ({"batch_size": 0}, "batch_size: input should be greater than or equal to 1. Received: batch_size=0"),
         ({"stages": []}, "stages"),
@@ -89,8 +89,8 @@ def test_a_file_that_is_no_configuration(tmp_path: Path) -> None:
 
 @given(seed=st.integers(0, 2**31 - 1), size=st.integers(2, 30), flip=st.booleans())
 def test_any_valid_setting_is_kept(seed: int, size: int, flip: bool) -> None:
-    config = load_config(None, {}, [f"seed={seed}", f"image_size_px={32 * size}", f"augment.flip={flip}"])
-    assert (config.seed, config.image_size_px, config.augment.flip) == (seed, 32 * size, flip)
+    config = load_config(None, {}, [f"seed={seed}", f"resolution={32 * size}", f"augment.flip={flip}"])
+    assert (config.seed, config.resolution, config.augment.flip) == (seed, 32 * size, flip)
 
 
 @pytest.mark.parametrize(("correlation", "expected"), [(0.98, "part"), (0.9, "part"), (1.0, "none")])

@@ -45,7 +45,7 @@ def test_the_header_gives_command_seeds_and_result(path: Path) -> None:
 def test_a_fit_runs(path: Path, parts_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """That of the demo is run as it is elsewhere; reports do not depend on a backbone."""
     monkeypatch.setattr(fit_module, "write_report", lambda *_: None)
-    shrunk = ["weights=none", "image_size_px=64", "batch_size=16"]
+    shrunk = ["weights=none", "resolution=64", "batch_size=16"]
     config = load_config(path, {"data": str(parts_root), "categories": ["washer"]}, shrunk)
     # The last stage, which trains blocks, where that is cheap to build; the first elsewhere.
     chosen = config.stages[-1:] if path.stem == "mobilenetv2" else config.stages[:1]

@@ -46,7 +46,7 @@ from tuning.tune import TuneOptions
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SHRINK = [
-    "--image-size",
+    "--resolution",
     "64",
     "--batch-size",
     "16",
@@ -57,11 +57,11 @@ SHRINK = [
 ]
 
 
-SHRINK_TUNE = ["--image-size", "64", "--trials", "3", "--strategy", "random"]
-SHRINK_BASELINE = ["--image-size", "64", "--set", "stages=[{epochs: 1}]", "--set", "backbone=small_cnn"]
+SHRINK_TUNE = ["--resolution", "64", "--trials", "3", "--strategy", "random"]
+SHRINK_BASELINE = ["--resolution", "64", "--set", "stages=[{epochs: 1}]", "--set", "backbone=small_cnn"]
 
 
-SHRINK_PRETRAIN = ["--image-size", "64", "--workers", "1", "--set", "backbone=small_cnn"]
+SHRINK_PRETRAIN = ["--resolution", "64", "--workers", "1", "--set", "backbone=small_cnn"]
 SHRINK_PRETRAIN += ["--set", "steps=2", "--set", "surfaces=2", "--set", "weights=none"]
 
 
@@ -196,7 +196,7 @@ def open_workshop(place: Path) -> Iterator[Workshop]:
 
 
 def replace_what_is_slow_or_not_there(patch: pytest.MonkeyPatch) -> None:
-    tiny = FitConfig(backbone="small_cnn", weights="none", image_size_px=64, stages=(StageConfig(epochs=1),))
+    tiny = FitConfig(backbone="small_cnn", weights="none", resolution=64, stages=(StageConfig(epochs=1),))
     for room in (members_module, folds_module):
         patch.setattr(room, "predict_logits", predict_well)
     patch.setattr(folds_module, "train_classifier", lambda model, *_: model)

@@ -59,7 +59,7 @@ def test_a_run_directory_is_complete(finished_run: Path) -> None:
 def test_the_saved_model_makes_the_predictions_of_the_run(finished_run: Path, tiny_config: FitConfig) -> None:
     model = load_classifier(finished_run / "model.keras")
     plan = read_split_plan(finished_run / "split_plan.csv")
-    store = prepare_images(read_records(Path(tiny_config.data[0])), 64, "letterbox")
+    store = prepare_images(read_records(Path(tiny_config.data[0])), (64, 64), "letterbox")
     rows = {row.id: row for row in read_predictions(RunFolder(finished_run))}
     for part in PARTS:
         logits = predict_logits(model, Source(store, plan, part), 5)
@@ -83,7 +83,7 @@ def test_verdicts_are_those_of_the_operating_point(finished_run: Path) -> None:
 def test_the_saved_features_make_the_novelty_of_the_run(finished_run: Path, tiny_config: FitConfig) -> None:
     features = load_classifier(finished_run / "features.keras")
     normality = load_normality(finished_run / "normality.npz")
-    store = prepare_images(read_records(Path(tiny_config.data[0])), 64, "letterbox")
+    store = prepare_images(read_records(Path(tiny_config.data[0])), (64, 64), "letterbox")
     test = Source(store, read_split_plan(finished_run / "split_plan.csv"), "test")
     batches = iterate_features(compile_features(features), test, 5)
     found = np.concatenate([normality.measure_images(batch) for _, batch in batches], axis=1)
@@ -170,7 +170,7 @@ def test_real_tiles_from_real_weights(magnetic_tile: Path, mobilenet_weights: Pa
         data=magnetic_tile,
         backbone="mobilenetv2",
         weights=str(mobilenet_weights),
-        image_size_px=96,
+        resolution=(96, 96),
         stages=({"depth_blocks": 4, "epochs": 4, "learning_rate": 5e-4},),  # type: ignore[arg-type]
     )
     folder = fit_inspector(config, tmp_path / "run").folder

@@ -44,7 +44,7 @@ for case in sys.argv[3:]:
     keras.utils.set_random_seed(0)
     spec, stage = BACKBONES[name], Stage(2, 1, 1e-4, 1e-3, 0.5, 0.5)
     head = HeadSettings(kind, pooling="avg_max", learn_sharpness=True, dropout=0.0)
-    model = build_classifier(spec, 64, head, 2, None)
+    model = build_classifier(spec, (64, 64), head, 2, None)
     if weights.exists():
         with np.load(weights) as stored:
             model.set_weights([stored[f"arr_{index}"] for index in range(len(stored))])
@@ -172,7 +172,7 @@ def test_pretraining_needs_no_tensorflow_under_another_backend(tmp_path: Path) -
     flags = [
         "--backbone",
         "small_cnn",
-        "--image-size",
+        "--resolution",
         "64",
         "--surfaces",
         "2",

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from mvdefect.config import Size
 from mvdefect.evaluation.bootstrap import Figure
 from mvdefect.runs import EpochRow
 
@@ -117,7 +118,7 @@ class Candidate:
         spread: Standard deviation of those; NaN for one.
         parameters: How many numbers the classifier has.
         learning_parameters: How many of them learn in the last stage.
-        image_size_px: Its working size.
+        size_px: Its working size.
         behind: By how much it is behind the winner in ROC-AUC, paired, with a 95% interval over groups; None
             for the winner itself.
         trouble: Why it could not be refitted; empty otherwise.
@@ -130,14 +131,14 @@ class Candidate:
     spread: float
     parameters: int
     learning_parameters: int
-    image_size_px: int
+    size_px: Size
     behind: Figure | None = None
     trouble: str = ""
 
     @property
     def cost(self) -> tuple[int, int]:
         """What makes one simpler than another: work at the line, then how much there is to learn."""
-        return self.parameters * self.image_size_px**2, self.learning_parameters
+        return self.parameters * self.size_px[0] * self.size_px[1], self.learning_parameters
 
 
 @dataclass(frozen=True)

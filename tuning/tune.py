@@ -16,6 +16,7 @@ from mvdefect.core.files import write_text
 from mvdefect.core.progress import logger
 from mvdefect.data.images import choose_decoding
 from mvdefect.data.records import Record
+from mvdefect.data.resolution import read_sizes
 from mvdefect.data.scan import settle_decoding
 from mvdefect.data.sources.opening import resolve_sources
 from mvdefect.data.splits.folds import choose_fold_count, draw_folds, leave_test_out
@@ -133,10 +134,13 @@ def tune_inspector(
         wait_for_chief(out)
         if changed := list_changes(out, search, weights):
             raise SearchError(f"the chief searches with other settings ({', '.join(changed)})")
-        _search(_Workplace(search, space, records, weights, read_split_plan(out / PLAN), out, options))
+        plan = read_split_plan(out / PLAN)
+        space = space.suit(read_sizes(_leave_test_out(records, plan)))
+        _search(_Workplace(search, space, records, weights, plan, out, options))
         return None
     with claim_folder(out, search, weights, options.overwrite):
         plan = _settle_plan(out, planned, records, base)
+        space = space.suit(read_sizes(_leave_test_out(records, plan)))
         place = _announce(_Workplace(search, space, records, weights, plan, out, options), began)
         tuner, until = _search(place)
         summary = _choose(place, _summarise(place, tuner), until)
@@ -151,7 +155,7 @@ def _announce(place: _Workplace, began: float) -> _Workplace:
     for step in describe_schedule(schedule, search.strategy, place.epochs):
         logger.info(step)
     if options.function is None and not (place.out / FOLDER).is_dir():
-        config = place.space.base
+        config = place.space.configure(place.space.describe_base())
         train, val = (len(plan.select(part)) for part in ("train", "val"))
         with show_life(lambda: "measuring how long a training takes"):
             pace = measure_pace(config, place.weights[config.backbone], train, val)
@@ -190,17 +194,21 @@ def _settle_plan(
 def _prepare_parts(place: _Workplace, plan: SplitPlan) -> TrainingParts:
     """Bring train and val, and nothing else, to every size that is searched."""
     kept, base = leave_test_out(plan), place.space.base
-    ids = {row.id for row in kept.rows}
-    chosen = tuple(record for record in place.records if record.id in ids)
+    chosen = _leave_test_out(place.records, plan)
     decoding = settle_decoding(place.records, choose_decoding(base))
     base = base.model_copy(update={"bits": decoding.bits or base.bits})  # those of all images, test included
     sources = {}
-    for size in place.space.list_values("image_size_px"):
+    for resolution in place.space.list_values("resolution"):
         for resize in place.space.list_values("resize"):
-            config = base.model_copy(update={"image_size_px": size, "resize": resize})
-            sources[size, resize] = prepare_photographs(chosen, config, kept).get_sources()
+            config = base.model_copy(update={"resolution": place.space.frames[resolution], "resize": resize})
+            sources[config.size_px, resize] = prepare_photographs(chosen, config, kept).get_sources()
     train = {key: found["train"] for key, found in sources.items()}
     return TrainingParts(train, {key: found["val"] for key, found in sources.items()}, place.weights)
+
+
+def _leave_test_out(records: tuple[Record, ...], plan: SplitPlan) -> tuple[Record, ...]:
+    ids = {row.id for row in leave_test_out(plan).rows}
+    return tuple(record for record in records if record.id in ids)
 
 
 def _search(place: _Workplace) -> tuple[InspectorTuner, float | None]:

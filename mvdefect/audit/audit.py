@@ -10,10 +10,12 @@ from mvdefect.audit.copies import find_copies, report_group_names
 from mvdefect.audit.files import find_bits, find_file_faults, find_lost_detail, find_mask_faults
 from mvdefect.audit.findings import Audit, Finding, Severity
 from mvdefect.audit.shortcuts import probe_shortcuts, report_shortcuts
+from mvdefect.config import AUTO, ResizeMethod, Size
 from mvdefect.core.errors import LayoutError
 from mvdefect.data.groups.grouping import NearDuplicates, find_links, join_links
-from mvdefect.data.images import DEFAULT_DECODING, Decoding, ResizeMethod
+from mvdefect.data.images import DEFAULT_DECODING, Decoding
 from mvdefect.data.records import count_by_stratum
+from mvdefect.data.resolution import settle_resolution
 from mvdefect.data.scan import look_at_files, make_scan
 from mvdefect.data.sources.folders import EXPECTED, Layout
 
@@ -43,13 +45,13 @@ class AuditSettings:
 
     Attributes:
         near_duplicates: As for `group_records`.
-        image_size_px: Height and width that the network sees.
+        resolution: Working size of the fit to come; see `mvdefect.data.resolution`.
         resize: How images are brought to it.
         decoding: How files become pixels.
     """
 
     near_duplicates: NearDuplicates = "part"
-    image_size_px: int = 224
+    resolution: int | str | Size = AUTO
     resize: ResizeMethod = "letterbox"
     decoding: Decoding = DEFAULT_DECODING
 
@@ -83,7 +85,9 @@ def audit_data(layout: Layout, settings: AuditSettings = DEFAULTS) -> Audit:
         yield from find_file_faults(look)
         yield from find_bits(usable)
         yield from find_copies(usable, scan, links)
-        yield from find_lost_detail(usable, settings.image_size_px, settings.resize)
+        yield from find_lost_detail(
+            usable, settle_resolution(settings.resolution, scan.sizes_px), settings.resize
+        )
         yield from find_mask_faults(layout, look)
         yield from report_shortcuts(probes)
         yield from report_fit_plan(scan, groups)

@@ -9,8 +9,8 @@ from pathlib import PurePosixPath
 from PIL import Image
 
 from mvdefect.audit.findings import Finding, Severity
+from mvdefect.config import ResizeMethod, Size
 from mvdefect.core.files import escape_name
-from mvdefect.data.images import ResizeMethod
 from mvdefect.data.records import Record
 from mvdefect.data.scan import FileFacts, FirstLook
 from mvdefect.data.sources.folders import Layout
@@ -46,7 +46,7 @@ FAULTS = {
         Severity.WARNING,
         "{} image(s) are shrunk by more than {} to {} pixels: a small defect is gone before the network sees "
         "it.",
-        "Crop the images to what counts or cut them into pieces, or choose a larger --image-size.",
+        "Crop the images to what counts or cut them into pieces, or choose a larger --resolution.",
     ),
     "mostly-padding": (
         Severity.WARNING,
@@ -126,27 +126,27 @@ def find_bits(look: FirstLook) -> Iterator[Finding]:
         )
 
 
-def find_lost_detail(look: FirstLook, image_size_px: int, resize: ResizeMethod) -> Iterator[Finding]:
+def find_lost_detail(look: FirstLook, size_px: Size, resize: ResizeMethod) -> Iterator[Finding]:
     """Find images that lose their detail on the way to the network, or hardly fill its input.
 
     Args:
         look: The readable files.
-        image_size_px: Height and width that the network sees.
+        size_px: Height and width that the network sees.
         resize: How images are brought to it.
     """
     shrunk, padded = [], []
     for record, facts in _rows(look):
-        short, long = sorted(facts.size_px)
-        scale = long / image_size_px
-        if scale > MAX_SHRINKING:
-            shrunk.append((record.id, f"{_describe_size(facts)}: by {scale:.0f}"))
-        if resize == "letterbox" and short < MIN_FILLED * long:
-            padded.append((record.id, f"{_describe_size(facts)}: {1 - short / long:.0%} padding"))
-    yield from _report("much-shrunk-images", shrunk, MAX_SHRINKING, image_size_px)
+        factors = [seen / side for seen, side in zip(size_px, facts.size_px, strict=True)]
+        scale, filled = min(factors), min(factors) / max(factors)
+        if scale * MAX_SHRINKING < 1:
+            shrunk.append((record.id, f"{_describe_size(facts)}: by {1 / scale:.0f}"))
+        if resize == "letterbox" and filled < MIN_FILLED:
+            padded.append((record.id, f"{_describe_size(facts)}: {1 - filled:.0%} padding"))
+    yield from _report("much-shrunk-images", shrunk, MAX_SHRINKING, f"{size_px[1]}×{size_px[0]}")
     yield from _report("mostly-padding", padded)
 
 
-def _report(code: str, files: Sequence[tuple[str, str]], *numbers: int) -> Iterator[Finding]:
+def _report(code: str, files: Sequence[tuple[str, str]], *numbers: object) -> Iterator[Finding]:
     severity, message, advice = FAULTS[code]
     if files:
         yield Finding(code, severity, message.format(len(files), *numbers), advice, tuple(files))

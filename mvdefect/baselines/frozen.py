@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from mvdefect.baselines.feature_svm import FOLDS, GAMMA_FACTORS, PENALTIES, FeatureSVM
 from mvdefect.baselines.pictures import iterate_pictures
-from mvdefect.core.errors import ConfigError
+from mvdefect.config import Size
 from mvdefect.data.images import Pixels
 from mvdefect.models.backbones import BackboneSpec, find_backbone
 from mvdefect.models.features import build_pooled_features
 from mvdefect.models.weights import find_weights
 
-Builder = Callable[[BackboneSpec, int, Path | None], Any]
+Builder = Callable[[BackboneSpec, Size, Path | None], Any]
 
 
 def build_network(build: Builder, backbone: str, weights: str, pictures: Pixels, seed: int) -> Any:
@@ -28,21 +28,19 @@ def build_network(build: Builder, backbone: str, weights: str, pictures: Pixels,
         build: Makes it from a backbone, a size and a weights file or None.
         backbone: Name of the backbone.
         weights: "imagenet", "none", or the path of a weights file.
-        pictures: uint8 of shape (n, size, size, 3).
+        pictures: uint8 of shape (n, height, width, 3).
         seed: Draws random weights, where there are no others; Keras's global seed is then set to it.
 
     Raises:
-        ConfigError: There is no such backbone, or pictures are not square.
+        ConfigError: There is no such backbone.
         WeightsError: The weights cannot be had, or do not fit.
     """
     height, width = pictures.shape[1:3]
-    if height != width:
-        raise ConfigError(f"X must be of square pictures. Received: {height} × {width} pixels")
     spec = find_backbone(backbone)
     file = find_weights(spec, weights)
     if file is None:
         keras.utils.set_random_seed(seed)
-    return build(spec, height, file)
+    return build(spec, (height, width), file)
 
 
 def run_network(
@@ -52,7 +50,7 @@ def run_network(
 
     Args:
         network: What `build_network` returned.
-        pictures: uint8 of shape (n, size, size, 3).
+        pictures: uint8 of shape (n, height, width, 3).
         numbers: Which of them, int64 (m,); None for all.
     """
     for batch in iterate_pictures(pictures, numbers):

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 
 from mvdefect.baselines.frozen import build_network, run_network
 from mvdefect.baselines.pictures import CLASSES, check_labels, check_pictures, number_groups
+from mvdefect.config import Size
 from mvdefect.core.errors import ConfigError
 from mvdefect.data.images import Pixels
 from mvdefect.models.backbones import BackboneSpec
@@ -71,7 +72,7 @@ class OneClassDetector(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Learn from the good ones among pictures.
 
         Args:
-            X: uint8 of shape (n, size, size, 3).
+            X: uint8 of shape (n, height, width, 3).
             y: 0 for good, 1 for defective, (n,); defective ones are never looked at. None: all are good.
             groups: What belongs together, (n,); None: each picture is on its own.
 
@@ -129,7 +130,7 @@ def draw_aside(groups: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
     return np.isin(groups, np.random.default_rng(seed).permutation(names)[:count])
 
 
-def _build_maps(spec: BackboneSpec, size_px: int, weights: Path | None) -> Any:
+def _build_maps(spec: BackboneSpec, size_px: Size, weights: Path | None) -> Any:
     if weights is None:
         return build_features(share_trunk(build_classifier(spec, size_px, HeadSettings(), 1, None), spec))
     return build_features(load_trunk(spec, size_px, weights))

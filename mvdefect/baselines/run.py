@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from mvdefect.workflow.photographs import (
     log_plan,
     logging_to,
     prepare_photographs,
+    settle_size,
 )
 
 BATCH_SIZE = 32
@@ -70,12 +72,12 @@ def run_baseline_job(job: FitJob) -> FinishedRun:
     baseline = find_baseline(str(job.config.baseline))
     if baseline.learner == "network":
         return run_job(job)
-    config = job.config
+    config = settle_size(job.config, job.records)
     seed_everything(config.seed, config.deterministic)
     set_precision(config.precision)
     photographs = prepare_photographs(job.records, config, job.planned, job.needs)
     config, digest = photographs.note_bits(config), photographs.plan.digest
-    place = job.find_place(digest)
+    place = replace(job, config=config).find_place(digest)
     with make_run(place, config, digest, job.overwrite) as folder, logging_to(folder.log):
         write_split_plan(photographs.plan, folder.split_plan)
         log_plan(photographs.plan)
@@ -112,13 +114,13 @@ def make_estimator(baseline: Baseline, config: FitConfig) -> Any:
 
 @contextmanager
 def read_pixels(source: Source) -> Iterator[Pixels]:
-    """Yield the images of a part as one array, uint8 (n, size, size, 3), in the order of its rows.
+    """Yield the images of a part as one array, uint8 (n, height, width, 3), in the order of its rows.
 
     It lies in a file that vanishes with the block, so that memory does not grow with the part.
     """
     size_px = source.store.size_px
     with tempfile.TemporaryDirectory(dir=cache_dir("baselines")) as aside:
-        shape, path = (source.count, size_px, size_px, 3), Path(aside) / "pixels.bin"
+        shape, path = (source.count, *size_px, 3), Path(aside) / "pixels.bin"
         with name_in_errors(path), path.open("wb") as stream:
             os.posix_fallocate(stream.fileno(), 0, math.prod(shape))  # or a full disk would end the process
         pixels = np.memmap(path, np.uint8, "r+", shape=shape)

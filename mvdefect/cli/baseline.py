@@ -25,7 +25,7 @@ from mvdefect.cli.work import PATH, show_messages, start_work
 @setting(
     "weights", "--weights", text="Weights of frozen-svm and one-class: imagenet, texture, none, or a file."
 )
-@setting("image_size_px", "--image-size")
+@setting("resolution", "--resolution", metavar="auto|full|PIXELS")
 @setting("one_class", "--kind", text="Score of one-class; padim: for parts that lie alike.")
 @setting("threshold", "--threshold")
 @setting("prevalence", "--prevalence")

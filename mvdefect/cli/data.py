@@ -160,9 +160,7 @@ data.add_command(synth)
 @source_options
 @near_duplicates_option
 @correlation_option
-@click.option(
-    "--image-size", type=int, default=224, show_default=True, help="Working size of the fit in pixels."
-)
+@setting("resolution", "--resolution", metavar="auto|full|PIXELS")
 @bits_option
 @megapixels_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
@@ -170,7 +168,7 @@ data.add_command(synth)
 def check(
     sources: tuple[str, ...],
     near_duplicates: Any,
-    image_size: int,
+    resolution: Any,
     as_json: bool,
     html: Path | None,
     bits: Any,
@@ -194,11 +192,10 @@ def check(
     from mvdefect.data.sources.opening import open_source
     from mvdefect.report.audit_page import print_audit, write_audit_page
 
-    given = {"bits": bits, "max_megapixels": max_megapixels}
+    given = {"bits": bits, "max_megapixels": max_megapixels, "resolution": resolution}
     audit = mvdefect.check(
         sources,
         near_duplicates=near_duplicates,
-        image_size_px=image_size,
         **reading,
         **{name: value for name, value in given.items() if value is not None},
     )
@@ -326,7 +323,7 @@ def verify(plan: Path, sources: tuple[str, ...], as_json: bool, **reading: Any) 
 
 @data.command(cls=SettingsCommand)
 @source_options
-@click.option("--image-size", type=int, default=224, show_default=True, help="Working size in pixels.")
+@setting("resolution", "--resolution", metavar="auto|full|PIXELS")
 @click.option("--resize", type=click.Choice(["letterbox", "stretch"]), default="letterbox", show_default=True)
 @skip_option
 @bits_option
@@ -343,7 +340,7 @@ def verify(plan: Path, sources: tuple[str, ...], as_json: bool, **reading: Any) 
 )
 def prepare(
     sources: tuple[str, ...],
-    image_size: int,
+    resolution: Any,
     resize: Any,
     skip_broken: bool,
     out: Path | None,
@@ -360,24 +357,27 @@ def prepare(
     \b
     Examples:
       mvdefect data prepare photographs
-      mvdefect data prepare photographs --image-size 128 --out prepared
-      mvdefect data prepare photographs --image-size 96 --runner DirectRunner
+      mvdefect data prepare photographs --resolution 128 --out prepared
+      mvdefect data prepare photographs --resolution 96 --runner DirectRunner
     """
     show_messages()
     from mvdefect.config import load_config
     from mvdefect.core.runtime import load_tensorflow
     from mvdefect.data.images import choose_decoding
+    from mvdefect.data.resolution import read_sizes, settle_resolution
     from mvdefect.data.scan import settle_decoding
 
     layout = _open(sources, reading)
-    config = load_config(None, {"bits": bits, "max_megapixels": max_megapixels})
+    given = {"bits": bits, "max_megapixels": max_megapixels, "resolution": resolution}
+    config = load_config(None, given)
+    size_px = settle_resolution(config.resolution, read_sizes(layout.records))
     settled = settle_decoding(layout.records, choose_decoding(config))
     load_tensorflow()
     from mvdefect.data.store import prepare_images
 
     store = prepare_images(
         layout.records,
-        image_size,
+        size_px,
         resize,
         out=out,
         runner=runner,

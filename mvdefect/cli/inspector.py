@@ -71,7 +71,7 @@ def report(runs: tuple[Path, ...], out: Path, markdown: Path | None, require: st
 @setting("categories", "--category")
 @setting("backbone", "--backbone")
 @setting("weights", "--weights")
-@setting("image_size_px", "--image-size")
+@setting("resolution", "--resolution", metavar="auto|full|PIXELS")
 @setting(
     "stages.-1.depth_blocks",
     "--unfreeze-depth",

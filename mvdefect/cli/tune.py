@@ -29,7 +29,7 @@ search_setting = partial(setting, model="tuning.settings:SearchConfig")
 @fit_setting("categories", "--category")
 @fit_setting("backbone", "--backbone", text="Backbone that the search starts from.")
 @fit_setting("weights", "--weights")
-@fit_setting("image_size_px", "--image-size")
+@fit_setting("resolution", "--resolution", metavar="auto|full|PIXELS")
 @fit_setting("stages.-1.epochs", "--epochs", text="Epochs of the last stage.")
 @click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting of a fit; repeatable."

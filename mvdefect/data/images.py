@@ -15,7 +15,7 @@ import struct
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -30,9 +30,10 @@ from mvdefect.data.file_kinds import (
     has_overlapping_tags,
     is_camera_raw,
 )
+from mvdefect.data.resizing import resize_image
 
 if TYPE_CHECKING:
-    from mvdefect.config import FitConfig
+    from mvdefect.config import FitConfig, ResizeMethod, Size
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB = 0, 2  # colour types
@@ -43,7 +44,6 @@ PLAIN_CHUNKS = frozenset({b"IHDR", b"IDAT", b"pHYs", b"gAMA", b"cHRM", b"sRGB", 
 Pixels = NDArray[np.uint8]
 Values = NDArray[Any]
 Mask = NDArray[np.bool_]
-ResizeMethod = Literal["letterbox", "stretch"]
 THUMBNAIL_SIZE_PX = 24
 PNG_BIT_DEPTH_OFFSET = 24
 EXIF_ORIENTATION = 274
@@ -217,7 +217,7 @@ def decode_with_header(
 
 def decode_at_size(
     encoded: bytes | memoryview,
-    size_px: int,
+    size_px: Size,
     method: ResizeMethod = "letterbox",
     decoding: Decoding = DEFAULT_DECODING,
 ) -> Pixels:
@@ -232,7 +232,7 @@ def decode_at_size(
 
 
 def decode_at_size_with_header(
-    encoded: bytes | memoryview, size_px: int, method: ResizeMethod, decoding: Decoding
+    encoded: bytes | memoryview, size_px: Size, method: ResizeMethod, decoding: Decoding
 ) -> tuple[Pixels, Header]:
     """Decode an image file at the working size, and return what its header says too.
 
@@ -387,6 +387,22 @@ def _check_kind(image: Image.Image, encoded: bytes | memoryview, max_pixels: int
         raise ImageError(f"the file holds {pages} {word}, and one is allowed; save each as a file of its own")
 
 
+def read_size(path: Path) -> Size:
+    """Return height and width of an image file, upright, without decoding a pixel.
+
+    Raises:
+        ImageError: It is no image.
+        OSError: It cannot be read.
+    """
+    encoded = path.read_bytes()
+    try:
+        image = _open_header(encoded)
+        _, turns = UPRIGHT.get(image.getexif().get(EXIF_ORIENTATION, 1), UPRIGHT[1])
+        return (image.width, image.height) if turns % 2 else (image.height, image.width)
+    except Exception as error:  # as in `_open_image`
+        raise ImageError(f"the file is no image that can be recognised: {error}") from None
+
+
 def _read_header(image: Image.Image, encoded: bytes | memoryview) -> Header:
     bits = 1 if image.mode == "1" else 16 if image.mode in SIXTEEN_BIT_MODES else 8
     if image.format == "PNG" and image.mode != "P":
@@ -414,76 +430,6 @@ def _estimate_jpeg_quality(tables: dict[int, list[int]] | None) -> int:
     scale = 100 * sum(tables[0]) / STANDARD_LUMINANCE_SUM
     quality = 5000 / scale if scale > 100 else (200 - scale) / 2
     return int(np.clip(round(quality), 1, 100))
-
-
-def resize_image(image: Pixels, size_px: int, method: ResizeMethod = "letterbox") -> Pixels:
-    """Bring an image to the working size.
-
-    Args:
-        image: uint8 RGB of shape (height, width, 3), or grey of shape (height, width).
-        size_px: Height and width of the result.
-        method: "letterbox" keeps the aspect ratio and pads with black, centred; "stretch" does not.
-
-    Returns:
-        uint8 of shape (size_px, size_px, 3) or (size_px, size_px), averaged over the area of a pixel where
-        the image shrinks, and interpolated linearly where it grows.
-    """
-    height, width = image.shape[:2]
-    new_height, new_width = _fit_size(height, width, size_px, method)
-    shrinks = new_height * new_width < height * width
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    resized = cv2.resize(image, (new_width, new_height), interpolation=interpolation)
-    canvas = np.zeros((size_px, size_px, *image.shape[2:]), np.uint8)
-    canvas[_centre(new_height, size_px), _centre(new_width, size_px)] = resized
-    return canvas
-
-
-def resize_mask(mask: NDArray[np.bool_], size_px: int, method: ResizeMethod = "letterbox") -> Pixels:
-    """Bring a mask to the working size.
-
-    Args:
-        mask: bool of shape (height, width).
-        size_px: Height and width of the result.
-        method: As for `resize_image`.
-
-    Returns:
-        uint8 of shape (size_px, size_px), 255 wherever any part of a pixel was defective, so that a
-        hairline scratch does not vanish, and 0 elsewhere.
-    """
-    grey = resize_image(mask.astype(np.uint8) * np.uint8(255), size_px, method)
-    return np.where(grey > 0, 255, 0).astype(np.uint8)
-
-
-def mark_photograph(
-    height: int, width: int, size_px: int, method: ResizeMethod = "letterbox"
-) -> NDArray[np.bool_]:
-    """Tell the photograph from its padding, once it is at working size.
-
-    Args:
-        height: Of the photograph as it was, in pixels.
-        width: Of the photograph as it was, in pixels.
-        size_px: Height and width of the result.
-        method: As for `resize_image`.
-
-    Returns:
-        bool of shape (size_px, size_px), false where `resize_image` pads.
-    """
-    new_height, new_width = _fit_size(height, width, size_px, method)
-    marked = np.zeros((size_px, size_px), bool)
-    marked[_centre(new_height, size_px), _centre(new_width, size_px)] = True
-    return marked
-
-
-def _fit_size(height: int, width: int, size_px: int, method: ResizeMethod) -> tuple[int, int]:
-    if method == "stretch":
-        return size_px, size_px
-    scale = size_px / max(height, width)
-    return max(1, round(height * scale)), max(1, round(width * scale))
-
-
-def _centre(length: int, size_px: int) -> slice:
-    start = (size_px - length) // 2
-    return slice(start, start + length)
 
 
 def make_thumbnail(image: Pixels) -> Pixels:

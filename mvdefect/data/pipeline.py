@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from mvdefect.config import AugmentConfig
+from mvdefect.config import AugmentConfig, Size
 from mvdefect.core.errors import ImageError, list_some
 from mvdefect.data.shards import NAME, read_facts
 from mvdefect.data.splits.plan import PlanRow, SplitPlan
@@ -121,24 +121,24 @@ def make_inference_batches(source: Source, batch_size: int) -> tf.data.Dataset:
     return images.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
-def read_masks(source: Source, cells: int) -> np.ndarray:
-    """Read the masks of a part at a coarse resolution, uint8 (n, cells, cells).
+def read_masks(source: Source, cells: Size) -> np.ndarray:
+    """Read the masks of a part at a coarse resolution, uint8 (n, *cells).
 
     A cell is 1 where any pixel of it is defective, so that small defects stay. Images without a mask
     have none set.
 
     Args:
         source: The part.
-        cells: Cells along each side; a divisor of the store's size.
+        cells: Cells down and across; divisors of the height and the width of the store.
     """
-    side = source.store.size_px // cells
-    masks = np.empty((source.count, cells, cells), np.uint8)
+    height, width = (size // count for size, count in zip(source.store.size_px, cells, strict=True))
+    masks = np.empty((source.count, *cells), np.uint8)
     examples = tf.data.Dataset.from_tensor_slices(source.places).map(
         _make_reader(source.store), num_parallel_calls=tf.data.AUTOTUNE
     )
     for number, example in enumerate(examples.prefetch(tf.data.AUTOTUNE)):
         mask = tf.io.decode_png(_parse(example, "mask"), channels=1).numpy()
-        masks[number] = mask.reshape(cells, side, cells, side).max((1, 3)) > 127
+        masks[number] = mask.reshape(cells[0], height, cells[1], width).max((1, 3)) > 127
     return masks
 
 
@@ -175,5 +175,5 @@ def _parse(example: tf.Tensor, name: str) -> tf.Tensor:
     return tf.io.parse_single_example(example, {name: IMAGE})[name]
 
 
-def _decode_image(encoded: tf.Tensor, size_px: int) -> tf.Tensor:
-    return tf.ensure_shape(tf.io.decode_png(encoded, channels=3), (size_px, size_px, 3))
+def _decode_image(encoded: tf.Tensor, size_px: Size) -> tf.Tensor:
+    return tf.ensure_shape(tf.io.decode_png(encoded, channels=3), (*size_px, 3))

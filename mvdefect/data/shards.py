@@ -24,20 +24,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from mvdefect.config import ResizeMethod, Size
 from mvdefect.core.errors import ImageError
 from mvdefect.core.files import cache_dir, escape_name, name_in_errors, parse_json
-from mvdefect.data.images import (
-    DEFAULT_DECODING,
-    Decoding,
-    Mask,
-    Pixels,
-    ResizeMethod,
-    decode_image,
-    decode_mask,
-    resize_image,
-    resize_mask,
-)
+from mvdefect.data.images import DEFAULT_DECODING, Decoding, Mask, Pixels, decode_image, decode_mask
 from mvdefect.data.records import Record
+from mvdefect.data.resizing import resize_image, resize_mask
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -72,7 +64,7 @@ class ShardSpec:
 
     path: Path
     records: tuple[Record, ...]
-    size_px: int
+    size_px: Size
     method: ResizeMethod
     decoding: Decoding = DEFAULT_DECODING
 
@@ -110,7 +102,7 @@ class ShardFacts:
 def plan_shards(
     records: Sequence[Record],
     folder: Path,
-    size_px: int,
+    size_px: Size,
     method: ResizeMethod,
     decoding: Decoding = DEFAULT_DECODING,
 ) -> tuple[ShardSpec, ...]:
@@ -205,7 +197,7 @@ class Shrunk:
 class KeptImages:
     """Photographs that were shrunk when they were scanned, in a file without a name until they are stored."""
 
-    def __init__(self, size_px: int, method: ResizeMethod) -> None:
+    def __init__(self, size_px: Size, method: ResizeMethod) -> None:
         """Keep none yet."""
         self._size_px, self._method = size_px, method
         self._folder = cache_dir("kept")
@@ -251,7 +243,7 @@ def read_shrunk(record: Record, spec: ShardSpec) -> Shrunk:
     return shrink(image, mask, spec.size_px, spec.method)
 
 
-def shrink(image: Pixels, mask: Mask | None, size_px: int, method: ResizeMethod) -> Shrunk:
+def shrink(image: Pixels, mask: Mask | None, size_px: Size, method: ResizeMethod) -> Shrunk:
     """Bring a photograph, uint8 RGB (height, width, 3), and its mask to working size, without loss."""
     small = cv2.cvtColor(resize_image(image, size_px, method), cv2.COLOR_RGB2BGR)
     encoded = _encode_empty_mask(size_px)
@@ -319,8 +311,8 @@ def _read_mask(record: Record, image_shape: tuple[int, ...], decoding: Decoding)
 
 
 @lru_cache
-def _encode_empty_mask(size_px: int) -> bytes:
-    return _encode_png(np.zeros((size_px, size_px), np.uint8), MASK_PARAMETERS)
+def _encode_empty_mask(size_px: Size) -> bytes:
+    return _encode_png(np.zeros(size_px, np.uint8), MASK_PARAMETERS)
 
 
 def _encode_png(image: Any, parameters: Sequence[int]) -> bytes:

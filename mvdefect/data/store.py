@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
+from mvdefect.config import ResizeMethod, Size
 from mvdefect.core.errors import ConfigError, ImageError, list_some
 from mvdefect.core.files import cache_dir, describe_state, parse_json, write_text
 from mvdefect.core.parallel import map_in_threads
 from mvdefect.core.progress import logger, show_steps
 from mvdefect.data.beam import import_beam, make_pipeline, run_pipeline
-from mvdefect.data.images import DEFAULT_DECODING, Decoding, ResizeMethod
+from mvdefect.data.images import DEFAULT_DECODING, Decoding
 from mvdefect.data.records import Record
 from mvdefect.data.shards import (
     NAME,
@@ -57,14 +58,14 @@ class PreparedStore:
     """
 
     path: Path
-    size_px: int
+    size_px: Size
     count: int
     key: str
 
 
 def prepare_images(
     records: Sequence[Record],
-    size_px: int,
+    size_px: Size,
     method: ResizeMethod,
     *,
     out: Path | None = None,
@@ -111,11 +112,11 @@ def prepare_images(
             _write_missing_shards(specs, runner, runner_options, kept)
         count = _count_images(specs, skip_broken)
         _finish(path, specs, size_px)
-    logger.info("prepared %d images at %d pixels in %s", count, size_px, path)
+    logger.info("prepared %d images at %d×%d pixels in %s", count, size_px[1], size_px[0], path)
     return PreparedStore(path, size_px, count, key)
 
 
-def _make_key(records: Sequence[Record], size_px: int, method: ResizeMethod, decoding: Decoding) -> str:
+def _make_key(records: Sequence[Record], size_px: Size, method: ResizeMethod, decoding: Decoding) -> str:
     """Hash all that decides what the store holds; files as `describe_state` tells them apart."""
     folders: dict[Path, Path] = {}
     key = hashlib.sha256(
@@ -216,7 +217,7 @@ def _collect_facts(specs: Sequence[ShardSpec]) -> list[ShardFacts]:
     return [fact for spec in specs if (fact := read_facts(spec.path)) is not None]
 
 
-def _finish(path: Path, specs: Sequence[ShardSpec], size_px: int) -> None:
+def _finish(path: Path, specs: Sequence[ShardSpec], size_px: Size) -> None:
     """Remove what interrupts left behind, and write the metadata of TFDS; the file it reads first, last."""
     for file in (*path.glob(".*"), *path.glob(f"*{SPEC_SUFFIX}")):
         if file.name != LOCK:
@@ -240,12 +241,12 @@ def _finish(path: Path, specs: Sequence[ShardSpec], size_px: int) -> None:
             write_text(path / file.name, file.read_text(encoding="utf-8"))
 
 
-def _describe_features(size_px: int) -> tfds.features.FeaturesDict:
+def _describe_features(size_px: Size) -> tfds.features.FeaturesDict:
     return tfds.features.FeaturesDict(
         {
             "id": tfds.features.Text(),
-            "image": tfds.features.Image(shape=(size_px, size_px, 3), encoding_format="png"),
-            "mask": tfds.features.Image(shape=(size_px, size_px, 1), encoding_format="png"),
+            "image": tfds.features.Image(shape=(*size_px, 3), encoding_format="png"),
+            "mask": tfds.features.Image(shape=(*size_px, 1), encoding_format="png"),
             "has_mask": np.bool_,
             "label": tfds.features.ClassLabel(names=["good", "defective"]),
             "category": tfds.features.Text(),
@@ -288,7 +289,7 @@ def write_stored_shard(file: str) -> int:
         for record in stored["records"]
     )
     decoding = Decoding(**stored["decoding"])
-    spec = ShardSpec(Path(stored["path"]), records, stored["size_px"], stored["method"], decoding)
+    spec = ShardSpec(Path(stored["path"]), records, tuple(stored["size_px"]), stored["method"], decoding)
     return write_shard(spec).count
 
 

@@ -18,9 +18,12 @@ Integers = NDArray[np.int64]
 FRESH_OFFSETS = 1 << 13
 
 
-def list_poses(augment: AugmentConfig) -> tuple[tuple[int, bool], ...]:
-    """Return the poses that are allowed: quarter turns (counter-clockwise) and whether mirrored before."""
-    turns = range(4) if augment.quarter_turns else range(1)
+def list_poses(augment: AugmentConfig, is_square: bool = True) -> tuple[tuple[int, bool], ...]:
+    """Return the poses that are allowed: quarter turns (counter-clockwise) and whether mirrored before.
+
+    An image that is not square is turned by 180 degrees alone.
+    """
+    turns = range(0, 4, 1 if is_square else 2) if augment.quarter_turns else range(1)
     mirrored = (False, True) if augment.flip else (False,)
     return tuple((turn, mirror) for mirror in mirrored for turn in turns)
 
@@ -43,7 +46,7 @@ def show_view(
     """Pose and relight one image; the same arguments give the same result.
 
     Args:
-        image: uint8 of shape (size, size, 3); height and width are equal, so that it can be turned.
+        image: uint8 of shape (height, width, 3).
         index: int64 scalar, number of the image.
         view: int64 scalar, number of the view; 0 is the image as it is.
         seed: Seed of the run.
@@ -64,10 +67,10 @@ def show_view(
 
 
 def pose_view(image: tf.Tensor, view: tf.Tensor, augment: AugmentConfig) -> tf.Tensor:
-    """Mirror and turn an image or a mask, (size, size, c) of any dtype, as its view asks."""
-    poses = list_poses(augment)
-    number = view % len(poses)
+    """Mirror and turn an image or a mask, (height, width, c) of any dtype, as its view asks."""
     shape = image.shape
+    poses = list_poses(augment, shape[0] == shape[1])
+    number = view % len(poses)
     turns, mirrored = (tf.gather([pose[part] for pose in poses], number) for part in (0, 1))
     if augment.flip:
         image = tf.cond(mirrored, lambda: tf.reverse(image, [1]), lambda: image)

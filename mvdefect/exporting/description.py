@@ -43,7 +43,7 @@ def describe_export(folder: RunFolder, config: FitConfig, name: str, version: in
         "name": name,
         "version": version,
         "labels": list(LABELS),
-        "image_size_px": config.image_size_px,
+        "image_size_px": list(config.size_px),
         "resize": config.resize,
         "bits": choose_decoding(config).bits,
         "max_megapixels": config.max_megapixels,
@@ -87,6 +87,7 @@ def write_model_card(manifest: Mapping[str, Any]) -> str:
         manifest: What `mvdefect.exporting.description` describes, its engines measured.
     """
     point, figures, plan = manifest["operating_point"], manifest["figures"], manifest["split_plan"]
+    height, width = manifest["image_size_px"]
     lines = [
         f"# {manifest['name']}, version {manifest['version']}",
         "",
@@ -94,8 +95,7 @@ def write_model_card(manifest: Mapping[str, Any]) -> str:
         "",
         "## What it was made from",
         "",
-        f"- Backbone {manifest['backbone']}; photographs at {manifest['image_size_px']} pixels "
-        f"({manifest['resize']}).",
+        f"- Backbone {manifest['backbone']}; images at {width}×{height} pixels ({manifest['resize']}).",
         f"- Licence of its weights: {manifest['licence']['weights']}; of the photographs: "
         f"{manifest['licence']['photographs']}.",
         f"- Split plan {plan['digest'][:12]}, protocol {plan['protocol']}.",

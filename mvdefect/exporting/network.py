@@ -56,7 +56,7 @@ def freeze_network(graph: InspectorGraph) -> Any:
         (n,), `mean_novelty` (n,) and `heatmap` (n, height, width), in this order.
     """
 
-    signature = tf.TensorSpec([None, graph.size_px, graph.size_px, 3], tf.uint8, PIXELS)
+    signature = tf.TensorSpec([None, *graph.size_px, 3], tf.uint8, PIXELS)
 
     @tf.function(input_signature=[signature])  # type: ignore[untyped-decorator]
     def look(pixels: tf.Tensor) -> tuple[tf.Tensor, ...]:

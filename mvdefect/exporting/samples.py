@@ -61,7 +61,7 @@ class Samples:
         return [self._paths[row.id] for row in rows]
 
     def read_validation(self) -> Pixels:
-        """Return validation photographs at working size, uint8 (n, size, size, 3), 300 at most.
+        """Return validation photographs at working size, uint8 (n, height, width, 3), 300 at most.
 
         Raises:
             ExportError: The run has none.
@@ -69,7 +69,7 @@ class Samples:
         rows = _spread([row for row in self._rows if row.split == "val"], CALIBRATION_IMAGES)
         if not rows:
             raise ExportError("8-bit numbers are calibrated on validation photographs, and the run has none")
-        size, resize = self.config.image_size_px, self.config.resize
+        size, resize = self.config.size_px, self.config.resize
         decoding = choose_decoding(self.config)
         files = (path.read_bytes() for path in self.find(rows))
         return np.stack([decode_at_size(file, size, resize, decoding) for file in files])

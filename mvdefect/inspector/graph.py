@@ -7,7 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from mvdefect.data.images import ResizeMethod, choose_decoding
+from mvdefect.config import ResizeMethod, Size
+from mvdefect.data.images import choose_decoding
 from mvdefect.data.records import GOOD
 from mvdefect.evaluation.calibration import SMALLEST_NOVELTY, Calibration
 from mvdefect.evaluation.evaluate import read_operating_point
@@ -102,7 +103,7 @@ class InspectorGraph(tf.Module):  # type: ignore[misc]
     """All that a run decides with.
 
     Args:
-        classifier: From uint8 pixels (n, size, size, 3) to logits (n, 1); None: the novelty alone decides.
+        classifier: From uint8 pixels (n, height, width, 3) to logits (n, 1); None: the novelty alone decides.
         features: From the same to what the novelty compares.
         normality: What good images look like.
         point: The operating point.
@@ -127,7 +128,7 @@ class InspectorGraph(tf.Module):  # type: ignore[misc]
         self.point = point
         self.resize = resize
         self.bits = bits
-        self.size_px = int(features.input.shape[1])
+        self.size_px: Size = features.input.shape[1:3]
         networks = [features] if classifier is None else [features, classifier]
         self._look = Merged(networks)
         self._look_closely = Merged([*networks, self.heatmaps] if self.heatmaps else networks)

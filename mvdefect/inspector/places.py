@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mvdefect.config import FitConfig
+from mvdefect.config import FitConfig, ResizeMethod, Size
 from mvdefect.core.errors import RunError
-from mvdefect.data.images import DEFAULT_DECODING, Decoding, ResizeMethod, choose_decoding
+from mvdefect.data.images import DEFAULT_DECODING, Decoding, choose_decoding
 from mvdefect.evaluation.heatmaps import choose_heat_range, read_heatmaps
 from mvdefect.runs import RunFolder, read_json, read_predictions, read_run_config
 
@@ -28,7 +28,7 @@ class Preparation:
         decoding: How files become pixels.
     """
 
-    size_px: int
+    size_px: Size
     resize: ResizeMethod
     decoding: Decoding
 
@@ -46,7 +46,7 @@ class View(Preparation):
 
 def choose_preparation(config: FitConfig) -> Preparation:
     """Return how the inspector of a run sees images, from the settings of the run."""
-    return Preparation(config.image_size_px, config.resize, choose_decoding(config))
+    return Preparation(config.size_px, config.resize, choose_decoding(config))
 
 
 def parse_view(manifest: Mapping[str, Any], path: Path) -> View:
@@ -56,11 +56,22 @@ def parse_view(manifest: Mapping[str, Any], path: Path) -> View:
         RunError: It is none of an export's.
     """
     try:
-        size_px, resize, (low, high) = (manifest[name] for name in ("image_size_px", "resize", "heat_range"))
+        resize, (low, high) = (manifest[name] for name in ("resize", "heat_range"))
         limit = float(manifest.get(MAX_MEGAPIXELS, DEFAULT_DECODING.max_megapixels))
-        return View(size_px, resize, Decoding(manifest.get("bits"), limit), (low, high))
+        return View(parse_size(manifest), resize, Decoding(manifest.get("bits"), limit), (low, high))
     except (KeyError, TypeError) as error:
         raise RunError(f"{path} is not the {MANIFEST} of an export: {error} is missing") from error
+
+
+def parse_size(manifest: Mapping[str, Any]) -> Size:
+    """Return the working size of an export, from the content of its `inspector.json`.
+
+    Raises:
+        KeyError: It says none.
+    """
+    size = manifest["image_size_px"]
+    height, width = (size, size) if isinstance(size, int) else size  # a square in exports of 0.1
+    return height, width
 
 
 def find_export(place: Path) -> Path | None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from mvdefect.data.images import PNG_BIT_DEPTH_OFFSET, ResizeMethod
+from mvdefect.config import ResizeMethod, Size
+from mvdefect.data.images import PNG_BIT_DEPTH_OFFSET
 from mvdefect.inspector.answers import UNKNOWN_FILE
 
 EXIF_ORIENTATION = 0x0112
@@ -196,7 +197,7 @@ def turn_upright(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(tf.image.rot90(flipped, turns), (None, None, 3))
 
 
-def resize_photographs(pixels: tf.Tensor, size_px: int, method: ResizeMethod) -> tf.Tensor:
+def resize_photographs(pixels: tf.Tensor, size_px: Size, method: ResizeMethod) -> tf.Tensor:
     """Bring photographs of one size to the working size, as `mvdefect.data.images.resize_image` does.
 
     Args:
@@ -205,14 +206,15 @@ def resize_photographs(pixels: tf.Tensor, size_px: int, method: ResizeMethod) ->
         method: "letterbox" or "stretch".
 
     Returns:
-        uint8 (n, size_px, size_px, 3).
+        uint8 (n, *size_px, 3).
     """
     shape = tf.shape(pixels)
     height, width = shape[1], shape[2]
     if method == "stretch":
-        new_height, new_width = tf.constant(size_px), tf.constant(size_px)
+        new_height, new_width = map(tf.constant, size_px)
     else:
-        scale = size_px / tf.cast(tf.maximum(height, width), tf.float64)
+        lengths = tf.cast([height, width], tf.float64)
+        scale = tf.reduce_min(tf.constant(size_px, tf.float64) / lengths)
         new_height, new_width = (_scale_length(length, scale) for length in (height, width))
     resized = tf.case(
         [
@@ -224,9 +226,9 @@ def resize_photographs(pixels: tf.Tensor, size_px: int, method: ResizeMethod) ->
         ],
         default=lambda: _interpolate(pixels, new_height, new_width, new_height * new_width < height * width),
     )
-    above, left = (size_px - new_height) // 2, (size_px - new_width) // 2
-    padded = tf.image.pad_to_bounding_box(resized, above, left, size_px, size_px)
-    return tf.ensure_shape(padded, (None, size_px, size_px, 3))
+    above, left = (size_px[0] - new_height) // 2, (size_px[1] - new_width) // 2
+    padded = tf.image.pad_to_bounding_box(resized, above, left, *size_px)
+    return tf.ensure_shape(padded, (None, *size_px, 3))
 
 
 def _scale_length(length: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
@@ -328,7 +330,7 @@ def _weigh_neighbours(
 
 
 def read_photographs(
-    encoded: tf.Tensor, size_px: int, method: ResizeMethod, bits: int = 16
+    encoded: tf.Tensor, size_px: Size, method: ResizeMethod, bits: int = 16
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Decode image files and bring them to the working size; one that is broken costs the others nothing.
 
@@ -339,7 +341,7 @@ def read_photographs(
         bits: See `decode_photograph`.
 
     Returns:
-        uint8 pixels (n, size_px, size_px, 3), black where a file is broken, and bool (n,): is it whole?
+        uint8 pixels (n, *size_px, 3), black where a file is broken, and bool (n,): is it whole?
     """
     count = tf.size(encoded, out_type=tf.int64)
 
@@ -347,13 +349,11 @@ def read_photographs(
         pixels = decode_photograph(encoded[number], bits)
         return number, resize_photographs(pixels[tf.newaxis], size_px, method)[0]
 
-    blank = tf.data.Dataset.from_tensors(
-        (tf.constant(-1, tf.int64), tf.zeros((size_px, size_px, 3), tf.uint8))
-    )
+    blank = tf.data.Dataset.from_tensors((tf.constant(-1, tf.int64), tf.zeros((*size_px, 3), tf.uint8)))
     found = tf.data.Dataset.range(count).map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     whole = found.ignore_errors().concatenate(blank)  # so that there is one at least
     numbers, pixels = whole.batch(count + 1).get_single_element()
     numbers, pixels = numbers[:-1, tf.newaxis], pixels[:-1]
-    placed = tf.scatter_nd(numbers, tf.cast(pixels, tf.int32), tf.stack([count, size_px, size_px, 3]))
+    placed = tf.scatter_nd(numbers, tf.cast(pixels, tf.int32), tf.stack([count, *size_px, 3]))
     readable = tf.scatter_nd(numbers, tf.ones(tf.shape(numbers)[0], tf.int32), [count])
     return tf.cast(placed, tf.uint8), readable > 0

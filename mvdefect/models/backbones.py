@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mvdefect.config import Size
 from mvdefect.core.errors import ConfigError, describe_unknown_name
 
 IMAGENET_MEAN_RGB = (123.675, 116.28, 103.53)
@@ -40,7 +41,7 @@ class BackboneSpec:
     """
 
     name: str
-    build: Callable[[int, str | None], Any]
+    build: Callable[[Size, str | None], Any]
     preprocess: Callable[[Any], Any]
     boundaries: tuple[str, ...]
     fine_tap: str
@@ -67,17 +68,17 @@ def find_backbone(name: str) -> BackboneSpec:
     return BACKBONES[name]
 
 
-def _from_applications(constructor: str) -> Callable[[int, str | None], Any]:
-    def build(size_px: int, weights: str | None = None) -> Any:
+def _from_applications(constructor: str) -> Callable[[Size, str | None], Any]:
+    def build(size_px: Size, weights: str | None = None) -> Any:
         import keras
 
         make = getattr(keras.applications, constructor)
-        return make(include_top=False, weights=weights, input_shape=(size_px, size_px, 3))
+        return make(include_top=False, weights=weights, input_shape=(*size_px, 3))
 
     return build
 
 
-def build_small_cnn(size_px: int, weights: str | None = None) -> Any:
+def build_small_cnn(size_px: Size, weights: str | None = None) -> Any:
     """Build a small convolutional network that learns from scratch.
 
     Four blocks of two 3×3 convolutions, each halving the resolution, down to one sixteenth. Group
@@ -91,7 +92,7 @@ def build_small_cnn(size_px: int, weights: str | None = None) -> Any:
     import keras
 
     del weights
-    inputs = keras.Input((size_px, size_px, 3))
+    inputs = keras.Input((*size_px, 3))
     x = inputs
     for number, width in enumerate((16, 32, 48, 64), start=1):
         for half, stride in (("a", 2), ("b", 1)):
@@ -104,7 +105,7 @@ def build_small_cnn(size_px: int, weights: str | None = None) -> Any:
     return keras.Model(inputs, x, name="small_cnn")
 
 
-def _build_convnext_tiny(size_px: int, weights: str | None = None) -> Any:
+def _build_convnext_tiny(size_px: Size, weights: str | None = None) -> Any:
     from mvdefect.models.convnext import build_convnext_tiny
 
     return build_convnext_tiny(size_px, weights)

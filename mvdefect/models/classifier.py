@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 
+from mvdefect.config import Size
 from mvdefect.core.errors import RunError, join_lines
 from mvdefect.models.backbones import BackboneSpec
 from mvdefect.models.bounds import check_model
@@ -28,7 +29,12 @@ PARTS = (SCALING, BACKBONE, HEAD)
 
 
 def build_classifier(
-    spec: BackboneSpec, size_px: int, head: HeadSettings, taps: int, weights: Path | None
+    spec: BackboneSpec,
+    size_px: Size,
+    head: HeadSettings,
+    taps: int,
+    weights: Path | None,
+    shrink: int = 1,
 ) -> keras.Model:
     """Build a classifier of good (negative logit) against defective (positive logit).
 
@@ -38,25 +44,34 @@ def build_classifier(
         head: See `mvdefect.models.heads`.
         taps: 1: the head sees the backbone's output; 2: also its last features at twice the resolution.
         weights: A weights file of the backbone without its top, or None for random weights.
+        shrink: How many times smaller the backbone sees the image.
 
     Returns:
-        A model from uint8 RGB pixels (b, size_px, size_px, 3) to float32 logits (b, 1).
+        A model from uint8 RGB pixels (b, *size_px, 3) to float32 logits (b, 1).
 
     Raises:
         ConfigError: A setting of the head has a value that is not allowed.
         WeightsError: The weights are damaged or belong to another architecture.
     """
-    network = spec.build(size_px, None)
+    network = spec.build(shrink_size(size_px, shrink), None)
     if weights is not None:
         load_weights(network, spec, weights)
     _switch_off_dropout(network)
-    return _put_head(build_scaling(spec, size_px), network, spec, head, taps)
+    return _put_head(build_scaling(spec, size_px, shrink), network, spec, head, taps)
 
 
-def build_scaling(spec: BackboneSpec, size_px: int) -> keras.Model:
-    """Build what brings uint8 pixels (b, size, size, 3) to what a backbone expects, float32."""
-    pixels = keras.Input((size_px, size_px, 3), dtype="uint8", name="pixels")
-    return keras.Model(pixels, spec.preprocess(keras.ops.cast(pixels, "float32")), name=SCALING)
+def build_scaling(spec: BackboneSpec, size_px: Size, shrink: int = 1) -> keras.Model:
+    """Build what brings uint8 pixels (b, *size_px, 3) to what a backbone expects, float32."""
+    pixels = keras.Input((*size_px, 3), dtype="uint8", name="pixels")
+    seen = keras.ops.cast(pixels, "float32")
+    if shrink > 1:
+        seen = keras.layers.AveragePooling2D(shrink, dtype="float32")(seen)
+    return keras.Model(pixels, spec.preprocess(seen), name=SCALING)
+
+
+def shrink_size(size_px: Size, shrink: int) -> Size:
+    """Return the size that a backbone sees."""
+    return size_px[0] // shrink, size_px[1] // shrink
 
 
 def replace_head(model: Any, spec: BackboneSpec, head: HeadSettings, taps: int) -> keras.Model:
@@ -109,7 +124,7 @@ def _put_head(scaling: Any, network: Any, spec: BackboneSpec, head: HeadSettings
 
 
 def chain_parts(scaling: Any, backbone: Any, head: Any, name: str) -> keras.Model:
-    """Return the classifier of three models: from uint8 pixels (b, size, size, 3) to what the head gives."""
+    """Return the classifier of three models: from uint8 pixels to what the head gives."""
     pixels = keras.Input(scaling.input.shape[1:], dtype="uint8", name="pixels")
     return keras.Model(pixels, run_parts(pixels, scaling, backbone, head), name=name)
 
@@ -157,7 +172,7 @@ class CutClassifier:
 
     Attributes:
         backbone: Name and input size of the network.
-        frozen: From uint8 pixels (b, size, size, 3) to the activations at the cut, a list of tensors.
+        frozen: From uint8 pixels (b, height, width, 3) to the activations at the cut, a list of tensors.
         rest: From those to what the classifier's head gives.
         names: The layers at the cut, one for each tensor.
         below: What `frozen` is made of.
@@ -215,7 +230,7 @@ def join_frozen(parts: Sequence[Below]) -> keras.Model:
             `mvdefect.models.classifier.replace_head` makes.
 
     Returns:
-        From uint8 pixels (b, size, size, 3) to the activations at the cuts, a list of tensors: those of
+        From uint8 pixels (b, height, width, 3) to the activations at the cuts, a list of tensors: those of
         the first cut, then those of the next one.
 
     Raises:

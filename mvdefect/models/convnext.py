@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+from mvdefect.config import Size
+
 LAST_NORMALISATION = "last_layernorm"
 
 
@@ -44,7 +46,7 @@ def gelu(x: Any) -> Any:
     return 0.5 * x * (1 + keras.ops.erf(x * math.sqrt(0.5)))
 
 
-def build_convnext_tiny(size_px: int, weights: str | None = None) -> Any:
+def build_convnext_tiny(size_px: Size, weights: str | None = None) -> Any:
     """Build ConvNeXt-Tiny (Liu et al., 2022) without its top.
 
     Block j of stage i ends with the layer `stage_i_block_j_add`, both counted from 0, and the network with
@@ -55,9 +57,7 @@ def build_convnext_tiny(size_px: int, weights: str | None = None) -> Any:
         size_px: Height and width of the input.
         weights: None for random ones, or "imagenet".
     """
-    network = keras.applications.ConvNeXtTiny(
-        include_top=False, weights=weights, input_shape=(size_px, size_px, 3)
-    )
+    network = keras.applications.ConvNeXtTiny(include_top=False, weights=weights, input_shape=(*size_px, 3))
     return name_blocks(network, (3, 3, 9, 3))
 
 

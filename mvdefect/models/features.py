@@ -10,8 +10,9 @@ from typing import Any
 
 import keras
 
+from mvdefect.config import Size
 from mvdefect.models.backbones import BackboneSpec
-from mvdefect.models.classifier import SCALING, build_classifier, build_scaling
+from mvdefect.models.classifier import SCALING, build_classifier, build_scaling, shrink_size
 from mvdefect.models.freezing import BACKBONE
 from mvdefect.models.heads import HeadSettings, MapSpreading
 from mvdefect.models.weights import load_weights
@@ -35,7 +36,7 @@ class Trunk:
 
     @cached_property
     def pixels(self) -> Any:
-        """The input of what is built on it, uint8 (b, size, size, 3)."""
+        """The input of what is built on it, uint8 (b, height, width, 3)."""
         return keras.Input(self.scaling.input.shape[1:], dtype="uint8", name="pixels")
 
     def tap(self, names: Sequence[str]) -> list[Any]:
@@ -52,27 +53,28 @@ class Trunk:
         return keras.layers.Activation("linear", dtype="float32", name="features")(joined)
 
 
-def load_trunk(spec: BackboneSpec, size_px: int, weights: Path) -> Trunk:
+def load_trunk(spec: BackboneSpec, size_px: Size, weights: Path, shrink: int = 1) -> Trunk:
     """Build a backbone with pre-trained weights.
 
     Args:
         spec: The backbone.
         size_px: Height and width of the input.
         weights: Its pre-trained weights.
+        shrink: How many times smaller the backbone sees the image.
 
     Raises:
         WeightsError: The weights are damaged or belong to another architecture.
     """
-    network = spec.build(size_px, None)
+    network = spec.build(shrink_size(size_px, shrink), None)
     load_weights(network, spec, weights)
-    return Trunk(spec, build_scaling(spec, size_px), network)
+    return Trunk(spec, build_scaling(spec, size_px, shrink), network)
 
 
 def build_features(trunk: Trunk) -> keras.Model:
     """Build the network of what good images are compared by.
 
     Returns:
-        A model from uint8 pixels (b, size, size, 3) to the features of `novelty_taps`, float32
+        A model from uint8 pixels (b, height, width, 3) to the features of `novelty_taps`, float32
         (b, height, width, channels).
     """
     return keras.Model(trunk.pixels, trunk.join(trunk.tap(trunk.spec.novelty_taps)), name="features")
@@ -83,7 +85,7 @@ def share_trunk(model: Any, spec: BackboneSpec) -> Trunk:
     return Trunk(spec, model.get_layer(SCALING), model.get_layer(BACKBONE))
 
 
-def build_pooled_features(spec: BackboneSpec, size_px: int, weights: Path | None) -> keras.Model:
+def build_pooled_features(spec: BackboneSpec, size_px: Size, weights: Path | None) -> keras.Model:
     """Build a network of what a classifier's pooled head sees before anything has learned.
 
     Args:
@@ -92,13 +94,13 @@ def build_pooled_features(spec: BackboneSpec, size_px: int, weights: Path | None
         weights: Its pre-trained weights, or None for random ones.
 
     Returns:
-        A model from uint8 pixels (b, size, size, 3) to float32 features (b, channels of both together).
+        A model from uint8 pixels (b, height, width, 3) to float32 features (b, channels of both together).
 
     Raises:
         WeightsError: The weights are damaged or belong to another architecture.
     """
     model = build_classifier(spec, size_px, HeadSettings(), 2, weights)
-    pixels = keras.Input((size_px, size_px, 3), dtype="uint8", name="pixels")
+    pixels = keras.Input((*size_px, 3), dtype="uint8", name="pixels")
     maps = model.get_layer(BACKBONE)(model.get_layer(SCALING)(pixels), training=False)
     averages = [keras.layers.GlobalAveragePooling2D(dtype="float32")(found) for found in maps]
     joined = keras.layers.Concatenate(dtype="float32")(averages)

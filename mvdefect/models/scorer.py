@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 
 from mvdefect.models.backbones import BackboneSpec
@@ -29,23 +32,30 @@ def build_look(trunk: Trunk) -> keras.Model:
     """Build the network whose one pass serves both the novelty and the scorer.
 
     Returns:
-        A model from uint8 pixels (b, size, size, 3) to a list: what the novelty compares, float32
+        A model from uint8 pixels (b, height, width, 3) to a list: what the novelty compares, float32
         (b, height, width, channels); and the averages and maxima that the scorer looks at, float32 (b, d).
     """
     names = list_depths(trunk.spec)
     found = trunk.tap((*trunk.spec.novelty_taps, *names))
     taps, depths = found[: -len(names)], found[-len(names) :]
-    vector = keras.layers.Activation("linear", dtype="float32", name="vector")(
-        pool_features(depths, "avg_max")
-    )
-    return keras.Model(trunk.pixels, [trunk.join(taps), vector], name="look")
+    return keras.Model(trunk.pixels, [trunk.join(taps), _pool(depths)], name="look")
+
+
+def build_vectors(trunk: Trunk) -> keras.Model:
+    """Build the network of what the scorer looks at alone; its vectors come second, behind no maps."""
+    vectors = _pool(trunk.tap(list_depths(trunk.spec)))
+    return keras.Model(trunk.pixels, [vectors[:, :0], vectors], name="look")
+
+
+def _pool(depths: Sequence[Any]) -> Any:
+    return keras.layers.Activation("linear", dtype="float32", name="vector")(pool_features(depths, "avg_max"))
 
 
 def build_scorer(trunk: Trunk, machine: KernelMachine) -> keras.Model:
     """Put a fitted kernel machine on its backbone.
 
     Returns:
-        A model from uint8 pixels (b, size, size, 3) to float32 logits (b, 1), of the same three parts as a
+        A model from uint8 pixels (b, height, width, 3) to float32 logits (b, 1), of the same three parts as a
         classifier that is trained.
     """
     outputs = [trunk.network.get_layer(name).output for name in list_depths(trunk.spec)]

@@ -165,7 +165,7 @@ def download_imagenet(spec: BackboneSpec) -> None:
     default_timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)  # also bounds each read, so a dead line ends
     try:
-        spec.build(224, "imagenet")
+        spec.build((224, 224), "imagenet")
     finally:
         socket.setdefaulttimeout(default_timeout)
 

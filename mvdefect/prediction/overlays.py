@@ -10,7 +10,8 @@ import numpy as np
 
 from mvdefect.core.errors import ImageError
 from mvdefect.core.files import replace_file
-from mvdefect.data.images import decode_image, mark_photograph, resize_image
+from mvdefect.data.images import decode_image
+from mvdefect.data.resizing import mark_photograph, resize_image
 from mvdefect.evaluation.heatmaps import overlay_heatmap
 from mvdefect.inspector.answers import Answer
 from mvdefect.inspector.photographs import Photograph

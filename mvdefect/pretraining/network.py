@@ -36,7 +36,7 @@ def build_pretrainer(spec: BackboneSpec, size_px: int, classes: Mapping[str, int
         (b, rows, columns, classes), for "contrast" unit vectors (b, 128), and for "layout" its numbers
         (b, numbers); all float32.
     """
-    network = spec.build(size_px, None)
+    network = spec.build((size_px, size_px), None)
     fine = network.get_layer(spec.fine_tap).output
     backbone = keras.Model(network.input, [fine, network.outputs[-1]], name=BACKBONE)
     pixels = keras.Input((size_px, size_px, 3), dtype="uint8", name="pixels")

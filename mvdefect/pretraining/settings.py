@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from mvdefect.config import ImageSize
 from mvdefect.core.errors import describe_unknown_name
 from mvdefect.core.settings import Settings, list_changes, load_settings, read_yaml
 
@@ -16,6 +15,15 @@ TARGETS = ("recipe", "defect_type", "position", "rotation", "contrast", "layout"
 NEEDS_RECIPES = "recipe"
 DRAWN_TARGETS = {"recipe": 0.3, "defect_type": 1.0, "position": 1.0, "contrast": 0.5, "layout": 2.0}
 PHOTOGRAPHED_TARGETS = {"defect_type": 1.0, "position": 1.0, "rotation": 0.3, "contrast": 0.5, "layout": 2.0}
+
+
+def _check_image_size(value: int) -> int:
+    if value < 64 or value % 32:
+        raise ValueError("must be a multiple of 32 and at least 64")
+    return value
+
+
+ImageSize = Annotated[int, AfterValidator(_check_image_size)]
 
 
 class PretrainConfig(Settings):

@@ -153,7 +153,9 @@ def _draw_singles(finding: Finding, draw: Callable[[str], str]) -> list[tuple[st
 def _draw(record: Record, decoding: Decoding) -> str:
     """Return a small picture; one that cannot be read any more is drawn grey."""
     try:
-        image = decode_at_size(record.path.read_bytes(), PICTURE_SIZE_PX, decoding=decoding)
+        image = decode_at_size(
+            record.path.read_bytes(), (PICTURE_SIZE_PX, PICTURE_SIZE_PX), decoding=decoding
+        )
     except (ImageError, OSError):
         image = np.full((PICTURE_SIZE_PX, PICTURE_SIZE_PX, 3), 128, np.uint8)
     encoded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1]

@@ -12,16 +12,9 @@ from numpy.typing import NDArray
 
 from mvdefect.config import FitConfig
 from mvdefect.core.errors import ImageError
-from mvdefect.data.images import (
-    Pixels,
-    choose_decoding,
-    decode_image,
-    decode_mask,
-    mark_photograph,
-    resize_image,
-    resize_mask,
-)
+from mvdefect.data.images import Pixels, choose_decoding, decode_image, decode_mask
 from mvdefect.data.records import GOOD, Record
+from mvdefect.data.resizing import mark_photograph, resize_image, resize_mask
 from mvdefect.evaluation.evaluate import Evaluation, is_foreign
 from mvdefect.evaluation.heatmaps import Heatmaps, choose_heat_range, overlay_heatmap, read_heatmaps
 from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
@@ -218,7 +211,7 @@ def draw_picture(row: PredictionRow, record: Record | None, run: RunContents, he
 
 
 def _read(record: Record, config: FitConfig) -> tuple[Pixels, Pixels, NDArray[np.bool_]] | None:
-    """Return the image, its mask, and where the image is, all square, as the inspector saw it."""
+    """Return the image, its mask, and where the image is, in the frame in which the inspector saw it."""
     try:
         image = decode_image(record.path.read_bytes(), choose_decoding(config))
         mask = np.zeros(image.shape[:2], bool)
@@ -227,11 +220,13 @@ def _read(record: Record, config: FitConfig) -> tuple[Pixels, Pixels, NDArray[np
     except (ImageError, OSError):
         return None
     height, width = image.shape[:2]
-    size_px, method = PICTURE_SIZE_PX, config.resize
+    longest_px, method = float(PICTURE_SIZE_PX), config.resize
     if method == "letterbox":
-        size_px = min(LONGEST_PX, round(size_px * (max(height, width) / min(height, width)) ** 0.5))
-    shown = resize_image(image, size_px, method), resize_mask(mask, size_px, method)
-    return *shown, mark_photograph(height, width, size_px, method)
+        longest_px = min(LONGEST_PX, longest_px * (max(height, width) / min(height, width)) ** 0.5)
+    scale = longest_px / max(config.size_px)
+    frame = (round(config.size_px[0] * scale), round(config.size_px[1] * scale))
+    shown = resize_image(image, frame, method), resize_mask(mask, frame, method)
+    return *shown, mark_photograph(height, width, frame, method)
 
 
 def _crop(image: Pixels, inside: NDArray[np.bool_]) -> Pixels:

@@ -22,6 +22,7 @@ from mvdefect.evaluation.operating_point import (
     find_foreign_limit,
 )
 from mvdefect.inspector.answers import UNKNOWN_FILE, Answer
+from mvdefect.inspector.places import parse_size
 from mvdefect.report.wording import describe_protocol, format_percent, format_probability
 from mvdefect.server.corrections import Corrections
 from mvdefect.server.refusals import Refusal, make_json
@@ -43,7 +44,7 @@ def describe_inspector(manifest: dict[str, Any], limits: Limits) -> dict[str, An
     return {
         "name": manifest["name"],
         "version": manifest["version"],
-        "image_size_px": manifest["image_size_px"],
+        "image_size_px": list(parse_size(manifest)),
         "resize": manifest["resize"],
         "threshold": point["probability"],
         "threshold_words": format_probability(point["probability"]),

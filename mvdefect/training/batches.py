@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from mvdefect.config import Size
 from mvdefect.data.pipeline import Source, Views, make_inference_batches, make_view_batches, read_masks
 from mvdefect.data.views import Epoch, Integers, draw_epoch, list_views, pose_view
 from mvdefect.training.activations import ActivationStore, ViewSettings
@@ -45,7 +46,7 @@ class TrainingSet:
         strata: Category and class of each, as a number, int64 (n,).
         balanced: Whether strata come equally often.
         weights: Loss weight of each image, float32 (n,).
-        masks: Where each is defective, uint8 (n, cells, cells), or None where the loss needs none.
+        masks: Where each is defective, uint8 (n, rows, columns), or None where the loss needs none.
         mask_weights: 1 where the mask is known, 0 where it is not, float32 (n,).
         devices: How many devices share a batch.
     """
@@ -78,7 +79,7 @@ def make_training_set(
     source: Source,
     views: ViewSettings,
     balance: str,
-    mask_cells: int | None,
+    mask_cells: Size | None,
     devices: int = 1,
     whole: Source | None = None,
 ) -> TrainingSet:
@@ -88,7 +89,7 @@ def make_training_set(
         source: The part.
         views: How its images are shown.
         balance: "weights", "batches" or "none"; see `mvdefect.config`.
-        mask_cells: Cells along each side of the mask targets; None: no masks are needed.
+        mask_cells: Cells of the mask targets, down and across; None: no masks are needed.
         devices: How many devices share a batch.
         whole: What the part is taken from, where several parts of it are trained on; None: it is whole.
     """
@@ -115,7 +116,7 @@ def make_training_batches(
     Returns:
         Batches of (inputs, targets, weights). Inputs are pixels, uint8 (b, size, size, 3), or the stored
         activations, float32. Targets are labels, float32 (b, 1), and with masks also those, float32
-        (b, cells, cells, 1); weights are float32 (b,) for each.
+        (b, rows, columns, 1); weights are float32 (b,) for each.
     """
     drawn = data.draw_epoch(epoch)
     left_over = len(drawn.indices) % batch_size

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from mvdefect.config import FitConfig
+from mvdefect.config import FitConfig, Size
 from mvdefect.core.files import cache_dir
 from mvdefect.core.progress import logger
 from mvdefect.core.runtime import list_gpus
@@ -147,11 +147,12 @@ def count_slots(config: FitConfig, epochs: int) -> int:
     return config.views if config.balance == "batches" else min(config.views, epochs)
 
 
-def count_mask_cells(model: Any, config: FitConfig) -> int | None:
-    """Return the side of the head's map where masks take part in the loss, otherwise None."""
+def count_mask_cells(model: Any, config: FitConfig) -> Size | None:
+    """Return height and width of the head's map where masks take part in the loss, otherwise None."""
     if not config.mask_loss_weight:
         return None
-    return int(add_map_output(model.get_layer(HEAD)).outputs[1].shape[1])
+    height, width = add_map_output(model.get_layer(HEAD)).outputs[1].shape[1:3]
+    return height, width
 
 
 def _choose_head(model: Any, config: FitConfig) -> Any:

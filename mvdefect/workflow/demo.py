@@ -20,7 +20,7 @@ def make_demo_config(data: Path) -> FitConfig:
     """Return the settings of the demo; `configs/demo.yaml` holds the same."""
     return FitConfig(
         data=(str(data),),
-        image_size_px=128,
+        resolution=128,
         backbone="efficientnetb0",
         weights="texture",
         fine_tune=False,

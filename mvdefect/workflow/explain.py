@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mvdefect.data.images import ResizeMethod, mark_photograph
+from mvdefect.config import ResizeMethod
 from mvdefect.data.pipeline import Source, read_masks
+from mvdefect.data.resizing import mark_photograph
 from mvdefect.data.scan import Scan
 from mvdefect.evaluation.evaluate import replace_nan
 from mvdefect.evaluation.heatmaps import Heatmaps, write_heatmaps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from mvdefect.config import FitConfig, StageConfig
 from mvdefect.core.errors import ContractError
 from mvdefect.core.progress import logger, show_phase
 from mvdefect.core.runtime import describe_environment, seed_everything, set_precision, share_batches
+from mvdefect.data.resolution import find_network_shrink, list_scales
 from mvdefect.data.splits.plan import write_split_plan
 from mvdefect.evaluation.evaluate import Evaluation
 from mvdefect.evaluation.members import members_to_json
@@ -45,6 +47,7 @@ from mvdefect.workflow.photographs import (
     log_plan,
     logging_to,
     prepare_photographs,
+    settle_size,
 )
 
 
@@ -64,13 +67,14 @@ def run_job(job: FitJob) -> FinishedRun:
     Raises:
         MvdefectError: Of its many kinds, for whatever is wrong with images, settings or weights.
     """
-    spec, config = find_backbone(job.config.backbone), job.config
+    spec, config = find_backbone(job.config.backbone), settle_size(job.config, job.records)
     plan_stages(config, spec)  # before anything slow: a stage may be too deep
     seed_everything(config.seed, config.deterministic)
     policy = set_precision(config.precision)
     with share_batches(config.devices):
         with show_phase("Building the network"):
-            trunk = load_trunk(spec, config.image_size_px, job.weights) if job.weights else None
+            scales = list_scales(config.size_px) if job.weights else ()
+            trunks = [load_trunk(spec, config.size_px, job.weights, scale) for scale in scales if job.weights]
         photographs = prepare_photographs(job.records, config, job.planned, job.needs)
         count = count_folds(config, photographs.plan, is_pretrained=job.weights is not None)
         stages = plan_stages(config, spec, len(photographs.plan.select("train")))
@@ -84,7 +88,7 @@ def run_job(job: FitJob) -> FinishedRun:
             log_plan(photographs.plan)
             logger.info("%s, weights: %s, %s", spec.describe, config.weights, policy)
             folds = make_folds(photographs.get_sources(), config)
-            inspector = _learn(trunk, stages, config, folds, job.weights, folder)
+            inspector = _learn(trunks, stages, config, folds, job.weights, folder)
             evaluation, unmet = _measure(inspector, config, photographs, folder)
             write_json(folder.environment, describe_environment())
             with show_phase("Writing the report"):
@@ -95,7 +99,7 @@ def run_job(job: FitJob) -> FinishedRun:
 
 
 def _learn(
-    trunk: Trunk | None,
+    trunks: Sequence[Trunk],
     stages: tuple[Stage, ...],
     config: FitConfig,
     folds: Folds,
@@ -107,16 +111,17 @@ def _learn(
     From random weights there are no features before the network has learned some.
     """
     spec, is_trained = find_backbone(config.backbone), has_classifier(folds)
+    shrink = find_network_shrink(config)
     frozen, networks = None, None
-    if trunk is not None:
-        frozen = learn_frozen(trunk, folds, config, is_trained)
+    if trunks:
+        frozen = learn_frozen(trunks, folds, config, is_trained)
         tell_first_figures(frozen, folds)
         is_trained = is_trained and is_fine_tuned(config, folds)
 
     def build() -> Any:
         with show_phase("Building the network"):
             seed_everything(config.seed, config.deterministic)
-            return build_classifier(spec, config.image_size_px, choose_head(config), config.taps, weights)
+            return build_classifier(spec, config.size_px, choose_head(config), config.taps, weights, shrink)
 
     def is_in_vain(network: Any) -> bool:
         return frozen is not None and gives_up(frozen, folds, config.batch_size, network)
@@ -126,7 +131,7 @@ def _learn(
         networks = train_folds(build, job, tuple(zip(folds.train, folds.held_out, strict=True)), is_in_vain)
     if frozen is None:
         learned = networks.separate()[0] if networks else build()
-        frozen = learn_frozen(share_trunk(learned, spec), folds, config, False)
+        frozen = learn_frozen([share_trunk(learned, spec)], folds, config, False)
     return join_inspector(frozen, networks, folds, config)
 
 

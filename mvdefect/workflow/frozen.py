@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,11 +18,11 @@ from mvdefect.models.features import Trunk, build_features
 from mvdefect.models.kernel_machine import MAX_EXACT, KernelMachine, find_scaling
 from mvdefect.models.normality import fit_normality
 from mvdefect.models.one_class import Normality
-from mvdefect.models.scorer import build_look, build_scorer, list_blocks
+from mvdefect.models.scorer import build_look, build_scorer, build_vectors, list_blocks
 from mvdefect.training.batches import number_strata, weigh_strata
 from mvdefect.training.predictions import compile_features
 from mvdefect.workflow.folds import Folds
-from mvdefect.workflow.looks import Looks
+from mvdefect.workflow.looks import Looks, find_batch
 
 
 @dataclass(frozen=True)
@@ -34,28 +34,29 @@ class Frozen:
         normality: How good images look.
         novelty: Distance from them by part, float64 (n,) each.
         mean_novelty: The same as a mean over the image.
-        scorer: The classifier on frozen features; None where no image to learn from is defective.
-        logits: What it says by part, float64 (n,) each; None without it.
+        scorers: The classifiers on frozen features, one for each scale; none where no image to learn from is
+            defective.
+        logits: The mean of what they say by part, float64 (n,) each; None without them.
     """
 
     features: Any
     normality: Normality
     novelty: dict[str, Floats]
     mean_novelty: dict[str, Floats]
-    scorer: Any | None
+    scorers: tuple[Any, ...]
     logits: dict[str, Floats] | None
 
 
-def learn_frozen(trunk: Trunk, folds: Folds, config: FitConfig, with_scorer: bool) -> Frozen:
+def learn_frozen(trunks: Sequence[Trunk], folds: Folds, config: FitConfig, with_scorer: bool) -> Frozen:
     """Learn what good images look like, and what tells defective ones from them; and score all parts.
 
     Args:
-        trunk: The backbone.
+        trunks: The backbone at each scale, the coarsest first; the novelty goes by that one.
         folds: What is learned from, and what is judged.
         config: Kind of one-class score, balance of classes and seed.
         with_scorer: Whether to fit a scorer; each fold then needs images of both classes.
     """
-    looks = Looks(compile_features(build_look(trunk)))
+    looks = Looks(compile_features(build_look(trunks[0])), find_batch(trunks[0]))
     looks.look_at(folds.parts.values())
     normalities = _fit_normalities(looks, folds, config)
     measured, numbers = _measure(looks, folds, normalities), range(len(folds.train))
@@ -67,9 +68,22 @@ def learn_frozen(trunk: Trunk, folds: Folds, config: FitConfig, with_scorer: boo
         folds.settle([partial(pick, kind, number) for number in numbers], partial(pick, kind, -1))
         for kind in (0, 1)
     )
-    features = build_features(trunk)
+    features = build_features(trunks[0])
     if not with_scorer:
-        return Frozen(features, normalities[-1], novelty, means, None, None)
+        return Frozen(features, normalities[-1], novelty, means, (), None)
+    found = [_learn_scorer(trunks[0], looks, folds, config)]
+    for trunk in trunks[1:]:
+        looks = Looks(compile_features(build_vectors(trunk)), find_batch(trunk))
+        looks.look_at(folds.parts.values())
+        found.append(_learn_scorer(trunk, looks, folds, config))
+    logits = {part: np.mean([said[part] for _, said in found], axis=0) for part in folds.parts}
+    return Frozen(features, normalities[-1], novelty, means, tuple(scorer for scorer, _ in found), logits)
+
+
+def _learn_scorer(
+    trunk: Trunk, looks: Looks, folds: Folds, config: FitConfig
+) -> tuple[Any, dict[str, Floats]]:
+    """Fit the scorer of one scale; return it, and what it says of each part."""
     poses = count_poses(config, folds.whole.count)
     _look_in_poses(looks, folds, poses, config)
     machines = _fit_machines(looks, folds, poses, config, list_blocks(trunk))
@@ -79,8 +93,7 @@ def learn_frozen(trunk: Trunk, folds: Folds, config: FitConfig, with_scorer: boo
         return np.asarray(np.mean(found, axis=0))
 
     scorers = [partial(score, machine) for machine in machines]
-    logits = folds.settle(scorers[: len(folds.train)], scorers[-1])
-    return Frozen(features, normalities[-1], novelty, means, build_scorer(trunk, machines[-1]), logits)
+    return build_scorer(trunk, machines[-1]), folds.settle(scorers[: len(folds.train)], scorers[-1])
 
 
 def count_poses(config: FitConfig, images: int) -> int:

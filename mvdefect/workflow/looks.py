@@ -9,10 +9,17 @@ import numpy as np
 
 from mvdefect.core.progress import show_steps
 from mvdefect.data.pipeline import Source
+from mvdefect.models.features import Trunk
 from mvdefect.training.predictions import NO_FLIP, Flip, iterate_features
 
-BATCH_SIZE = 32
+BATCH_PIXELS = 32 * 224 * 224  # at once, which bounds memory
 KEPT_BYTES = 1 << 30  # of maps; beyond that the network runs again
+
+
+def find_batch(trunk: Trunk) -> int:
+    """Return how many images a backbone sees at once: 32 of 224 by 224 pixels, fewer if they are larger."""
+    height, width = trunk.network.input.shape[1:3]
+    return max(1, min(32, BATCH_PIXELS // int(height * width)))
 
 
 class Looks:
@@ -22,10 +29,12 @@ class Looks:
 
     Args:
         run: The network, compiled.
+        batch_size: Images a batch.
     """
 
-    def __init__(self, run: Callable[[Any], Any]) -> None:
+    def __init__(self, run: Callable[[Any], Any], batch_size: int) -> None:
         self.run = run
+        self.batch_size = batch_size
         self.room = KEPT_BYTES
         self._maps: dict[str, np.ndarray] = {}
         self._vectors: dict[str, list[np.ndarray]] = {}
@@ -49,8 +58,8 @@ class Looks:
         if any(row.id not in self._maps for row in source.rows):
             yield from ((place, maps) for place, (maps, _) in self._run(source, NO_FLIP))
             return
-        for start in range(0, source.count, BATCH_SIZE):
-            place = slice(start, min(start + BATCH_SIZE, source.count))
+        for start in range(0, source.count, self.batch_size):
+            place = slice(start, min(start + self.batch_size, source.count))
             yield place, np.stack([self._maps[row.id] for row in source.rows[place]])
 
     def stack(self, source: Source, pose: int = 0) -> np.ndarray:
@@ -59,6 +68,6 @@ class Looks:
 
     def _run(self, source: Source, flip: Flip) -> Iterator[tuple[slice, Any]]:
         start = 0
-        for labels, found in iterate_features(self.run, source, BATCH_SIZE, flip):
+        for labels, found in iterate_features(self.run, source, self.batch_size, flip):
             yield slice(start, start + len(labels)), found
             start += len(labels)

@@ -151,7 +151,7 @@ def join_inspector(
         (model, member.weight / len(models))
         for member in members
         if member.weight
-        for models in [networks.separate() if networks and member.name == NETWORK else (frozen.scorer,)]
+        for models in [networks.separate() if networks and member.name == NETWORK else frozen.scorers]
         for model in models
     ]
     classifier = join_members(used, config.looks_twice)

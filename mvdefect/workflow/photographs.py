@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from mvdefect.core.progress import logger
 from mvdefect.data.groups.grouping import group_records
 from mvdefect.data.images import choose_decoding
 from mvdefect.data.records import Record
+from mvdefect.data.resolution import read_sizes, settle_resolution
 from mvdefect.data.scan import Scan, scan_images
 from mvdefect.data.sources.folders import check_layout
 from mvdefect.data.sources.opening import is_manifest, log_notes, open_configured
@@ -128,7 +129,7 @@ def prepare_photographs(
     from mvdefect.data.shards import KeptImages
     from mvdefect.data.store import prepare_images
 
-    size_px, method, skip_broken = config.image_size_px, config.resize, config.skip_broken
+    size_px, method, skip_broken = config.size_px, config.resize, config.skip_broken
     decoding = choose_decoding(config)
     with KeptImages(size_px, method) as kept:
         scan = scan_images(records, skip_broken, kept.keep, decoding)
@@ -139,6 +140,12 @@ def prepare_photographs(
             records, size_px, method, skip_broken=skip_broken, kept=kept, decoding=scan.decoding
         )
     return Photographs(scan, plan, store)
+
+
+def settle_size(config: FitConfig, records: Sequence[Record]) -> FitConfig:
+    """Return settings that name the working size: the one that suits the images, unless it is set."""
+    size_px = settle_resolution(config.resolution, read_sizes(records))
+    return config.model_copy(update={"resolution": size_px})
 
 
 def divide_photographs(records: tuple[Record, ...], config: FitConfig, needs: Needs = FIT_NEEDS) -> SplitPlan:

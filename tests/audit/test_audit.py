@@ -302,12 +302,13 @@ def test_images_without_detail_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("height", "width", "settings", "expected"),
     [
-        (600, 600, {"image_size_px": 64}, {"much-shrunk-images"}),
-        (500, 500, {"image_size_px": 64}, set()),
-        (40, 120, {}, {"mostly-padding"}),
+        (600, 600, {"resolution": 64}, {"much-shrunk-images"}),
+        (500, 500, {"resolution": 64}, set()),
+        (40, 120, {"resolution": (64, 64)}, {"mostly-padding"}),
+        (40, 120, {}, set()),
         (60, 120, {}, set()),
         (40, 120, {"resize": "stretch"}, set()),
-        (90, 2000, {}, {"much-shrunk-images", "mostly-padding"}),
+        (90, 2000, {"resolution": (224, 224)}, {"much-shrunk-images", "mostly-padding"}),
     ],
 )
 def test_what_the_network_will_not_see_is_a_warning(

@@ -10,7 +10,7 @@ from mvdefect.baselines.registry import BASELINES
 from mvdefect.runs import RunFolder, read_run_config
 from tests.test_cli import check_one_line, run
 
-TINY = ["--backbone", "small_cnn", "--weights", "none", "--image-size", "64"]
+TINY = ["--backbone", "small_cnn", "--weights", "none", "--resolution", "64"]
 
 
 def test_a_baseline_is_measured_as_an_inspector_is(

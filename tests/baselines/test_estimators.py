@@ -135,7 +135,7 @@ def test_frozen_features_are_the_averages_of_two_maps(fitted: dict[str, Any], pi
     """Built again from the same seed, and averaged by NumPy."""
     pixels = pictures[0][:4]
     keras.utils.set_random_seed(0)
-    model = build_classifier(find_backbone("small_cnn"), 64, HeadSettings(), 2, None)
+    model = build_classifier(find_backbone("small_cnn"), (64, 64), HeadSettings(), 2, None)
     maps = model.get_layer("backbone")(model.get_layer("scaling")(pixels))
     expected = np.concatenate([np.mean(found, axis=(1, 2)) for found in maps], axis=1)
     assert expected.shape == (4, 48 + 64)
@@ -214,8 +214,3 @@ def test_bad_settings_are_told(settings: dict[str, Any], message: str, pictures:
 def test_too_few_good_pictures_are_told(pictures: Pictures) -> None:
     with pytest.raises(ConfigError, match="at least 5 groups in train. Received: 12 images of 4 groups"):
         clone(ESTIMATORS["one-class"]).fit(pictures[0][:12], groups=np.arange(12) // 3)
-
-
-def test_networks_take_square_pictures() -> None:
-    with pytest.raises(ConfigError, match="square pictures. Received: 64 × 96 pixels"):
-        clone(ESTIMATORS["frozen-svm"]).fit(np.zeros((4, 64, 96, 3), np.uint8), [0, 1, 0, 1])

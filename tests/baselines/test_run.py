@@ -32,7 +32,9 @@ ESTIMATORS = [name for name, baseline in BASELINES.items() if baseline.learner !
 @pytest.fixture(scope="session")
 def plain_config(plain_root: Path) -> FitConfig:
     """One drawn product with plain defects, at 64 pixels, for the small CNN from random weights."""
-    return FitConfig(data=plain_root, image_size_px=64, backbone="small_cnn", weights="none", batch_size=16)
+    return FitConfig(
+        data=plain_root, resolution=(64, 64), backbone="small_cnn", weights="none", batch_size=16
+    )
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +82,7 @@ def test_the_kept_estimator_makes_the_predictions_of_the_run(
     """Pictures are read by another way, one by one, and in order of their ids."""
     folder = runs[name]
     plan = read_split_plan(folder.split_plan)
-    store = prepare_images(read_records(Path(plain_config.data[0])), 64, "letterbox")
+    store = prepare_images(read_records(Path(plain_config.data[0])), (64, 64), "letterbox")
     stored = read_stored(store)
     estimator = joblib.load(folder.estimator)
     rows = {row.id: row for row in read_predictions(folder)}

@@ -42,9 +42,9 @@ def test_the_result_is_that_of_the_threads(
     records: tuple[Record, ...], tmp_path: Path, runner: str, options: tuple[str, ...]
 ) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
-    threads = prepare_images(records, 64, "stretch", out=one, skip_broken=True)
+    threads = prepare_images(records, (64, 64), "stretch", out=one, skip_broken=True)
     engine = prepare_images(
-        records, 64, "stretch", out=other, runner=runner, runner_options=options, skip_broken=True
+        records, (64, 64), "stretch", out=other, runner=runner, runner_options=options, skip_broken=True
     )
     assert engine.count == threads.count == 52
     assert read_bytes(one) == read_bytes(other)
@@ -65,16 +65,16 @@ def test_what_is_there_is_not_written_again(
     with monkeypatch.context() as patch:
         patch.setattr(shards, "make_example", fail_at_the_last)
         with pytest.raises(ConfigError, match=r"DirectRunner did not finish .*the cable fell out") as caught:
-            prepare_images(records, 64, "stretch", out=out, runner=runner, runner_options=options)
+            prepare_images(records, (64, 64), "stretch", out=out, runner=runner, runner_options=options)
         assert "\n" not in str(caught.value)
     before = {file.name: file.stat().st_mtime_ns for file in out.glob("*-of-00004")}
     assert len(before) == 3
     with pytest.raises(ImageError, match=r"1 file.*003\.png"):
-        prepare_images(records, 64, "stretch", out=out, runner=runner, runner_options=options)
+        prepare_images(records, (64, 64), "stretch", out=out, runner=runner, runner_options=options)
     after = {file.name: file.stat().st_mtime_ns for file in out.glob("*-of-00004")}
     assert before.items() < after.items()
-    prepare_images(records, 64, "stretch", out=out, skip_broken=True)
-    whole = prepare_images(records, 64, "stretch", out=tmp_path / "whole", skip_broken=True)
+    prepare_images(records, (64, 64), "stretch", out=out, skip_broken=True)
+    whole = prepare_images(records, (64, 64), "stretch", out=tmp_path / "whole", skip_broken=True)
     assert read_bytes(out) == read_bytes(whole.path)
 
 
@@ -85,7 +85,9 @@ def test_workers_that_see_another_folder_are_found_out(
     monkeypatch.setattr(store, "write_stored_shard", len)  # they end well, and leave nothing here
     runner, options = DIRECT
     with pytest.raises(ConfigError, match=r"4 of 4 shards are not in .*store: each worker must see"):
-        prepare_images(records, 64, "stretch", out=tmp_path / "store", runner=runner, runner_options=options)
+        prepare_images(
+            records, (64, 64), "stretch", out=tmp_path / "store", runner=runner, runner_options=options
+        )
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,9 @@ def test_a_runner_that_cannot_be_had_is_one_line(
     records: tuple[Record, ...], tmp_path: Path, runner: str, options: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
-        prepare_images(records, 64, "stretch", out=tmp_path / "out", runner=runner, runner_options=options)
+        prepare_images(
+            records, (64, 64), "stretch", out=tmp_path / "out", runner=runner, runner_options=options
+        )
     assert "\n" not in str(caught.value)
 
 
@@ -117,4 +121,4 @@ def test_without_beam_the_extra_is_named(
     for name in [name for name in sys.modules if name.split(".")[0] == "apache_beam"]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(ConfigError, match=r"pip install 'mvdefect\[beam\]'"):
-        prepare_images(records, 64, "stretch", out=tmp_path / "out", runner="DirectRunner")
+        prepare_images(records, (64, 64), "stretch", out=tmp_path / "out", runner="DirectRunner")

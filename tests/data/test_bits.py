@@ -12,8 +12,9 @@ from mvdefect.audit.audit import audit_data
 from mvdefect.audit.findings import Severity
 from mvdefect.core.errors import ImageError
 from mvdefect.data.bits import find_used_bits
-from mvdefect.data.images import Decoding, resize_image
+from mvdefect.data.images import Decoding
 from mvdefect.data.records import Record
+from mvdefect.data.resizing import resize_image
 from mvdefect.data.scan import Scan, look_at_files, scan_images, settle_decoding
 from mvdefect.data.shards import KeptImages
 from mvdefect.data.sources.folders import read_layout, read_records
@@ -59,17 +60,19 @@ def test_images_of_8_bits_use_no_others() -> None:
 @pytest.mark.parametrize("bits", [10, 12, 14])
 def test_a_data_set_is_scaled_as_one(bits: int, tmp_path: Path) -> None:
     records = read_records(write_product(tmp_path / "nut", {"good": bits, "dent": bits - 2}))
-    with KeptImages(64, "letterbox") as kept:
+    with KeptImages((64, 64), "letterbox") as kept:
         scan = scan_images(records, use=kept.keep)
         assert scan.decoding.bits == bits
-        fast = prepare_images(records, 64, "letterbox", kept=kept, decoding=scan.decoding, out=tmp_path / "1")
-    plain = prepare_images(records, 64, "letterbox", decoding=scan.decoding, out=tmp_path / "2")
+        fast = prepare_images(
+            records, (64, 64), "letterbox", kept=kept, decoding=scan.decoding, out=tmp_path / "1"
+        )
+    plain = prepare_images(records, (64, 64), "letterbox", decoding=scan.decoding, out=tmp_path / "2")
     expected = [
         draw(seed, depth) >> (bits - 8) for depth in (bits - 2, bits) for seed in range(5)
     ]  # dent, good
     for store in (fast, plain):
         for found, values in zip(read_store(store), expected, strict=True):
-            grey = resize_image(values.astype(np.uint8), 64)
+            grey = resize_image(values.astype(np.uint8), (64, 64))
             assert np.array_equal(found, grey[..., None].repeat(3, axis=2))
 
 
@@ -97,7 +100,7 @@ def test_what_is_kept_goes_by_the_bits(tmp_path: Path) -> None:
     assert np.array_equal(scan(None).thumbnails, found.thumbnails)  # from the cache
     assert scan(None).decoding == found.decoding == given.decoding
     stores = [
-        prepare_images(records, 64, "letterbox", decoding=one.decoding) for one in (found, given, other)
+        prepare_images(records, (64, 64), "letterbox", decoding=one.decoding) for one in (found, given, other)
     ]
     assert stores[0].path == stores[1].path != stores[2].path
     assert settle_decoding(records, Decoding()) == found.decoding

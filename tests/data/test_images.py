@@ -14,19 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from mvdefect.config import ResizeMethod, Size
 from mvdefect.core.errors import ImageError
 from mvdefect.data.images import (
     Decoding,
-    ResizeMethod,
     decode_at_size,
     decode_image,
     decode_mask,
     decode_with_header,
     make_thumbnail,
-    mark_photograph,
-    resize_image,
-    resize_mask,
 )
+from mvdefect.data.resizing import mark_photograph, resize_image, resize_mask
 from tests.conftest import make_texture
 
 
@@ -283,7 +281,7 @@ def test_mask_is_true_wherever_it_is_not_black() -> None:
 
 def test_letterbox_keeps_the_aspect_ratio() -> None:
     white = np.full((30, 60, 3), 255, np.uint8)
-    boxed = resize_image(white, 64)
+    boxed = resize_image(white, (64, 64))
     assert boxed.shape == (64, 64, 3)
     assert (boxed[16:48] == 255).all()
     assert (boxed[:16] == 0).all()
@@ -292,32 +290,32 @@ def test_letterbox_keeps_the_aspect_ratio() -> None:
 
 def test_stretch_fills_the_square() -> None:
     white = np.full((30, 60, 3), 255, np.uint8)
-    assert (resize_image(white, 64, "stretch") == 255).all()
+    assert (resize_image(white, (64, 64), "stretch") == 255).all()
 
 
 def test_shrinking_averages() -> None:
     stripes = np.tile(np.array([0, 200], np.uint8), (64, 32))[:, :, np.newaxis].repeat(3, axis=2)
-    assert (resize_image(stripes, 32) == 100).all()
+    assert (resize_image(stripes, (32, 32)) == 100).all()
 
 
 @given(height=st.integers(1, 90), width=st.integers(1, 90))
 def test_any_shape_fits(height: int, width: int) -> None:
     image = np.full((height, width, 3), 9, np.uint8)
     for method in ("letterbox", "stretch"):
-        assert resize_image(image, 32, method).shape == (32, 32, 3)
+        assert resize_image(image, (32, 64), method).shape == (32, 64, 3)
 
 
 @given(
     height=st.integers(1, 300),
     width=st.integers(1, 300),
-    size_px=st.integers(1, 200),
+    size_px=st.tuples(st.integers(1, 200), st.integers(1, 200)),
     mode=st.sampled_from(["L", "RGB", "I;16"]),
     kind=st.sampled_from(["PNG", "JPEG", "TIFF"]),
     method=st.sampled_from(["letterbox", "stretch"]),
     seed=st.integers(0, 1000),
 )
 def test_decoding_at_size_is_decoding_and_resizing(
-    height: int, width: int, size_px: int, mode: str, kind: str, method: ResizeMethod, seed: int
+    height: int, width: int, size_px: Size, mode: str, kind: str, method: ResizeMethod, seed: int
 ) -> None:
     shape = (height, width, 3) if mode == "RGB" else (height, width)
     noise = np.random.default_rng(seed).integers(0, 256, shape)
@@ -325,14 +323,14 @@ def test_decoding_at_size_is_decoding_and_resizing(
     encoded = encode(Image.fromarray(picture), "TIFF" if mode == "I;16" else kind)
     expected = resize_image(decode_image(encoded), size_px, method)
     found = decode_at_size(encoded, size_px, method)
-    assert found.shape == (size_px, size_px, 3)
+    assert found.shape == (*size_px, 3)
     assert np.array_equal(found, expected)
 
 
 def test_a_hairline_stays_in_the_mask() -> None:
     mask = np.zeros((1024, 1024), bool)
     mask[:, 500] = True
-    shrunk = resize_mask(mask, 64)
+    shrunk = resize_mask(mask, (64, 64))
     assert shrunk.any(axis=1).all()
     assert set(np.unique(shrunk)) == {0, 255}
 
@@ -347,7 +345,7 @@ def test_thumbnail_of_grey_levels() -> None:
 def test_padding_is_told_from_the_photograph(shape: tuple[int, int]) -> None:
     white = np.full((*shape, 3), 255, np.uint8)
     for method in ("letterbox", "stretch"):
-        expected = resize_image(white, 64, method)[..., 0] == 255
-        assert np.array_equal(mark_photograph(*shape, 64, method), expected)
-    assert mark_photograph(*shape, 64, "stretch").all()
-    assert mark_photograph(30, 64, 64).sum() == 30 * 64
+        expected = resize_image(white, (64, 96), method)[..., 0] == 255
+        assert np.array_equal(mark_photograph(*shape, (64, 96), method), expected)
+    assert mark_photograph(*shape, (64, 64), "stretch").all()
+    assert mark_photograph(30, 64, (64, 64)).sum() == 30 * 64

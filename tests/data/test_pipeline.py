@@ -10,7 +10,7 @@ import pytest
 
 from mvdefect.config import AugmentConfig
 from mvdefect.core.errors import ImageError
-from mvdefect.data.images import decode_image, resize_image
+from mvdefect.data.images import decode_image
 from mvdefect.data.pipeline import (
     Source,
     Views,
@@ -18,6 +18,7 @@ from mvdefect.data.pipeline import (
     make_view_batches,
     read_masks,
 )
+from mvdefect.data.resizing import resize_image
 from tests.conftest import read_stored
 
 
@@ -28,7 +29,7 @@ def test_inference_follows_the_order_of_the_plan(sources: dict[str, Source], par
     images = np.concatenate([batch.numpy() for batch in batches])
     assert len(images) == source.count
     for row, image in zip(source.plan.select("val"), images, strict=True):
-        assert np.array_equal(image, resize_image(decode_image((parts_root / row.id).read_bytes()), 64))
+        assert np.array_equal(image, resize_image(decode_image((parts_root / row.id).read_bytes()), (64, 64)))
 
 
 def test_parts_share_no_image_and_leave_none_out(sources: dict[str, Source]) -> None:
@@ -57,7 +58,7 @@ def test_a_view_is_the_same_wherever_it_comes(sources: dict[str, Source]) -> Non
 
 def test_masks_keep_the_smallest_defect(sources: dict[str, Source]) -> None:
     source = sources["train"]
-    masks = read_masks(source, 16)
+    masks = read_masks(source, (16, 16))
     stored = read_stored(source.store)
     for row, coarse in zip(source.rows, masks, strict=True):
         rows, columns = np.nonzero(stored[row.id]["mask"][..., 0])

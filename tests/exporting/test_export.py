@@ -111,13 +111,13 @@ def test_a_broken_file_is_told_and_the_others_are_inspected(loaded, photographs:
 
 
 def test_heatmaps_are_those_of_the_run(loaded, photographs: list[bytes], finished_run: Path) -> None:
-    from mvdefect.data.images import resize_image
+    from mvdefect.data.resizing import resize_image
     from mvdefect.models.classifier import load_classifier
     from mvdefect.models.feature_maps import stretch_maps
     from mvdefect.models.saliency import build_heatmaps
 
     found = loaded.signatures["explain"](image_bytes=tf.constant(photographs[:3]))
-    pixels = np.stack([resize_image(decode_image(encoded), 64) for encoded in photographs[:3]])
+    pixels = np.stack([resize_image(decode_image(encoded), (64, 64)) for encoded in photographs[:3]])
     folder = RunFolder(finished_run)
     made, maps = read_operating_point(folder).calibration, []
     if made.logit_weight:

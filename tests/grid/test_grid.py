@@ -48,7 +48,7 @@ def write_grid(folder: Path, data: object, **changes: object) -> Path:
             "cnn": {"backbone": "small_cnn", "weights": "none", "head": "patch"},
             "majority": {"baseline": "majority"},
         },
-        "settings": {"image_size_px": 64, "stages": [{"epochs": 1}], "batch_size": 16},
+        "settings": {"resolution": 64, "stages": [{"epochs": 1}], "batch_size": 16},
         **changes,
     }
     path = folder / "grid.yaml"
@@ -238,10 +238,10 @@ def read_changed(folder: Path, data: object, **changes: object) -> Grid:
 
 def test_a_path_is_named_after_its_folder_and_a_source_has_own_settings(tmp_path: Path) -> None:
     own = {"name": "tiles", "path": "/data/magnetic_tile", "settings": {"group_pattern": "x", "seed": 5}}
-    grid = read_changed(tmp_path, ["/data/parts", own], settings={"seed": 4, "image_size_px": 64})
+    grid = read_changed(tmp_path, ["/data/parts", own], settings={"seed": 4, "resolution": 64})
     assert [source.name for source in grid.data] == ["parts", "tiles"]
     configs = [make_config(grid, "cnn", source) for source in grid.data]
-    assert [(one.group_pattern, one.seed, one.image_size_px) for one in configs] == [
+    assert [(one.group_pattern, one.seed, one.resolution) for one in configs] == [
         ("", 4, 64),
         ("x", 5, 64),
     ]

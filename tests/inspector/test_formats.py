@@ -35,6 +35,7 @@ from mvdefect.inspector.formats.format import OUTPUTS, Pixels
 from mvdefect.inspector.formats.openvino import deal_out
 from mvdefect.inspector.graph import build_graph
 from mvdefect.inspector.network_engines import decide, find_levels, put_level
+from mvdefect.inspector.places import parse_size
 from mvdefect.runs import PredictionRow, RunFolder, read_json, read_run_config, write_json
 
 FORMATS = ("openvino", "onnx", "litert")
@@ -268,8 +269,8 @@ def test_photographs_are_dealt_out_evenly(cores: int) -> None:
 def test_what_is_found_does_not_depend_on_company(networks: Path, precision: str) -> None:
     look = table.FORMATS["openvino"].load(networks / "openvino" / "network.xml", precision)
     manifest = json.loads((networks / "inspector.json").read_text())
-    size_px = manifest["image_size_px"]
-    images = np.random.default_rng(0).integers(0, 256, (21, size_px, size_px, 3), dtype=np.uint8)
+    size_px = parse_size(manifest)
+    images = np.random.default_rng(0).integers(0, 256, (21, *size_px, 3), dtype=np.uint8)
     alone = [look(image[np.newaxis]) for image in images]
     for count in (2, 5, 8, 16, 21):
         for name, found in look(images[:count]).items():
@@ -392,7 +393,7 @@ def test_a_network_without_a_mean_is_asked_as_before(
     look = table.FORMATS[name].load(path, "float32")
     point = read_operating_point(RunFolder(finished_run))
     for count in (1, 5):
-        found = look(np.zeros((count, graph.size_px, graph.size_px, 3), np.uint8))
+        found = look(np.zeros((count, *graph.size_px, 3), np.uint8))
         assert set(found) == set(as_before)
         limit = float(found["novelty"][0])
         old = replace(point, thresholds={**point.thresholds, "foreign": limit})

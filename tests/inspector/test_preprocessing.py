@@ -12,7 +12,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from mvdefect.data.images import Decoding, decode_image, resize_image
+from mvdefect.config import ResizeMethod, Size
+from mvdefect.data.images import Decoding, decode_image
+from mvdefect.data.resizing import resize_image
 from mvdefect.inspector.preprocessing import decode_photograph, read_photographs, resize_photographs
 
 SIZES = [
@@ -37,15 +39,16 @@ def encode(image: Image.Image, kind: str, **options: object) -> bytes:
     return stream.getvalue()
 
 
+@pytest.mark.parametrize("size_px", [(64, 64), (32, 96)])
 @pytest.mark.parametrize("method", ["letterbox", "stretch"])
-def test_resizing_is_that_of_training(method: str) -> None:
+def test_resizing_is_that_of_training(method: ResizeMethod, size_px: Size) -> None:
     signature = [tf.TensorSpec([None, None, None, 3], tf.uint8)]
-    resize = tf.function(lambda pixels: resize_photographs(pixels, 64, method), signature)
-    random = np.random.default_rng(0).integers(1, 700, (40, 2)).tolist()
+    resize = tf.function(lambda pixels: resize_photographs(pixels, size_px, method), signature)
+    random = np.random.default_rng(0).integers(1, 700, (20, 2)).tolist()
     for height, width in [*SIZES, *random]:
         image = draw(height, width)
         found = resize(image[np.newaxis])[0].numpy()
-        np.testing.assert_array_equal(found, resize_image(image, 64, method), str((height, width)))
+        np.testing.assert_array_equal(found, resize_image(image, size_px, method), str((height, width)))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
@@ -118,24 +121,24 @@ def test_what_tensorflow_would_see_otherwise_is_unreadable(name: str, encoded: b
     with pytest.raises(tf.errors.InvalidArgumentError):
         trace()(encoded)
     good = encode(Image.fromarray(draw(24, 40)), "PNG")
-    readable = read_photographs(tf.constant([encoded, good]), 64, "letterbox")[1]
+    readable = read_photographs(tf.constant([encoded, good]), (64, 64), "letterbox")[1]
     assert readable.numpy().tolist() == [False, True], name
 
 
 def test_a_broken_file_costs_the_others_nothing() -> None:
     good = encode(Image.fromarray(draw(40, 64)), "PNG")
     files = [good, b"", good[: len(good) // 2], b"no picture", good]
-    pixels, readable = tf.function(lambda encoded: read_photographs(encoded, 64, "letterbox"))(
+    pixels, readable = tf.function(lambda encoded: read_photographs(encoded, (64, 64), "letterbox"))(
         tf.constant(files)
     )
     np.testing.assert_array_equal(readable, [True, False, False, False, True])
-    expected = resize_image(decode_image(good), 64)
+    expected = resize_image(decode_image(good), (64, 64))
     np.testing.assert_array_equal(pixels[0], expected)
     np.testing.assert_array_equal(pixels[4], expected)
     assert not pixels[1:4].numpy().any()
 
 
 def test_nothing_but_broken_files() -> None:
-    pixels, readable = read_photographs(tf.constant([b"x", b"y"]), 64, "letterbox")
+    pixels, readable = read_photographs(tf.constant([b"x", b"y"]), (64, 64), "letterbox")
     assert pixels.shape == (2, 64, 64, 3)
     assert not readable.numpy().any()

@@ -32,7 +32,7 @@ RATE_DEVIATIONS = {"densenet121"}  # its rate is half of what the rule gives, an
 @pytest.fixture(scope="module", params=sorted(BACKBONES))
 def built(request: pytest.FixtureRequest):
     spec = BACKBONES[request.param]
-    return spec, spec.build(SIZE_PX, None)
+    return spec, spec.build((SIZE_PX, SIZE_PX), None)
 
 
 @pytest.mark.parametrize("name", sorted(KERAS_PREPROCESSING))

@@ -77,4 +77,4 @@ def test_arrays_that_are_not_there_are_refused(tmp_path: Path, shape: tuple[int,
         chunks = tuple(min(side, 100) for side in shape)
         file.create_dataset("layers/conv/vars/0", shape=shape, dtype="f4", chunks=chunks, compression="gzip")
     with pytest.raises(WeightsError, match="layers/conv/vars/0 asks for .* bytes, and 0 are there"):
-        load_weights(spec.build(64, None), spec, path)
+        load_weights(spec.build((64, 64), None), spec, path)

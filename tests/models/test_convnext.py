@@ -30,7 +30,7 @@ def theirs() -> keras.Model:
 
 @pytest.fixture(scope="module")
 def ours() -> keras.Model:
-    return build_convnext_tiny(SIZE_PX)
+    return build_convnext_tiny((SIZE_PX, SIZE_PX))
 
 
 @pytest.mark.parametrize("name", ["saved.weights.h5", "saved.h5"])

@@ -19,7 +19,7 @@ SIZE_PX = 64
 def classifier(request: pytest.FixtureRequest):
     spec = BACKBONES[request.param]
     keras.utils.set_random_seed(0)
-    return spec, build_classifier(spec, SIZE_PX, HeadSettings(dropout=0.0), 2, None)
+    return spec, build_classifier(spec, (SIZE_PX, SIZE_PX), HeadSettings(dropout=0.0), 2, None)
 
 
 def test_depth_counts_blocks_from_the_top(classifier) -> None:
@@ -74,7 +74,7 @@ def test_batch_normalisation_does_not_move_in_a_fit(classifier) -> None:
 @pytest.mark.parametrize("depth", [-1, 5])
 def test_a_depth_that_does_not_exist(depth: int) -> None:
     spec = BACKBONES["small_cnn"]
-    model = build_classifier(spec, SIZE_PX, HeadSettings(dropout=0.0), 2, None)
+    model = build_classifier(spec, (SIZE_PX, SIZE_PX), HeadSettings(dropout=0.0), 2, None)
     with pytest.raises(ConfigError, match=rf"from 0 \(head only\) to 4 .* Received: depth_blocks={depth}"):
         unfreeze(model, spec, depth)
 
@@ -82,7 +82,7 @@ def test_a_depth_that_does_not_exist(depth: int) -> None:
 def test_batch_normalisation_adapts_where_it_may_and_only_in_blocks_that_learn() -> None:
     spec = BACKBONES["mobilenetv2"]
     keras.utils.set_random_seed(0)
-    model = build_classifier(spec, SIZE_PX, HeadSettings(dropout=0.0), 2, None)
+    model = build_classifier(spec, (SIZE_PX, SIZE_PX), HeadSettings(dropout=0.0), 2, None)
     unfreeze(model, spec, 2, "adapt")
     layers = model.get_layer(BACKBONE).layers
     names = [layer.name for layer in layers]

@@ -63,7 +63,7 @@ def test_a_sharpness_that_is_learnt_moves_and_stays_positive(tmp_path: Path) -> 
 def test_half_precision_ends_in_float32(head: HeadSettings) -> None:
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        model = build_classifier(BACKBONES["small_cnn"], 64, head, 2, None)
+        model = build_classifier(BACKBONES["small_cnn"], (64, 64), head, 2, None)
         bare = LogSumExpPooling(learn_sharpness=True)
     finally:
         keras.config.set_dtype_policy("float32")
@@ -120,7 +120,7 @@ def test_a_pooled_head_scores_averages_and_maxima() -> None:
 @pytest.mark.parametrize("taps", [1, 2])
 def test_names_of_layers_do_not_depend_on_what_was_built_before(taps: int) -> None:
     for head in (HeadSettings(pooling="avg_max"), HeadSettings("patch", learn_sharpness=True)):
-        models = [build_classifier(BACKBONES["small_cnn"], 64, head, taps, None) for _ in range(2)]
+        models = [build_classifier(BACKBONES["small_cnn"], (64, 64), head, taps, None) for _ in range(2)]
         first, second = ([variable.path for variable in model.variables] for model in models)
         # Generators of random numbers are numbered on; they are no weights.
         assert [path for path in first if "seed" not in path] == [
@@ -175,7 +175,7 @@ PATCH = HeadSettings("patch", sharpness=3.0, learn_sharpness=True)
     ids=["small_cnn-patch", *sorted(BACKBONES)],
 )
 def test_pixels_in_logit_out_also_after_reloading(name: str, head: HeadSettings, tmp_path: Path) -> None:
-    model = build_classifier(BACKBONES[name], 64, head, 2, None)
+    model = build_classifier(BACKBONES[name], (64, 64), head, 2, None)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3)).astype(np.uint8)
     logits = keras.ops.convert_to_numpy(model(pixels, training=False))
     assert logits.shape == (3, 1)

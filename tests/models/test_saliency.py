@@ -20,7 +20,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uin
 
 
 def build(pooling: str = "avg", taps: int = 2, kind: str = "pooled") -> keras.Model:
-    model = build_classifier(BACKBONES["small_cnn"], 64, HeadSettings(kind, pooling), taps, None)
+    model = build_classifier(BACKBONES["small_cnn"], (64, 64), HeadSettings(kind, pooling), taps, None)
     if kind == "pooled":
         model.get_layer(HEAD).get_layer("logit").bias.assign([0.7])
     return model

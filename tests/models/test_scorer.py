@@ -36,14 +36,14 @@ def pixels() -> np.ndarray:
 @pytest.fixture(scope="module")
 def classifier() -> keras.Model:
     keras.utils.set_random_seed(0)
-    return build_classifier(find_backbone("small_cnn"), SIZE_PX, HeadSettings(), 2, None)
+    return build_classifier(find_backbone("small_cnn"), (SIZE_PX, SIZE_PX), HeadSettings(), 2, None)
 
 
 @pytest.fixture(scope="module")
 def trunk() -> Trunk:
     keras.utils.set_random_seed(1)
     spec = find_backbone("small_cnn")
-    return share_trunk(build_classifier(spec, SIZE_PX, HeadSettings(), 2, None), spec)
+    return share_trunk(build_classifier(spec, (SIZE_PX, SIZE_PX), HeadSettings(), 2, None), spec)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,9 @@ def test_what_networks_compute_alike_runs_once(
 ) -> None:
     """Fine-tuned networks have weights of their own, also where these never changed."""
     keras.utils.set_random_seed(1)
-    first = build_classifier(trunk.spec, SIZE_PX, HeadSettings(), 2, None)  # has the weights of the trunk
+    first = build_classifier(
+        trunk.spec, (SIZE_PX, SIZE_PX), HeadSettings(), 2, None
+    )  # has the weights of the trunk
     second = copy_classifier(first)
     upper = second.get_layer(BACKBONE).layers[-3:]
     for variable in [variable for layer in upper for variable in layer.variables]:

@@ -53,7 +53,7 @@ def test_imagenet_weights_come_from_the_cache(
     """A file of the kind that Keras publishes (HDF5) is used where Keras keeps it; no network is asked."""
     monkeypatch.setattr(weights_module, "download_imagenet", lambda _: pytest.fail("asked the network"))
     spec = find_backbone("mobilenetv2")
-    source, target = spec.build(64, None), spec.build(64, None)
+    source, target = spec.build((64, 64), None), spec.build((64, 64), None)
     empty_keras_home.mkdir()
     source.save(empty_keras_home / spec.imagenet_file)
     load_weights(target, spec, find_weights(spec, "imagenet"))
@@ -62,7 +62,7 @@ def test_imagenet_weights_come_from_the_cache(
 
 def test_weights_from_a_file(tmp_path: Path) -> None:
     spec = find_backbone("small_cnn")
-    source, target = spec.build(64, None), spec.build(96, None)
+    source, target = spec.build((64, 64), None), spec.build((96, 96), None)
     source.save_weights(tmp_path / "mine.weights.h5")
     load_weights(target, spec, find_weights(spec, str(tmp_path / "mine.weights.h5")))
     assert all(np.array_equal(a, b) for a, b in zip(source.get_weights(), target.get_weights(), strict=True))
@@ -71,10 +71,10 @@ def test_weights_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("other", ["resnet50", "efficientnetb0", "densenet121", "small_cnn"])
 def test_weights_of_another_architecture(other: str, tmp_path: Path) -> None:
     path = tmp_path / "other.weights.h5"
-    BACKBONES[other].build(64, None).save_weights(path)
+    BACKBONES[other].build((64, 64), None).save_weights(path)
     spec = find_backbone("mobilenetv2")
     with pytest.raises(WeightsError, match=r"do not fit mobilenetv2 .* another architecture"):
-        load_weights(spec.build(64, None), spec, path)
+        load_weights(spec.build((64, 64), None), spec, path)
 
 
 @pytest.mark.parametrize("name", list_texture_backbones())
@@ -87,7 +87,7 @@ def test_texture_weights_are_part_of_the_package(name: str) -> None:
     assert card.sha256 == hash_file(path)
     assert card.licence.startswith("Apache-2.0")
     assert len(card.first_losses) == 200
-    network = spec.build(64, None)
+    network = spec.build((64, 64), None)
     load_weights(network, spec, path)
     pictures = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.float32)
     features = np.asarray(network(spec.preprocess(pictures), training=False))
@@ -112,7 +112,7 @@ def test_damaged_weights(tmp_path: Path) -> None:
     path.write_bytes(b"x" * 100)
     spec = find_backbone("small_cnn")
     with pytest.raises(WeightsError, match="damaged"):
-        load_weights(spec.build(64, None), spec, path)
+        load_weights(spec.build((64, 64), None), spec, path)
 
 
 def test_what_is_plain_is_said_before_any_work(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_efficientnet_sees_colours_as_it_did_when_it_learned(name: str, tmp_path
     """The published file has standard deviations as variances; Keras divides by their root again."""
     spec, path = find_backbone("efficientnetb0"), tmp_path / name
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    source, network = spec.build(64, None), spec.build(64, None)
+    source, network = spec.build((64, 64), None), spec.build((64, 64), None)
     find_normalisation(source).set_weights([mean, std, np.array(0)])
     (source.save_weights if name.endswith(".weights.h5") else source.save)(path)
     load_weights(network, spec, path)
@@ -154,7 +154,7 @@ def find_normalisation(network: keras.Model) -> keras.layers.Normalization:
 
 def test_real_imagenet_weights_see_more_than_random_ones(mobilenet_weights: Path) -> None:
     spec = find_backbone("mobilenetv2")
-    network = spec.build(64, None)
+    network = spec.build((64, 64), None)
     before = network.get_weights()[0].copy()
     load_weights(network, spec, mobilenet_weights)
     assert not np.array_equal(network.get_weights()[0], before)

@@ -24,7 +24,7 @@ from mvdefect.prediction.rows import VerdictRow
 from mvdefect.prediction.watch import watch_folder
 
 HEIC = b"\0\0\0\x18ftypheic" + bytes(99)
-PREPARATION = Preparation(64, "letterbox", Decoding())
+PREPARATION = Preparation((64, 64), "letterbox", Decoding())
 
 
 def answer_by_brightness(pixels: np.ndarray, _with_heatmaps: bool) -> Iterator[Answer]:
@@ -190,7 +190,7 @@ def test_the_reason_reaches_the_row(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "large.png"), np.zeros((100, 120), np.uint8))
     whole = encode(1)
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
-    small = Preparation(64, "letterbox", Decoding(max_megapixels=0.005))
+    small = Preparation((64, 64), "letterbox", Decoding(max_megapixels=0.005))
     errors = {name: row.error for name, row in inspect(tmp_path, preparation=small).items()}
     assert "3 pages" in errors["pages.tif"]
     assert "Received: 200 to 200" in errors["float.tif"]
@@ -202,7 +202,7 @@ def test_the_reason_reaches_the_row(tmp_path: Path) -> None:
 def test_values_beyond_the_bits_of_the_inspector_are_told(tmp_path: Path, messages: list[str]) -> None:
     for name, grey in (("a", 700), ("b", 1024), ("c", 4095)):
         (tmp_path / f"{name}.png").write_bytes(encode(grey, dtype="uint16"))
-    ten = Preparation(64, "letterbox", Decoding(10))
+    ten = Preparation((64, 64), "letterbox", Decoding(10))
     rows = inspect(tmp_path, preparation=ten)
     assert [row.label for row in rows.values()] == ["good", "good", "good"]
     assert rows["a.png"].probability == pytest.approx(1 - 175 / 255)

@@ -69,7 +69,7 @@ def test_another_seed_is_another_training(made: Path) -> None:
 
 def test_a_fit_takes_the_weights(made: Path) -> None:
     spec = find_backbone("small_cnn")
-    model = build_classifier(spec, 96, HeadSettings(), 2, made)
+    model = build_classifier(spec, (96, 96), HeadSettings(), 2, made)
     kernel = model.get_layer("backbone").get_layer("block1a_conv").kernel
     with h5py.File(made) as file:
         stored: list[np.ndarray] = []
@@ -87,7 +87,7 @@ def test_large_arrays_are_halved_and_come_back_as_float32(tmp_path: Path, made: 
     assert made.stat().st_size < 0.7 * full.stat().st_size
     networks = []
     for path in (made, full):
-        network = find_backbone("small_cnn").build(64, None)
+        network = find_backbone("small_cnn").build((64, 64), None)
         network.load_weights(path)
         networks.append(network)
     for half, whole in zip(*(network.get_weights() for network in networks), strict=True):

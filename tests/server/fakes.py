@@ -15,7 +15,8 @@ import httpx
 import numpy as np
 
 from mvdefect.core.errors import ImageError
-from mvdefect.data.images import decode_image, resize_image
+from mvdefect.data.images import decode_image
+from mvdefect.data.resizing import resize_image
 from mvdefect.inspector.answers import Answer
 from mvdefect.server.app import make_app
 from mvdefect.server.settings import Limits, ServerSettings
@@ -26,7 +27,7 @@ MANIFEST: dict[str, Any] = {
     "name": "parts",
     "version": 3,
     "labels": ["good", "defective", "review", "unreadable"],
-    "image_size_px": 64,
+    "image_size_px": [64, 64],
     "resize": "letterbox",
     "heat_range": [0.0, 1.0],
     "operating_point": {
@@ -74,7 +75,7 @@ class FakeEngine:
             return Answer("unreadable", None, None)
         bright = float(image.mean()) / 255
         label = "review" if 0.45 <= bright < 0.5 else "defective" if bright >= 0.5 else "good"
-        seen = resize_image(image, MANIFEST["image_size_px"])[..., 0]
+        seen = resize_image(image, (64, 64))[..., 0]
         heatmap = cv2.resize(seen, (8, 8), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
         return Answer(label, bright, 10 * bright, heatmap if with_heatmap else None)
 

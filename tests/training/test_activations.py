@@ -40,7 +40,7 @@ def source(sources: dict[str, Source]) -> Source:
 
 def build(seed: int = 0, depth_blocks: int = 1, head: HeadSettings = PATCH, taps: int = 2) -> FrozenPart:
     keras.utils.set_random_seed(seed)
-    model = build_classifier(SPEC, 64, head, taps, None)
+    model = build_classifier(SPEC, (64, 64), head, taps, None)
     cut = cut_classifier(model, SPEC, depth_blocks, model.get_layer(HEAD))
     assert cut is not None
     return FrozenPart(cut)
@@ -200,7 +200,7 @@ def test_the_name_tells_apart_all_that_decides_the_activations(source: Source, f
 
 
 def test_what_a_head_with_pooling_needs_is_a_vector(source: Source) -> None:
-    model = build_classifier(SPEC, 64, HeadSettings("pooled"), 2, None)
+    model = build_classifier(SPEC, (64, 64), HeadSettings("pooled"), 2, None)
     cut = cut_classifier(model, SPEC, 0, model.get_layer(HEAD))
     assert cut is not None
     assert count_image_bytes(cut, "float16") == 2 * (48 + 64)

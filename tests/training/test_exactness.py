@@ -41,7 +41,7 @@ def train(
     config = config.model_copy(update={"activation_budget_gb": budget_gb})
     spec = find_backbone(config.backbone)
     seed_everything(0)
-    model = build_classifier(spec, 64, choose_head(config), config.taps, None)
+    model = build_classifier(spec, (64, 64), choose_head(config), config.taps, None)
     stage = plan_stages(config, spec)[0]
     unfreeze(model, spec, stage.depth_blocks, config.bn_policy)
     views = ViewSettings(config.views, config.seed, config.augment)

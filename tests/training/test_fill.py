@@ -36,7 +36,7 @@ def make_stores(
     """Make an empty store of each case, all of one backbone."""
     spec = find_backbone(backbone)
     keras.utils.set_random_seed(0)
-    first = build_classifier(spec, 64, HeadSettings(), 2, None)
+    first = build_classifier(spec, (64, 64), HeadSettings(), 2, None)
     stores = []
     for number, (kind, pooling, taps, depth_blocks) in enumerate(CASES):
         model = replace_head(first, spec, HeadSettings(kind, pooling), taps)

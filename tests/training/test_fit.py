@@ -36,7 +36,7 @@ def train(job: TrainingJob) -> np.ndarray:
     """Train, and return the logits of the validation part."""
     seed_everything(job.config.seed)
     config = job.config
-    model = build_classifier(job.spec, config.image_size_px, choose_head(config), config.taps, None)
+    model = build_classifier(job.spec, config.size_px, choose_head(config), config.taps, None)
     return predict_logits(train_classifier(model, job), job.val, config.batch_size)
 
 

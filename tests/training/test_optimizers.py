@@ -24,7 +24,9 @@ GROUPED = Stage(4, 1, 1e-2, 3e-2, 0.5, 0.0)
 
 def build(stage: Stage, seed: int = 0, spec: BackboneSpec = SPEC) -> Any:
     keras.utils.set_random_seed(seed)
-    model = build_classifier(spec, SIZE_PX, HeadSettings("patch", learn_sharpness=True, dropout=0.0), 2, None)
+    model = build_classifier(
+        spec, (SIZE_PX, SIZE_PX), HeadSettings("patch", learn_sharpness=True, dropout=0.0), 2, None
+    )
     unfreeze(model, spec, stage.depth_blocks)
     return model
 

@@ -15,7 +15,7 @@ from mvdefect.training.predictions import predict_heatmaps, predict_logits
 @pytest.mark.parametrize("batch_size", [4, 64])
 def test_heatmaps_come_in_the_order_of_the_plan(sources: dict[str, Source], batch_size: int) -> None:
     """The mean of a map is the logit of its photograph, up to float16, and no two photographs are alike."""
-    model = build_classifier(BACKBONES["small_cnn"], 64, HeadSettings(), 2, None)
+    model = build_classifier(BACKBONES["small_cnn"], (64, 64), HeadSettings(), 2, None)
     found = predict_heatmaps(model, sources["test"], batch_size)
     logits = predict_logits(model, sources["test"], batch_size)
     assert found.shape == (sources["test"].count, 8, 8)
@@ -27,7 +27,7 @@ def test_heatmaps_come_in_the_order_of_the_plan(sources: dict[str, Source], batc
 
 
 def test_what_float16_cannot_hold_stays_finite_and_in_order(sources: dict[str, Source]) -> None:
-    model = build_classifier(BACKBONES["small_cnn"], 64, HeadSettings(), 1, None)
+    model = build_classifier(BACKBONES["small_cnn"], (64, 64), HeadSettings(), 1, None)
     kernel = model.get_layer(HEAD).get_layer("logit").kernel
     kernel.assign(np.full(kernel.shape, 1e6))
     found = predict_heatmaps(model, sources["test"], 32)

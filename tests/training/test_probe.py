@@ -30,7 +30,7 @@ def train(
     spec, folder = find_backbone("small_cnn"), RunFolder(place)
     place.mkdir(exist_ok=True)
     keras.utils.set_random_seed(0)
-    model = build_classifier(spec, config.image_size_px, choose_head(config), config.taps, None)
+    model = build_classifier(spec, config.size_px, choose_head(config), config.taps, None)
     job = TrainingJob(
         spec,
         plan_stages(config, spec),

@@ -71,7 +71,7 @@ def describe(data: Path, epochs: tuple[int, int] = (2, 2), **changes: object) ->
     ]
     return {
         "data": str(data),
-        "image_size_px": 64,
+        "resolution": 64,
         "backbone": "small_cnn",
         "weights": "none",
         "head": "patch",

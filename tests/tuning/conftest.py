@@ -113,7 +113,7 @@ def make_candidate(trial: TrialRecord, offsets: tuple[float, ...], behind: float
     figure = None if behind is None else Figure(behind, behind - 0.006, behind + 0.006)
     return Candidate(
         trial.name, trial.values, refits, float(np.mean(scores)), float(np.std(scores, ddof=1)),
-        trial.parameters, trial.learning_parameters, 224, figure,
+        trial.parameters, trial.learning_parameters, (224, 224), figure,
     )  # fmt: skip
 
 

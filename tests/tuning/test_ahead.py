@@ -42,7 +42,7 @@ def test_trials_of_every_depth_head_and_tap_share_one_run_of_the_backbone(
         data=str(parts_root),
         backbone="small_cnn",
         weights="none",
-        image_size_px=64,
+        resolution=(64, 64),
         views=4,
         stages=(StageConfig(depth_blocks=0, epochs=1), StageConfig(epochs=1)),
     )

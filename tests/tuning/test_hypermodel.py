@@ -27,7 +27,9 @@ def parts(sources: dict[str, Source]) -> TrainingParts:
     """Train and val of the drawn products; the plan has no test part."""
     plan = leave_test_out(sources["train"].plan)
     train, val = (replace(sources[part], plan=plan) for part in ("train", "val"))
-    return TrainingParts({(64, "letterbox"): train}, {(64, "letterbox"): val}, {"small_cnn": None})
+    return TrainingParts(
+        {((64, 64), "letterbox"): train}, {((64, 64), "letterbox"): val}, {"small_cnn": None}
+    )
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def make_job(folder: Path, inspector: InspectorHyperModel, **values: float) -> T
 def test_a_trial_is_what_fit_does(finished_run: Path, inspector: InspectorHyperModel, tmp_path: Path) -> None:
     """Same settings, same plan, same seed: the same losses, epoch for epoch, in a process of its own."""
     plan = read_split_plan(RunFolder(finished_run).split_plan)
-    train = inspector.parts.train[64, "letterbox"]
+    train = inspector.parts.train[(64, 64), "letterbox"]
     assert [row.id for row in plan.select("train")] == [row.id for row in train.rows]
     job = make_job(tmp_path, inspector, dropout=0.2, depth_blocks=4, learning_rate=3e-3)
     ((_, result),) = run_trials([job])
@@ -60,7 +62,7 @@ def test_a_trial_is_what_fit_does(finished_run: Path, inspector: InspectorHyperM
     for name in ("loss", "val_loss", "val_roc_auc"):
         pairs = zip(result.history, expected, strict=True)
         assert all(abs(getattr(a, name) - getattr(b, name)) < 1e-3 for a, b in pairs), name
-    assert len(result.logits) == inspector.parts.val[64, "letterbox"].count
+    assert len(result.logits) == inspector.parts.val[(64, 64), "letterbox"].count
     assert result.parameters == result.learning_parameters > 0  # at depth 4 all of it learns
     assert result.peak_memory_mb > 100
     assert not (tmp_path / "checkpoint").exists()

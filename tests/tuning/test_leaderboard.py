@@ -26,7 +26,7 @@ from tuning.search.trials import TrialResult
 from tuning.settings import SearchConfig
 from tuning.space.space import make_space
 
-BASE = FitConfig(backbone="small_cnn", weights="none", data="parts")
+BASE = FitConfig(backbone="small_cnn", weights="none", data="parts", resolution=(64, 64))
 SPACE = make_space(BASE, {}, {})
 SEARCH = SearchConfig()
 
@@ -232,7 +232,9 @@ def test_candidates_are_the_best_that_differ_and_the_default() -> None:
 
 def test_every_candidate_meets_every_seed_and_fold(sources: dict[str, Source], tmp_path: Path) -> None:
     folds = draw_folds(sources["train"].plan, 2, 0)
-    parts = [TrainingParts({}, {(64, "letterbox"): replace(sources["val"], plan=fold)}, {}) for fold in folds]
+    parts = [
+        TrainingParts({}, {((64, 64), "letterbox"): replace(sources["val"], plan=fold)}, {}) for fold in folds
+    ]
     candidates = {"07": {"dropout": 0.3}, "default": {}}
     search = SearchConfig.model_validate({"refits": {"seeds": 2}})
     runs = refit_candidates(candidates, SPACE, parts, search, tmp_path, 2, score_trial)

@@ -67,7 +67,9 @@ def test_an_estimate_adds_up() -> None:
 
 @pytest.mark.slow
 def test_a_training_is_measured_on_this_machine() -> None:
-    config = FitConfig.model_validate({**SETTINGS, "stages": [{"epochs": 1, "depth_blocks": 1}]})
+    config = FitConfig.model_validate(
+        {**SETTINGS, "resolution": [64, 64], "stages": [{"epochs": 1, "depth_blocks": 1}]}
+    )
     pace = measure_pace(config, None, train=100, val=20)
     assert pace is not None
     assert 0 < pace.next_s < pace.first_s < 600

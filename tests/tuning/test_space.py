@@ -110,7 +110,7 @@ def test_from_random_weights_every_block_may_learn() -> None:
         ({"taps": [1, "2"]}, "all texts, all numbers"),
         ({"taps": [1, 1]}, "different values"),
         ({"depth_blocks": [0, 9]}, "space.depth_blocks: .*from 0"),
-        ({"image_size_px": [64, 100]}, "space.image_size_px: .*multiple of 32"),
+        ({"resolution": [64, 100]}, "space.resolution: .*multiple of 32"),
         ({"backbone": ["mobilenetv2", "vgg"]}, "unknown backbone 'vgg'"),
         ({"batch_size": "default"}, "only these have limits of their own"),
         ({"head": "pached"}, "head"),
@@ -127,7 +127,7 @@ def test_what_is_wrong_is_told_before_anything_runs(named: dict[str, Any], said:
 
 
 def test_a_range_of_sizes_is_one_of_steps() -> None:
-    assert make({"image_size_px": {"min": 160, "max": 230}}).list_values("image_size_px") == (160, 192, 224)
+    assert make({"resolution": {"min": 160, "max": 230}}).list_values("resolution") == (160, 192, 224)
 
 
 def test_backbones_without_weights_of_their_own_have_those_of_the_settings() -> None:

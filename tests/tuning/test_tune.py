@@ -28,7 +28,7 @@ from tuning.tune import TuneOptions, tune_inspector
 SETTINGS = {
     "backbone": "small_cnn",
     "weights": "none",
-    "image_size_px": 64,
+    "resolution": 64,
     "batch_size": 16,
     "stages": [{"epochs": 1}],
     "tensorboard": False,

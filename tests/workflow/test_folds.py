@@ -49,7 +49,7 @@ def config(tiny_config: FitConfig, tmp_path_factory: pytest.TempPathFactory) -> 
     """A fit from a file of weights."""
     keras.utils.set_random_seed(0)
     weights = tmp_path_factory.mktemp("weights") / "small.weights.h5"
-    find_backbone("small_cnn").build(64, None).save_weights(weights)
+    find_backbone("small_cnn").build((64, 64), None).save_weights(weights)
     stages = (
         StageConfig(depth_blocks=0, epochs=1, learning_rate=1e-3, solve=True),
         StageConfig(depth_blocks=1, epochs=1, learning_rate=1e-3),
@@ -106,7 +106,7 @@ def test_folds_that_share_a_network_learn_what_they_would_alone(
 
     def build() -> Any:
         seed_everything(settings.seed)
-        return build_classifier(spec, 64, choose_head(settings), settings.taps, Path(config.weights))
+        return build_classifier(spec, (64, 64), choose_head(settings), settings.taps, Path(config.weights))
 
     def start(name: str) -> TrainingJob:
         (tmp_path / name).mkdir()
@@ -138,12 +138,12 @@ def test_folds_that_share_a_network_learn_what_they_would_alone(
 def test_the_scorer_in_use_is_fitted_on_all_that_its_folds_learn_from(
     folds: Folds, config: FitConfig
 ) -> None:
-    trunk = load_trunk(find_backbone("small_cnn"), 64, Path(config.weights))
+    trunk = load_trunk(find_backbone("small_cnn"), (64, 64), Path(config.weights))
     seen = config.model_copy(
         update={"mirror": False, "augment": AugmentConfig(flip=False, quarter_turns=False)}
     )
-    frozen = learn_frozen(trunk, folds, seen, True)
-    looks = Looks(compile_features(build_look(trunk)))
+    frozen = learn_frozen([trunk], folds, seen, True)
+    looks = Looks(compile_features(build_look(trunk)), 32)
     looks.look_at([folds.whole, folds.parts["test"]])
     vectors, scaling = looks.stack(folds.whole), find_scaling(looks.stack(folds.whole), list_blocks(trunk))
     weights = weigh_strata(number_strata(folds.whole))
@@ -151,18 +151,18 @@ def test_the_scorer_in_use_is_fitted_on_all_that_its_folds_learn_from(
     assert frozen.logits is not None
     expected = machine.score(looks.stack(folds.parts["test"]))
     assert np.allclose(frozen.logits["test"], expected, atol=1e-4)
-    assert np.allclose(predict_logits(frozen.scorer, folds.parts["test"], 16), expected, atol=1e-3)
+    assert np.allclose(predict_logits(frozen.scorers[0], folds.parts["test"], 16), expected, atol=1e-3)
     assert np.abs(frozen.logits["val"] - machine.score(looks.stack(folds.parts["val"]))).max() > 0.01
 
 
 def test_maps_that_there_is_no_room_for_are_computed_again(
     folds: Folds, config: FitConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = compile_features(build_look(load_trunk(find_backbone("small_cnn"), 64, Path(config.weights))))
+    run = compile_features(build_look(load_trunk(find_backbone("small_cnn"), (64, 64), Path(config.weights))))
     found = []
     for room in (looks_module.KEPT_BYTES, 0):
         monkeypatch.setattr(looks_module, "KEPT_BYTES", room)
-        looks = Looks(run)
+        looks = Looks(run, 32)
         looks.look_at([folds.whole])
         looks.look_at([folds.whole], [(False, True)])
         maps = np.concatenate([maps for _, maps in looks.iterate_maps(folds.train[0])])
@@ -204,7 +204,7 @@ def test_distances_of_held_out_images_are_of_a_fit_without_them(
     run: RunFolder, folds: Folds, config: FitConfig
 ) -> None:
     rows = {row.id: row.novelty for row in read_predictions(run)}
-    network = build_features(load_trunk(find_backbone("small_cnn"), 64, Path(config.weights)))
+    network = build_features(load_trunk(find_backbone("small_cnn"), (64, 64), Path(config.weights)))
 
     def look(source: Source) -> np.ndarray:
         from mvdefect.data.pipeline import make_inference_batches

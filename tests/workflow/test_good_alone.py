@@ -33,7 +33,7 @@ FORMATS = ("savedmodel", "openvino")
 
 
 def make_config(data: Path, **changes: object) -> FitConfig:
-    settings = {"image_size_px": 64, "backbone": "small_cnn", "weights": "none", "tensorboard": False}
+    settings = {"resolution": 64, "backbone": "small_cnn", "weights": "none", "tensorboard": False}
     return FitConfig(data=str(data), **(settings | changes))
 
 

@@ -37,7 +37,7 @@ NOTHING = {
 def look() -> Callable[[Pixels], np.ndarray]:
     """The features that a fit without any network takes."""
     spec = find_backbone("efficientnetb0")
-    network = build_features(load_trunk(spec, SIZE_PX, find_weights(spec, "texture")))
+    network = build_features(load_trunk(spec, (SIZE_PX, SIZE_PX), find_weights(spec, "texture")))
     return lambda images: np.asarray(network(images, training=False))
 
 
@@ -49,7 +49,7 @@ def product(
     place = tmp_path_factory.mktemp("washers") / "images"
     root = write_parts(place, 0, good=24, defective_per_type=3, size_px=SIZE_PX, categories=("washer",))
     records = read_records(root)
-    images = np.stack([decode_at_size(record.path.read_bytes(), SIZE_PX) for record in records])
+    images = np.stack([decode_at_size(record.path.read_bytes(), (SIZE_PX, SIZE_PX)) for record in records])
     return np.array([record.label == 1 for record in records]), look(images)
 
 

@@ -72,7 +72,7 @@ def _make_candidate(
     broken = [run.result.trouble for run in mine if run.result.status != COMPLETED]
     refits = tuple(_make_refit(run, search) for run in mine if run.result.status == COMPLETED)
     scores = np.array([refit.score for refit in refits])
-    size = space.configure(values).image_size_px
+    size = space.configure(values).size_px
     return Candidate(
         name,
         values,
@@ -153,13 +153,13 @@ def write_leaderboard(board: Leaderboard, names: Sequence[str], out: Path) -> No
         out: The folder of the search.
     """
     head = ("rank", "name", "winner", "recommended", "mean", "spread", "refits")
-    tail = ("behind", "behind_low", "behind_high", "parameters", "learning_parameters", "image_size_px")
+    tail = ("behind", "behind_low", "behind_high", "parameters", "learning_parameters", "size_px")
     rows = []
     for rank, one in enumerate(board.candidates, start=1):
         behind = one.behind or Figure(float("nan"), float("nan"), float("nan"))
         row = (rank, one.name, one.name == board.winner, one.name == board.recommended, one.mean, one.spread)
         figures = (behind.value, behind.low, behind.high)
-        sizes = (one.parameters, one.learning_parameters, one.image_size_px)
+        sizes = (one.parameters, one.learning_parameters, one.size_px)
         rows.append((*row, len(one.refits), *figures, *sizes, *_pick(one.values, names), one.trouble))
     write_table(out / LEADERBOARD, (*head, *tail, *names, "trouble"), rows)
 

@@ -119,7 +119,7 @@ def list_measured(summary: SearchSummary) -> list[tuple[str, list[Cell]]]:
         collect("behind the winner in ROC-AUC (95% interval)", [_tell_distance(one) for one in found]),
         collect("parameters, millions", [format_millions(one.parameters) for one in found]),
         collect("of them learning", [format_millions(one.learning_parameters) for one in found]),
-        collect("image size, pixels", [str(one.image_size_px) for one in found]),
+        collect("image size, pixels", [f"{one.size_px[1]}×{one.size_px[0]}" for one in found]),
     ]
 
 

@@ -190,7 +190,8 @@ def _measure(one: Candidate, name: str, summary: SearchSummary) -> Fact:
 
 
 def _size(one: Candidate) -> Fact:
-    detail = f"parameters, {format_millions(one.learning_parameters)} M of them learn; {one.image_size_px} px"
+    size = f"{one.size_px[1]}×{one.size_px[0]} px"
+    detail = f"parameters, {format_millions(one.learning_parameters)} M of them learn; {size}"
     return Fact("size", f"{format_millions(one.parameters)} M", detail)
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import keras_tuner
 
-from mvdefect.config import FitConfig
+from mvdefect.config import FitConfig, Size
 from mvdefect.core.runtime import seed_everything, set_precision
 from mvdefect.data.pipeline import Source
+from mvdefect.data.resolution import find_network_shrink
 from mvdefect.models.backbones import find_backbone
 from mvdefect.models.classifier import HEAD, build_classifier, cut_classifier, replace_head
 from mvdefect.models.heads import choose_head
@@ -27,7 +28,7 @@ from tuning.records import Value, find_best_epoch
 from tuning.space.domains import Choice, Range
 from tuning.space.space import Dimension, SearchSpace
 
-SHARED = ("backbone", "weights", "image_size_px", "resize", "views", "seed", "augment", "activation_dtype")
+SHARED = ("backbone", "weights", "resolution", "resize", "views", "seed", "augment", "activation_dtype")
 Pair = tuple[ActivationStore, ActivationStore]
 
 
@@ -98,8 +99,8 @@ class TrainingParts:
         weights: Weights file of each backbone, None for random ones.
     """
 
-    train: Mapping[tuple[int, str], Source]
-    val: Mapping[tuple[int, str], Source]
+    train: Mapping[tuple[Size, str], Source]
+    val: Mapping[tuple[Size, str], Source]
     weights: Mapping[str, Path | None]
 
 
@@ -149,7 +150,8 @@ class InspectorHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
         seed_everything(config.seed, config.deterministic)
         set_precision(config.precision)
         spec, weights = find_backbone(config.backbone), self.parts.weights[config.backbone]
-        return build_classifier(spec, config.image_size_px, choose_head(config), config.taps, weights)
+        shrink = find_network_shrink(config)
+        return build_classifier(spec, config.size_px, choose_head(config), config.taps, weights, shrink)
 
     def fit(
         self,
@@ -174,7 +176,7 @@ class InspectorHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
             with tempfile.TemporaryDirectory() as place:
                 return self.fit(hp, model, Path(place))
         config = self.configure(hp)
-        spec, key = find_backbone(config.backbone), (config.image_size_px, config.resize)
+        spec, key = find_backbone(config.backbone), (config.size_px, config.resize)
         stages = plan_stages(config, spec)
         job = TrainingJob(spec, stages, config, self.parts.train[key], self.parts.val[key], RunFolder(folder))
         others = self.space.list_cuts(config) if self.others is None else self.others

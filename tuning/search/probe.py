@@ -15,6 +15,7 @@ import numpy as np
 from mvdefect.config import FitConfig
 from mvdefect.core.files import parse_json, write_text
 from mvdefect.core.runtime import load_tensorflow, seed_everything, set_precision
+from mvdefect.data.resolution import find_network_shrink
 from mvdefect.models.backbones import find_backbone
 from mvdefect.training.learners import count_slots
 from mvdefect.training.stages import plan_stages
@@ -93,8 +94,9 @@ def measure_cost(job: ProbeJob) -> None:
     seed_everything(config.seed, config.deterministic)
     set_precision(config.precision)
     spec, started = find_backbone(config.backbone), time.monotonic()
-    model = build_classifier(spec, config.image_size_px, choose_head(config), config.taps, job.weights)
-    pixels = np.zeros((BATCH, config.image_size_px, config.image_size_px, 3), np.uint8)
+    shrink = find_network_shrink(config)
+    model = build_classifier(spec, config.size_px, choose_head(config), config.taps, job.weights, shrink)
+    pixels = np.zeros((BATCH, *config.size_px, 3), np.uint8)
     cut = cut_classifier(model, spec, plan_stages(config, spec)[-1].depth_blocks, model.get_layer(HEAD))
     frozen = None if cut is None else cut.frozen
     stored = pixels if frozen is None else frozen.predict_on_batch(pixels)

@@ -139,7 +139,7 @@ def _train(job: TrialJob, started: float) -> TrialResult:
         job.hypermodel.fit(hp, model, job.folder)
         logits: tuple[float, ...] = ()
         if job.with_logits:
-            val = job.hypermodel.parts.val[config.image_size_px, config.resize]
+            val = job.hypermodel.parts.val[config.size_px, config.resize]
             logits = tuple(map(float, predict_logits(model, val, config.batch_size)))
     return TrialResult(
         COMPLETED,

@@ -8,14 +8,15 @@ to `default` (the limits of `TABLE`), or to null (not searched: as in the settin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import product
 from operator import attrgetter
 from typing import Any
 
-from mvdefect.config import FitConfig, validate_config
+from mvdefect.config import FitConfig, Size, validate_config
 from mvdefect.core.errors import ConfigError
 from mvdefect.core.settings import assign
+from mvdefect.data.resolution import Sizes, settle_resolution
 from mvdefect.models.backbones import find_backbone
 from mvdefect.training.stages import plan_stages
 from tuning.records import Value
@@ -23,7 +24,7 @@ from tuning.space.domains import Choice, Domain, Range, read_choice, read_range
 
 DEFAULT = "default"
 CUTS = ("depth_blocks", "head", "pooling", "taps")  # what decides where the frozen part ends
-STEPS = {"depth_blocks": 1, "image_size_px": 32, "views": 1, "taps": 1}  # of a range
+STEPS = {"depth_blocks": 1, "resolution": 32, "views": 1, "taps": 1}  # of a range
 NOT_SEARCHED = (
     *(
         "data",
@@ -97,7 +98,7 @@ class Known:
 # Below the boundary a change means another run of the frozen part; so it is searched on request alone.
 TABLE: Mapping[str, Known] = {
     "backbone": Known(None, False),
-    "image_size_px": Known(Choice((160, 224, 288)), False),
+    "resolution": Known(Choice((160, 224, 288)), False),
     "views": Known(Choice((4, 8, 16)), False),
     "augment.flip": Known(Choice((True, False)), False),
     "augment.quarter_turns": Known(Choice((True, False)), False),
@@ -125,11 +126,13 @@ class SearchSpace:
         base: Settings of a fit, with what the space fixes.
         dimensions: What varies; a name comes once for each set of conditions under which it matters.
         weights: Backbone -> weights, for every one that may come.
+        frames: Resolution -> working size, once the images are known.
     """
 
     base: FitConfig
     dimensions: tuple[Dimension, ...]
     weights: Mapping[str, str]
+    frames: Mapping[Any, Size] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -142,6 +145,11 @@ class SearchSpace:
         if domains:
             return tuple(value for domain in domains if isinstance(domain, Choice) for value in domain.values)
         return (_find_base_value(self.base, name),)
+
+    def suit(self, sizes: Sizes) -> SearchSpace:
+        """Return the same space with the working sizes that suit images, by heights and widths (n, 2)."""
+        frames = {value: settle_resolution(value, sizes) for value in self.list_values("resolution")}
+        return replace(self, frames=frames)
 
     def describe_base(self) -> dict[str, Value]:
         """Return what the base has for hyperparameters, those alone that matter there."""
@@ -178,7 +186,7 @@ class SearchSpace:
         tree["weights"] = self.weights[tree["backbone"]]
         config = validate_config(tree)
         plan_stages(config, find_backbone(config.backbone))
-        return config
+        return config.model_copy(update={"resolution": self.frames.get(config.resolution, config.resolution)})
 
 
 def make_space(base: FitConfig, named: Mapping[str, Any], weights: Mapping[str, str]) -> SearchSpace:

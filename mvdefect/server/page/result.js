@@ -111,14 +111,14 @@ function paintHeat(heatmap, facts) {
 /** Return where in a heatmap the photograph lies, as shares: the rest of a letterbox is padding. */
 function findPhotograph(width, height, facts) {
   if (facts.resize === "stretch") return { left: 0, top: 0, width: 1, height: 1 };
-  const size = facts.image_size_px;
-  const scale = size / Math.max(width, height);
+  const [rows, columns] = facts.image_size_px;
+  const scale = Math.min(rows / height, columns / width);
   const fit = (length) => Math.max(1, Math.round(length * scale));
   const [across, down] = [fit(width), fit(height)];
   return {
-    left: Math.floor((size - across) / 2) / size,
-    top: Math.floor((size - down) / 2) / size,
-    width: across / size,
-    height: down / size,
+    left: Math.floor((columns - across) / 2) / columns,
+    top: Math.floor((rows - down) / 2) / rows,
+    width: across / columns,
+    height: down / rows,
   };
 }

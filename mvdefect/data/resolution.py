@@ -1,0 +1,130 @@
+"""The working size: how many pixels of an image the network sees, height and width fitted to the images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mvdefect.config import AUTO, FULL, STEP_PX, FitConfig, Size
+from mvdefect.core.errors import ConfigError, ImageError
+from mvdefect.core.parallel import map_in_threads
+from mvdefect.data.images import read_size
+from mvdefect.data.records import Record
+
+Sizes = NDArray[np.int64]
+
+BASE_PX = 224  # what backbones were trained at: the side of the smallest square that is tried
+MAX_RATIO = 1.5  # of sides, up to which images go into a square, which can be turned; likewise of shapes
+SPARED_PX = 4  # by so much an image may be shrunk further, so that a side needs no step more
+WORTH_IT = 1.25  # ratio of sides from which on a second look at twice the size is taken
+SPARED_OCTAVES = 0.2  # so that 448 counts as twice 224, and a little less too
+SAMPLED = 500  # files whose headers are read
+
+
+def read_sizes(records: Sequence[Record]) -> Sizes:
+    """Read heights and widths of images from their headers; of up to 500 files spread over all.
+
+    Returns:
+        int64 (n, 2), upright. Broken files are left out.
+    """
+    places = np.unique(np.linspace(0, len(records) - 1, min(SAMPLED, len(records))).round().astype(int))
+    found = map_in_threads(_read_size, [records[place].path for place in places])
+    sizes = [size for size in found if size is not None]
+    return np.array(sizes, np.int64).reshape(-1, 2)
+
+
+def _read_size(path: Path) -> Size | None:
+    try:
+        return read_size(path)
+    except (ImageError, OSError):
+        return None
+
+
+def fit_frame(sizes: Sizes, longest_px: int) -> Size:
+    """Return the working size whose longer side is given, in the shape of the images.
+
+    Its shorter side is rounded up, so that sides of each scale of `list_scales` are multiples of 32. It is
+    a square if the images hardly differ from one, or much from each other in shape: in a square each fits
+    alike, and it can be turned.
+
+    Args:
+        sizes: Heights and widths, int64 (n, 2).
+        longest_px: A multiple of 32.
+    """
+    shape = _measure_shape(sizes)
+    shorter_px = min(shape, 1 / shape) * longest_px
+    step_px = STEP_PX * _count_halvings(longest_px * shorter_px, longest_px)
+    shorter = step_px * max(1, math.ceil((shorter_px - SPARED_PX) / step_px))
+    return (longest_px, shorter) if shape > 1 else (shorter, longest_px)
+
+
+def _measure_shape(sizes: Sizes) -> float:
+    """Return the height of most images divided by their width; 1 where a square suits them."""
+    low, middle, high = np.quantile(sizes[:, 0] / sizes[:, 1], (0.05, 0.5, 0.95))
+    is_long = max(middle, 1 / middle) > MAX_RATIO
+    return float(middle) if is_long and high / low <= MAX_RATIO else 1.0
+
+
+def _choose_frame(sizes: Sizes) -> Size:
+    """Return the size for `auto`: two times a square of 224, or that for small images, in their shape."""
+    shape = _measure_shape(sizes)
+    coarse = STEP_PX * math.ceil((BASE_PX * math.sqrt(max(shape, 1 / shape)) - SPARED_PX) / STEP_PX)
+    return fit_frame(sizes, 2 * coarse if _measure_longest(sizes) >= WORTH_IT * coarse else coarse)
+
+
+def _measure_longest(sizes: Sizes) -> int:
+    """Return the longer side of most images, as a multiple of 32 that hardly enlarges them."""
+    longest, shape = float(np.quantile(sizes.max(axis=1), 0.95)), _measure_shape(sizes)
+    step_px = STEP_PX * _count_halvings(longest**2 * min(shape, 1 / shape))
+    return max(2 * STEP_PX, step_px * math.floor((longest + SPARED_PX) / step_px))
+
+
+def list_scales(size_px: Size) -> tuple[int, ...]:
+    """Return at which scales members see an image: by how much it is shrunk, the coarsest first, the last 1.
+
+    The coarsest has about as many pixels as a square of 224, with which backbones were trained.
+    """
+    shrink = _count_halvings(size_px[0] * size_px[1], math.gcd(*size_px))
+    return (shrink, 1) if shrink > 1 else (1,)
+
+
+def find_network_shrink(config: FitConfig) -> int:
+    """Return by how much the image is shrunk for the network that is trained.
+
+    Raises:
+        ConfigError: The setting does not divide the working size.
+    """
+    shrink = config.network_shrink or list_scales(config.size_px)[0]
+    if any(side % (STEP_PX * shrink) for side in config.size_px):
+        raise ConfigError(
+            f"network_shrink must divide the sides of the working size, {config.size_px[1]} and "
+            f"{config.size_px[0]} pixels, into multiples of {STEP_PX}. Received: network_shrink={shrink}"
+        )
+    return shrink
+
+
+def _count_halvings(pixels: float, divided_px: int = 0) -> int:
+    """Return the power of two by which to shrink towards a square of 224; a length stays a multiple of 32."""
+    shrink = 2 ** max(0, math.floor(math.log2(math.sqrt(pixels) / BASE_PX) + SPARED_OCTAVES))
+    while divided_px % (STEP_PX * shrink):
+        shrink //= 2
+    return int(max(1, shrink))
+
+
+def settle_resolution(resolution: int | str | Size, sizes: Sizes) -> Size:
+    """Return the working size that a setting means for images; see `_choose_frame` for `auto`.
+
+    Args:
+        resolution: See `FitConfig`.
+        sizes: Heights and widths, int64 (n, 2); for none at all it is a square.
+    """
+    if isinstance(resolution, tuple):
+        return resolution
+    sizes = sizes if len(sizes) else np.array([(BASE_PX, BASE_PX)])
+    if resolution == AUTO:
+        return _choose_frame(sizes)
+    return fit_frame(sizes, _measure_longest(sizes) if resolution == FULL else int(resolution))
