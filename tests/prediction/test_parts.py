@@ -174,7 +174,7 @@ def parts_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         config = FitConfig(
             data=write_views(place / "views"),
             part_pattern=r"SN\d+",
-            image_size_px=64,
+            resolution=64,
             backbone="small_cnn",
             weights="none",
             stages=(StageConfig(depth_blocks=0, epochs=1), StageConfig(epochs=1)),
