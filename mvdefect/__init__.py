@@ -42,6 +42,7 @@ def check(
     group_pattern: str = "",
     good: Sequence[str] = (),
     label_pattern: str = "",
+    part_pattern: str = "",
     near_duplicates: NearDuplicates = "part",
     resolution: int | str | tuple[int, int] = "auto",
     resize: ResizeMethod = "letterbox",
@@ -56,6 +57,8 @@ def check(
         group_pattern: Images whose names match it alike stay together.
         good: Names of folders or labels of good images, beside the usual ones.
         label_pattern: A regular expression that finds the label in an id, as in "(?P<label>ok|ng)".
+        part_pattern: A regular expression that finds the part that an image shows, where several images show
+            one, as in "(?P<part>SN[0-9]+)_(?P<view>cam[0-9])".
         near_duplicates: What stays together without being named: "part", "image" or "none".
         resolution: Working size of the fit to come, as its setting.
         resize: How images are brought to it.
@@ -76,7 +79,7 @@ def check(
     from mvdefect.data.sources.opening import log_notes, open_source
 
     decoding = choose_decoding(apply_settings({"bits": bits, "max_megapixels": max_megapixels}))
-    layout = open_source(_name_places(images), categories, group_pattern, good, label_pattern)
+    layout = open_source(_name_places(images), categories, group_pattern, good, label_pattern, part_pattern)
     log_notes(layout)
     return audit_data(layout, AuditSettings(near_duplicates, resolution, resize, decoding))
 

@@ -113,6 +113,11 @@ class FitConfig(Settings):
     group_pattern: str = Field(
         "", description="Regular expression that names, in an id, what belongs together."
     )
+    part_pattern: str = Field(
+        "",
+        description="Regular expression that names, in an id, the part that the image shows, where several "
+        "images show one, as in '(?P<part>SN[0-9]+)_(?P<view>cam[0-9])'.",
+    )
     categories: tuple[str, ...] = Field((), description="Products to use (default: all).")
     skip_broken: bool = Field(False, description="Leave unreadable files out instead of stopping.")
     near_duplicates: Literal["part", "image", "none"] = Field(

@@ -48,7 +48,7 @@ class PredictionRow:
     mean over the image (NaN where nothing measures them, and the mean in runs of 0.1.0; see
     `mvdefect.models.one_class`). `score` is what the verdict is reached on, and `probability` its sigmoid.
     `verdict` is good, defective or review. `defect_share` is the share of the image that is defective: 0 for
-    a good one, NaN where no mask tells.
+    a good one, NaN where no mask tells. `part_id` and `view` are as in `mvdefect.data.records.Record`.
     """
 
     id: str
@@ -64,6 +64,8 @@ class PredictionRow:
     verdict: str
     defect_share: float
     mean_novelty: float = float("nan")
+    part_id: str = ""
+    view: str = ""
 
 
 @dataclass(frozen=True)

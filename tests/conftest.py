@@ -245,3 +245,17 @@ def write_class_folders(root: Path, good: int = 12, defective: int = 12) -> Path
     for number in range(defective):
         write_image(root / "dent" / f"{number:03}.png", make_texture(1000 + number))
     return root
+
+
+def write_views(root: Path, good: int = 24, defective: int = 12) -> Path:
+    """Write parts of two views each; a defect is in the first view alone, and one good part lacks a view."""
+    for number in range(good + defective):
+        is_bad = number >= good
+        for place, view in enumerate(("top", "side")):
+            image = make_texture(2 * number + place, 64, 64)
+            if is_bad and not place:
+                cv2.circle(image, (20 + number % 20, 32), 9, (255, 0, 0), -1)
+            if (number, view) != (1, "side"):
+                folder = "dent" if is_bad and not place else "good"
+                write_image(root / folder / f"SN{number:02}_{view}.png", image)
+    return root

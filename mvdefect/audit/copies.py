@@ -12,6 +12,7 @@ from mvdefect.data.groups.candidates import Indices
 from mvdefect.data.groups.duplicates import Links, connect, link_equal_names
 from mvdefect.data.groups.grouping import are_separated, describe_named_groups, suggest_pattern
 from mvdefect.data.groups.poses import POSES
+from mvdefect.data.parts import describe_parts
 from mvdefect.data.records import Record
 from mvdefect.data.scan import FirstLook, Scan
 
@@ -83,7 +84,10 @@ def report_group_names(scan: Scan, codes: Indices) -> Iterator[Finding]:
     """Report the groups that the user named, or those that the names of the files suggest."""
     for note in describe_named_groups(scan, codes):
         yield Finding("grouping", Severity.NOTE, f"{note}.", "Nothing.")
-    suggestion = None if any(record.group for record in scan.records) else suggest_pattern(scan.records)
+    for line in describe_parts(scan.records):
+        yield Finding("parts", Severity.NOTE, f"{line}.", "Nothing.")
+    is_named = any(record.group or record.part_id for record in scan.records)
+    suggestion = None if is_named else suggest_pattern(scan.records)
     if suggestion:
         yield Finding(
             "group-names",

@@ -19,6 +19,7 @@ from mvdefect.cli.work import PATH, show_messages, start_work
 @setting("protocol", "--protocol")
 @setting("good", "--good", metavar="NAME")
 @setting("label_pattern", "--label-pattern", metavar="REGEX")
+@setting("part_pattern", "--part-pattern", metavar="REGEX")
 @setting("categories", "--category")
 @setting("backbone", "--backbone", text="Backbone of frozen-svm, one-class and scratch-backbone.")
 @setting(

@@ -49,6 +49,13 @@ def source_options(function: Function) -> Function:
             metavar="REGEX",
             help="What in an id names images that belong together, as in 'SN[0-9]+'.",
         ),
+        click.option(
+            "--part-pattern",
+            default="",
+            metavar="REGEX",
+            help="What in an id names the part that an image shows, where several images show one, as in "
+            "'(?P<part>SN[0-9]+)_(?P<view>cam[0-9])'.",
+        ),
     )
     for option in reversed(options):
         function = option(function)

@@ -67,6 +67,7 @@ def report(runs: tuple[Path, ...], out: Path, markdown: Path | None, require: st
 @setting("good", "--good", metavar="NAME")
 @setting("label_pattern", "--label-pattern", metavar="REGEX")
 @setting("group_pattern", "--group-pattern", metavar="REGEX")
+@setting("part_pattern", "--part-pattern", metavar="REGEX")
 @setting("categories", "--category")
 @setting("backbone", "--backbone")
 @setting("weights", "--weights")
@@ -130,6 +131,7 @@ def fit(
       mvdefect fit --data photographs --backbone mobilenetv2 --weights FILE --epochs 30 --run runs/mobile
       mvdefect fit --data photographs --set augment.flip=false --set patience=12 --run runs/unmirrored
       mvdefect fit --data photographs --split plans/closed-set.csv --run runs/planned
+      mvdefect fit --data photographs --part-pattern '[0-9]+' --run runs/parts
       mvdefect fit --data photographs --head patch --verdict either --run runs/patch
       mvdefect fit --data photographs --require 'recall 0.95, false-alarms 0.05' --run runs/required
       mvdefect fit --data photographs --threshold 'min-recall 0.95' --prevalence 0.005 --run runs/line
@@ -241,8 +243,9 @@ def show_evaluation(evaluation: Evaluation, run: Path, kind: str = "Inspector") 
 
     console = Console(soft_wrap=False)
     answer = describe_requirement(evaluation)
-    faults = [f"{headline}. {details}" for headline, details in list_faults(evaluation)]
-    for sentences in filter(None, (answer, *faults, describe_verdict(evaluation))):
+    decisive = evaluation.decisive
+    faults = [f"{headline}. {details}" for headline, details in list_faults(decisive)]
+    for sentences in filter(None, (answer, *faults, describe_verdict(decisive))):
         console.print(sentences, markup=False, highlight=False)
     for table in make_evaluation_tables(evaluation, f"{kind} {run}"):
         console.print(table)

@@ -16,8 +16,10 @@ from mvdefect.core.errors import ConfigError
 from mvdefect.core.progress import logger, show_phase, track
 
 if TYPE_CHECKING:
+    from mvdefect.inspector.parts import PartJudge
     from mvdefect.prediction.inspectors import InspectorPlace
     from mvdefect.prediction.predict import Seen, Tally
+    from mvdefect.prediction.rows import VerdictRow
 
 MAX_BATCH = 1024
 LOCAL = "local"
@@ -68,7 +70,7 @@ LOCAL = "local"
     "--inspector-json",
     type=PATH,
     metavar="FILE",
-    help="With a URL and --overlays: inspector.json of the export that is served.",
+    help="With a URL and --overlays or --parts: inspector.json of the export that is served.",
 )
 @click.option(
     "--runner",
@@ -77,6 +79,17 @@ LOCAL = "local"
     help="local, or of Apache Beam: DirectRunner, FlinkRunner, SparkRunner, DataflowRunner.",
 )
 @click.option("--beam-option", "beam_options", multiple=True, metavar="KEY=VALUE", help="Repeatable.")
+@click.option(
+    "--parts",
+    type=PATH,
+    metavar="FILE",
+    help="File for a row per part, where several images show one; the exit code is then that of the parts.",
+)
+@click.option(
+    "--part-pattern",
+    metavar="REGEX",
+    help="What in the name of an image names its part, as in 'SN[0-9]+'. Default: as in the fit.",
+)
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 whatever was found.")
 @click.pass_obj
 def predict(debug: bool, /, inspector: str, images: tuple[str, ...], out: Path | None, **flags: Any) -> None:
@@ -89,6 +102,10 @@ def predict(debug: bool, /, inspector: str, images: tuple[str, ...], out: Path |
     resumes: every image has one row, and the exit code is that of all of them. An image is known by its name,
     size and time.
 
+    If the inspector was fitted with parts (--part-pattern, or a column `part_id`), --parts writes a second
+    table: the verdict of each part, how many images came, which views it lacks, and which image is the most
+    suspect. A part that passes although an image is missing or unreadable needs review.
+
     A run or an export can hold code: open only what you trust, and pin an export with --expect-sha256.
 
     A URL is http://HOST:8501/v1/models/NAME or grpc://HOST:8500/NAME, of TensorFlow Serving or what speaks as
@@ -99,18 +116,83 @@ def predict(debug: bool, /, inspector: str, images: tuple[str, ...], out: Path |
       mvdefect predict runs/first photographs --exit-zero
       mvdefect predict saved_models/first photographs --format jsonl --out verdicts.jsonl --exit-zero
       mvdefect predict runs/first photographs --overlays overlays --out shown.csv --exit-zero
+      mvdefect predict runs/parts photographs --out images.csv --parts parts.csv --exit-zero
       mvdefect predict http://line:8501/v1/models/first photographs --exit-zero
       mvdefect predict runs/first photographs --runner DirectRunner --out beam.csv --exit-zero
     """
     _check(inspector, images, out, flags["watch"], flags["runner"], flags["beam_options"])
+    judge = _choose_judge(inspector, flags)
     show_messages()
-    tally = _inspect(inspector, images, out, flags, debug)
+    kept: list[VerdictRow] | None = None if judge is None or out is not None else []
+    tally = _inspect(inspector, images, out, flags, debug, kept)
     counted = ", ".join(f"{count} {label}" for label, count in sorted(tally.counts.items()))
     known = f"; {tally.known} of them had their row already" if tally.known else ""
     other = f"; {tally.foreign} of them are not this product" if tally.foreign else ""
     click.echo(f"{counted}{known}{other}" if counted else "there was no image to inspect", err=True)
+    code = tally.exit_code
+    if judge is not None:
+        code = _judge_parts(judge, inspector, images, out, flags, kept)
+    else:
+        _mention_parts(inspector)
     if not flags["exit_zero"]:
-        sys.exit(tally.exit_code)
+        sys.exit(code)
+
+
+def _choose_judge(inspector: str, flags: dict[str, Any]) -> PartJudge | None:
+    """Return what judges parts; None: nobody asked for it."""
+    path, pattern, manifest = flags["parts"], flags["part_pattern"], flags["inspector_json"]
+    if path is None:
+        if pattern is not None:
+            raise ConfigError("--part-pattern needs --parts: a file for the rows of parts")
+        return None
+    if flags["watch"] is not None:
+        raise ConfigError(
+            "--parts cannot --watch, which has no end: a part is judged when all images are there"
+        )
+    from mvdefect.client.addresses import is_url
+    from mvdefect.inspector.parts import read_part_judge
+    from mvdefect.prediction.inspectors import check_inspector
+    from mvdefect.prediction.parts import check_parts_file
+
+    if manifest is None and is_url(inspector):
+        raise ConfigError(
+            "with a URL --parts needs --inspector-json of the export that is served: it holds the threshold"
+        )
+    check_inspector(_name_place(inspector, flags))
+    check_parts_file(path, flags["kind"])
+    return read_part_judge(manifest or Path(inspector), pattern)
+
+
+def _mention_parts(inspector: str) -> None:
+    """Say how to get the verdicts of parts, where the inspector was fitted with parts."""
+    from mvdefect.client.addresses import is_url
+    from mvdefect.inspector.parts import judges_parts
+
+    if not is_url(inspector) and judges_parts(Path(inspector)):
+        click.echo(
+            "these are verdicts of images; the inspector judges parts too: --parts FILE writes them", err=True
+        )
+
+
+def _judge_parts(
+    judge: PartJudge,
+    place: str,
+    images: tuple[str, ...],
+    out: Path | None,
+    flags: dict[str, Any],
+    kept: list[VerdictRow] | None,
+) -> int:
+    """Write the rows of parts, from those of the images that this and earlier calls inspected."""
+    from mvdefect.prediction.inspectors import name_inspector
+    from mvdefect.prediction.parts import find_known_parts, judge_rows, write_part_rows
+    from mvdefect.prediction.rows import read_verdict_rows
+
+    rows = kept if out is None else read_verdict_rows(out, flags["kind"])
+    name = name_inspector(_name_place(place, flags))
+    found = judge_rows(judge, rows or (), find_known_parts(images), name)
+    write_part_rows(found.rows, flags["parts"], flags["kind"])
+    click.echo(found.describe(), err=True)
+    return found.exit_code
 
 
 def _check(
@@ -136,8 +218,14 @@ def _check(
 
 
 def _inspect(
-    place: str, images: tuple[str, ...], out: Path | None, flags: dict[str, Any], verbose: bool
+    place: str,
+    images: tuple[str, ...],
+    out: Path | None,
+    flags: dict[str, Any],
+    verbose: bool,
+    kept: list[VerdictRow] | None = None,
 ) -> Tally:
+    """Inspect images; rows that go to stdout are kept too, where `kept` is a list."""
     from mvdefect.inspector.photographs import list_photographs
     from mvdefect.prediction.familiar import FamiliarImages
     from mvdefect.prediction.inspectors import name_inspector, open_inspector
@@ -165,12 +253,19 @@ def _inspect(
         return rows if watch is not None or out is None else track(rows, "Inspecting images", None)
 
     if out is None:
-        tally = write_to_stream(inspect(photographs), flags["kind"])
+        tally = write_to_stream(_keep(inspect(photographs), kept), flags["kind"])
     else:
         tally = write_to_file(inspect, photographs, out, flags["kind"], name)
     if familiar := engine.describe():
         click.echo(familiar, err=True)
     return tally
+
+
+def _keep(rows: Iterator[VerdictRow], kept: list[VerdictRow] | None) -> Iterator[VerdictRow]:
+    for row in rows:
+        if kept is not None:
+            kept.append(row)
+        yield row
 
 
 def _name_place(place: str, flags: dict[str, Any]) -> InspectorPlace:

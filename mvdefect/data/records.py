@@ -70,6 +70,9 @@ class Record(Labelled):
         part: The part that the data itself names: MVTec AD's folder, or a manifest's column `split`.
         confidence: How probably the label is right, 0.5 to 1, where the data says so. A benchmark can weigh
             verdicts by it; nothing is trained with it.
+        part_id: The product that the image shows, as in a serial number, where several images show one; "":
+            the image is a part of its own. See `mvdefect.data.parts`.
+        view: From where it shows it, as in "cam1"; "" where nothing tells.
     """
 
     id: str
@@ -80,6 +83,8 @@ class Record(Labelled):
     group: str = ""
     part: str = ""
     confidence: float = 1.0
+    part_id: str = ""
+    view: str = ""
 
 
 def normalise_name(name: str) -> str:

@@ -109,6 +109,22 @@ def fit_combination(labels: Bools, logits: Floats, novelty: Floats) -> Calibrati
     return Calibration(float(weight * shares[0]), float(weight * shares[1]), bias)
 
 
+def fit_line(labels: Bools, scores: Floats) -> Calibration:
+    """Make a score a logit by a logistic regression, which keeps the order.
+
+    Args:
+        labels: True for defective, (n,).
+        scores: (n,).
+
+    Returns:
+        How; the score as it is where labels are of one class, or where it does not rise with them.
+    """
+    if labels.all() or not labels.any() or not np.ptp(scores):
+        return Calibration()
+    weight, bias = _regress(labels, scores)
+    return Calibration(weight, 0.0, bias) if weight > 0 else Calibration()
+
+
 def _regress(labels: Bools, scores: Floats) -> tuple[float, float]:
     """Return weight and bias of a logistic regression on one score."""
     from sklearn.linear_model import LogisticRegression

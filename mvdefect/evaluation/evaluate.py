@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from mvdefect.evaluation.operating_point import (
     operating_point_to_json,
     parse_operating_point,
 )
+from mvdefect.evaluation.parts import AnyView, compare_with_any_view, has_parts, judge_parts
 from mvdefect.evaluation.production import LineFigures, measure_line
 from mvdefect.evaluation.requirement import (
     Requirement,
@@ -78,6 +79,10 @@ class Evaluation:
     `reviewed` images are in the grey zone; a person decides, so no figure of verdicts counts them.
     `latency` is in milliseconds an image. `requirement` is the answer to what the line needs; None: nobody
     said it.
+
+    `by_part` is the same of parts, where several images show one: then `images` counts parts, its `unit` is
+    "part", and `line` and `requirement` are by part in both. `any_view` is what parts would come to if one
+    image decided.
     """
 
     part: str
@@ -100,6 +105,14 @@ class Evaluation:
     latency: dict[str, float] | None
     notes: tuple[str, ...]
     requirement: RequirementAnswer | None = None
+    unit: Literal["image", "part"] = "image"
+    by_part: Evaluation | None = None
+    any_view: AnyView | None = None
+
+    @property
+    def decisive(self) -> Evaluation:
+        """What a decision rests on: the evaluation by part, where parts are known."""
+        return self.by_part or self
 
 
 def evaluate_predictions(
@@ -126,6 +139,25 @@ def evaluate_predictions(
     selected = [row for row in rows if row.split == "test"]
     if [row.id for row in selected] != [row.id for row in plan.select("test")]:
         raise RunError("the predictions are not those of the test part of the split plan")
+    found = _measure(selected, plan, operating_point, prevalence, measured, requirement)
+    by_part = operating_point.by_part
+    if by_part is None or not has_parts(selected):
+        return found
+    part_rows = judge_parts(selected, operating_point, by_part)
+    parts = _measure(part_rows.pooled, plan, by_part.point, prevalence, None, requirement)
+    draws = Bootstrap(make_sample(part_rows.pooled).groups)
+    parts = replace(parts, unit="part", any_view=compare_with_any_view(part_rows, draws))
+    return replace(found, by_part=parts, line=parts.line, requirement=parts.requirement)
+
+
+def _measure(
+    selected: Sequence[PredictionRow],
+    plan: SplitPlan,
+    operating_point: OperatingPoint,
+    prevalence: float | None,
+    measured: Measured | None,
+    requirement: Requirement | None,
+) -> Evaluation:
     sample = make_sample(selected)
     draws = Bootstrap(sample.groups)
     figures = {name: measure(sample, kind.compute, draws) for name, kind in FIGURES.items()}
@@ -253,6 +285,12 @@ def evaluation_to_json(evaluation: Evaluation) -> dict[str, Any]:
     """Return the evaluation as a tree for JSON; a figure that is not defined is null."""
     tree = asdict(evaluation)
     tree["operating_point"] = operating_point_to_json(evaluation.operating_point)
+    for name in ("by_part", "any_view"):  # where parts are not known, nothing is said of them
+        if tree[name] is None:
+            del tree[name]
+    if evaluation.by_part is not None:
+        parts = evaluation_to_json(evaluation.by_part)
+        tree["by_part"] = {"parts": parts.pop("images"), **parts}
     return dict(replace_nan(tree))
 
 

@@ -13,6 +13,7 @@ from mvdefect.evaluation.bootstrap import Bools, Bootstrap, Figure, Floats, find
 
 TINY = np.finfo(np.float64).tiny
 UNKNOWN = Figure(np.nan, np.nan, np.nan, "no image is defective")
+LOW_RATE = 0.02  # of false alarms
 BINS = 10  # of probability, for the calibration error
 
 
@@ -134,6 +135,14 @@ def roc_auc(sample: Sample, weights: Floats) -> Floats:
     return _divide(wins, bad_weights.sum(axis=1) * good_below[:, -1], np.nan)
 
 
+def recall_at_2_percent(sample: Sample, weights: Floats) -> Floats:
+    """Share of defective images above the lowest threshold that at most 2% of the good ones reach."""
+    bad, good = _weigh_scores(sample, weights)
+    caught, alarms = np.cumsum(bad[:, ::-1], axis=1), np.cumsum(good[:, ::-1], axis=1)
+    allowed = LOW_RATE * good.sum(axis=1, keepdims=True) + 1e-9
+    return _divide(np.where(alarms <= allowed, caught, 0.0).max(axis=1), bad.sum(axis=1), np.nan)
+
+
 def average_precision(sample: Sample, weights: Floats) -> Floats:
     """Precision averaged over the defective images, each at its own score (no interpolation)."""
     bad, good = _weigh_scores(sample, weights)
@@ -173,6 +182,10 @@ def _list_decided(sample: Sample) -> Bools:
 
 def _list_defective(sample: Sample) -> Bools:
     return sample.labels & sample.decided
+
+
+def _list_labelled(sample: Sample) -> Bools:
+    return sample.labels
 
 
 def _list_good(sample: Sample) -> Bools:
@@ -293,9 +306,16 @@ COUNTS = {
         FigureKind("false_positive", "good, false alarm", false_positives),
     )
 }
-NEED_DEFECTS = {kind.compute for kind in FIGURES.values() if not kind.of_good}
+PART_FIGURES = {  # by which ways of judging parts are compared
+    **{name: FIGURES[name] for name in ("roc_auc", "recall", "false_alarm_rate")},
+    "recall_at_2_percent": FigureKind(
+        "recall_at_2_percent", "recall at 2% false alarms", recall_at_2_percent, _list_labelled
+    ),
+}
+KINDS = {**FIGURES, **PART_FIGURES}.values()
+NEED_DEFECTS = {kind.compute for kind in KINDS if not kind.of_good}
 PERFECT_AT_1 = {average_precision, balanced_accuracy, f1_score, matthews_correlation}
-DENOMINATORS = {kind.compute: kind.among for kind in FIGURES.values() if kind.among is not None}
+DENOMINATORS = {kind.compute: kind.among for kind in KINDS if kind.among is not None}
 
 
 def measure(sample: Sample, metric: Metric, draws: Bootstrap | None = None) -> Figure:

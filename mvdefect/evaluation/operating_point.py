@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from mvdefect.core.errors import ConfigError, ContractError, RunError
+from mvdefect.data.parts import Usual
 from mvdefect.data.records import GOOD
 from mvdefect.evaluation.bootstrap import Bools, Floats
 from mvdefect.evaluation.calibration import (
@@ -29,6 +30,7 @@ from mvdefect.evaluation.contracts import (
     find_upper_threshold,
     parse_contract,
 )
+from mvdefect.evaluation.pooling import Pooling
 
 DEFECTIVE, REVIEW, NOT_THIS_PRODUCT = "defective", "review", "not this product"
 VERDICTS = ("classifier", "novelty", "combined", "either")
@@ -78,6 +80,7 @@ class OperatingPoint:
             verdict. Where no mean was measured it is "foreign", on the novelty.
         review: Lowest and highest score of the grey zone, in which a person decides; None: there is none.
         novelty: Makes the score of the novelty where no classifier was trained; otherwise None.
+        by_part: What judges parts that several images show; None: each image is a part.
     """
 
     contract: str
@@ -90,6 +93,7 @@ class OperatingPoint:
     thresholds: dict[str, float]
     review: tuple[float, float] | None = None
     novelty: Calibration | None = None
+    by_part: PartPoint | None = None
 
     @property
     def calibration(self) -> Calibration:
@@ -132,6 +136,12 @@ class OperatingPoint:
         """Return the scores that the verdict in use is reached on, (n,)."""
         return self.calibration.score(logits, novelty)
 
+    def find_novel(self, novelty: Floats | None) -> Bools | None:
+        """Return which images are rejected for their novelty whatever their score; None: that is never so."""
+        if self.verdict != "either" or novelty is None or "novelty" not in self.thresholds:
+            return None
+        return np.asarray(novelty >= self.thresholds["novelty"], bool)
+
     def find_defective(
         self, logits: Floats | None, novelty: Floats | None, verdict: str | None = None
     ) -> Bools:
@@ -162,6 +172,21 @@ class OperatingPoint:
         if self.verdict == "either" and novelty is not None:
             grey &= novelty < self.thresholds["novelty"]
         return np.where(grey, REVIEW, verdicts)
+
+
+@dataclass(frozen=True)
+class PartPoint:
+    """Where a part that several images show begins to be defective.
+
+    Attributes:
+        pooling: Makes one score of those of its images.
+        point: The operating point on that score; contract and grey zone are of parts.
+        usual: What most parts show, so that a missing image can be told.
+    """
+
+    pooling: Pooling
+    point: OperatingPoint
+    usual: Usual = field(default_factory=Usual)
 
 
 def choose_operating_point(
@@ -327,7 +352,12 @@ def _choose(contract: Contract, judged: Judged, scores: Floats, prevalence: floa
 
 def operating_point_to_json(point: OperatingPoint) -> dict[str, Any]:
     """Return the operating point as a tree for JSON, with the threshold in use."""
-    return {**asdict(point), "score": point.score, "probability": point.probability}
+    tree = {**asdict(point), "score": point.score, "probability": point.probability}
+    if point.by_part is None:
+        del tree["by_part"]
+    else:
+        tree["by_part"]["point"] = operating_point_to_json(point.by_part.point)
+    return tree
 
 
 def parse_operating_point(tree: Mapping[str, Any]) -> OperatingPoint:
@@ -342,9 +372,21 @@ def parse_operating_point(tree: Mapping[str, Any]) -> OperatingPoint:
         for name in ("combined", "novelty"):
             fields[name] = Calibration(**fields[name]) if fields.get(name) else None
         fields["review"] = tuple(fields["review"]) if fields["review"] else None
+        fields["by_part"] = _parse_part_point(fields["by_part"]) if fields.get("by_part") else None
         return OperatingPoint(**fields)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(f"the operating point is damaged, or of an older version: {error!r}") from error
+
+
+def _parse_part_point(tree: Mapping[str, Any]) -> PartPoint:
+    pooling, usual = dict(tree["pooling"]), tree["usual"]
+    pooling["calibration"] = Calibration(**pooling["calibration"])
+    pooling["scales"] = {view: (float(a), float(b)) for view, (a, b) in pooling["scales"].items()}
+    return PartPoint(
+        Pooling(**pooling),
+        parse_operating_point(tree["point"]),
+        Usual(tuple(usual["views"]), int(usual["images"])),
+    )
 
 
 def _find_grey_zone(scores: Floats, threshold: float, budget: float) -> tuple[float, float] | None:

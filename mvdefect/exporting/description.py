@@ -12,15 +12,21 @@ from mvdefect.core.runtime import describe_environment
 from mvdefect.data.images import choose_decoding
 from mvdefect.data.splits.plan import read_split_plan
 from mvdefect.evaluation.figures import FIGURES
-from mvdefect.evaluation.operating_point import FOREIGN_NUMBERS, find_foreign_limit
+from mvdefect.evaluation.operating_point import (
+    FOREIGN_NUMBERS,
+    find_foreign_limit,
+    parse_operating_point,
+)
 from mvdefect.evaluation.requirement import Answer
 from mvdefect.exporting.cost import Cost
 from mvdefect.inspector.answers import LABELS
 from mvdefect.inspector.formats.format import FLOAT32, Format
 from mvdefect.inspector.places import view_run
 from mvdefect.report.requirement import ANSWERS
+from mvdefect.report.wording import describe_pooling
 from mvdefect.runs import RunFolder, read_json
 
+SHOWN_OF_PARTS = (("recall", "recall"), ("false-alarm rate", "false_alarm_rate"))
 FORMAT = "mvdefect inspector 2"
 NO_PROBABILITY = (
     "It learned from good photographs alone: its probability is no calibrated one, but 0.5 at the threshold, "
@@ -101,6 +107,7 @@ def write_model_card(manifest: Mapping[str, Any]) -> str:
         f"- {point['guarantee']}" if point["guarantee"] else "- Nothing is promised for fresh photographs.",
         *_describe_foreign(point),
         *([f"- {NO_PROBABILITY}"] if point["verdict"] == "novelty" else []),
+        *_describe_parts(point, figures),
         "",
         f"## Measured on {figures['images']} photographs of the part {figures['part']} "
         f"({figures['defective']} defective, {figures['groups']} groups)",
@@ -128,6 +135,21 @@ def write_model_card(manifest: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _describe_parts(point: Mapping[str, Any], figures: Mapping[str, Any]) -> list[str]:
+    """Say how parts are judged that several images show, and what that came to."""
+    measured = figures.get("by_part")
+    by_part = parse_operating_point(point).by_part if measured else None
+    if by_part is None or measured is None:
+        return []
+    values = ((words, measured["figures"][name]["value"]) for words, name in SHOWN_OF_PARTS)
+    shares = [f"{words} {share:.3f}" for words, share in values if share is not None]
+    return [
+        f"- Several images show one part. {describe_pooling(by_part)} A part is rejected from the "
+        f"probability {by_part.point.probability:.4f} on, by the contract `{by_part.point.contract}`; the "
+        f"requirement is of parts. On {measured['parts']} tested parts: {', '.join(shares)}."
+    ]
 
 
 def _describe_requirement(answer: Mapping[str, Any] | None) -> list[str]:

@@ -33,7 +33,7 @@ from mvdefect.runs import RunFolder
 
 NAMED_WEIGHTS = ("imagenet", "texture", "none")
 LOOK = {  # settings on which the scan and the groups of images depend
-    *("data", "categories", "good", "label_pattern", "group_pattern"),
+    *("data", "categories", "good", "label_pattern", "group_pattern", "part_pattern"),
     *("near_duplicates", "skip_broken", "bits", "max_megapixels"),
 }
 
@@ -233,8 +233,9 @@ def _measure(config: FitConfig, run: Path) -> tuple[Evaluation, float]:
         spent = time.perf_counter() - started
     else:
         evaluation = evaluate_run(run)
-    if UNMET in evaluation.operating_point.guarantee and evaluation.requirement is None:
-        raise ContractError(evaluation.operating_point.guarantee)
+    guarantee = evaluation.decisive.operating_point.guarantee
+    if UNMET in guarantee and evaluation.requirement is None:
+        raise ContractError(guarantee)
     return evaluation, spent
 
 

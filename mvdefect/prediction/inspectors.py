@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -14,6 +15,7 @@ from mvdefect.core.runtime import load_tensorflow
 from mvdefect.inspector.answers import Answer, Engine
 from mvdefect.inspector.engines import choose_engine, open_engine, refuse_digest
 from mvdefect.inspector.integrity import read_manifest
+from mvdefect.inspector.parts import PartAnswer, read_part_judge
 from mvdefect.inspector.photographs import read_images
 from mvdefect.inspector.places import MANIFEST, find_export
 from mvdefect.runs import PARTIAL_SUFFIX, RunFolder, open_inspector_run, read_json
@@ -73,6 +75,26 @@ class Inspector:
         while files := list(islice(coming, batch_size)):
             answers += self._engine(files, heatmaps)
         return answers
+
+    def judge_parts(
+        self, answers: Mapping[str, Answer], *, part_pattern: str | None = None
+    ) -> list[PartAnswer]:
+        """Reach one verdict of each part that several images show, if the inspector was fitted with parts.
+
+        Args:
+            answers: What `predict` said of images, by their names or paths, which tell part and view.
+            part_pattern: What in a name names the part; None: as in the fit.
+
+        Returns:
+            One answer per part, by first appearance.
+
+        Raises:
+            ConfigError: It was fitted without parts, or it is a server, which does not tell its threshold.
+            SplitError: `part_pattern` is no regular expression.
+        """
+        if is_url(self.place.place):
+            raise ConfigError(f"parts are judged by a run or an export. Received: {self.place.place}")
+        return read_part_judge(Path(self.place.place), part_pattern).judge_all(answers.items())
 
 
 def open_inspector(inspector: InspectorPlace, verbose: bool = False) -> Engine:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from mvdefect.core.errors import ConfigError
 from mvdefect.core.files import name_in_errors, parse_json
@@ -56,6 +56,9 @@ class VerdictRow:
         return self.file, self.size_bytes, self.modified
 
 
+FIELDS = fields(VerdictRow)
+
+
 def make_row(photograph: Photograph, answer: Answer, error: str = "", inspector: str = "") -> VerdictRow:
     """Return the row of an answer."""
     unknown = "" if answer.is_readable else UNKNOWN_FILE
@@ -78,23 +81,46 @@ def make_row(photograph: Photograph, answer: Answer, error: str = "", inspector:
 
 def format_row(row: VerdictRow, kind: str) -> str:
     """Return a row as one line, its end included."""
-    tree = asdict(row)
+    return format_line(asdict(row), kind)
+
+
+def format_line(tree: Mapping[str, Any], kind: str) -> str:
+    """Return the values of a row as one line, its end included."""
     if kind == "jsonl":
         return json.dumps(tree) + "\n"
-    return _format_csv(["" if value is None else value for value in tree.values()])
+    return format_names(["" if value is None else value for value in tree.values()])
 
 
 def format_heading(kind: str) -> str:
     """Return what stands above all rows."""
-    return _format_csv([field.name for field in fields(VerdictRow)]) if kind == "csv" else ""
+    return format_names([field.name for field in FIELDS]) if kind == "csv" else ""
 
 
-def _format_csv(values: list[object]) -> str:
+def format_names(values: Sequence[object]) -> str:
+    """Return one line of CSV."""
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerow(
         [str(value).lower() if isinstance(value, bool) else value for value in values]
     )
     return stream.getvalue()
+
+
+def read_verdict_rows(path: Path, kind: str) -> Iterator[VerdictRow]:
+    """Yield the rows of a file that `format_row` wrote."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        for tree in csv.DictReader(stream) if kind == "csv" else map(parse_json, stream):
+            yield VerdictRow(**{field.name: _parse(tree[field.name], str(field.type)) for field in FIELDS})
+
+
+def _parse(value: Any, kind: str) -> Any:
+    """Return a value as the field of a row has it; CSV holds text alone."""
+    if not isinstance(value, str) or kind == "str":
+        return value
+    if kind == "bool":
+        return value == "true"
+    if kind == "int":
+        return int(value)
+    return float(value) if value else None
 
 
 def read_done(path: Path, kind: str, inspector: str = "") -> tuple[dict[PhotographKey, str], int]:

@@ -17,6 +17,7 @@ from mvdefect.evaluation.comparison import compare_samples
 from mvdefect.evaluation.evaluate import Evaluation, evaluate_folder
 from mvdefect.evaluation.figures import FIGURES, Sample
 from mvdefect.evaluation.members import Member, parse_members
+from mvdefect.evaluation.parts import judge_parts
 from mvdefect.evaluation.strata import make_sample
 from mvdefect.report.sheets import Column, Sheet, join_figure
 from mvdefect.report.shift import Shift, find_shifts
@@ -52,6 +53,7 @@ class RunContents:
         environment: What it was made with.
         shifts: Where scores differ between the parts, and why.
         members: What the logit is made of, and what was left out; empty where nobody chose.
+        parts: Predictions of parts that several images show; empty where each image is a part.
     """
 
     name: str
@@ -64,6 +66,12 @@ class RunContents:
     environment: dict[str, Any]
     shifts: tuple[Shift, ...] = ()
     members: tuple[Member, ...] = ()
+    parts: tuple[PredictionRow, ...] = ()
+
+    @property
+    def judged(self) -> tuple[PredictionRow, ...]:
+        """What verdicts and contracts are of: parts where they are known, otherwise images."""
+        return self.parts or self.rows
 
     @property
     def kind(self) -> str:
@@ -106,18 +114,27 @@ def read_contents(
     """
     evaluation = evaluation or evaluate_folder(folder, prevalence=prevalence, require=require)
     rows = read_predictions(folder)
+    tested = tuple(row for row in rows if row.split == evaluation.part)
     return RunContents(
         name=folder.path.name.removesuffix(PARTIAL_SUFFIX),
         folder=folder,
         config=read_run_config(folder),
         plan=read_split_plan(folder.split_plan),
-        rows=tuple(row for row in rows if row.split == evaluation.part),
+        rows=tested,
         history=read_history(folder) if folder.history.is_file() else (),
         evaluation=evaluation,
         environment=read_json(folder.environment) if folder.environment.is_file() else {},
         shifts=find_shifts(rows, evaluation.operating_point, evaluation.protocol),
         members=parse_members(read_json(folder.members)) if folder.members.is_file() else (),
+        parts=_judge_parts(tested, evaluation),
     )
+
+
+def _judge_parts(rows: tuple[PredictionRow, ...], evaluation: Evaluation) -> tuple[PredictionRow, ...]:
+    point = evaluation.operating_point
+    if evaluation.by_part is None or point.by_part is None:
+        return ()
+    return judge_parts(rows, point, point.by_part).pooled
 
 
 def read_comparable(paths: Sequence[Path], require: str | None = None) -> tuple[RunContents, ...]:

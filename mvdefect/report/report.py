@@ -230,6 +230,7 @@ def _prepare_slider(images: ScoredImages) -> dict[str, Any]:
     shown |= {name: f"{counts[name]:.2f}" for name in ("escape_ppt", "overkill_ppt", "review_ppt")}
     shown |= {name: format_percent(counts[name]) for name in ("recall", "false_alarm_rate", "precision")}
     return {
+        "unit": images.unit,
         "data": images.to_json() | {"low": low, "high": high},
         "shown": shown,
         "low": low,

@@ -44,7 +44,7 @@ def describe_clause(clause: ClauseAnswer, evaluation: Evaluation) -> str:
         kind, done, right, hits, others = "good", "rejected", "passed", "false_positive", "true_negative"
     if math.isnan(clause.value):
         needed = f"it takes {clause.more_needed} independent ones at least, all of them {right}"
-        return f"no {kind} image was tested; {needed}"
+        return f"no {kind} {evaluation.unit} was tested; {needed}"
     found = (
         f"{counts[hits]} of {counts[hits] + counts[others]} {kind} {done}, {format_percent(clause.value)}; "
         f"cautious 95% interval {format_span(clause.low, clause.high)}"
@@ -53,7 +53,7 @@ def describe_clause(clause: ClauseAnswer, evaluation: Evaluation) -> str:
         return found
     if clause.more_needed is None:
         return f"{found}; the rate lies on the limit, where no number of images would tell"
-    images = "image" if clause.more_needed == 1 else "images"
+    images = evaluation.unit if clause.more_needed == 1 else f"{evaluation.unit}s"
     more = f"{clause.more_needed:,} more independent {kind} {images} in the test part"
     return f"{found}; at this rate, {more} would show that it is {ANSWERS[clause.heading_for]}"
 
@@ -72,7 +72,7 @@ def describe_requirement(evaluation: Evaluation) -> str:
     if answer is None:
         return ""
     clauses = [
-        f"{name_clause(clause)}: {ANSWERS[clause.answer]} ({describe_clause(clause, evaluation)})"
+        f"{name_clause(clause)}: {ANSWERS[clause.answer]} ({describe_clause(clause, evaluation.decisive)})"
         for clause in answer.clauses
     ]
     parts = ". ".join(f"{clause[0].upper()}{clause[1:]}" for clause in clauses)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mvdefect.audit.findings import Severity
@@ -27,6 +27,7 @@ from mvdefect.report.sheets import (
     Column,
     Sheet,
     join_figure,
+    make_any_view_sheet,
     make_category_sheet,
     make_confusion_sheet,
     make_count_sheet,
@@ -38,7 +39,12 @@ from mvdefect.report.sheets import (
     make_verdict_sheet,
 )
 from mvdefect.report.tradeoff import ScoredImages, make_threshold_sheet
-from mvdefect.report.wording import describe_protocol, find_common_remark, format_probability
+from mvdefect.report.wording import (
+    describe_pooling,
+    describe_protocol,
+    find_common_remark,
+    format_probability,
+)
 
 TRADE_OFF = "trade-off"
 NOTHING_TO_CATCH = (
@@ -117,6 +123,7 @@ def _list_sections(evidence: Evidence) -> Iterator[Section]:
     yield _warn(evidence)
     yield _say_what_was_measured(runs[0])
     yield _compare(runs, evidence.differences)
+    yield from _show_parts(runs[0])
     yield Section(
         "figures",
         "Figures",
@@ -151,12 +158,35 @@ def _list_sections(evidence: Evidence) -> Iterator[Section]:
             "Trade-off: escapes, overkill and review",
             words=(
                 "A lower threshold lets fewer defects escape and rejects more good products. The figures are "
-                "those of the test photographs, weighed to the share of defective products on the line.",
+                f"those of the test {evidence.images.unit}s, weighed to the share of defective products on "
+                "the line.",
             ),
             sheets=(make_threshold_sheet(evidence.images),),
         )
     yield _show(evidence)
     yield _reproduce(runs)
+
+
+def _show_parts(run: RunContents) -> Iterator[Section]:
+    """Yield what parts come to that several images show, if there are any."""
+    parts, by_part = run.evaluation.by_part, run.evaluation.operating_point.by_part
+    if parts is None or by_part is None or parts.any_view is None:
+        return
+    point = parts.operating_point
+    guarantee = f" {point.guarantee[0].upper()}{point.guarantee[1:]}." if point.guarantee else ""
+    words = (
+        f"{run.evaluation.images} images show {parts.images} parts, {parts.defective} of them defective: a "
+        f"part is, if one of its images is. {describe_pooling(by_part)}",
+        f"From the probability {format_probability(point.probability)} on a part is rejected, by the "
+        f"contract {point.contract} on {point.part}.{guarantee} All further sections are of images, but for "
+        "the trade-off.",
+    )
+    sheets = (
+        replace(make_figure_sheet(parts), title="Every figure of parts"),
+        replace(make_count_sheet(parts), title="Counts of parts, and the line"),
+        make_any_view_sheet(parts.any_view),
+    )
+    yield Section("parts", "Parts", words, sheets=sheets)
 
 
 def _show_scores(run: RunContents) -> Section:

@@ -11,8 +11,9 @@ from mvdefect.data.records import count_by_stratum
 from mvdefect.data.splits.plan import PARTS, SplitPlan
 from mvdefect.evaluation.bootstrap import Figure
 from mvdefect.evaluation.evaluate import Evaluation
-from mvdefect.evaluation.figures import COUNTS, FIGURES, FigureKind
+from mvdefect.evaluation.figures import COUNTS, FIGURES, PART_FIGURES, FigureKind
 from mvdefect.evaluation.members import NAMES, Member
+from mvdefect.evaluation.parts import AnyView
 from mvdefect.report.wording import (
     LATENCY_NAMES,
     VERDICT_NAMES,
@@ -104,6 +105,28 @@ def make_count_sheet(evaluation: Evaluation) -> Sheet:
         for name, milliseconds in (evaluation.latency or {}).items()
     ]
     return Sheet("Counts, the line, and time", (Column("figure"), VALUE, INTERVAL), tuple(rows))
+
+
+def make_any_view_sheet(found: AnyView) -> Sheet:
+    """The figures of parts as they are judged, and if one image decided, as far as they are defined."""
+    rows = [
+        (
+            PART_FIGURES[name].label,
+            *map(join_figure, (pooled, found.figures[name], found.differences[name])),
+        )
+        for name, pooled in found.pooled.items()
+        if not math.isnan(pooled.value)
+    ]
+    columns = (
+        Column("figure of parts"),
+        Column("as judged", "figure"),
+        Column("defective if any view is", "figure"),
+        Column("difference", "figure"),
+    )
+    note = (
+        "The threshold of 'any view' is that of images. Differences are paired by part, with 95% intervals."
+    )
+    return Sheet("Against one view that decides", columns, tuple(rows), note)
 
 
 def make_type_sheet(evaluation: Evaluation) -> Sheet:
@@ -257,12 +280,18 @@ def join_figure(figure: Figure) -> str:
 
 
 def make_evaluation_tables(evaluation: Evaluation, title: str) -> tuple[Table, ...]:
-    """Return the tables of figures, of recall by defect, and of what each kind of verdict catches.
+    """Return the tables of parts, of figures, of recall by defect, and of what each kind of verdict catches.
 
     If no image is defective, what only defects define is left out, and the first table says so.
     """
     recalls = (_make_recalls(evaluation),) if evaluation.defective else ()
-    return _make_figures(evaluation, title), *recalls, _make_verdicts(evaluation)
+    parts: tuple[Table, ...] = ()
+    if evaluation.by_part is not None:
+        by_part = evaluation.by_part
+        compared = (_make_any_view(by_part.any_view),) if by_part.any_view is not None else ()
+        parts = _make_figures(by_part, f"{title}: parts"), *compared
+        title = f"{title}: images"
+    return *parts, _make_figures(evaluation, title), *recalls, _make_verdicts(evaluation)
 
 
 def _make_figures(evaluation: Evaluation, title: str) -> Table:
@@ -271,7 +300,8 @@ def _make_figures(evaluation: Evaluation, title: str) -> Table:
     point = evaluation.operating_point
     caption = (
         f"{evaluation.part} part, {evaluation.protocol} protocol, split plan {evaluation.split_digest[:12]}: "
-        f"{evaluation.images} images ({evaluation.defective} defective) in {evaluation.groups} groups; "
+        f"{evaluation.images} {evaluation.unit}s ({evaluation.defective} defective) in "
+        f"{evaluation.groups} groups; "
         f"threshold {point.probability:.3f} ({point.contract} on {point.part})"
         + (f": {point.guarantee}" if point.guarantee else "")
         + ("" if evaluation.defective else f". {GOOD_ALONE}")
@@ -291,6 +321,18 @@ def _make_figures(evaluation: Evaluation, title: str) -> Table:
     for name, milliseconds in (evaluation.latency or {}).items():
         figures.add_row(LATENCY_NAMES[name], f"{milliseconds:.1f}", "")
     return figures
+
+
+def _make_any_view(found: AnyView) -> Table:
+    from rich.table import Table
+
+    sheet = make_any_view_sheet(found)
+    table = Table(title=sheet.title, caption=sheet.note, caption_justify="left", title_justify="left")
+    for column in sheet.columns:
+        table.add_column(column.name)
+    for row in sheet.rows:
+        table.add_row(*row)
+    return table
 
 
 def _make_recalls(evaluation: Evaluation) -> Table:

@@ -14,6 +14,7 @@ from scipy.special import expit
 
 from mvdefect.evaluation.bootstrap import Bools, Floats
 from mvdefect.evaluation.production import PER_THOUSAND
+from mvdefect.evaluation.strata import make_sample
 from mvdefect.report.contents import RunContents
 from mvdefect.report.sheets import Column, Sheet
 from mvdefect.report.wording import format_percent, format_probability
@@ -34,6 +35,7 @@ class ScoredImages:
         threshold: Score of the run's operating point.
         review_width: How far from the threshold its grey zone reaches, in scores; 0: there is none.
         prevalence: Share of defective products on the line.
+        unit: What has a score: an image, or a part that several images show.
     """
 
     labels: Bools
@@ -42,6 +44,7 @@ class ScoredImages:
     threshold: float
     review_width: float
     prevalence: float
+    unit: str = "image"
 
     def to_json(self) -> dict[str, Any]:
         """Return a tree for JSON."""
@@ -78,8 +81,9 @@ class TradeOff:
 
 def collect_scores(run: RunContents) -> ScoredImages:
     """Take from a run what the slider needs."""
-    point, line, sample = run.evaluation.operating_point, run.evaluation.line, run.sample
-    novelty = np.array([row.novelty for row in run.rows], np.float64)
+    evaluation, sample = run.evaluation.decisive, make_sample(run.judged)
+    point, line = evaluation.operating_point, evaluation.line
+    novelty = np.array([row.novelty for row in run.judged], np.float64)
     is_either = point.verdict == "either" and "novelty" in point.thresholds
     always = novelty >= point.thresholds["novelty"] if is_either else np.zeros(len(novelty), bool)
     return ScoredImages(
@@ -89,6 +93,7 @@ def collect_scores(run: RunContents) -> ScoredImages:
         threshold=point.score,
         review_width=0.0 if point.review is None else point.review[1] - point.score,
         prevalence=float(sample.labels.mean()) if line is None else line.prevalence,
+        unit=evaluation.unit,
     )
 
 
@@ -149,7 +154,7 @@ def make_threshold_sheet(images: ScoredImages) -> Sheet:
     columns = (Column("to"), *(Column(name, "number") for name in names))
     note = (
         f"Precision, escapes and overkill at {format_percent(images.prevalence)} defective products; escapes "
-        "and overkill per 1000 products. All but the first row were looked up on the test photographs: "
+        f"and overkill per 1000 products. All but the first row were looked up on the test {images.unit}s: "
         "choose a threshold on validation, with mvdefect evaluate RUN --threshold 'min-recall 0.95' --save."
     )
     return Sheet("Other thresholds", columns, tuple(rows), note)

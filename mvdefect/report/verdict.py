@@ -99,10 +99,11 @@ class Verdict:
 def reach_verdict(run: RunContents, differences: Sequence[Difference], audit: AuditSummary | None) -> Verdict:
     """Say whether the requirement is met; without one, say what the inspector does and ask for one.
 
-    Other runs inform and do not decide. Scores that cannot be told from chance, and as many wrong verdicts as
-    if all were the same, are said plainly in any case.
+    If several images show one part, all of it is said of parts. Other runs inform and do not decide. Scores
+    that cannot be told from chance, and as many wrong verdicts as if all were the same, are said plainly in
+    any case.
     """
-    evaluation, answer = run.evaluation, run.evaluation.requirement
+    evaluation, answer = run.evaluation.decisive, run.evaluation.requirement
     alarm, faults = describe_errors(audit), dict(list_faults(evaluation))
     if answer is not None:
         tone, headline = TONES[answer.answer], HEADLINES[answer.answer]
@@ -168,14 +169,15 @@ def list_faults(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
 
 
 def _list_remarks(run: RunContents, audit: AuditSummary | None) -> Iterator[str]:
-    evaluation, guarantee = run.evaluation, run.evaluation.operating_point.guarantee
+    evaluation = run.evaluation.decisive
+    guarantee = evaluation.operating_point.guarantee
     if warnings := name_findings(audit, Severity.WARNING):
         yield f"The data check has {warnings}."
     if UNMET in guarantee:
         yield f"{guarantee[0].upper()}{guarantee[1:]}."
     elif NO_PROMISE in guarantee and evaluation.requirement is None:
         yield f"The contract {evaluation.operating_point.contract} is no promise for fresh images."
-    groups = len(np.unique([row.group for row in run.rows if row.label]))
+    groups = len(np.unique([row.group for row in run.judged if row.label]))
     if 0 < groups < FEW_GROUPS:
         yield f"Only {groups} independent defect{'s were' if groups > 1 else ' was'} tested."
     missed = [entry.defect_type for entry in evaluation.recall_by_type if entry.recall.value < CHANCE]
@@ -225,10 +227,10 @@ def _describe_inspector(evaluation: Evaluation) -> str:
         expected.append(f"to reject {_span(evaluation.figures['false_alarm_rate'])} of the good")
     unknown = ""
     if len(done) == 1:
-        unknown = f" No {'good' if evaluation.defective else 'defective'} image was tested."
+        unknown = f" No {'good' if evaluation.defective else 'defective'} {evaluation.unit} was tested."
     return (
-        f"On images that it had never seen, this inspector {' and '.join(done)}{review}. On more like these, "
-        f"expect it {' and '.join(expected)}.{unknown}"
+        f"On {evaluation.unit}s that it had never seen, this inspector {' and '.join(done)}{review}. On more "
+        f"like these, expect it {' and '.join(expected)}.{unknown}"
     )
 
 

@@ -9,6 +9,7 @@ from mvdefect.audit.findings import Audit, Probe, Severity
 from mvdefect.evaluation.bootstrap import Figure
 from mvdefect.evaluation.evaluate import Evaluation
 from mvdefect.evaluation.figures import UNKNOWN
+from mvdefect.evaluation.operating_point import PartPoint
 
 VERDICT_NAMES = {
     "classifier": "the classifier calls it defective",
@@ -92,7 +93,7 @@ def format_count(figure: Figure) -> tuple[str, str]:
 def describe_line(evaluation: Evaluation) -> list[tuple[str, str, str]]:
     """Return what the inspector does to the line: name, value and interval of each figure."""
     line = evaluation.line
-    if line is None:
+    if line is None or evaluation.by_part is not None:  # then it is told with the parts
         return []
     share = f"{line.prevalence:.2%} defective" + ("" if line.is_given else ", as photographed")
     has_defects = bool(evaluation.defective)
@@ -130,15 +131,15 @@ def describe_verdict(evaluation: Evaluation) -> str:
         left = f"It leaves {evaluation.reviewed} to a person, whom these figures leave out."
     else:
         left = (
-            f"Its verdict is right for {figures['accuracy'].value:.1%} of the images; always naming the "
-            f"larger class would be right for {figures['majority_rate'].value:.1%}."
+            f"Its verdict is right for {figures['accuracy'].value:.1%} of the {evaluation.unit}s; always "
+            f"naming the larger class would be right for {figures['majority_rate'].value:.1%}."
         )
     return (
-        f"On {evaluation.images} images that it had not seen, the inspector caught "
+        f"On {evaluation.images} {evaluation.unit}s that it had not seen, the inspector caught "
         f"{counts['true_positive'].value:.0f} of {evaluation.defective} defective ones and raised "
         f"{counts['false_positive'].value:.0f} false alarms among {good} good ones, at the threshold "
-        f"{evaluation.operating_point.probability:.3f}. On more images like these, expect it to catch "
-        f"{format_span(caught.low, caught.high)} of the defective ones and to reject "
+        f"{evaluation.operating_point.probability:.3f}. On more {evaluation.unit}s like these, expect it to "
+        f"catch {format_span(caught.low, caught.high)} of the defective ones and to reject "
         f"{format_span(alarms.low, alarms.high)} of the good ones that it decides on. {left}"
     )
 
@@ -146,11 +147,31 @@ def describe_verdict(evaluation: Evaluation) -> str:
 def _describe_good_alone(evaluation: Evaluation) -> str:
     alarms, point = evaluation.figures["false_alarm_rate"], evaluation.operating_point
     return (
-        f"On {evaluation.images} good images that it had not seen, the inspector raised "
+        f"On {evaluation.images} good {evaluation.unit}s that it had not seen, the inspector raised "
         f"{evaluation.confusion['false_positive'].value:.0f} false alarms at the threshold "
         f"{point.probability:.3f}; expect between {alarms.low:.0%} and {alarms.high:.0%} on more. "
         "What share of defects it catches cannot be told, since no tested image is defective: add the "
         "defective images that you have, be it one, and run the same command again."
+    )
+
+
+def describe_pooling(by_part: PartPoint) -> str:
+    """Say how the score of a part is made of those of its images."""
+    pooling = by_part.pooling
+    kind = pooling.kind
+    if kind == "soft maximum":
+        kind = f"soft maximum, of temperature {pooling.temperature:g},"  # type: ignore[assignment]
+    scaled = ", after each view was put on the scale of its good images" if pooling.scales else ""
+    text = f"The score of a part is the {kind} of those of its images{scaled}."
+    if pooling.roc_auc is None or pooling.maximum_roc_auc is None:
+        return text
+    if pooling.kind == "maximum" and not pooling.scales:
+        return (
+            f"{text} On held-out parts no other way was better for certain (ROC-AUC {pooling.roc_auc:.3f})."
+        )
+    return (
+        f"{text} On held-out parts its ROC-AUC is {pooling.roc_auc:.3f}, that of the maximum "
+        f"{pooling.maximum_roc_auc:.3f}."
     )
 
 

@@ -51,7 +51,11 @@ def parse_predict(body: bytes, limits: Limits, heatmap_values: int) -> PredictRe
     Raises:
         Refusal: It is no such request, or holds too much.
     """
-    tree = _parse_body(body)
+    return read_predict(parse_body(body), limits, heatmap_values)
+
+
+def read_predict(tree: Any, limits: Limits, heatmap_values: int) -> PredictRequest:
+    """Read a predict request whose JSON was parsed; see `parse_predict`."""
     if not isinstance(tree, dict) or not tree.keys() <= KEYS or ("instances" in tree) == ("inputs" in tree):
         allowed = (
             "an object with either instances or inputs, and a signature_name where it is not the default"
@@ -97,7 +101,12 @@ def check_number(photographs: int, allowed: int) -> None:
         raise Refusal(413, f"a request may hold {allowed} photographs. Received: {photographs}", "size")
 
 
-def _parse_body(body: bytes) -> Any:
+def parse_body(body: bytes) -> Any:
+    """Return the JSON of a body.
+
+    Raises:
+        Refusal: It is none.
+    """
     try:
         return parse_json(body)
     except ValueError as error:

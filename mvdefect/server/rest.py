@@ -26,14 +26,17 @@ from mvdefect.inspector.answers import (
     UNREADABLE,
     Answer,
 )
+from mvdefect.server.parts import format_part, judge_part, make_judge, parse_part
 from mvdefect.server.predict_request import INPUTS, PredictRequest, count_values, parse_predict
 from mvdefect.server.refusals import Refusal, make_json
 from mvdefect.server.service import SMALL_BYTES, Service
 from mvdefect.server.versions import Served, Version
 
-PATH = re.compile(r"(?P<name>[^/:]+)(?:/versions/(?P<version>\d{1,18}))?(?P<verb>:predict|/metadata)?/?")
+PATH = re.compile(
+    r"(?P<name>[^/:]+)(?:/versions/(?P<version>\d{1,18}))?(?P<verb>:predict|:part|/metadata)?/?"
+)
 QUICK_VALUES = 1000
-ALLOWED = "allowed are NAME and NAME/versions/NUMBER, alone or with :predict or /metadata behind"
+ALLOWED = "allowed are NAME and NAME/versions/NUMBER, alone or with :predict, :part or /metadata behind"
 METHOD = "tensorflow/serving/predict"
 OUTPUTS = {
     "defective": "DT_BOOL",
@@ -104,6 +107,8 @@ class ModelRoutes:
         verb = _find_verb(request, version)
         if verb == ":predict":
             return await self._predict(request, version)
+        if verb == ":part":
+            return await self._judge(request, version)
         return make_json(describe_signatures(version) if verb == "/metadata" else describe_status(version))
 
     async def _predict(self, request: Request, version: Version) -> Response:
@@ -118,6 +123,19 @@ class ModelRoutes:
         is_quick &= not asked.with_heatmaps
         return await work(size, _make_response, answers, asked, version, is_quick=is_quick)
 
+    async def _judge(self, request: Request, version: Version) -> Response:
+        """Answer for one part that several images show."""
+        judge = make_judge(version)
+        async with self.service.intake.receive(request) as body:
+            size, work, limits = len(body), self.service.work, self.service.limits
+            is_small = size <= SMALL_BYTES
+            values = await work(size, count_values, body, limits, is_quick=is_small)
+            is_quick = is_small and values <= QUICK_VALUES
+            asked = await work(size, parse_part, body, limits, is_quick=is_quick)
+            answers = await self.service.inspect(request, version.engine, asked.images.files, False)
+        part = format_part(judge_part(judge, answers, asked))
+        return make_json({"part": part, **format_answers(answers, asked.images, version.heatmap_shape)})
+
 
 def _make_response(answers: Sequence[Answer], asked: PredictRequest, version: Version) -> Response:
     return make_json(format_answers(answers, asked, version.heatmap_shape))
@@ -125,7 +143,7 @@ def _make_response(answers: Sequence[Answer], asked: PredictRequest, version: Ve
 
 def _find_verb(request: Request, version: Version) -> str:
     found = PATH.fullmatch(request.path_params["rest"])
-    wanted = "POST" if found and found["verb"] == ":predict" else "GET"
+    wanted = "POST" if found and found["verb"] in (":predict", ":part") else "GET"
     method = "GET" if request.method == "HEAD" else request.method
     malformed = f"Malformed request: {request.method} a path below /v1/models"
     if found is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from mvdefect.evaluation.operating_point import (
     choose_operating_point,
     operating_point_to_json,
 )
+from mvdefect.evaluation.parts import add_part_point, has_parts
 from mvdefect.evaluation.requirement import settle_requirement
 from mvdefect.runs import (
     PredictionRow,
@@ -106,11 +107,23 @@ def settle_outcome(
         unmet = ContractError(f"{error}. The run is whole, with the threshold by f1 instead")
         changed = config.model_copy(update={"threshold": "f1"})
         point, judged, evaluation = _evaluate(folder, changed, plan, rows, explain=explain)
-        point = replace(point, guarantee=f"{error}; the threshold is by f1 instead")
-        evaluation = replace(evaluation, operating_point=point)
+        point, evaluation = _tell_unmet(f"{error}; the threshold is by f1 instead", point, evaluation)
         write_text(folder.config, dump_config(changed))
     _write(folder, point, judged, evaluation)
     return evaluation, unmet
+
+
+def _tell_unmet(
+    reason: str, point: OperatingPoint, evaluation: Evaluation
+) -> tuple[OperatingPoint, Evaluation]:
+    """Say what is wrong in the operating point that has the contract: that of parts, where there are any."""
+    if point.by_part is None or evaluation.by_part is None:
+        point = replace(point, guarantee=reason)
+        return point, replace(evaluation, operating_point=point)
+    parts = replace(point.by_part, point=replace(point.by_part.point, guarantee=reason))
+    point = replace(point, by_part=parts)
+    measured = replace(evaluation.by_part, operating_point=parts.point)
+    return point, replace(evaluation, operating_point=point, by_part=measured)
 
 
 def change_operating_point(
@@ -161,24 +174,42 @@ def _evaluate(
     require: str | None = None,
     explain: Explain | None = None,
 ) -> tuple[OperatingPoint, tuple[PredictionRow, ...], Evaluation]:
-    parts = list_judged_parts(config.folds or 1)
-    point = choose_operating_point(
-        judge_rows([row for row in rows if row.split in parts]),
-        HELD_OUT if len(parts) > 1 else parts[0],
-        config.contract,
-        config.verdict,
-        config.prevalence,
-        config.review_budget,
-        require or config.require,
-    )
-    point = add_foreign_threshold(point, judge_rows([row for row in rows if row.split in SEEN_IN]))
+    point = _choose_point(config, rows, require or config.require)
     judged = _judge(rows, point)
+    if has_parts(rows):
+        point = add_part_point(
+            point,
+            _take(judged, list_judged_parts(config.folds or 1)),
+            _take(judged, SEEN_IN),
+            config.contract,
+            config.prevalence,
+            config.review_budget,
+            require or config.require,
+        )
     if explain is not None:
         explain(point)
     measured = read_measured(folder)
     requirement = settle_requirement(config.require, require)
     evaluation = evaluate_predictions(judged, plan, point, config.prevalence, measured, requirement)
     return point, judged, evaluation
+
+
+def _choose_point(config: FitConfig, rows: tuple[PredictionRow, ...], require: str | None) -> OperatingPoint:
+    """Choose the operating point of images; where parts have the contract, images need not meet it."""
+    parts = list_judged_parts(config.folds or 1)
+    judged, name = judge_rows(_take(rows, parts)), HELD_OUT if len(parts) > 1 else parts[0]
+    settings = config.verdict, config.prevalence, config.review_budget
+    try:
+        point = choose_operating_point(judged, name, config.contract, *settings, require)
+    except ContractError:
+        if not has_parts(rows):
+            raise
+        point = choose_operating_point(judged, name, "f1", *settings)
+    return add_foreign_threshold(point, judge_rows(_take(rows, SEEN_IN)))
+
+
+def _take(rows: tuple[PredictionRow, ...], parts: Sequence[str]) -> list[PredictionRow]:
+    return [row for row in rows if row.split in parts]
 
 
 def _judge(rows: tuple[PredictionRow, ...], point: OperatingPoint) -> tuple[PredictionRow, ...]:
@@ -222,6 +253,8 @@ def _make_rows(
             verdict="",
             defect_share=defect_share.get(row.id, float("nan")) if row.label else 0.0,
             mean_novelty=float(mean),
+            part_id=row.part_id,
+            view=row.view,
         )
         for row, logit, distance, mean in zip(planned, logits, novelty, means, strict=True)
     ]

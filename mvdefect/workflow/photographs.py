@@ -19,7 +19,7 @@ from mvdefect.data.resolution import read_sizes, settle_resolution
 from mvdefect.data.scan import Scan, scan_images
 from mvdefect.data.sources.folders import check_layout
 from mvdefect.data.sources.opening import is_manifest, log_notes, open_configured
-from mvdefect.data.splits.plan import PARTS, SplitPlan, check_plan, read_split_plan
+from mvdefect.data.splits.plan import PARTS, SplitPlan, check_part_ids, check_plan, read_split_plan
 from mvdefect.data.splits.protocols import assign_closed_set, assign_for_fit, hold_out_val
 from mvdefect.data.splits.published import assign_given
 from mvdefect.data.splits.withheld import assign_good_only
@@ -135,6 +135,7 @@ def prepare_photographs(
         scan = scan_images(records, skip_broken, kept.keep, decoding)
         plan = planned or _draw_plan(scan, config, needs)
         check_plan(plan, dict(zip((record.id for record in scan.records), scan.sha256, strict=True)))
+        check_part_ids(plan, scan.records)
         store = prepare_images(
             records, size_px, method, skip_broken=skip_broken, kept=kept, decoding=scan.decoding
         )

@@ -20,7 +20,7 @@ from mvdefect.data.sources.opening import open_source
 from mvdefect.drawing.data_set import write_parts
 from mvdefect.drawing.flaws import Faults
 from mvdefect.drawing.photos import SHORTCUTS
-from tests.conftest import make_surface, make_texture, write_class_folders, write_image
+from tests.conftest import make_surface, make_texture, write_class_folders, write_image, write_views
 
 SMALL = {"good": 24, "defective_per_type": 6, "size_px": 64, "categories": ("fabric",)}
 REPORTED_AS = {
@@ -268,6 +268,15 @@ def test_groups_of_the_user_that_separate_one_part_are_a_warning(tmp_path: Path)
     separated = find(found, "groups-separate-one-part")
     assert [(pair.first, pair.second) for pair in separated.pairs] == [("good/sn03.png", "good/sn90.png")]
     assert find(found, "grouping").message.startswith("13 groups that the user named")
+
+
+def test_parts_that_lack_an_image_are_named(tmp_path: Path) -> None:
+    found = audit_data(open_source(str(write_views(tmp_path / "nut")), part_pattern="SN[0-9]+"))
+    told = [finding.message for finding in found.findings if finding.code == "parts"]
+    assert told == [
+        "36 parts (71 of 71 images) are kept whole; most show side, top.",
+        "1 of 36 parts lack images: SN01 (side).",
+    ]
 
 
 def test_names_that_suggest_groups_are_offered(tmp_path: Path) -> None:

@@ -7,15 +7,23 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from mvdefect.config import FitConfig
+from mvdefect.config import FitConfig, dump_config
 from mvdefect.core.errors import ConfigError, ContractError
-from mvdefect.evaluation.evaluate import evaluate_run, evaluation_to_json
+from mvdefect.data.splits.plan import PARTS, PlanRow, SplitPlan, write_split_plan
+from mvdefect.evaluation.evaluate import (
+    Evaluation,
+    evaluate_folder,
+    evaluate_run,
+    evaluation_to_json,
+    read_operating_point,
+)
 from mvdefect.runs import RunFolder, read_predictions
 from mvdefect.training import folds
 from mvdefect.workflow.fit import fit_inspector
-from mvdefect.workflow.outcome import change_operating_point
+from mvdefect.workflow.outcome import Scores, change_operating_point, settle_outcome
 
 
 @pytest.fixture
@@ -89,3 +97,53 @@ def test_a_contract_that_cannot_be_met_leaves_a_whole_run(
     assert "in-recall 0.9 cannot be met" in (tmp_path / "run" / "report.html").read_text()
     assert change_operating_point(tmp_path / "run", {"prevalence": 0.01}).line is not None
     assert (tmp_path / "run" / "report.html").is_file()
+
+
+def settle_parts(
+    folder: RunFolder, first: float, second: float
+) -> tuple[Evaluation, Evaluation, ContractError | None]:
+    """Settle a run of parts of two views, both labelled as the part is; good images score about -1.
+
+    `first` and `second` are what the views of defective parts score. Figures of images come first.
+    """
+    rows = []
+    logits: dict[str, list[float]] = {part: [] for part in PARTS}
+    rng = np.random.default_rng(0)
+    for number in range(150):
+        part, is_bad = PARTS[number % 3], number % 2 == 0
+        for view in ("a", "b"):
+            kind = "dent" if is_bad else "good"
+            id_ = f"SN{number:03}_{view}.png"
+            rows.append(PlanRow(id_, part, "nut", kind, number, f"{number}{view}", f"SN{number:03}", view))
+            score = first if view == "a" else second
+            logits[part].append((score if is_bad else -1.0) + 0.1 * rng.normal())
+    plan = SplitPlan("closed-set", 0, tuple(rows))
+    folder.path.mkdir(parents=True)
+    write_split_plan(plan, folder.split_plan)
+    config = FitConfig(threshold="min-recall 0.9", verdict="classifier")
+    folder.config.write_text(dump_config(config))
+    scores = {part: Scores(np.array(found), None) for part, found in logits.items()}
+    evaluation, unmet = settle_outcome(folder, config, plan, scores, {})
+    assert evaluation.by_part is not None
+    return evaluation, evaluation.by_part, unmet
+
+
+def test_a_contract_of_parts_need_not_be_met_by_images(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    images, parts, unmet = settle_parts(folder, 5.0, -5.0)
+    assert unmet is None
+    assert images.operating_point.contract == "f1"  # to catch 90% every good image would be rejected
+    assert parts.operating_point.contract == "min-recall 0.9"
+    assert (parts.figures["recall"].value, parts.figures["false_alarm_rate"].value) == (1.0, 0.0)
+    assert {row.view for row in read_predictions(folder)} == {"a", "b"}
+    assert evaluate_folder(folder) == images
+
+
+def test_a_contract_that_parts_cannot_meet_is_told_with_the_parts(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    _, parts, unmet = settle_parts(folder, -5.0, -5.0)  # below all good ones, however they are pooled
+    assert "min-recall 0.9 cannot be met" in str(unmet)
+    assert "min-recall 0.9 cannot be met" in parts.operating_point.guarantee
+    stored = read_operating_point(folder).by_part
+    assert stored is not None
+    assert "the threshold is by f1 instead" in stored.point.guarantee

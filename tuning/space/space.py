@@ -26,7 +26,16 @@ DEFAULT = "default"
 CUTS = ("depth_blocks", "head", "pooling", "taps")  # what decides where the frozen part ends
 STEPS = {"depth_blocks": 1, "resolution": 32, "views": 1, "taps": 1}  # of a range
 NOT_SEARCHED = (
-    *("data", "split", "group_pattern", "categories", "skip_broken", "near_duplicates", "seed"),
+    *(
+        "data",
+        "split",
+        "group_pattern",
+        "part_pattern",
+        "categories",
+        "skip_broken",
+        "near_duplicates",
+        "seed",
+    ),
     *("good", "label_pattern", "protocol"),
     *(
         "weights",

@@ -26,6 +26,7 @@ from mvdefect.data.groups.duplicates import (
     make_no_links,
 )
 from mvdefect.data.images import Pixels, decode_image
+from mvdefect.data.parts import describe_parts, name_part
 from mvdefect.data.records import Record
 from mvdefect.data.scan import Scan
 
@@ -199,7 +200,8 @@ def group_records(scan: Scan, near_duplicates: NearDuplicates = "part") -> Group
     """Put into one group the images of one part and what the user keeps together.
 
     Images are linked as `find_links` says, when their files are identical, and when their `Record.group`
-    is the same (and not empty), in whatever category; groups are the connected components of all links.
+    is the same (and not empty), in whatever category, or when they show one part (`Record.part_id`); groups
+    are the connected components of all links.
 
     Args:
         scan: The images.
@@ -238,14 +240,16 @@ def join_links(scan: Scan, links: Links) -> Groups:
         links: Their near-duplicates.
     """
     named = [record.group for record in scan.records]
+    parts = [name_part(record) for record in scan.records]
     found = [(links.first, links.second), link_equal_names(scan.sha256)]
     first, second = (np.concatenate(side) for side in zip(*found, strict=True))
-    named_first, named_second = link_equal_names(named)
-    joined = np.concatenate([first, named_first]), np.concatenate([second, named_second])
-    codes = connect(*joined, len(scan.records))
-    suggestion = None if any(named) else suggest_pattern(scan.records)
+    told = [(first, second), link_equal_names(named), link_equal_names(parts)]
+    all_first, all_second = (np.concatenate(side) for side in zip(*told, strict=True))
+    codes = connect(all_first, all_second, len(scan.records))
+    suggestion = None if any(named) or any(parts) else suggest_pattern(scan.records)
     notes = [
         *describe_named_groups(scan, codes),
+        *describe_parts(scan.records),
         *([suggestion.describe()] if suggestion else []),
         *_describe_separated(scan, first, second),
         *_describe_undecided(links),

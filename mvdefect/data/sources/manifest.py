@@ -8,12 +8,14 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from mvdefect.core.errors import LayoutError, list_some
 from mvdefect.core.files import escape_name, show_name
+from mvdefect.data.parts import name_view
 from mvdefect.data.records import GOOD, Record, choose_categories, make_id, normalise_name, sort_records
 from mvdefect.data.sources.folders import PART_NAMES, Layout, find_part
 from mvdefect.data.sources.labels import (
@@ -30,7 +32,18 @@ from mvdefect.data.sources.tree import name_root
 
 MAX_LISTED = 10
 ESCAPED_BYTE = re.compile(r"\\x([0-9a-f]{2})")
-WRITTEN = ("path", "label", "defect_type", "category", "mask", "group", "split", "record_id")
+WRITTEN = (
+    "path",
+    "label",
+    "defect_type",
+    "category",
+    "mask",
+    "group",
+    "split",
+    "part_id",
+    "view",
+    "record_id",
+)
 ALWAYS_WRITTEN = frozenset({"path", "label", "defect_type", "category"})
 UNKNOWN = ""
 NO_PART = "-"  # of an image among others that have one
@@ -47,6 +60,8 @@ class _Line:
     mask_path: Path | None
     group: str
     part: str
+    part_id: str
+    view: str
     id: str
 
 
@@ -63,6 +78,10 @@ def read_manifest(path: Path, categories: Iterable[str] = (), good: Iterable[str
     - `category`: the product; by default the name of the table's folder.
     - `mask`: the pixel mask of the defect, found as `path` is.
     - `group`: images with the same name here stay together in any split.
+    - `part_id`: images with the same name here show one part (cameras, sides, exposures), which is judged as
+      a whole and stays together in any split.
+    - `view`: from where an image shows its part, as in "cam1"; by default what is left of the file's name
+      without the part's.
     - `split`: train, val or test, or "-" for none of them; in all rows or in none.
 
     Other columns are ignored. An image in several rows has all defects that they name, as "crack+dent". An id
@@ -117,6 +136,18 @@ def list_table_images(path: Path) -> Iterator[Path]:
             yield finder.find("path", cell)
         except LayoutError:  # whoever reads it will say that it is not there
             yield path.parent / cell.strip().replace("\0", "")
+
+
+def list_table_parts(path: Path) -> Iterator[tuple[Path, str, str]]:
+    """Yield the images to which a table gives a part, each with part id and view; it needs no labels."""
+    table, finder = read_table(path, needs_label=False), _FileFinder(path.parent)
+    for _, cells in table.rows:
+        part_id, view = (normalise_name(table.get(cells, column)) for column in ("part_id", "view"))
+        cell = cells[table.columns["path"]]
+        if part_id and cell.strip():
+            with suppress(LayoutError):  # whoever reads the image will say that it is not there
+                path = finder.find("path", cell)
+                yield path, part_id, view or name_view(path.as_posix(), part_id)
 
 
 def _settle_columns(table: Table, good: tuple[str, ...]) -> Table:
@@ -241,6 +272,8 @@ class _RowReader:
             mask_path=self.finder.find("mask", mask) if mask else None,
             group=normalise_name(get(cells, "group")),
             part=find_part(part) or part,
+            part_id=normalise_name(get(cells, "part_id")),
+            view=normalise_name(get(cells, "view")),
             id=get(cells, "record_id"),
         )
 
@@ -310,6 +343,7 @@ def _compare(first: _Line, line: _Line) -> str:
         ("category", first.category, line.category),
         ("group", first.group, line.group),
         ("split", first.part, line.part),
+        ("part_id", first.part_id, line.part_id),
         ("mask (draw all defects of an image into one)", len(both_masks) > 1, False),
         ("record_id", first.id, line.id),
     )
@@ -337,14 +371,17 @@ def _find_root(paths: list[Path], folder: Path) -> Path:
 
 
 def _make_record(line: _Line, root: Path) -> Record:
+    id_ = normalise_name(line.id) if line.id else make_id(line.path, root)
     return Record(
-        id=normalise_name(line.id) if line.id else make_id(line.path, root),
+        id=id_,
         path=line.path,
         category=line.category,
         defect_type=line.defect_type,
         mask_path=line.mask_path,
         group=line.group,
         part="" if line.part == NO_PART else line.part,
+        part_id=line.part_id,
+        view=(line.view or name_view(id_, line.part_id)) if line.part_id else "",
     )
 
 
@@ -389,6 +426,8 @@ def _make_row(record: Record, folder: Path) -> dict[str, str]:
         "mask": _relate(record.mask_path, folder) if record.mask_path else "",
         "group": record.group,
         "split": record.part,
+        "part_id": record.part_id,
+        "view": record.view,
         "record_id": record.id,
     }
 

@@ -12,6 +12,7 @@ from mvdefect.config import FitConfig
 from mvdefect.core.errors import LayoutError, UnlabelledError
 from mvdefect.core.files import show_name
 from mvdefect.core.progress import logger
+from mvdefect.data.parts import name_parts
 from mvdefect.data.records import Record, make_id, normalise_name
 from mvdefect.data.sources.annotations.reading import (
     add_annotated_masks,
@@ -58,6 +59,8 @@ class Reading:
         group_pattern: A regular expression that names a group in an id; see `name_groups`.
         good: What else good images are called; "." for those that lie in a data folder itself.
         label_pattern: A regular expression that finds the label in an id; see `read_names`.
+        part_pattern: A regular expression that names the part that an image shows; see
+            `mvdefect.data.parts.find_part`.
         types: Defect types that other sources hold, by which a folder without good images is recognised.
     """
 
@@ -65,6 +68,7 @@ class Reading:
     group_pattern: str = ""
     good: tuple[str, ...] = ()
     label_pattern: str = ""
+    part_pattern: str = ""
     types: frozenset[str] = frozenset()
 
 
@@ -99,6 +103,7 @@ def open_source(
     group_pattern: str = "",
     good: Iterable[str] = (),
     label_pattern: str = "",
+    part_pattern: str = "",
 ) -> Layout:
     """Find the images of one source or of several.
 
@@ -112,19 +117,22 @@ def open_source(
         group_pattern: As for `Reading`.
         good: As for `Reading`.
         label_pattern: As for `Reading`.
+        part_pattern: As for `Reading`.
 
     Raises:
         LayoutError: There is nothing of that kind, it is damaged, or `good` names nothing in it.
-        SplitError: `group_pattern` is no regular expression, or matches no id.
+        SplitError: `group_pattern` or `part_pattern` is no regular expression, or matches no id.
     """
     sources = [source] if isinstance(source, str) else list(source)
-    reading = Reading(tuple(categories), group_pattern, tuple(good), label_pattern)
+    reading = Reading(tuple(categories), group_pattern, tuple(good), label_pattern, part_pattern)
     layout = _read(sources[0], reading) if len(sources) == 1 else _read_all(sources, reading)
     check_good(reading.good, layout.names)
     if group_pattern:
         from mvdefect.data.groups.grouping import name_groups
 
         layout = replace(layout, records=name_groups(layout.records, group_pattern))
+    if part_pattern:
+        layout = replace(layout, records=name_parts(layout.records, part_pattern))
     return layout
 
 
@@ -136,7 +144,12 @@ def open_configured(config: FitConfig) -> Layout:
         SplitError: As for `open_source`.
     """
     return open_source(
-        config.data, config.categories, config.group_pattern, config.good, config.label_pattern
+        config.data,
+        config.categories,
+        config.group_pattern,
+        config.good,
+        config.label_pattern,
+        config.part_pattern,
     )
 
 

@@ -65,6 +65,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "mask": ("mask", "mask path", "ground truth", "segmentation", "maske"),
     "group": ("group", "group id"),
     "split": ("split", "set", "subset", "partition", "phase"),
+    "part_id": ("part id",),
+    "view": ("view",),
     "record_id": ("record id",),
 }
 YES_IS_GOOD = frozenset({"good", "is good", "ok", "is ok", "pass", "passed"})
@@ -72,7 +74,7 @@ MAX_NAMED = 8
 
 EXPECTED = (
     "a table is a CSV file (with commas, semicolons or tabs), whose first line names the columns: path (or "
-    "image, filename, file) and label or defect_type, and if need be category, mask, group and split"
+    "image, filename, file) and label or defect_type, and if need be category, mask, group, part_id and split"
 )
 
 

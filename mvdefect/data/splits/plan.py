@@ -16,11 +16,12 @@ from mvdefect.core.errors import SplitError, list_some
 from mvdefect.core.files import parse_json, write_text
 from mvdefect.data.groups.candidates import Indices
 from mvdefect.data.groups.duplicates import RULE
-from mvdefect.data.records import Labelled, count_by_stratum
+from mvdefect.data.records import Labelled, Record, count_by_stratum
 from mvdefect.data.scan import Scan
 
 PARTS = ("train", "val", "test")
 LEFT_OUT = ""
+OF_PARTS = ("part_id", "view")
 MAX_NAMED_FILES = 5
 OUTDATED = (
     "the groups of this plan were found by an earlier rule, by thumbnails alone; "
@@ -30,7 +31,7 @@ OUTDATED = (
 
 @dataclass(frozen=True)
 class PlanRow(Labelled):
-    """One image of a split plan."""
+    """One image of a split plan; `part_id` and `view` are as in `Record`."""
 
     id: str
     part: str
@@ -38,6 +39,8 @@ class PlanRow(Labelled):
     defect_type: str
     group: int
     sha256: str
+    part_id: str = ""
+    view: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,16 @@ def make_rows(scan: Scan, groups: Indices, parts: Iterable[str]) -> tuple[PlanRo
         parts: The part of each; `LEFT_OUT` for none.
     """
     return tuple(
-        PlanRow(record.id, str(part), record.category, record.defect_type, int(group), sha256)
+        PlanRow(
+            id=record.id,
+            part=str(part),
+            category=record.category,
+            defect_type=record.defect_type,
+            group=int(group),
+            sha256=sha256,
+            part_id=record.part_id,
+            view=record.view,
+        )
         for record, part, group, sha256 in zip(scan.records, parts, groups, scan.sha256, strict=True)
         if part != LEFT_OUT
     )
@@ -130,6 +142,23 @@ def check_plan(plan: SplitPlan, hashes: Mapping[str, str]) -> None:
         raise SplitError(
             f"the split plan {plan.digest[:12]} was made for other files: of its {len(plan.rows)} images "
             f"{' and '.join(faults)}"
+        )
+
+
+def check_part_ids(plan: SplitPlan, records: Iterable[Record]) -> None:
+    """Refuse a plan that knows nothing of the parts that images are named to show, or other ones.
+
+    Raises:
+        SplitError: An image has another part in the plan.
+    """
+    planned = {row.id: row.part_id for row in plan.rows}
+    others = [record for record in records if record.part_id != planned.get(record.id, record.part_id)]
+    if named := [record for record in others if record.part_id]:
+        first = named[0]
+        raise SplitError(
+            f"the split plan {plan.digest[:12]} names other parts than the images do, so it may tear them "
+            f"apart; draw it with `mvdefect data split --part-pattern`. Received: {first.id} of the part "
+            f"{first.part_id!r}, in the plan {planned[first.id]!r}"
         )
 
 
@@ -209,7 +238,8 @@ def read_split_plan(csv_path: Path) -> SplitPlan:
 
 
 def _to_csv(rows: Sequence[PlanRow]) -> str:
-    names = [field.name for field in fields(PlanRow)]
+    is_by_part = any(row.part_id for row in rows)  # a plan without parts is as it was before there were any
+    names = [field.name for field in fields(PlanRow) if is_by_part or field.name not in OF_PARTS]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(names)
