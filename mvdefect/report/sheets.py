@@ -15,12 +15,12 @@ from mvdefect.evaluation.figures import COUNTS, FIGURES, PART_FIGURES, FigureKin
 from mvdefect.evaluation.members import NAMES, Member
 from mvdefect.evaluation.parts import AnyView
 from mvdefect.report.wording import (
-    LATENCY_NAMES,
     VERDICT_NAMES,
     describe_line,
     describe_localisation,
     format_count,
     format_figure,
+    name_latency,
 )
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def make_count_sheet(evaluation: Evaluation) -> Sheet:
         rows.append(("left to a person", str(evaluation.reviewed), ""))
     rows += [*describe_line(evaluation), *describe_localisation(evaluation)]
     rows += [
-        (LATENCY_NAMES[name], f"{milliseconds:.1f}", "")
+        (name_latency(name), f"{milliseconds:.1f}", "")
         for name, milliseconds in (evaluation.latency or {}).items()
     ]
     return Sheet("Counts, the line, and time", (Column("figure"), VALUE, INTERVAL), tuple(rows))
@@ -319,7 +319,7 @@ def _make_figures(evaluation: Evaluation, title: str) -> Table:
     for words, value, interval in [*describe_line(evaluation), *describe_localisation(evaluation)]:
         figures.add_row(words, value, interval)
     for name, milliseconds in (evaluation.latency or {}).items():
-        figures.add_row(LATENCY_NAMES[name], f"{milliseconds:.1f}", "")
+        figures.add_row(name_latency(name), f"{milliseconds:.1f}", "")
     return figures
 
 

@@ -38,11 +38,13 @@ WAYS = {  # of dividing images, that `check` tries; {} is the number in the prot
     "kfold": "{} rounds, each image tested once",
     "official": "good images alone in training, as papers do it",
 }
-LATENCY_NAMES = {
-    f"batch_{size}_p{percent}_ms": f"ms an image, batch of {size}, {words}"
-    for size in (1, 32)
-    for percent, words in ((50, "median"), (95, "95th percentile"))
-}
+PERCENTILES = {"p50": "median", "p95": "95th percentile"}
+
+
+def name_latency(name: str) -> str:
+    """Return what people call a time per image, as in "batch_32_p50_ms"."""
+    _, size, percentile, _ = name.split("_")
+    return f"ms per image, batch of {size}, {PERCENTILES[percentile]}"
 
 
 def format_figure(figure: Figure) -> tuple[str, str]:
