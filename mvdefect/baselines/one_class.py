@@ -14,6 +14,7 @@ from mvdefect.baselines.pictures import CLASSES, check_labels, check_pictures, n
 from mvdefect.config import Size
 from mvdefect.core.errors import ConfigError
 from mvdefect.data.images import Pixels
+from mvdefect.data.resolution import list_scales
 from mvdefect.models.backbones import BackboneSpec
 from mvdefect.models.classifier import build_classifier
 from mvdefect.models.features import build_features, load_trunk, share_trunk
@@ -131,6 +132,8 @@ def draw_aside(groups: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
 
 
 def _build_maps(spec: BackboneSpec, size_px: Size, weights: Path | None) -> Any:
+    shrink = list_scales(size_px)[0]
     if weights is None:
-        return build_features(share_trunk(build_classifier(spec, size_px, HeadSettings(), 1, None), spec))
-    return build_features(load_trunk(spec, size_px, weights))
+        network = build_classifier(spec, size_px, HeadSettings(), 1, None, shrink)
+        return build_features(share_trunk(network, spec))
+    return build_features(load_trunk(spec, size_px, weights, shrink))

@@ -92,6 +92,23 @@ def list_scales(size_px: Size) -> tuple[int, ...]:
     return (shrink, 1) if shrink > 1 else (1,)
 
 
+def describe_size(size_px: Size, sizes: Sizes) -> str:
+    """Return in one line how large images are seen, and what that costs.
+
+    Args:
+        size_px: The working size.
+        sizes: Heights and widths of the images, int64 (n, 2).
+    """
+    scales = list_scales(size_px)
+    seen = " and ".join(f"{size_px[1] // scale}×{size_px[0] // scale}" for scale in scales)
+    pixels = sum(size_px[0] * size_px[1] / scale**2 for scale in scales)
+    height, width = np.median(sizes, axis=0).astype(int) if len(sizes) else (0, 0)
+    cost = f"{pixels / BASE_PX**2:.1f} times the work of {BASE_PX}×{BASE_PX}"
+    return (
+        f"images of about {width}×{height} pixels are seen at {seen}: {cost} (--resolution sets another size)"
+    )
+
+
 def find_network_shrink(config: FitConfig) -> int:
     """Return by how much the image is shrunk for the network that is trained.
 

@@ -15,6 +15,7 @@ from mvdefect.config import FitConfig, Size
 from mvdefect.core.errors import ConfigError
 from mvdefect.data.records import Record
 from mvdefect.data.resolution import (
+    describe_size,
     find_network_shrink,
     fit_frame,
     list_scales,
@@ -74,6 +75,12 @@ def test_scales_reach_down_to_what_backbones_were_trained_at() -> None:
     assert list_scales((448, 448)) == list_scales((128, 1792)) == (2, 1)
     assert list_scales((1024, 1024)) == (4, 1)
     assert list_scales((480, 448)) == (1,)  # 480 halved is no multiple of 32
+
+
+def test_one_line_says_what_is_seen_and_what_it_costs() -> None:
+    said = describe_size((128, 1792), sizes((256, 4096)))
+    start = "images of about 4096×256 pixels are seen at 896×64 and 1792×128: "
+    assert said.startswith(start + "5.7 times the work of 224×224")
 
 
 def test_sizes_are_read_upright_and_broken_files_left_out(tmp_path: Path) -> None:
