@@ -188,7 +188,7 @@ def magnetic_tile() -> Path:
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def mobilenet_weights() -> Path:
     """Real ImageNet weights of MobileNetV2, where they lie beside the project."""
     path = SHARED / "weights" / "mobilenetv2_imagenet_notop.weights.h5"
