@@ -16,7 +16,7 @@ from mvdefect.core.files import write_text
 from mvdefect.core.progress import logger
 from mvdefect.data.images import choose_decoding
 from mvdefect.data.records import Record
-from mvdefect.data.resolution import read_sizes
+from mvdefect.data.resolution import read_defects, read_sizes
 from mvdefect.data.scan import settle_decoding
 from mvdefect.data.sources.opening import resolve_sources
 from mvdefect.data.splits.folds import choose_fold_count, draw_folds, leave_test_out
@@ -135,12 +135,12 @@ def tune_inspector(
         if changed := list_changes(out, search, weights):
             raise SearchError(f"the chief searches with other settings ({', '.join(changed)})")
         plan = read_split_plan(out / PLAN)
-        space = space.suit(read_sizes(_leave_test_out(records, plan)))
+        space = _suit(space, records, plan)
         _search(_Workplace(search, space, records, weights, plan, out, options))
         return None
     with claim_folder(out, search, weights, options.overwrite):
         plan = _settle_plan(out, planned, records, base)
-        space = space.suit(read_sizes(_leave_test_out(records, plan)))
+        space = _suit(space, records, plan)
         place = _announce(_Workplace(search, space, records, weights, plan, out, options), began)
         tuner, until = _search(place)
         summary = _choose(place, _summarise(place, tuner), until)
@@ -204,6 +204,11 @@ def _prepare_parts(place: _Workplace, plan: SplitPlan) -> TrainingParts:
             sources[config.size_px, resize] = prepare_photographs(chosen, config, kept).get_sources()
     train = {key: found["train"] for key, found in sources.items()}
     return TrainingParts(train, {key: found["val"] for key, found in sources.items()}, place.weights)
+
+
+def _suit(space: SearchSpace, records: tuple[Record, ...], plan: SplitPlan) -> SearchSpace:
+    seen = _leave_test_out(records, plan)
+    return space.suit(read_sizes(seen), read_defects(seen))
 
 
 def _leave_test_out(records: tuple[Record, ...], plan: SplitPlan) -> tuple[Record, ...]:

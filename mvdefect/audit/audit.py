@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from mvdefect.audit.amounts import check_protocols, find_outliers, find_rare_types, report_fit_plan
 from mvdefect.audit.copies import find_copies, report_group_names
-from mvdefect.audit.files import find_bits, find_file_faults, find_lost_detail, find_mask_faults
+from mvdefect.audit.detail import find_lost_detail
+from mvdefect.audit.files import find_bits, find_file_faults, find_mask_faults
 from mvdefect.audit.findings import Audit, Finding, Severity
 from mvdefect.audit.shortcuts import probe_shortcuts, report_shortcuts
 from mvdefect.config import AUTO, ResizeMethod, Size
@@ -15,7 +16,6 @@ from mvdefect.core.errors import LayoutError
 from mvdefect.data.groups.grouping import NearDuplicates, find_links, join_links
 from mvdefect.data.images import DEFAULT_DECODING, Decoding
 from mvdefect.data.records import count_by_stratum
-from mvdefect.data.resolution import settle_resolution
 from mvdefect.data.scan import look_at_files, make_scan
 from mvdefect.data.sources.folders import EXPECTED, Layout
 
@@ -32,6 +32,7 @@ FIRST_THINGS_FIRST = (  # what makes all else meaningless, what makes figures wr
     "identical-files",
     "groups-separate-one-part",
     "same-part-under-two-labels",
+    "tiny-defects",
     "much-shrunk-images",
     "mostly-padding",
     "blank-images",
@@ -85,9 +86,7 @@ def audit_data(layout: Layout, settings: AuditSettings = DEFAULTS) -> Audit:
         yield from find_file_faults(look)
         yield from find_bits(usable)
         yield from find_copies(usable, scan, links)
-        yield from find_lost_detail(
-            usable, settle_resolution(settings.resolution, scan.sizes_px), settings.resize
-        )
+        yield from find_lost_detail(usable, settings.resolution, settings.resize)
         yield from find_mask_faults(layout, look)
         yield from report_shortcuts(probes)
         yield from report_fit_plan(scan, groups)

@@ -9,14 +9,11 @@ from pathlib import PurePosixPath
 from PIL import Image
 
 from mvdefect.audit.findings import Finding, Severity
-from mvdefect.config import ResizeMethod, Size
 from mvdefect.core.files import escape_name
 from mvdefect.data.records import Record
 from mvdefect.data.scan import FileFacts, FirstLook
 from mvdefect.data.sources.folders import Layout
 
-MAX_SHRINKING = 8
-MIN_FILLED = 0.5  # share of the network's input
 SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP"}
 
 
@@ -41,17 +38,6 @@ FAULTS = {
         Severity.NOTE,
         "{} photograph(s) are stored turned or mirrored, and say so in EXIF.",
         "Nothing for mvdefect, which lays them upright. Masks must fit the upright photograph.",
-    ),
-    "much-shrunk-images": (
-        Severity.WARNING,
-        "{} image(s) are shrunk by more than {} to {} pixels: a small defect is gone before the network sees "
-        "it.",
-        "Crop the images to what counts or cut them into pieces, or choose a larger --resolution.",
-    ),
-    "mostly-padding": (
-        Severity.WARNING,
-        "{} image(s) are so long that more than half of the network's input is padding.",
-        "Crop them or cut them into pieces nearer to a square, or use `--set resize=stretch`.",
     ),
     "unusable-masks": (
         Severity.ERROR,
@@ -124,26 +110,6 @@ def find_bits(look: FirstLook) -> Iterator[Finding]:
             "another.",
             tuple((name, f"largest value {peak}") for name, peak in peaks),
         )
-
-
-def find_lost_detail(look: FirstLook, size_px: Size, resize: ResizeMethod) -> Iterator[Finding]:
-    """Find images that lose their detail on the way to the network, or hardly fill its input.
-
-    Args:
-        look: The readable files.
-        size_px: Height and width that the network sees.
-        resize: How images are brought to it.
-    """
-    shrunk, padded = [], []
-    for record, facts in _rows(look):
-        factors = [seen / side for seen, side in zip(size_px, facts.size_px, strict=True)]
-        scale, filled = min(factors), min(factors) / max(factors)
-        if scale * MAX_SHRINKING < 1:
-            shrunk.append((record.id, f"{_describe_size(facts)}: by {1 / scale:.0f}"))
-        if resize == "letterbox" and filled < MIN_FILLED:
-            padded.append((record.id, f"{_describe_size(facts)}: {1 - filled:.0%} padding"))
-    yield from _report("much-shrunk-images", shrunk, MAX_SHRINKING, f"{size_px[1]}×{size_px[0]}")
-    yield from _report("mostly-padding", padded)
 
 
 def _report(code: str, files: Sequence[tuple[str, str]], *numbers: object) -> Iterator[Finding]:

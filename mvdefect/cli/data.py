@@ -364,13 +364,13 @@ def prepare(
     from mvdefect.config import load_config
     from mvdefect.core.runtime import load_tensorflow
     from mvdefect.data.images import choose_decoding
-    from mvdefect.data.resolution import read_sizes, settle_resolution
+    from mvdefect.data.resolution import read_defects, read_sizes, settle_resolution
     from mvdefect.data.scan import settle_decoding
 
     layout = _open(sources, reading)
     given = {"bits": bits, "max_megapixels": max_megapixels, "resolution": resolution}
     config = load_config(None, given)
-    size_px = settle_resolution(config.resolution, read_sizes(layout.records))
+    size_px = settle_resolution(config.resolution, read_sizes(layout.records), read_defects(layout.records))
     settled = settle_decoding(layout.records, choose_decoding(config))
     load_tensorflow()
     from mvdefect.data.store import prepare_images

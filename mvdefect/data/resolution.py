@@ -6,23 +6,29 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mvdefect.config import AUTO, FULL, STEP_PX, FitConfig, Size
 from mvdefect.core.errors import ConfigError, ImageError
 from mvdefect.core.parallel import map_in_threads
-from mvdefect.data.images import read_size
+from mvdefect.data.images import decode_mask, read_size
 from mvdefect.data.records import Record
 
 Sizes = NDArray[np.int64]
+Shares = NDArray[np.float64]
 
 BASE_PX = 224  # what backbones were trained at: the side of the smallest square that is tried
 MAX_RATIO = 1.5  # of sides, up to which images go into a square, which can be turned; likewise of shapes
 SPARED_PX = 4  # by so much an image may be shrunk further, so that a side needs no step more
 WORTH_IT = 1.25  # ratio of sides from which on a second look at twice the size is taken
 SPARED_OCTAVES = 0.2  # so that 448 counts as twice 224, and a little less too
+SEEN_PX = 4.0  # side of a defect that a backbone still sees
 SAMPLED = 500  # files whose headers are read
+MASKS = 100  # that are read
+
+NO_DEFECTS: Shares = np.zeros(0)
 
 
 def read_sizes(records: Sequence[Record]) -> Sizes:
@@ -42,6 +48,34 @@ def _read_size(path: Path) -> Size | None:
         return read_size(path)
     except (ImageError, OSError):
         return None
+
+
+def read_defects(records: Sequence[Record]) -> Shares:
+    """Read how large defects are by their masks, of up to 100 of them spread over all.
+
+    Returns:
+        Of each mask `measure_defect`, divided by the longer side of the image, float64 (n,). Masks that
+        cannot be read, or mark nothing, are left out.
+    """
+    marked = [record.mask_path for record in records if record.mask_path is not None]
+    places = np.unique(np.linspace(0, len(marked) - 1, min(MASKS, len(marked))).round().astype(int))
+    shares = np.array(list(map_in_threads(_read_defect, [marked[place] for place in places])), np.float64)
+    return shares[shares > 0]
+
+
+def _read_defect(path: Path) -> float:
+    try:
+        mask = decode_mask(path.read_bytes())
+    except (ImageError, OSError):
+        return 0.0
+    return measure_defect(mask) / max(mask.shape)
+
+
+def measure_defect(mask: NDArray[np.bool_]) -> float:
+    """Return the side of a square that is as large as the largest connected defect of a mask, in pixels."""
+    _, _, found, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    areas = found[1:, cv2.CC_STAT_AREA]
+    return math.sqrt(int(areas.max())) if len(areas) else 0.0
 
 
 def fit_frame(sizes: Sizes, longest_px: int) -> Size:
@@ -69,11 +103,19 @@ def _measure_shape(sizes: Sizes) -> float:
     return float(middle) if is_long and high / low <= MAX_RATIO else 1.0
 
 
-def _choose_frame(sizes: Sizes) -> Size:
-    """Return the size for `auto`: two times a square of 224, or that for small images, in their shape."""
+def _choose_frame(sizes: Sizes, defects: Shares) -> Size:
+    """Return the size for `auto`, in their shape: a square of 224, twice or four times as high.
+
+    Twice if images are that large, and four times if one of ten defects would have too few pixels.
+    """
     shape = _measure_shape(sizes)
     coarse = STEP_PX * math.ceil((BASE_PX * math.sqrt(max(shape, 1 / shape)) - SPARED_PX) / STEP_PX)
-    return fit_frame(sizes, 2 * coarse if _measure_longest(sizes) >= WORTH_IT * coarse else coarse)
+    longest = _measure_longest(sizes)
+    if longest < WORTH_IT * coarse:
+        return fit_frame(sizes, coarse)
+    small = float(np.quantile(defects, 0.1)) * 2 * coarse if len(defects) else math.inf
+    is_too_small = small < SEEN_PX and longest >= WORTH_IT * 2 * coarse
+    return fit_frame(sizes, (4 if is_too_small else 2) * coarse)
 
 
 def _measure_longest(sizes: Sizes) -> int:
@@ -92,21 +134,23 @@ def list_scales(size_px: Size) -> tuple[int, ...]:
     return (shrink, 1) if shrink > 1 else (1,)
 
 
-def describe_size(size_px: Size, sizes: Sizes) -> str:
-    """Return in one line how large images are seen, and what that costs.
+def describe_size(size_px: Size, sizes: Sizes, defects: Shares = NO_DEFECTS) -> str:
+    """Return in one line how large images and defects are seen, and what that costs.
 
     Args:
         size_px: The working size.
         sizes: Heights and widths of the images, int64 (n, 2).
+        defects: What `read_defects` returns.
     """
     scales = list_scales(size_px)
     seen = " and ".join(f"{size_px[1] // scale}×{size_px[0] // scale}" for scale in scales)
     pixels = sum(size_px[0] * size_px[1] / scale**2 for scale in scales)
     height, width = np.median(sizes, axis=0).astype(int) if len(sizes) else (0, 0)
     cost = f"{pixels / BASE_PX**2:.1f} times the work of {BASE_PX}×{BASE_PX}"
-    return (
-        f"images of about {width}×{height} pixels are seen at {seen}: {cost} (--resolution sets another size)"
-    )
+    side = float(np.quantile(defects, 0.1)) * max(size_px) if len(defects) else 0
+    known = f", nine of ten defects at {side:.0f}×{side:.0f} or more" if side else ""
+    size = f"images of about {width}×{height} pixels"
+    return f"{size} are seen at {seen}{known}: {cost} (--resolution sets another size)"
 
 
 def find_network_shrink(config: FitConfig) -> int:
@@ -132,16 +176,17 @@ def _count_halvings(pixels: float, divided_px: int = 0) -> int:
     return int(max(1, shrink))
 
 
-def settle_resolution(resolution: int | str | Size, sizes: Sizes) -> Size:
+def settle_resolution(resolution: int | str | Size, sizes: Sizes, defects: Shares = NO_DEFECTS) -> Size:
     """Return the working size that a setting means for images; see `_choose_frame` for `auto`.
 
     Args:
         resolution: See `FitConfig`.
         sizes: Heights and widths, int64 (n, 2); for none at all it is a square.
+        defects: What `read_defects` returns.
     """
     if isinstance(resolution, tuple):
         return resolution
     sizes = sizes if len(sizes) else np.array([(BASE_PX, BASE_PX)])
     if resolution == AUTO:
-        return _choose_frame(sizes)
+        return _choose_frame(sizes, defects)
     return fit_frame(sizes, _measure_longest(sizes) if resolution == FULL else int(resolution))

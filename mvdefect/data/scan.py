@@ -35,6 +35,7 @@ from mvdefect.data.images import (
     make_thumbnail,
 )
 from mvdefect.data.records import Record
+from mvdefect.data.resolution import measure_defect
 
 BORDER_SHARE = 0.02  # of the smaller side
 FACTS_VERSION = 4  # of the cache
@@ -68,11 +69,13 @@ class MaskFacts:
     Attributes:
         size_px: Height and width.
         share: Defective share of its pixels, 0 to 1.
+        defect_px: Side of a square as large as its largest connected defect, in its pixels; 0 for no defect.
         fault: Why it cannot be read; "" where it can.
     """
 
     size_px: tuple[int, int]
     share: float
+    defect_px: float = 0.0
     fault: str = ""
 
 
@@ -190,8 +193,9 @@ def _read_mask(path: Path, decoding: Decoding) -> tuple[MaskFacts, Mask | None]:
     try:
         mask = decode_mask(path.read_bytes(), decoding)
     except (ImageError, OSError) as error:
-        return MaskFacts((0, 0), 0.0, f"its mask {escape_name(path)} cannot be read: {error}"), None
-    return MaskFacts((mask.shape[0], mask.shape[1]), float(mask.mean())), mask
+        return MaskFacts((0, 0), 0.0, fault=f"its mask {escape_name(path)} cannot be read: {error}"), None
+    size_px = (mask.shape[0], mask.shape[1])
+    return MaskFacts(size_px, float(mask.mean()), measure_defect(mask)), mask
 
 
 FACTS = TypeAdapter(tuple[FileFacts, ...])

@@ -15,7 +15,7 @@ from mvdefect.core.progress import logger
 from mvdefect.data.groups.grouping import group_records
 from mvdefect.data.images import choose_decoding
 from mvdefect.data.records import Record
-from mvdefect.data.resolution import describe_size, read_sizes, settle_resolution
+from mvdefect.data.resolution import describe_size, read_defects, read_sizes, settle_resolution
 from mvdefect.data.scan import Scan, scan_images
 from mvdefect.data.sources.folders import check_layout
 from mvdefect.data.sources.opening import is_manifest, log_notes, open_configured
@@ -145,8 +145,9 @@ def prepare_photographs(
 def settle_size(config: FitConfig, records: Sequence[Record]) -> FitConfig:
     """Return settings that name the working size: the one that suits the images, unless it is set."""
     sizes = read_sizes(records)
-    size_px = settle_resolution(config.resolution, sizes)
-    logger.info("%s", describe_size(size_px, sizes))
+    defects = read_defects(records)
+    size_px = settle_resolution(config.resolution, sizes, defects)
+    logger.info("%s", describe_size(size_px, sizes, defects))
     return config.model_copy(update={"resolution": size_px})
 
 

@@ -322,6 +322,21 @@ def test_what_the_network_will_not_see_is_a_warning(
         assert len(find(found, code).files) == 4
 
 
+@pytest.mark.parametrize(("side", "is_tiny"), [(8, True), (60, False)])
+def test_defects_that_are_tiny_at_the_working_size_are_told(side: int, is_tiny: bool, tmp_path: Path) -> None:
+    for number in range(3):
+        image, mask = make_surface(number, 400, 400), np.zeros((400, 400), np.uint8)
+        mask[100 : 100 + side, 200 : 200 + side] = 255
+        write_image(tmp_path / "nut" / "test" / "hole" / f"{number}.png", image)
+        write_image(tmp_path / "nut" / "ground_truth" / "hole" / f"{number}_mask.png", mask)
+        write_image(tmp_path / "nut" / "train" / "good" / f"{number}.png", make_surface(number + 9, 400, 400))
+    found = [one for one in audit(tmp_path / "nut", resolution=96).findings if one.code == "tiny-defects"]
+    assert len(found) == is_tiny
+    for one in found:
+        assert "3 of 3 defects are smaller than 4×4 pixels at the working size of 96×96" in one.message
+        assert one.files[0] == ("test/hole/0.png", "1.9×1.9 px")
+
+
 def test_a_defect_that_makes_a_file_larger_is_no_claim_about_how_it_was_saved(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for number in range(60):

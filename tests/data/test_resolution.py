@@ -19,6 +19,7 @@ from mvdefect.data.resolution import (
     find_network_shrink,
     fit_frame,
     list_scales,
+    read_defects,
     read_sizes,
     settle_resolution,
 )
@@ -45,6 +46,27 @@ def sizes(*pairs: Size) -> np.ndarray:
 )
 def test_the_size_follows_the_images(image: Size, resolution: int | str | Size, expected: Size) -> None:
     assert settle_resolution(resolution, sizes(image)) == expected
+
+
+@pytest.mark.parametrize(
+    ("image", "defect_px", "expected"),
+    [
+        ((2048, 2048), 60, (448, 448)),
+        ((2048, 2048), 12, (896, 896)),  # which are 2.6 pixels of 448
+        ((500, 500), 2, (448, 448)),  # there is nothing more to be seen
+    ],
+)
+def test_small_defects_make_it_larger(image: Size, defect_px: int, expected: Size, tmp_path: Path) -> None:
+    records = []
+    for number in range(5):
+        mask = np.zeros(image, np.uint8)
+        mask[10 : 10 + defect_px, 20 : 20 + defect_px] = 255
+        mask[100:102, 200:202] = 255  # the largest one counts
+        cv2.imwrite(str(tmp_path / f"{number}.png"), mask)
+        records.append(Record(f"{number}", tmp_path / "x.png", "nut", "hole", tmp_path / f"{number}.png"))
+    defects = read_defects(records)
+    assert defects == pytest.approx(np.full(5, defect_px / image[0]))
+    assert settle_resolution("auto", sizes(image), defects) == expected
 
 
 def test_images_of_mixed_shapes_go_into_a_square() -> None:
@@ -90,7 +112,7 @@ def test_sizes_are_read_upright_and_broken_files_left_out(tmp_path: Path) -> Non
     cv2.imwrite(str(tmp_path / "b.png"), np.zeros((30, 50), np.uint8))
     (tmp_path / "c.png").write_bytes(b"no image")
     names = ("a.jpg", "b.png", "c.png", "d.png")
-    records = [Record(name, tmp_path / name, 0, "parts", "good") for name in names]
+    records = [Record(name, tmp_path / name, "parts", "good") for name in names]
     assert read_sizes(records).tolist() == [[60, 40], [30, 50]]
 
 

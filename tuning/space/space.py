@@ -16,7 +16,7 @@ from typing import Any
 from mvdefect.config import FitConfig, Size, validate_config
 from mvdefect.core.errors import ConfigError
 from mvdefect.core.settings import assign
-from mvdefect.data.resolution import Sizes, settle_resolution
+from mvdefect.data.resolution import Shares, Sizes, settle_resolution
 from mvdefect.models.backbones import find_backbone
 from mvdefect.training.stages import plan_stages
 from tuning.records import Value
@@ -146,9 +146,9 @@ class SearchSpace:
             return tuple(value for domain in domains if isinstance(domain, Choice) for value in domain.values)
         return (_find_base_value(self.base, name),)
 
-    def suit(self, sizes: Sizes) -> SearchSpace:
+    def suit(self, sizes: Sizes, defects: Shares) -> SearchSpace:
         """Return the same space with the working sizes that suit images, by heights and widths (n, 2)."""
-        frames = {value: settle_resolution(value, sizes) for value in self.list_values("resolution")}
+        frames = {value: settle_resolution(value, sizes, defects) for value in self.list_values("resolution")}
         return replace(self, frames=frames)
 
     def describe_base(self) -> dict[str, Value]:
