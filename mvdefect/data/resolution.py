@@ -68,7 +68,7 @@ def _read_defect(path: Path) -> float:
         mask = decode_mask(path.read_bytes())
     except (ImageError, OSError):
         return 0.0
-    return measure_defect(mask) / max(mask.shape)
+    return float(measure_defect(mask) / max(mask.shape))
 
 
 def measure_defect(mask: NDArray[np.bool_]) -> float:
