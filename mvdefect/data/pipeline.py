@@ -12,12 +12,12 @@ import tensorflow as tf
 
 from mvdefect.config import AugmentConfig, Size
 from mvdefect.core.errors import ImageError, list_some
+from mvdefect.data.resolution import bound_batch
 from mvdefect.data.shards import NAME, read_facts
 from mvdefect.data.splits.plan import PlanRow, SplitPlan
 from mvdefect.data.store import PreparedStore
 from mvdefect.data.views import Integers, show_view
 
-BATCH_PIXELS = 64 * 224 * 224
 IMAGE = tf.io.FixedLenFeature((), tf.string)
 
 
@@ -124,11 +124,6 @@ def make_inference_batches(source: Source, batch_size: int) -> tf.data.Dataset:
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     return images.batch(bound_batch(size_px, batch_size)).prefetch(tf.data.AUTOTUNE)
-
-
-def bound_batch(size_px: Size, batch_size: int) -> int:
-    """Return how many images of a size may pass through a network at once, so that memory stays bounded."""
-    return max(1, min(batch_size, BATCH_PIXELS // (size_px[0] * size_px[1])))
 
 
 def read_masks(source: Source, cells: Size) -> np.ndarray:

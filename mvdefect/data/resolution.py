@@ -25,6 +25,7 @@ SPARED_PX = 4  # by so much an image may be shrunk further, so that a side needs
 WORTH_IT = 1.25  # ratio of sides from which on a second look at twice the size is taken
 SPARED_OCTAVES = 0.2  # so that 448 counts as twice 224, and a little less too
 SEEN_PX = 4.0  # side of a defect that a backbone still sees
+BATCH_PIXELS = 64 * BASE_PX**2  # that pass through a network at once
 SAMPLED = 500  # files whose headers are read
 MASKS = 100  # that are read
 
@@ -151,6 +152,11 @@ def describe_size(size_px: Size, sizes: Sizes, defects: Shares = NO_DEFECTS) -> 
     known = f", nine of ten defects at {side:.0f}×{side:.0f} or more" if side else ""
     size = f"images of about {width}×{height} pixels"
     return f"{size} are seen at {seen}{known}: {cost} (--resolution sets another size)"
+
+
+def bound_batch(size_px: Size, batch_size: int) -> int:
+    """Return how many images of a size may pass through a network at once, so that memory stays bounded."""
+    return max(1, min(batch_size, BATCH_PIXELS // (size_px[0] * size_px[1])))
 
 
 def find_network_shrink(config: FitConfig) -> int:

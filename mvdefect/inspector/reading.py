@@ -13,6 +13,7 @@ from mvdefect.core.errors import ImageError
 from mvdefect.core.parallel import count_cores
 from mvdefect.core.progress import logger
 from mvdefect.data.images import Pixels, decode_at_size_with_header
+from mvdefect.data.resolution import bound_batch
 from mvdefect.inspector.answers import UNREADABLE, Answer, Engine
 from mvdefect.inspector.places import Preparation
 
@@ -39,15 +40,16 @@ def make_engine(preparation: Preparation, ask: Ask) -> Engine:
 
     Args:
         preparation: How files become pixels.
-        ask: Answers for pixels at working size, uint8 (n, size, size, 3), with heatmaps or without; n is 32
-            at most.
+        ask: Answers for pixels at working size, uint8 (n, height, width, 3), with heatmaps or without; n is
+            32 at most.
     """
     readers = ThreadPoolExecutor(count_cores(), thread_name_prefix="decode")
     told: set[str] = set()
+    most = bound_batch(preparation.size_px, LARGEST_BATCH)
 
     def inspect(files: Sequence[bytes], with_heatmaps: bool = False) -> list[Answer]:
         images = readers.map(partial(read_image, preparation=preparation), files)
-        answers = list(_answer(images, len(files), ask, with_heatmaps))
+        answers = list(_answer(images, len(files), ask, with_heatmaps, most))
         bright = next((one.error for one in answers if one.error and one.is_readable), "")
         if bright and not told:
             told.add(bright)
@@ -75,10 +77,12 @@ def read_image(encoded: bytes, preparation: Preparation) -> ReadImage:
     )
 
 
-def _answer(images: Iterator[ReadImage], count: int, ask: Ask, with_heatmaps: bool) -> Iterator[Answer]:
+def _answer(
+    images: Iterator[ReadImage], count: int, ask: Ask, with_heatmaps: bool, most: int
+) -> Iterator[Answer]:
     """Answer for images while those of the next batch are decoded."""
-    for start in range(0, count, LARGEST_BATCH):
-        batch = [next(images) for _ in range(min(LARGEST_BATCH, count - start))]
+    for start in range(0, count, most):
+        batch = [next(images) for _ in range(min(most, count - start))]
         readable = [image.pixels for image in batch if image.pixels is not None]
         answers = iter(ask(np.stack(readable), with_heatmaps) if readable else ())
         for image in batch:

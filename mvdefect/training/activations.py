@@ -26,7 +26,8 @@ import tensorflow as tf
 from mvdefect.config import AugmentConfig
 from mvdefect.core.files import parse_json, replace_file, write_text
 from mvdefect.core.progress import logger, show_steps
-from mvdefect.data.pipeline import Source, Views, bound_batch, make_inference_batches, make_view_batches
+from mvdefect.data.pipeline import Source, Views, make_inference_batches, make_view_batches
+from mvdefect.data.resolution import bound_batch
 from mvdefect.data.views import list_views
 from mvdefect.models.classifier import CutClassifier, join_frozen
 from mvdefect.training.budget import hold_store

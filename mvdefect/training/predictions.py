@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from mvdefect.data.pipeline import Source, bound_batch, make_inference_batches
+from mvdefect.data.pipeline import Source, make_inference_batches
+from mvdefect.data.resolution import bound_batch
 from mvdefect.models.merging import Merged
 from mvdefect.models.one_class import Normality
 from mvdefect.models.saliency import build_heatmaps

@@ -15,6 +15,7 @@ from mvdefect.config import FitConfig, Size
 from mvdefect.core.errors import ConfigError
 from mvdefect.data.records import Record
 from mvdefect.data.resolution import (
+    bound_batch,
     describe_size,
     find_network_shrink,
     fit_frame,
@@ -103,6 +104,12 @@ def test_one_line_says_what_is_seen_and_what_it_costs() -> None:
     said = describe_size((128, 1792), sizes((256, 4096)))
     start = "images of about 4096×256 pixels are seen at 896×64 and 1792×128: "
     assert said.startswith(start + "5.7 times the work of 224×224")
+
+
+def test_batches_of_large_images_are_smaller() -> None:
+    assert bound_batch((224, 224), 32) == 32
+    assert bound_batch((448, 448), 32) == 16
+    assert bound_batch((4000, 4000), 32) == 1
 
 
 def test_sizes_are_read_upright_and_broken_files_left_out(tmp_path: Path) -> None:
