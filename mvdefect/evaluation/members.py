@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -9,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
-from sklearn.metrics import roc_auc_score
 
 from mvdefect.core.errors import RunError
 from mvdefect.evaluation.bootstrap import CONFIDENCE, Bools, Figure, Floats
@@ -101,25 +101,30 @@ def choose_members(
     return _choose_of_two(samples, figures, usable[0], usable[1])
 
 
-def find_loss(labels: Bools, groups: NDArray[np.int64], simple: Floats, other: Floats) -> Figure | None:
-    """Return by how much a member is worse than a simpler one, where it adds nothing to it either.
+def find_small_gain(
+    labels: Bools, groups: NDArray[np.int64], simple: Floats, other: Floats, folds: int
+) -> Figure | None:
+    """Tell from the first fold that a member will hardly be chosen beside a simpler one.
+
+    The gain of all folds is expected to be that of the first, and its standard error to fall with the square
+    root of their number; `choose_members` asks for more than that.
 
     Args:
         labels: True for defective, (n,).
         groups: Code of the group of each image, (n,).
         simple: Scores of the simpler member, (n,).
         other: Scores of the other one, (n,).
+        folds: How many there are.
 
     Returns:
-        The difference of their ROC-AUC; None where the other one, alone or with the simpler one, is better.
+        What the other one, alone or with the simpler one, gains in ROC-AUC; None if that is worth more folds.
     """
     if not labels.any() or labels.all() or not np.isfinite(other).all():
         return None
     first, second = (_make_sample(labels, groups, scores) for scores in (simple, other))
-    alone, *others = (roc_auc_score(labels, one.scores) for one in (first, second, _add_up(first, second)))
-    if max(others) > alone:
-        return None
-    return compare_samples(second, first, roc_auc)
+    gains = [compare_samples(one, first, roc_auc) for one in (second, _add_up(first, second))]
+    gain = max(gains, key=lambda found: found.value)
+    return None if _is_clear(gain, folds) else gain
 
 
 def _find_share(scores: Floats) -> float:
@@ -184,6 +189,6 @@ def _choose_of_two(
     )
 
 
-def _is_clear(difference: Figure) -> bool:
-    """Whether a difference is above its standard error, which its interval tells."""
-    return difference.value > (difference.high - difference.low) / STANDARD_ERRORS
+def _is_clear(difference: Figure, times: int = 1) -> bool:
+    """Whether a difference is above its standard error, as it would be with so many times the images."""
+    return difference.value > (difference.high - difference.low) / STANDARD_ERRORS / math.sqrt(times)

@@ -20,7 +20,7 @@ from mvdefect.evaluation.members import (
     SCORER,
     Member,
     choose_members,
-    find_loss,
+    find_small_gain,
     join_scores,
     measure_scores,
 )
@@ -107,14 +107,15 @@ def gives_up(frozen: Frozen, folds: Folds, batch_size: int, network: Any) -> boo
         return False
     source = folds.held_out[0]
     found = predict_logits(network, source, batch_size).astype(np.float64)
-    lost = find_loss(source.labels == 1, source.groups, folds.pick(frozen.logits, source), found)
-    if lost is not None:
+    labels, simple = source.labels == 1, folds.pick(frozen.logits, source)
+    gain = find_small_gain(labels, source.groups, simple, found, len(folds.train))
+    if gain is not None:
         logger.warning(
-            "fine-tuning brought nothing and is given up after the first of %d folds: ROC-AUC %s against the "
-            "scorer alone on the %d images that it holds out",
-            *(len(folds.train), _describe_gain(lost), source.count),
+            "fine-tuning brings too little and is given up after the first of %d folds: ROC-AUC %s against "
+            "the scorer alone on the %d images that it holds out",
+            *(len(folds.train), _describe_gain(gain), source.count),
         )
-    return lost is not None
+    return gain is not None
 
 
 def join_inspector(

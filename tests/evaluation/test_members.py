@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from mvdefect.evaluation.members import NETWORK, SCORER, choose_members, find_loss, join_scores
+from mvdefect.evaluation.members import NETWORK, SCORER, choose_members, find_small_gain, join_scores
 
 COUNT = 200
 LABELS = np.arange(COUNT) % 4 == 0
@@ -58,12 +58,23 @@ def test_where_no_image_is_defective_the_simplest_is_used() -> None:
 
 @pytest.mark.parametrize(
     ("strength", "other", "is_lost"),
-    [(3.0, draw(0.0, 1), True), (3.0, draw(2.9, 1), False), (0.5, draw(0.4, 1), False)],
+    [
+        (3.0, draw(0.0, 1), True),
+        (3.0, draw(3.0, 0) + 1e-6, True),  # the same once more
+        (2.0, draw(1.9, 1), False),
+        (0.5, draw(0.4, 1), False),
+    ],
 )
-def test_what_is_no_better_and_adds_nothing_is_given_up(
-    strength: float, other: np.ndarray, is_lost: bool
-) -> None:
-    lost = find_loss(LABELS, GROUPS, draw(strength, 0), other)
-    assert (lost is not None) == is_lost
-    assert lost is None or lost.value <= 0
-    assert find_loss(LABELS, GROUPS, draw(3.0, 0), np.full(COUNT, np.nan)) is None
+def test_what_will_hardly_be_chosen_is_given_up(strength: float, other: np.ndarray, is_lost: bool) -> None:
+    gain = find_small_gain(LABELS, GROUPS, draw(strength, 0), other, 3)
+    assert (gain is not None) == is_lost
+    assert find_small_gain(LABELS, GROUPS, draw(3.0, 0), np.full(COUNT, np.nan), 3) is None
+
+
+def test_a_gain_that_more_folds_would_make_clear_is_worth_going_on() -> None:
+    """Below its standard error on one fold, above it on as many images as nine folds hold out."""
+    simple, other = draw(2.0, 0), draw(1.2, 3)
+    alone = find_small_gain(LABELS, GROUPS, simple, other, 1)
+    assert alone is not None
+    assert 0 < alone.value < (alone.high - alone.low) / 3.92
+    assert find_small_gain(LABELS, GROUPS, simple, other, 100) is None

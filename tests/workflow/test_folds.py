@@ -221,7 +221,9 @@ def test_a_network_that_is_certainly_worse_is_given_up_after_the_first_fold(
     folder = fit_inspector(config, tmp_path / "run").folder
     assert len(trained) == 1
     assert list(read_json(folder.members)) == [SCORER]
-    assert "is given up after the first of 3 folds" in " ".join(folder.log.read_text().split())
+    assert "brings too little and is given up after the first of 3 folds" in " ".join(
+        folder.log.read_text().split()
+    )
     assert folder.is_finished
 
 
