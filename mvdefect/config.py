@@ -129,6 +129,12 @@ class FitConfig(Settings):
         description="Working size: the longer side in pixels (a multiple of 32), [height, width], full "
         "(that of the images), or auto: what the images and their defects need.",
     )
+    megapixels: float | None = Field(
+        None,
+        gt=0,
+        description="Most megapixels of an image that networks may look at, all scales together: the "
+        "limit on time per image for auto and full; null: any number.",
+    )
     network_shrink: int | None = Field(
         None,
         ge=1,

@@ -72,6 +72,7 @@ def report(runs: tuple[Path, ...], out: Path, markdown: Path | None, require: st
 @setting("backbone", "--backbone")
 @setting("weights", "--weights")
 @setting("resolution", "--resolution", metavar="auto|full|PIXELS")
+@setting("megapixels", "--megapixels")
 @setting(
     "stages.-1.depth_blocks",
     "--unfreeze-depth",

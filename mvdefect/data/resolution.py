@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mvdefect.config import AUTO, FULL, STEP_PX, FitConfig, Size
+from mvdefect.config import AUTO, STEP_PX, FitConfig, Size
 from mvdefect.core.errors import ConfigError, ImageError
 from mvdefect.core.parallel import map_in_threads
 from mvdefect.data.images import decode_mask, read_size
@@ -104,19 +104,20 @@ def _measure_shape(sizes: Sizes) -> float:
     return float(middle) if is_long and high / low <= MAX_RATIO else 1.0
 
 
-def _choose_frame(sizes: Sizes, defects: Shares) -> Size:
-    """Return the size for `auto`, in their shape: a square of 224, twice or four times as high.
+def _list_longest(sizes: Sizes, defects: Shares) -> list[int]:
+    """Return the longer sides that `auto` takes, the best first.
 
-    Twice if images are that large, and four times if one of ten defects would have too few pixels.
+    They are those of a square of 224 in the shape of the images, and of twice that if images are so large; or
+    even four times, if one of ten defects would have too few pixels.
     """
     shape = _measure_shape(sizes)
     coarse = STEP_PX * math.ceil((BASE_PX * math.sqrt(max(shape, 1 / shape)) - SPARED_PX) / STEP_PX)
     longest = _measure_longest(sizes)
     if longest < WORTH_IT * coarse:
-        return fit_frame(sizes, coarse)
+        return [coarse]
     small = float(np.quantile(defects, 0.1)) * 2 * coarse if len(defects) else math.inf
     is_too_small = small < SEEN_PX and longest >= WORTH_IT * 2 * coarse
-    return fit_frame(sizes, (4 if is_too_small else 2) * coarse)
+    return [4 * coarse, 2 * coarse, coarse] if is_too_small else [2 * coarse, coarse]
 
 
 def _measure_longest(sizes: Sizes) -> int:
@@ -145,9 +146,8 @@ def describe_size(size_px: Size, sizes: Sizes, defects: Shares = NO_DEFECTS) -> 
     """
     scales = list_scales(size_px)
     seen = " and ".join(f"{size_px[1] // scale}×{size_px[0] // scale}" for scale in scales)
-    pixels = sum(size_px[0] * size_px[1] / scale**2 for scale in scales)
     height, width = np.median(sizes, axis=0).astype(int) if len(sizes) else (0, 0)
-    cost = f"{pixels / BASE_PX**2:.1f} times the work of {BASE_PX}×{BASE_PX}"
+    cost = f"{1e6 * count_megapixels(size_px) / BASE_PX**2:.1f} times the work of {BASE_PX}×{BASE_PX}"
     side = float(np.quantile(defects, 0.1)) * max(size_px) if len(defects) else 0
     known = f", nine of ten defects at {side:.0f}×{side:.0f} or more" if side else ""
     size = f"images of about {width}×{height} pixels"
@@ -182,17 +182,45 @@ def _count_halvings(pixels: float, divided_px: int = 0) -> int:
     return int(max(1, shrink))
 
 
-def settle_resolution(resolution: int | str | Size, sizes: Sizes, defects: Shares = NO_DEFECTS) -> Size:
-    """Return the working size that a setting means for images; see `_choose_frame` for `auto`.
+def settle_resolution(
+    resolution: int | str | Size, sizes: Sizes, defects: Shares = NO_DEFECTS, megapixels: float | None = None
+) -> Size:
+    """Return the working size that a setting means for images; see `_list_longest` for `auto`.
 
     Args:
         resolution: See `FitConfig`.
         sizes: Heights and widths, int64 (n, 2); for none at all it is a square.
         defects: What `read_defects` returns.
+        megapixels: What all scales together may have at most, in millions of pixels; None: any number.
+
+    Raises:
+        ConfigError: Not even the smallest size keeps within that, or the size that is set does not.
     """
-    if isinstance(resolution, tuple):
-        return resolution
     sizes = sizes if len(sizes) else np.array([(BASE_PX, BASE_PX)])
-    if resolution == AUTO:
-        return _choose_frame(sizes, defects)
-    return fit_frame(sizes, _measure_longest(sizes) if resolution == FULL else int(resolution))
+    if isinstance(resolution, str):
+        best = _list_longest(sizes, defects) if resolution == AUTO else [_measure_longest(sizes)]
+        frames = [fit_frame(sizes, side) for side in (*best, *_list_smaller(min(best)))]
+    else:
+        frames = [resolution if isinstance(resolution, tuple) else fit_frame(sizes, resolution)]
+    for frame in frames:
+        if megapixels is None or count_megapixels(frame) <= megapixels:
+            return frame
+    height, width = frames[-1]
+    least = f"{width}×{height} pixels, {count_megapixels(frames[-1]):.3g} megapixels"
+    name = "the smallest size" if len(frames) > 1 else "this resolution"
+    raise ConfigError(
+        f"megapixels allows less than {name} needs, {least}. Received: megapixels={megapixels:g}"
+    )
+
+
+def _list_smaller(longest_px: int) -> Iterator[int]:
+    """Yield smaller and smaller sides; of large images those that leave a coarser scale."""
+    while longest_px > 2 * STEP_PX:
+        step_px = STEP_PX * (2 if longest_px > 2 * BASE_PX else 1)
+        longest_px = (longest_px - 1) // step_px * step_px
+        yield longest_px
+
+
+def count_megapixels(size_px: Size) -> float:
+    """Return how many millions of pixels all scales of an image have together."""
+    return sum(size_px[0] * size_px[1] / scale**2 for scale in list_scales(size_px)) / 1e6

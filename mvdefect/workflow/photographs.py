@@ -146,7 +146,7 @@ def settle_size(config: FitConfig, records: Sequence[Record]) -> FitConfig:
     """Return settings that name the working size: the one that suits the images, unless it is set."""
     sizes = read_sizes(records)
     defects = read_defects(records)
-    size_px = settle_resolution(config.resolution, sizes, defects)
+    size_px = settle_resolution(config.resolution, sizes, defects, config.megapixels)
     logger.info("%s", describe_size(size_px, sizes, defects))
     return config.model_copy(update={"resolution": size_px})
 

@@ -16,6 +16,7 @@ from mvdefect.core.errors import ConfigError
 from mvdefect.data.records import Record
 from mvdefect.data.resolution import (
     bound_batch,
+    count_megapixels,
     describe_size,
     find_network_shrink,
     fit_frame,
@@ -68,6 +69,28 @@ def test_small_defects_make_it_larger(image: Size, defect_px: int, expected: Siz
     defects = read_defects(records)
     assert defects == pytest.approx(np.full(5, defect_px / image[0]))
     assert settle_resolution("auto", sizes(image), defects) == expected
+
+
+@pytest.mark.parametrize(
+    ("resolution", "megapixels", "expected"),
+    [
+        ("auto", 0.26, (448, 448)),  # with the coarse scale 0.251
+        ("auto", 0.25, (224, 224)),
+        ("auto", 0.02, (128, 128)),
+        ("full", 0.5, (576, 576)),  # 0.415; 640 has 0.512
+        (448, 0.3, (448, 448)),
+    ],
+)
+def test_a_budget_is_kept(resolution: int | str, megapixels: float, expected: Size) -> None:
+    frame = settle_resolution(resolution, sizes((1000, 1000)), megapixels=megapixels)
+    assert frame == expected
+    assert count_megapixels(frame) <= megapixels
+
+
+@pytest.mark.parametrize(("resolution", "least"), [("auto", "64×64"), (448, "448×448"), ((96, 64), "64×96")])
+def test_a_budget_that_no_size_keeps_is_told(resolution: int | str | Size, least: str) -> None:
+    with pytest.raises(ConfigError, match=f"{least} pixels, .* megapixels. Received: megapixels=0.001"):
+        settle_resolution(resolution, sizes((1000, 1000)), megapixels=0.001)
 
 
 def test_images_of_mixed_shapes_go_into_a_square() -> None:
