@@ -55,7 +55,7 @@ def test_names_that_are_not_utf8_are_escaped(tmp_path: Path, capsys: pytest.Capt
     assert {row.defect_type for row in plan.rows} == {"good", "d\\xe9nt"}
     assert {row.category for row in plan.rows} == {"nut\\xe4"}
     assert run("data", "verify", tmp_path / "plans" / "closed-set.csv", root.parent) == 0
-    assert run("data", "prepare", root, "--resolution", 32, "--skip-broken") == 0
+    assert run("data", "prepare", root, "--resolution", 64, "--skip-broken") == 0
 
 
 def write_mvtec_ad_folders(root: Path, defect_type: bytes, name: bytes) -> None:

@@ -61,7 +61,7 @@ SHRINK_TUNE = ["--resolution", "64", "--trials", "3", "--strategy", "random"]
 SHRINK_BASELINE = ["--resolution", "64", "--set", "stages=[{epochs: 1}]", "--set", "backbone=small_cnn"]
 
 
-SHRINK_PRETRAIN = ["--resolution", "64", "--workers", "1", "--set", "backbone=small_cnn"]
+SHRINK_PRETRAIN = ["--image-size", "64", "--workers", "1", "--set", "backbone=small_cnn"]
 SHRINK_PRETRAIN += ["--set", "steps=2", "--set", "surfaces=2", "--set", "weights=none"]
 
 

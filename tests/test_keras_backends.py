@@ -172,7 +172,7 @@ def test_pretraining_needs_no_tensorflow_under_another_backend(tmp_path: Path) -
     flags = [
         "--backbone",
         "small_cnn",
-        "--resolution",
+        "--image-size",
         "64",
         "--surfaces",
         "2",

@@ -198,9 +198,9 @@ def _prepare_parts(place: _Workplace, plan: SplitPlan) -> TrainingParts:
     decoding = settle_decoding(place.records, choose_decoding(base))
     base = base.model_copy(update={"bits": decoding.bits or base.bits})  # those of all images, test included
     sources = {}
-    for resolution in place.space.list_values("resolution"):
+    for size_px in dict.fromkeys(place.space.frames.values()):
         for resize in place.space.list_values("resize"):
-            config = base.model_copy(update={"resolution": place.space.frames[resolution], "resize": resize})
+            config = base.model_copy(update={"resolution": size_px, "resize": resize})
             sources[config.size_px, resize] = prepare_photographs(chosen, config, kept).get_sources()
     train = {key: found["train"] for key, found in sources.items()}
     return TrainingParts(train, {key: found["val"] for key, found in sources.items()}, place.weights)

@@ -62,7 +62,7 @@ def summarise_audit(layout: Layout, config: FitConfig) -> AuditSummary | None:
         path = cache_dir("audits") / f"{_make_key(layout, config)}.json"
         if (kept := _read(path)) is not None:
             return kept
-        audit = audit_data(layout, AuditSettings(config.near_duplicates, config.size_px, config.resize))
+        audit = audit_data(layout, AuditSettings(config.near_duplicates, config.resolution, config.resize))
     except (MvdefectError, OSError) as error:
         logger.warning("the photographs cannot be checked, so the report goes without: %s", error)
         return None
@@ -83,7 +83,7 @@ def _read(path: Path) -> AuditSummary | None:
 
 def _make_key(layout: Layout, config: FitConfig) -> str:
     """Hash all that decides what an audit finds; files as `describe_state` tells them apart."""
-    settings = (config.near_duplicates, config.size_px, config.resize)
+    settings = (config.near_duplicates, config.resolution, config.resize)
     head = f"{__version__}\n{RULE}\n{settings}\n{list(map(escape_name, layout.orphan_masks))}\n"
     key = hashlib.sha256(head.encode())
     for record in layout.records:

@@ -42,7 +42,7 @@ def make_run(
     path: Path, scan: Scan, plan: SplitPlan, config: FitConfig, strength: float = 2.0, seed: int = 0
 ) -> RunFolder:
     """Write a finished run; one without `baseline` has a history and heatmaps too."""
-    folder = RunFolder(path)
+    folder, config = RunFolder(path), config.model_copy(update={"resolution": (224, 224)})
     path.mkdir(parents=True)
     folder.config.write_text(dump_config(config))
     write_split_plan(plan, folder.split_plan)

@@ -148,7 +148,8 @@ class SearchSpace:
 
     def suit(self, sizes: Sizes, defects: Shares) -> SearchSpace:
         """Return the same space with the working sizes that suit images, by heights and widths (n, 2)."""
-        frames = {value: settle_resolution(value, sizes, defects) for value in self.list_values("resolution")}
+        values = (*self.list_values("resolution"), self.base.resolution)  # which the default has
+        frames = {value: settle_resolution(value, sizes, defects, self.base.megapixels) for value in values}
         return replace(self, frames=frames)
 
     def describe_base(self) -> dict[str, Value]:
