@@ -73,3 +73,17 @@ def test_other_threads_have_no_signals() -> None:
     thread.start()
     thread.join()
     assert found == ["done"]
+
+
+def test_an_error_that_a_library_makes_of_an_interrupt_is_one() -> None:
+    with pytest.raises(KeyboardInterrupt), insist_on_interrupts():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+        except KeyboardInterrupt:
+            raise RuntimeError("in user code") from None
+
+
+def test_an_error_without_an_interrupt_stays_what_it_is() -> None:
+    with pytest.raises(RuntimeError, match="in user code"), insist_on_interrupts():
+        raise RuntimeError("in user code")

@@ -23,7 +23,8 @@ def insist_on_interrupts(patience_seconds: float = PATIENCE_SECONDS) -> Iterator
 
     Python ignores whatever is raised in a destructor, in a callback of the garbage collector or in one that
     native code calls, and a Ctrl-C is raised wherever the program happens to be. So it is raised anew until
-    the block ends, but not while any exception is being handled: what cleans up is not disturbed.
+    the block ends, but not while any exception is being handled: what cleans up is not disturbed. An error
+    after an interrupt is taken for it, since TensorFlow makes a RuntimeError of what comes while it traces.
 
     Args:
         patience_seconds: Between two tries.
@@ -32,7 +33,10 @@ def insist_on_interrupts(patience_seconds: float = PATIENCE_SECONDS) -> Iterator
         yield
         return
 
+    came = threading.Event()
+
     def interrupt(_number: int, _frame: object) -> None:
+        came.set()
         is_heard = sys.exc_info()[1] is not None
         signal.setitimer(signal.ITIMER_REAL, patience_seconds)
         if not is_heard:
@@ -41,6 +45,10 @@ def insist_on_interrupts(patience_seconds: float = PATIENCE_SECONDS) -> Iterator
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGALRM)}
     try:
         yield
+    except Exception:
+        if came.is_set():
+            raise KeyboardInterrupt from None
+        raise
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
