@@ -76,12 +76,14 @@ def test_other_threads_have_no_signals() -> None:
 
 
 def test_an_error_that_a_library_makes_of_an_interrupt_is_one() -> None:
-    with pytest.raises(KeyboardInterrupt), insist_on_interrupts():
+    def trace() -> None:
         try:
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(1)
+            be_interrupted()
         except KeyboardInterrupt:
             raise RuntimeError("in user code") from None
+
+    with pytest.raises(KeyboardInterrupt), insist_on_interrupts():
+        trace()
 
 
 def test_an_error_without_an_interrupt_stays_what_it_is() -> None:
