@@ -364,20 +364,19 @@ def prepare(
     from mvdefect.config import load_config
     from mvdefect.core.runtime import load_tensorflow
     from mvdefect.data.images import choose_decoding
-    from mvdefect.data.resolution import read_defects, read_sizes, settle_resolution
     from mvdefect.data.scan import settle_decoding
+    from mvdefect.workflow.photographs import settle_size
 
     layout = _open(sources, reading)
     given = {"bits": bits, "max_megapixels": max_megapixels, "resolution": resolution}
     config = load_config(None, given)
-    size_px = settle_resolution(config.resolution, read_sizes(layout.records), read_defects(layout.records))
     settled = settle_decoding(layout.records, choose_decoding(config))
     load_tensorflow()
     from mvdefect.data.store import prepare_images
 
     store = prepare_images(
         layout.records,
-        size_px,
+        settle_size(config, layout.records).size_px,
         resize,
         out=out,
         runner=runner,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from mvdefect.data.records import Record
 
 Sizes = NDArray[np.int64]
 Shares = NDArray[np.float64]
+Item = TypeVar("Item")
 
 BASE_PX = 224  # what backbones were trained at: the side of the smallest square that is tried
 MAX_RATIO = 1.5  # of sides, up to which images go into a square, which can be turned; likewise of shapes
@@ -32,14 +34,19 @@ MASKS = 100  # that are read
 NO_DEFECTS: Shares = np.zeros(0)
 
 
+def spread_over(items: Sequence[Item], count: int) -> list[Item]:
+    """Return up to so many items at even distances, the first and the last among them."""
+    numbers = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int))
+    return [items[number] for number in numbers]
+
+
 def read_sizes(records: Sequence[Record]) -> Sizes:
     """Read heights and widths of images from their headers; of up to 500 files spread over all.
 
     Returns:
         int64 (n, 2), upright. Broken files are left out.
     """
-    places = np.unique(np.linspace(0, len(records) - 1, min(SAMPLED, len(records))).round().astype(int))
-    found = map_in_threads(_read_size, [records[place].path for place in places])
+    found = map_in_threads(_read_size, [record.path for record in spread_over(records, SAMPLED)])
     sizes = [size for size in found if size is not None]
     return np.array(sizes, np.int64).reshape(-1, 2)
 
@@ -59,8 +66,7 @@ def read_defects(records: Sequence[Record]) -> Shares:
         cannot be read, or mark nothing, are left out.
     """
     marked = [record.mask_path for record in records if record.mask_path is not None]
-    places = np.unique(np.linspace(0, len(marked) - 1, min(MASKS, len(marked))).round().astype(int))
-    shares = np.array(list(map_in_threads(_read_defect, [marked[place] for place in places])), np.float64)
+    shares = np.array(list(map_in_threads(_read_defect, spread_over(marked, MASKS))), np.float64)
     return shares[shares > 0]
 
 

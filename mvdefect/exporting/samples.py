@@ -10,6 +10,7 @@ import numpy as np
 from mvdefect.config import FitConfig
 from mvdefect.core.errors import ExportError, RunError
 from mvdefect.data.images import choose_decoding, decode_at_size
+from mvdefect.data.resolution import spread_over
 from mvdefect.data.sources.opening import open_configured
 from mvdefect.inspector.formats.format import Pixels
 from mvdefect.runs import PredictionRow, RunFolder, read_predictions
@@ -47,7 +48,7 @@ class Samples:
     @property
     def some(self) -> list[PredictionRow]:
         """Test photographs chosen evenly from the most harmless to the worst."""
-        return _spread(self.test, FILES)
+        return spread_over(self.test, FILES)
 
     def find(self, rows: Sequence[PredictionRow]) -> list[Path]:
         """Return where photographs lie.
@@ -66,15 +67,10 @@ class Samples:
         Raises:
             ExportError: The run has none.
         """
-        rows = _spread([row for row in self._rows if row.split == "val"], CALIBRATION_IMAGES)
+        rows = spread_over([row for row in self._rows if row.split == "val"], CALIBRATION_IMAGES)
         if not rows:
             raise ExportError("8-bit numbers are calibrated on validation photographs, and the run has none")
         size, resize = self.config.size_px, self.config.resize
         decoding = choose_decoding(self.config)
         files = (path.read_bytes() for path in self.find(rows))
         return np.stack([decode_at_size(file, size, resize, decoding) for file in files])
-
-
-def _spread(rows: Sequence[PredictionRow], count: int) -> list[PredictionRow]:
-    numbers = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int))
-    return [rows[number] for number in numbers]

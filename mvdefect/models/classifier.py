@@ -171,7 +171,7 @@ class CutClassifier:
     """Two models that share all layers with the classifier that they were cut from.
 
     Attributes:
-        backbone: Name and input size of the network.
+        backbone: Name of the network, and the sizes of its image before and after it is shrunk.
         frozen: From uint8 pixels (b, height, width, 3) to the activations at the cut, a list of tensors.
         rest: From those to what the classifier's head gives.
         names: The layers at the cut, one for each tensor.
@@ -219,7 +219,8 @@ def cut_classifier(model: Any, spec: BackboneSpec, depth_blocks: int, head: Any)
         head = keras.Model(pooled, head.outputs)
     frozen = join_frozen([below])
     rest = _join(above, head, frozen.outputs)
-    return CutClassifier(f"{spec.name} {model.input.shape[1]}", frozen, rest, names, below)
+    sizes = (model.input.shape[1:3], backbone.input.shape[1:3])  # which differ where the image is shrunk
+    return CutClassifier(f"{spec.name} {sizes}", frozen, rest, names, below)
 
 
 def join_frozen(parts: Sequence[Below]) -> keras.Model:

@@ -73,8 +73,8 @@ def run_job(job: FitJob) -> FinishedRun:
     policy = set_precision(config.precision)
     with share_batches(config.devices):
         with show_phase("Building the network"):
-            scales = list_scales(config.size_px) if job.weights else ()
-            trunks = [load_trunk(spec, config.size_px, job.weights, scale) for scale in scales if job.weights]
+            scales = list_scales(config.size_px)
+            trunks = [load_trunk(spec, config.size_px, job.weights, one) for one in scales if job.weights]
         photographs = prepare_photographs(job.records, config, job.planned, job.needs)
         count = count_folds(config, photographs.plan, is_pretrained=job.weights is not None)
         stages = plan_stages(config, spec, len(photographs.plan.select("train")))

@@ -12,6 +12,7 @@ import numpy as np
 from mvdefect.core.errors import ImageError
 from mvdefect.data.images import decode_image
 from mvdefect.data.records import Record, normalise_name
+from mvdefect.data.resolution import spread_over
 from mvdefect.data.sources.labels import read_label
 from mvdefect.data.sources.tree import Folder
 
@@ -40,8 +41,7 @@ def is_mask_folder(folder: Folder) -> bool:
 
 def are_masks(paths: Sequence[Path]) -> bool:
     """Whether images have two values each, or a few, as masks do; some of them are looked at."""
-    places = np.unique(np.linspace(0, len(paths) - 1, min(SAMPLE, len(paths))).round().astype(int))
-    return len(paths) > 0 and all(_has_few_values(paths[place]) for place in places)
+    return len(paths) > 0 and all(map(_has_few_values, spread_over(paths, SAMPLE)))
 
 
 def _has_few_values(path: Path) -> bool:
