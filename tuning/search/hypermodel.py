@@ -28,8 +28,10 @@ from tuning.records import Value, find_best_epoch
 from tuning.space.domains import Choice, Range
 from tuning.space.space import Dimension, SearchSpace
 
-SHARED = ("backbone", "weights", "resolution", "network_shrink", "resize", "views", "seed", "augment")
-SHARED += ("activation_dtype",)
+SHARED = (
+    *("backbone", "weights", "resolution", "network_shrink", "resize"),
+    *("views", "seed", "augment", "activation_dtype"),
+)
 Pair = tuple[ActivationStore, ActivationStore]
 
 
