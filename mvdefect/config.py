@@ -214,6 +214,9 @@ class FitConfig(Settings):
     mask_loss_weight: float = Field(
         0.0, ge=0, description="Weight of the masks beside the labels; needs a patch head."
     )
+    learn_from_masks: bool = Field(
+        True, description="Learn from masks and boxes, where there are some, which positions are defective."
+    )
     fine_tune: bool | None = Field(
         None,
         description="Train a pre-trained network too, beside what is solved on its features; null: where "
