@@ -1,4 +1,4 @@
-"""Heatmaps: as a run keeps those of its test part, and laid over images for people to look at."""
+"""Heatmaps: as a run keeps those of its test part, and the scale by which they are read."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mvdefect.core.errors import ConfigError, RunError
 from mvdefect.core.files import UNREADABLE_NPZ, replace_file
-from mvdefect.data.images import Pixels
 from mvdefect.evaluation.calibration import Calibration
 from mvdefect.evaluation.evaluate import read_operating_point
 from mvdefect.evaluation.regions import (
@@ -25,8 +23,6 @@ from mvdefect.evaluation.regions import (
 )
 from mvdefect.runs import RunFolder, read_json, read_predictions, write_json
 
-COLOURS = "inferno"  # perceptually uniform, and still in order when printed in grey
-MAX_OPACITY = 0.6
 USUAL = 0.5  # quantile of good photographs' pixels: what is nothing special
 UNUSUAL = 0.999
 
@@ -183,35 +179,3 @@ def choose_heat_range(maps: NDArray[np.floating[Any]]) -> tuple[float, float]:
     usual, unusual = np.quantile(maps.astype(np.float64), [USUAL, UNUSUAL])
     reach = max(2 * (unusual - usual), 1e-6)
     return float(usual), float(usual + reach)
-
-
-def overlay_heatmap(image: Pixels, heatmap: NDArray[np.floating[Any]], low: float, high: float) -> Pixels:
-    """Lay a heatmap over a photograph: the more suspicious, the brighter and the less transparent.
-
-    Args:
-        image: uint8 RGB (height, width, 3).
-        heatmap: Floats (h, w), of any size; spread bilinearly.
-        low: At and below this value the photograph is left as it is.
-        high: From this value on the colour is the brightest.
-
-    Returns:
-        uint8 RGB (height, width, 3).
-
-    Raises:
-        ConfigError: `high` is not above `low`, or the arrays are of other types or shapes.
-    """
-    if not low < high:
-        raise ConfigError(f"high must be above low. Received: low={low}, high={high}")
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or heatmap.ndim != 2:
-        raise ConfigError(
-            "image must be uint8 of shape (height, width, 3) and heatmap of shape (height, width). "
-            f"Received: image {image.dtype} of shape {image.shape}, heatmap of shape {heatmap.shape}"
-        )
-    height, width = image.shape[:2]
-    fine = cv2.resize(heatmap.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    heat = np.clip((fine - low) / (high - low), 0, 1)
-    import matplotlib as mpl
-
-    colours = 255 * mpl.colormaps[COLOURS](heat)[..., :3]
-    opacity = MAX_OPACITY * heat[..., np.newaxis]
-    return np.asarray(np.rint(image * (1 - opacity) + colours * opacity), np.uint8)

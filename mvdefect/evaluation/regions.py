@@ -112,6 +112,16 @@ class SuspiciousRegion:
         )
 
 
+def check_mm_per_px(mm_per_px: float | None) -> None:
+    """Make sure that a pixel has a size, if any is said.
+
+    Raises:
+        ConfigError: It has none.
+    """
+    if mm_per_px is not None and not 0 < mm_per_px < math.inf:
+        raise ConfigError(f"mm_per_px must be above 0. Received: mm_per_px={mm_per_px}")
+
+
 def describe_regions(regions: Sequence[SuspiciousRegion]) -> list[dict[str, Any]]:
     """Return regions as a tree for JSON; sizes in millimetres are left out where they are not known."""
     return [{name: value for name, value in asdict(one).items() if value is not None} for one in regions]

@@ -49,7 +49,7 @@ def describe_export(folder: RunFolder, config: FitConfig, name: str, version: in
         "max_megapixels": config.max_megapixels,
         "heat_range": list(view.heat_range),
         REGION_RULE: None if view.rule is None else asdict(view.rule),
-        MM_PER_PX: view.mm_per_px,
+        MM_PER_PX: config.mm_per_px,
         "backbone": config.backbone,
         "operating_point": point,
         "figures": metrics,

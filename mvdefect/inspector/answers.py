@@ -20,6 +20,7 @@ BYTES, PIXELS = "image_bytes", "pixels"
 NO_PROBABILITY = -1.0  # JSON knows no NaN
 OK, UNREADABLE = "ok", "unreadable"
 FOREIGN_OUTPUT = "not_this_product"
+REGIONS = "regions"
 UNKNOWN_FILE = "the file is no PNG, JPEG or BMP of a kind that TensorFlow reads, or it is broken"
 LABELS = (GOOD, DEFECTIVE, REVIEW, UNREADABLE)
 
