@@ -53,9 +53,9 @@ def overlay_heatmap(
         )
     drawn = image if in_place else image.copy()
     kept, added = _make_steps()
-    steps = 255 * np.clip((heatmap.astype(np.float32) - low) / (high - low), 0, 1)
-    for rows, spread in _spread_strips(steps, image.shape[:2]):
-        chosen = np.rint(spread).astype(np.uint8)
+    heat = (heatmap.astype(np.float32) - low) / (high - low)
+    for rows, spread in _spread_strips(heat, image.shape[:2]):
+        chosen = np.rint(255 * np.clip(spread, 0, 1)).astype(np.uint8)
         if chosen.any():
             drawn[rows] = np.rint(drawn[rows] * kept[chosen][..., np.newaxis] + added[chosen])
     return drawn

@@ -19,6 +19,7 @@ from scipy import ndimage
 from mvdefect.config import ResizeMethod, Size
 from mvdefect.core.errors import ConfigError
 from mvdefect.data.resizing import place_image
+from mvdefect.evaluation.bootstrap import Bools
 
 GOOD_SHARE = 0.05  # of good images that may have a region
 STEPS_PER_CELL = 5  # of the finer grid on which regions are cut out; odd, so that centres of cells are on it
@@ -230,12 +231,14 @@ def find_regions(
 ) -> tuple[SuspiciousRegion, ...]:
     """Find the areas of an image that look defective.
 
+    Each is above the level, and ends at half the height of its peak over what is usual.
+
     Args:
         heatmap: Floats (h, w), over all that the inspector sees.
         place: Where the image lies in it.
         rule: From where on a position is suspicious.
         needs_peak: Whether there must be a region, as where the verdict is 'defective': where no position
-            reaches the level, it is that of the highest one, down to half its height over what is usual.
+            reaches the level, it is that of the highest one.
         mm_per_px: Millimetres of a pixel of the image's own size; None: not known.
         most: The largest number of regions.
 
@@ -261,20 +264,47 @@ def find_regions(
 
 
 def _label(values: NDArray[np.float32], rule: RegionRule, needs_peak: bool) -> tuple[NDArray[np.int32], int]:
-    """Number the connected areas above the level, without specks; 0 is what is not suspicious."""
-    top = float(values.max())
-    above, is_below = values >= rule.level, top < rule.level
-    if is_below and needs_peak:
-        above = values >= min(top, rule.usual + HALF * (top - rule.usual))
-    count, codes, stats, _ = cv2.connectedComponentsWithStats(above.astype(np.uint8), connectivity=8)
-    sizes = stats[:, cv2.CC_STAT_AREA]
-    peak = int(codes.flat[int(values.argmax())])
-    kept = sizes >= FEWEST_CELLS * STEPS_PER_CELL**2
-    kept[0], kept[peak] = False, peak > 0
+    """Number the suspicious areas, without specks; 0 is what is not suspicious.
+
+    An area is above the level, and ends at half the height of its peak over what is usual: around a strong
+    defect, positions that only see it from the side are above the level too.
+    """
+    top = np.unravel_index(int(values.argmax()), values.shape)
+    is_below = float(values[top]) < rule.level
+    if is_below and not needs_peak:
+        return np.zeros(values.shape, np.int32), 0
+    lowest = min(rule.level, _find_half(values[top], rule)) if is_below else rule.level
+    codes, count = _number(values >= lowest)
+    kept = _find_large(codes, count)
+    kept[codes[top]] = True
     if is_below:
-        kept[:] = np.arange(count) == (peak or -1)
-    renumbered = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
-    return renumbered[codes], int(kept.sum())
+        kept[:] = np.arange(count + 1) == codes[top]
+    peaks = np.full(count + 1, np.inf)
+    peaks[1:] = ndimage.maximum(values, codes, np.arange(1, count + 1))
+    ends = _find_half(peaks, rule)
+    spots = ndimage.maximum_position(values, codes, np.flatnonzero(kept))
+    codes, count = _number((codes > 0) & kept[codes] & (values >= ends[codes]))
+    kept = _find_large(codes, count)
+    kept[[codes[spot] for spot in spots]] = True
+    return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[codes], int(kept.sum())
+
+
+def _find_half(peaks: Any, rule: RegionRule) -> Any:
+    """Return half the height of peaks over what is usual; of a peak below that, the peak."""
+    return np.minimum(peaks, rule.usual + HALF * (peaks - rule.usual))
+
+
+def _number(marked: Bools) -> tuple[NDArray[np.int32], int]:
+    """Number connected areas from 1; those that touch at a corner are one."""
+    count, codes = cv2.connectedComponents(marked.astype(np.uint8), connectivity=8)
+    return np.asarray(codes, np.int32), count - 1
+
+
+def _find_large(codes: NDArray[np.int32], count: int) -> Bools:
+    """Return which areas are no specks, (count + 1,); the first is what is no area."""
+    large = np.bincount(codes.ravel(), minlength=count + 1) >= FEWEST_CELLS * STEPS_PER_CELL**2
+    large[0] = False
+    return np.asarray(large, bool)
 
 
 def _measure(

@@ -36,10 +36,10 @@ def draw_heat(*spots: tuple[int, int, float], shape: tuple[int, int] = (16, 16))
 def test_a_box_lies_where_the_heat_is_in_pixels_of_the_image() -> None:
     """Cells 6 and 7 of rows and 10 and 11 of columns, a cell being 50 pixels, and 4 rows of padding above."""
     (found,) = find_regions(draw_heat((6, 10, 10.0)), WIDE, RULE)
-    # between the last hot cell's centre and the next one's the level 2 of 10 is reached after 0.8 of a cell
-    assert (found.x, found.y) == pytest.approx((500 - 15, 100 - 15), abs=10)
-    assert (found.width, found.height) == pytest.approx((130, 130), abs=15)
-    assert found.area == pytest.approx(130 * 130, rel=0.15)
+    # half of 10 is reached half a cell from the centre of the last hot cell: at its edge
+    assert (found.x, found.y) == pytest.approx((500, 100), abs=10)
+    assert (found.width, found.height) == pytest.approx((100, 100), abs=15)
+    assert found.area == pytest.approx(100 * 100, rel=0.25)
     assert found.peak == 10
     assert 500 <= found.peak_x < 600
     assert 100 <= found.peak_y < 200
@@ -90,6 +90,17 @@ def test_good_images_have_no_region_and_a_defective_one_has_its_peak() -> None:
     assert found.x > 350, "the other spot, and what lies between them, is no part of it"
     flat = find_regions(np.zeros((4, 4)), ImagePlace(40, 40), RULE, needs_peak=True)
     assert [(one.x, one.y, one.width, one.height) for one in flat] == [(0, 0, 40, 40)]
+
+
+def test_a_strong_defect_ends_at_half_its_height_and_a_weak_one_at_the_level() -> None:
+    """Cones of a height of 20 and of 3, which fall by 1 a cell and by 0.25."""
+    far = np.hypot(*np.mgrid[-20:21, -20:21])
+    strong, weak = (find_regions(heat, ImagePlace(410, 410), RULE) for heat in (20 - far, 3 - far / 4))
+    assert [one.width for one in strong] == pytest.approx([10 * 2 * 10], abs=12)
+    assert [one.width for one in weak] == pytest.approx([10 * 2 * 4], abs=12)
+    both = np.concatenate([20 - far, np.maximum(9 - far, 3)], axis=1)  # joined above the level
+    found = find_regions(both, ImagePlace(410, 820), RULE)
+    assert found[0].x + found[0].width < 410
 
 
 def test_the_highest_comes_first_and_specks_are_left_out() -> None:
