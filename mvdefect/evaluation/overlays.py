@@ -121,5 +121,6 @@ def _write_size(image: Pixels, region: SuspiciousRegion, scale: float, line: int
     (width, height), base = cv2.getTextSize(text, FONT, scale, line)
     left = max(0, min(region.x, image.shape[1] - width))
     bottom = region.y - base if region.y - base >= height else region.y + height + base
-    cv2.putText(image, text, (left, bottom), FONT, scale, SHADE, 3 * line, cv2.LINE_AA)
+    corners = (left, bottom - height - line), (left + width, bottom + base)
+    cv2.rectangle(image, *corners, SHADE, cv2.FILLED)
     cv2.putText(image, text, (left, bottom), FONT, scale, CONTOUR, line, cv2.LINE_AA)

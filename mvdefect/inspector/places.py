@@ -9,6 +9,7 @@ from typing import Any
 
 from mvdefect.config import FitConfig, ResizeMethod, Size
 from mvdefect.core.errors import RunError
+from mvdefect.core.progress import logger
 from mvdefect.data.images import DEFAULT_DECODING, Decoding, choose_decoding
 from mvdefect.evaluation.heatmaps import read_heat_scale
 from mvdefect.evaluation.regions import RegionRule, parse_rule
@@ -60,7 +61,15 @@ def prepare_run(folder: RunFolder) -> Preparation:
     """Return how the inspector of a finished run sees images, and from where on it finds them suspicious."""
     scale = read_heat_scale(folder)
     seen = choose_preparation(read_run_config(folder))
-    return seen if scale is None else replace(seen, rule=scale.rule)
+    if scale is None:
+        return seen
+    if scale.rule is None:
+        logger.warning(
+            "%s weighs its scores otherwise than when its heatmaps were drawn, so no suspicious regions are "
+            "told; fit it again with this verdict",
+            folder.path,
+        )
+    return replace(seen, rule=scale.rule)
 
 
 def parse_view(manifest: Mapping[str, Any], path: Path) -> View:
