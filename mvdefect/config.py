@@ -151,6 +151,12 @@ class FitConfig(Settings):
     max_megapixels: float = Field(
         180.0, gt=0, description="Largest image that is read, in megapixels; a limit against full memory."
     )
+    mm_per_px: float | None = Field(
+        None,
+        gt=0,
+        description="Millimetres per pixel of the images as they are, for the sizes of suspicious regions; "
+        "null: sizes are told in pixels alone.",
+    )
     mirror: bool = Field(
         True,
         description="Let the classifier look at the mirror image too, where augment.flip allows it; slower.",

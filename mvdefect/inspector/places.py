@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mvdefect.config import FitConfig, ResizeMethod, Size
 from mvdefect.core.errors import RunError
+from mvdefect.core.progress import logger
 from mvdefect.data.images import DEFAULT_DECODING, Decoding, choose_decoding
-from mvdefect.evaluation.heatmaps import choose_heat_range, read_heatmaps
-from mvdefect.runs import RunFolder, read_json, read_predictions, read_run_config
+from mvdefect.evaluation.heatmaps import read_heat_scale
+from mvdefect.evaluation.regions import RegionRule, parse_rule
+from mvdefect.runs import RunFolder, read_json, read_run_config
 
 MANIFEST = "inspector.json"
 MODEL_CARD = "model_card.md"
 MAX_MEGAPIXELS = "max_megapixels"
+MM_PER_PX = "mm_per_px"
+REGION_RULE = "region_rule"
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,15 @@ class Preparation:
         size_px: Its working size.
         resize: How images are brought to it.
         decoding: How files become pixels.
+        rule: From where on a place of a heatmap is suspicious; None: not known, as in exports of 0.1.0.
+        mm_per_px: Millimetres of a pixel of the images themselves; None: not known.
     """
 
     size_px: Size
     resize: ResizeMethod
     decoding: Decoding
+    rule: RegionRule | None = field(default=None, kw_only=True)
+    mm_per_px: float | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,22 @@ class View(Preparation):
 
 def choose_preparation(config: FitConfig) -> Preparation:
     """Return how the inspector of a run sees images, from the settings of the run."""
-    return Preparation(config.size_px, config.resize, choose_decoding(config))
+    return Preparation(config.size_px, config.resize, choose_decoding(config), mm_per_px=config.mm_per_px)
+
+
+def prepare_run(folder: RunFolder) -> Preparation:
+    """Return how the inspector of a finished run sees images, and from where on it finds them suspicious."""
+    scale = read_heat_scale(folder)
+    seen = choose_preparation(read_run_config(folder))
+    if scale is None:
+        return seen
+    if scale.rule is None:
+        logger.warning(
+            "%s weighs its scores otherwise than when its heatmaps were drawn, so no suspicious regions are "
+            "told; fit it again with this verdict",
+            folder.path,
+        )
+    return replace(seen, rule=scale.rule)
 
 
 def parse_view(manifest: Mapping[str, Any], path: Path) -> View:
@@ -58,7 +81,9 @@ def parse_view(manifest: Mapping[str, Any], path: Path) -> View:
     try:
         resize, (low, high) = (manifest[name] for name in ("resize", "heat_range"))
         limit = float(manifest.get(MAX_MEGAPIXELS, DEFAULT_DECODING.max_megapixels))
-        return View(parse_size(manifest), resize, Decoding(manifest.get("bits"), limit), (low, high))
+        rule, mm_per_px = parse_rule(manifest.get(REGION_RULE)), manifest.get(MM_PER_PX)
+        decoding = Decoding(manifest.get("bits"), limit)
+        return View(parse_size(manifest), resize, decoding, (low, high), rule=rule, mm_per_px=mm_per_px)
     except (KeyError, TypeError) as error:
         raise RunError(f"{path} is not the {MANIFEST} of an export: {error} is missing") from error
 
@@ -106,8 +131,10 @@ def view_run(folder: RunFolder) -> View:
     Raises:
         RunError: It has no heatmaps.
     """
-    seen, maps = choose_preparation(read_run_config(folder)), read_heatmaps(folder)
-    if maps is None:
-        raise RunError(f"the run {folder.path} has no heatmaps")
-    good = [row.id for row in read_predictions(folder) if row.split == "test" and not row.label]
-    return View(seen.size_px, seen.resize, seen.decoding, choose_heat_range(maps.select(good)))
+    seen, scale = prepare_run(folder), read_heat_scale(folder)
+    if scale is None:
+        raise RunError(f"the run {folder.path} has no heatmaps of good test images")
+    heat_range = scale.low, scale.high
+    return View(
+        seen.size_px, seen.resize, seen.decoding, heat_range, rule=seen.rule, mm_per_px=seen.mm_per_px
+    )

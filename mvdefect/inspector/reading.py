@@ -9,11 +9,14 @@ from functools import partial
 
 import numpy as np
 
+from mvdefect.config import Size
 from mvdefect.core.errors import ImageError
 from mvdefect.core.parallel import count_cores
 from mvdefect.core.progress import logger
 from mvdefect.data.images import Pixels, decode_at_size_with_header
+from mvdefect.data.records import GOOD
 from mvdefect.data.resolution import bound_batch
+from mvdefect.evaluation.regions import find_place, find_regions
 from mvdefect.inspector.answers import UNREADABLE, Answer, Engine
 from mvdefect.inspector.places import Preparation
 
@@ -29,10 +32,12 @@ class ReadImage:
     Attributes:
         pixels: uint8 RGB at working size; None: it cannot be read.
         remark: Why not, or what is wrong with it although it can; "" otherwise.
+        size_px: Height and width of the image itself, upright.
     """
 
     pixels: Pixels | None
     remark: str = ""
+    size_px: Size = (0, 0)
 
 
 def make_engine(preparation: Preparation, ask: Ask) -> Engine:
@@ -49,7 +54,7 @@ def make_engine(preparation: Preparation, ask: Ask) -> Engine:
 
     def inspect(files: Sequence[bytes], with_heatmaps: bool = False) -> list[Answer]:
         images = readers.map(partial(read_image, preparation=preparation), files)
-        answers = list(_answer(images, len(files), ask, with_heatmaps, most))
+        answers = list(_answer(images, len(files), ask, with_heatmaps, most, preparation))
         bright = next((one.error for one in answers if one.error and one.is_readable), "")
         if bright and not told:
             told.add(bright)
@@ -63,22 +68,28 @@ def read_image(encoded: bytes, preparation: Preparation) -> ReadImage:
     """Decode an image file and bring it to the working size, as training does."""
     decoding = preparation.decoding
     try:
-        pixels, header = decode_at_size_with_header(
+        pixels, header, size = decode_at_size_with_header(
             encoded, preparation.size_px, preparation.resize, decoding
         )
     except ImageError as error:
         return ReadImage(None, str(error))
     if header.peak <= decoding.white:
-        return ReadImage(pixels)
+        return ReadImage(pixels, size_px=size)
     return ReadImage(
         pixels,
         f"values up to {header.peak}, above {decoding.white}, the largest of {decoding.used_bits} bits that "
         "the inspector was trained with: what is brighter is white",
+        size,
     )
 
 
 def _answer(
-    images: Iterator[ReadImage], count: int, ask: Ask, with_heatmaps: bool, most: int
+    images: Iterator[ReadImage],
+    count: int,
+    ask: Ask,
+    with_heatmaps: bool,
+    most: int,
+    preparation: Preparation,
 ) -> Iterator[Answer]:
     """Answer for images while those of the next batch are decoded."""
     for start in range(0, count, most):
@@ -89,4 +100,22 @@ def _answer(
             if image.pixels is None:
                 yield Answer(UNREADABLE, None, None, error=image.remark)
             else:
-                yield replace(next(answers), error=image.remark)
+                answer = find_answer_regions(next(answers), image.size_px, preparation)
+                yield replace(answer, error=image.remark)
+
+
+def find_answer_regions(answer: Answer, size_px: Size, preparation: Preparation) -> Answer:
+    """Return an answer with the suspicious regions of its heatmap; as it is where either is not known.
+
+    Args:
+        answer: What was said of an image.
+        size_px: Height and width of the image itself.
+        preparation: How the inspector saw it.
+    """
+    rule = preparation.rule
+    if answer.heatmap is None or rule is None:
+        return answer
+    place = find_place(*size_px, preparation.size_px, preparation.resize)
+    needs_peak = answer.label != GOOD
+    regions = find_regions(answer.heatmap, place, rule, needs_peak, preparation.mm_per_px)
+    return replace(answer, regions=regions)
