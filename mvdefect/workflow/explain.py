@@ -16,7 +16,7 @@ from mvdefect.evaluation.evaluate import replace_nan
 from mvdefect.evaluation.heatmaps import Heatmaps, write_heatmaps
 from mvdefect.evaluation.localisation import measure_localisation
 from mvdefect.evaluation.operating_point import OperatingPoint
-from mvdefect.models.feature_maps import log_novelty, stretch_maps
+from mvdefect.models.feature_maps import level_outside, log_novelty, stretch_maps
 from mvdefect.models.one_class import Normality
 from mvdefect.runs import RunFolder, write_json
 from mvdefect.training.predictions import compile_features, iterate_features, keep_maps, predict_heatmaps
@@ -49,11 +49,9 @@ def draw_heatmaps(
         batches = iterate_features(compile_features(features), source, BATCH_SIZE)
         found = np.concatenate([normality.score_positions(batch) for _, batch in batches])
         maps.append(found if classifier is None else made.novelty_weight * log_novelty(found))
-    if len(maps) == 1:
-        return keep_maps(maps[0])
     height, width = np.max([found.shape[1:] for found in maps], axis=0)
     fine = [stretch_maps(stretch_maps(found, 1, int(height)), 2, int(width)) for found in maps]
-    return keep_maps(fine[0] + fine[1])
+    return keep_maps(fine[0] if len(fine) == 1 else fine[0] + fine[1])
 
 
 def explain_part(
@@ -64,12 +62,15 @@ def explain_part(
     Args:
         maps: One an image, float16 (n, height, width); they rise with suspicion.
         source: The part.
-        scan: For the sizes of the photographs: what a letterbox adds is none of them.
+        scan: For the sizes of the photographs: what a letterbox adds is none of them, and what lies outside
+            of the region that counts is neither drawn nor judged.
         resize: How they were brought to the working size.
         folder: The run.
     """
+    size_px, region = source.store.size_px, source.store.region
+    if region is not None:
+        maps = keep_maps(level_outside(maps, region.mark_cells(maps.shape[1:3])))
     write_heatmaps(folder, Heatmaps(tuple(row.id for row in source.rows), maps))
-    size_px = source.store.size_px
     masks = read_masks(source, size_px) > 0
     if not masks.any():
         return
@@ -83,6 +84,6 @@ def explain_part(
         masks,
         source.groups,
         masks.any(axis=(1, 2)) | (source.labels == 0),
-        inside=np.stack(inside),
+        inside=np.stack(inside) if region is None else np.stack(inside) & region.mask,
     )
     write_json(folder.localisation, replace_nan(asdict(found)))
