@@ -63,6 +63,10 @@ class CountedRegion:
         shares = cv2.resize(self.mask.astype(np.float32), cells[::-1], interpolation=cv2.INTER_AREA)
         return np.asarray(shares > 0)
 
+    def take_cells(self, maps: NDArray[Any]) -> NDArray[Any]:
+        """Return the values that count of coarser maps (n, h, w), as (n, values)."""
+        return maps[:, self.mark_cells((maps.shape[1], maps.shape[2]))]
+
     def mark_picture(self, size_px: Size) -> Mask:
         """Return where a picture counts that is larger or smaller than the working size, bool (size_px)."""
         picture = cv2.resize(self.mask.astype(np.uint8), size_px[::-1], interpolation=cv2.INTER_NEAREST)

@@ -233,14 +233,15 @@ def decode_at_size(
 
 def decode_at_size_with_header(
     encoded: bytes | memoryview, size_px: Size, method: ResizeMethod, decoding: Decoding
-) -> tuple[Pixels, Header]:
-    """Decode an image file at the working size, and return what its header says too.
+) -> tuple[Pixels, Header, Size]:
+    """Decode an image file at the working size, and return what its header says, and its own size, too.
 
     Raises:
         ImageError: As for `decode_image`.
     """
     pixels, header = _decode(encoded, decoding)
-    return _expand_grey(resize_image(pixels, size_px, method)), header
+    height, width = pixels.shape[:2]
+    return _expand_grey(resize_image(pixels, size_px, method)), header, (height, width)
 
 
 def _decode(encoded: bytes | memoryview, decoding: Decoding) -> tuple[Pixels, Header]:

@@ -93,7 +93,7 @@ def choose_heat_range(maps: NDArray[np.floating[Any]]) -> tuple[float, float]:
     """Choose the ends of a colour scale that one gallery shares.
 
     Args:
-        maps: Heatmaps of good photographs, floats (n, h, w), n at least 1.
+        maps: Heatmaps of good photographs, floats (n, h, w), n at least 1; or what counts of them, (n, k).
 
     Returns:
         Low, the median of good pixels, and high, twice as far above it as one in a thousand good pixels: what
@@ -109,7 +109,13 @@ def choose_heat_range(maps: NDArray[np.floating[Any]]) -> tuple[float, float]:
     return float(usual), float(usual + reach)
 
 
-def overlay_heatmap(image: Pixels, heatmap: NDArray[np.floating[Any]], low: float, high: float) -> Pixels:
+def overlay_heatmap(
+    image: Pixels,
+    heatmap: NDArray[np.floating[Any]],
+    low: float,
+    high: float,
+    counted: NDArray[np.bool_] | None = None,
+) -> Pixels:
     """Lay a heatmap over a photograph: the more suspicious, the brighter and the less transparent.
 
     Args:
@@ -117,6 +123,8 @@ def overlay_heatmap(image: Pixels, heatmap: NDArray[np.floating[Any]], low: floa
         heatmap: Floats (h, w), of any size; spread bilinearly.
         low: At and below this value the photograph is left as it is.
         high: From this value on the colour is the brightest.
+        counted: Where the photograph counts, bool (height, width); elsewhere it is left as it is. None: all
+            of it does.
 
     Returns:
         uint8 RGB (height, width, 3).
@@ -137,5 +145,5 @@ def overlay_heatmap(image: Pixels, heatmap: NDArray[np.floating[Any]], low: floa
     import matplotlib as mpl
 
     colours = 255 * mpl.colormaps[COLOURS](heat)[..., :3]
-    opacity = MAX_OPACITY * heat[..., np.newaxis]
+    opacity = MAX_OPACITY * (heat if counted is None else heat * counted)[..., np.newaxis]
     return np.asarray(np.rint(image * (1 - opacity) + colours * opacity), np.uint8)

@@ -182,8 +182,10 @@ class InspectorGraph(tf.Module):  # type: ignore[misc]
         """Return pixels with one colour outside of the region, as training saw them."""
         if self.region is None:
             return pixels
-        fill = np.broadcast_to(np.array(self.region.fill, np.uint8), (*self.size_px, 3))
-        return tf.where(self.region.mask[..., np.newaxis], pixels, fill)
+        counted = self.region.mask[..., np.newaxis].astype(np.float32)
+        fill = (1 - counted) * np.array(self.region.fill, np.float32)
+        # Arithmetic in whole numbers of float32 is exact, and LiteRT chooses between no bytes.
+        return tf.cast(tf.cast(pixels, tf.float32) * counted + fill, tf.uint8)
 
     def _score(self, features: tf.Tensor, logits: tf.Tensor | None = None) -> Three:
         with tf.name_scope(NOVELTY):

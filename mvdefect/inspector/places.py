@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mvdefect.config import FitConfig, ResizeMethod, Size
+from mvdefect.config import ResizeMethod, Size
 from mvdefect.core.errors import RunError
+from mvdefect.data.counted_region import CountedRegion, read_region
 from mvdefect.data.images import DEFAULT_DECODING, Decoding, choose_decoding
 from mvdefect.evaluation.heatmaps import choose_heat_range, read_heatmaps
 from mvdefect.runs import RunFolder, read_json, read_predictions, read_run_config
@@ -16,6 +17,7 @@ from mvdefect.runs import RunFolder, read_json, read_predictions, read_run_confi
 MANIFEST = "inspector.json"
 MODEL_CARD = "model_card.md"
 MAX_MEGAPIXELS = "max_megapixels"
+REGION, REGION_FILE = "region", "region.png"
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,13 @@ class Preparation:
         size_px: Its working size.
         resize: How images are brought to it.
         decoding: How files become pixels.
+        region: What counts of them; None: all. The inspector itself covers the rest.
     """
 
     size_px: Size
     resize: ResizeMethod
     decoding: Decoding
+    region: CountedRegion | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,14 @@ class View(Preparation):
     heat_range: tuple[float, float]
 
 
-def choose_preparation(config: FitConfig) -> Preparation:
-    """Return how the inspector of a run sees images, from the settings of the run."""
-    return Preparation(config.size_px, config.resize, choose_decoding(config))
+def choose_preparation(folder: RunFolder) -> Preparation:
+    """Return how the inspector of a run sees images.
+
+    Raises:
+        RunError: A file of it is damaged.
+    """
+    config, region = read_run_config(folder), read_region(folder.region)
+    return Preparation(config.size_px, config.resize, choose_decoding(config), region=region)
 
 
 def parse_view(manifest: Mapping[str, Any], path: Path) -> View:
@@ -58,7 +67,9 @@ def parse_view(manifest: Mapping[str, Any], path: Path) -> View:
     try:
         resize, (low, high) = (manifest[name] for name in ("resize", "heat_range"))
         limit = float(manifest.get(MAX_MEGAPIXELS, DEFAULT_DECODING.max_megapixels))
-        return View(parse_size(manifest), resize, Decoding(manifest.get("bits"), limit), (low, high))
+        decoding, place = Decoding(manifest.get("bits"), limit), path.with_name(REGION_FILE)
+        region = read_region(place) if manifest.get(REGION) else None
+        return View(parse_size(manifest), resize, decoding, (low, high), region=region)
     except (KeyError, TypeError) as error:
         raise RunError(f"{path} is not the {MANIFEST} of an export: {error} is missing") from error
 
@@ -106,8 +117,9 @@ def view_run(folder: RunFolder) -> View:
     Raises:
         RunError: It has no heatmaps.
     """
-    seen, maps = choose_preparation(read_run_config(folder)), read_heatmaps(folder)
+    seen, maps = choose_preparation(folder), read_heatmaps(folder)
     if maps is None:
         raise RunError(f"the run {folder.path} has no heatmaps")
     good = [row.id for row in read_predictions(folder) if row.split == "test" and not row.label]
-    return View(seen.size_px, seen.resize, seen.decoding, choose_heat_range(maps.select(good)))
+    counted = maps.select(good) if seen.region is None else seen.region.take_cells(maps.select(good))
+    return View(seen.size_px, seen.resize, seen.decoding, choose_heat_range(counted), region=seen.region)

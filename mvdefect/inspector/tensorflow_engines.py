@@ -28,14 +28,14 @@ from mvdefect.inspector.graph import build_graph
 from mvdefect.inspector.photographs import encode_image
 from mvdefect.inspector.places import Preparation, choose_preparation
 from mvdefect.inspector.reading import make_engine
-from mvdefect.runs import RunFolder, read_run_config
+from mvdefect.runs import RunFolder
 
 Ask = Callable[[Any], dict[str, Any]]
 
 
 def open_run_engine(folder: RunFolder, max_megapixels: float | None = None) -> Engine:
     """Return the engine of a finished run; None: images may be as large as in the run."""
-    seen = choose_preparation(read_run_config(folder))
+    seen = choose_preparation(folder)
     if max_megapixels is not None:
         seen = replace(seen, decoding=replace(seen.decoding, max_megapixels=max_megapixels))
     graph = build_graph(folder)

@@ -38,7 +38,9 @@ def write_overlay(folder: Path, view: View, photograph: Photograph, encoded: byt
         return
     inside = mark_photograph(image.shape[0], image.shape[1], view.size_px, view.resize)
     rows, columns = inside.any(axis=1), inside.any(axis=0)
-    shown = overlay_heatmap(resize_image(image, view.size_px, view.resize), answer.heatmap, *view.heat_range)
+    counted = None if view.region is None else view.region.mask
+    small = resize_image(image, view.size_px, view.resize)
+    shown = overlay_heatmap(small, answer.heatmap, *view.heat_range, counted)
     cropped = shown[rows][:, columns]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{_name(photograph.name)}.png"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mvdefect.config import FitConfig
 from mvdefect.core.errors import ImageError
+from mvdefect.data.counted_region import CountedRegion, read_region
 from mvdefect.data.images import Pixels, choose_decoding, decode_image, decode_mask
 from mvdefect.data.records import GOOD, Record
 from mvdefect.data.resizing import mark_photograph, resize_image, resize_mask
@@ -88,11 +89,12 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Heat:
-    """Heatmaps and the colour scale that all of them share."""
+    """Heatmaps, the colour scale that all of them share, and the region that they are drawn in."""
 
     maps: Heatmaps
     low: float
     high: float
+    region: CountedRegion | None = None
 
 
 def make_galleries(run: RunContents, records: Mapping[str, Record]) -> tuple[Gallery, ...]:
@@ -185,7 +187,10 @@ def read_heat(run: RunContents) -> Heat | None:
         return None
     known = set(maps.ids)
     good = [row.id for row in run.rows if not row.label and row.id in known]
-    return Heat(maps, *choose_heat_range(maps.select(good))) if good else None
+    if not good:
+        return None
+    region, shown = read_region(run.folder.region), maps.select(good)
+    return Heat(maps, *choose_heat_range(shown if region is None else region.take_cells(shown)), region)
 
 
 def draw_picture(row: PredictionRow, record: Record | None, run: RunContents, heat: Heat | None) -> Picture:
@@ -199,7 +204,8 @@ def draw_picture(row: PredictionRow, record: Record | None, run: RunContents, he
     image, mask, inside = read
     drawn = outlined = None
     if heat is not None and row.id in heat.maps.ids:
-        found = overlay_heatmap(image, heat.maps.select([row.id])[0], heat.low, heat.high)
+        counted = None if heat.region is None else heat.region.mark_picture(image.shape[:2])
+        found = overlay_heatmap(image, heat.maps.select([row.id])[0], heat.low, heat.high, counted)
         drawn = _encode(_crop(found, inside))
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     if outlines:
