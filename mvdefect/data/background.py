@@ -13,12 +13,13 @@ from mvdefect.data.images import Mask, Pixels
 Floats = NDArray[np.float32]
 
 FEWEST_IMAGES = 5
-ALIKE = 0.6  # correlation with the median image, from which on images lie alike
 DISTINCT = 0.75  # share of the variance of colours that product and background explain (Otsu, 1979)
 CONTRAST = 8.0  # of both in L*a*b*, where 2.3 is just noticeable
-AGREEING_PRODUCT, AGREEING_BACKGROUND = 0.85, 0.6  # mean share of images that see a pixel as the median does
+MISSED = 0.1  # share of the product that half of the images may not show
+OVERFLOW = 0.02  # of the product, by which half of the images may reach beyond its margin
 SMALLEST_SHARE, LARGEST_SHARE = 0.03, 0.9  # of the image that can be the product
 BORDER = 0.03  # of a side: what lies there shows the background
+RARE = 0.2  # share of images up to which a pixel is background, though it looks like the product in these
 MARGIN = 0.04  # of the longer side, by which the product is grown
 LEVELS = 256
 
@@ -39,9 +40,10 @@ class Product:
 def find_product(images: Pixels, inside: Mask, defects: Mask) -> Product:
     """Tell the product from its background, if all images agree on it.
 
-    The median of images that lie alike shows the product, and what changes from image to image blurs. A pixel
-    is background if its colour is near that of the border, by Otsu's threshold on the distances (1979) of the
-    median image; each image then says the same of its own pixels, and most have to agree.
+    The colour of the background is that of the border of the median image, in which what changes from image
+    to image blurs. A pixel of an image is background if its colour is near that, by Otsu's threshold (1979)
+    on the distances in the median image. The product is what most images show in one place; in half of them at
+    least it must be there as a whole, and not reach beyond where a fifth of them show it, with a margin.
 
     Args:
         images: Good images, uint8 RGB (n, height, width, 3).
@@ -59,25 +61,37 @@ def find_product(images: Pixels, inside: Mask, defects: Mask) -> Product:
     ground = np.median(middle[border], axis=0)
     distances = np.linalg.norm(middle - ground, axis=-1)
     limit, explained, contrast = _split(distances[inside])
-    seen = (distances > limit) & inside
     if explained < DISTINCT or contrast < CONTRAST:
-        return Product(None, "no product stands out from a background")
-    if border.any() and seen[border].mean() > 0.5:
-        return Product(None, "the product reaches the border of the image on most sides")
-    each = np.linalg.norm(colours - ground, axis=-1) > limit
-    shares = each.mean(axis=0)
-    seen &= shares > 0.5
-    if not SMALLEST_SHARE * inside.sum() <= seen.sum():
-        return Product(None, "what all images have in common is too small for a product")
-    alike = float(np.median([_correlate(image, middle, _grow(seen, 1) & inside) for image in colours]))
-    product, background = float(shares[seen].mean()), float(1 - shares[inside & ~seen].mean())
-    if alike < ALIKE or product < AGREEING_PRODUCT or background < AGREEING_BACKGROUND:
-        return Product(None, f"good images do not lie alike (correlation with their median {alike:.2f})")
-    grown = _grow(_fill_holes(seen), max(1, round(MARGIN * max(inside.shape))))
-    mask = (grown | _grow(defects, max(1, round(MARGIN * max(inside.shape))))) & inside
+        return Product(None, "no product stands out from a background of one colour")
+    margin_px = max(1, round(MARGIN * max(inside.shape)))
+    each = [_fill_holes((np.linalg.norm(image - ground, axis=-1) > limit) & inside) for image in colours]
+    shares = np.mean(each, axis=0)
+    seen = _fill_holes(shares > 0.5)
+    if seen.sum() < SMALLEST_SHARE * inside.sum():
+        return Product(None, "good images have too little in common to be a product that lies alike")
+    grown = _grow(_fill_holes(shares > RARE), margin_px)
+    missed, beyond = np.median([_compare(one, seen, grown) for one in each], axis=0)
+    if missed > MISSED or beyond > OVERFLOW:
+        return Product(
+            None,
+            f"the product does not lie alike: half of the images miss {missed:.0%} of what most show, or "
+            f"reach {beyond:.0%} beyond",
+        )
+    mask = (grown | _grow(defects, margin_px)) & inside
     if mask.sum() > LARGEST_SHARE * inside.sum():
         return Product(None, "the product fills the image")
-    return Product(mask, f"good images lie alike (correlation with their median {alike:.2f})")
+    return Product(mask, f"{len(images)} good images show the product in one place")
+
+
+def _compare(own: Mask, seen: Mask, grown: Mask) -> tuple[float, float]:
+    """Return which share of the product an image misses, and by which its product reaches beyond the margin.
+
+    What does not touch the product is something else.
+    """
+    count, pieces = cv2.connectedComponents(own.astype(np.uint8))
+    touching = np.isin(pieces, np.setdiff1d(np.unique(pieces[seen]), [0])) if count > 1 else own
+    area = float(seen.sum())
+    return float((seen & ~own).sum()) / area, float((touching & ~grown).sum()) / area
 
 
 def _split(distances: Floats) -> tuple[float, float, float]:
@@ -92,13 +106,6 @@ def _split(distances: Floats) -> tuple[float, float, float]:
     gap = float(far.mean() - near.mean())
     between = len(near) * len(far) / len(distances) ** 2 * gap**2
     return limit, between / float(distances.var()), gap
-
-
-def _correlate(image: Floats, middle: Floats, where: Mask) -> float:
-    """Correlate brightness of an image and the median image at the product and its outline."""
-    first, second = (one[..., 0][where] - one[..., 0][where].mean() for one in (image, middle))
-    lengths = float(np.sqrt((first**2).sum() * (second**2).sum()))
-    return float((first * second).sum()) / lengths if lengths else 0.0
 
 
 def _grow(mask: Mask, by_px: int) -> Mask:
