@@ -19,7 +19,7 @@ MISSED = 0.1  # share of the product that half of the images may not show
 OVERFLOW = 0.02  # of the product, by which half of the images may reach beyond its margin
 SMALLEST_SHARE, LARGEST_SHARE = 0.03, 0.9  # of the image that can be the product
 BORDER = 0.03  # of a side: what lies there shows the background
-RARE = 0.1  # share of images up to which a pixel is background, though it looks like the product in these
+RARE = 0.15  # share of images up to which a pixel is background, though it looks like the product in these
 MARGIN = 0.03  # of the longer side, by which the product is grown
 LEVELS = 256
 
@@ -43,7 +43,7 @@ def find_product(images: Pixels, inside: Mask, defects: Mask) -> Product:
     The colour of the background is that of the border of the median image, in which what changes from image
     to image blurs. A pixel of an image is background if its colour is near that, by Otsu's threshold (1979)
     on the distances in the median image. The product is what most images show in one place; in half of them
-    at least it must be there as a whole, and not reach beyond where a tenth of them show it, with a margin.
+    at least it must be there as a whole, and not reach beyond where one in seven shows it, with a margin.
 
     Args:
         images: Good images, uint8 RGB (n, height, width, 3).
