@@ -22,7 +22,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 import mvdefect
-from mvdefect.data.counted_region import read_region
+from mvdefect.data.counted_region import Colour, read_region
 from mvdefect.data.images import Pixels
 from mvdefect.drawing.catalogue import PARTS, draw_image
 from mvdefect.drawing.photos import encode_image
@@ -88,7 +88,7 @@ def judge(run: mvdefect.Run, scenes: Sequence[Scene]) -> str:
 
 
 @contextmanager
-def filling(colour: tuple[int, int, int] | None) -> Iterator[None]:
+def filling(colour: Colour | None) -> Iterator[None]:
     """Let a colour stand outside of regions; None: the usual one."""
     if colour is None:
         yield
@@ -126,9 +126,10 @@ def main() -> None:
             ]
             for bad in asked.defective:
                 images = write_scenes(root / str(bad), draw_scenes(category, asked.good, bad, 0, CALM))
+                cases: dict[str, tuple[str, Colour | None]]
                 cases = {name: (mask, fill) for name, fill in FILLS.items()}
                 if not asked.fills:
-                    cases = {name: (name, None) for name in ("none", "auto")} | {"mask": (mask, None)}
+                    cases = {"none": ("none", None), "auto": ("auto", None), "mask": (mask, None)}
                 for name, (region, fill) in cases.items():
                     with filling(fill):
                         place = root / "runs" / f"{bad}-{name}"

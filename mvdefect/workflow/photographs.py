@@ -153,7 +153,7 @@ def prepare_photographs(
             skip_broken=skip_broken,
             kept=kept if is_whole else None,
             decoding=scan.decoding,
-            region=settle_region(config, scan, plan, scan.decoding),
+            region=settle_region(config, scan.records, scan.sizes_px, plan, scan.decoding),
         )
     return Photographs(scan, plan, store)
 

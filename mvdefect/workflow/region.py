@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mvdefect.config import FitConfig, Size
-from mvdefect.core.errors import ConfigError
+from mvdefect.core.errors import ConfigError, ImageError
 from mvdefect.core.parallel import map_in_threads
 from mvdefect.core.progress import logger
 from mvdefect.data.background import find_product
@@ -21,12 +22,11 @@ from mvdefect.data.counted_region import (
     fit_to_working_size,
     read_drawing,
 )
-from mvdefect.data.images import Decoding, Mask, Pixels, decode_at_size, decode_mask
+from mvdefect.data.images import Decoding, Mask, Pixels, decode_at_size, decode_mask, read_size
 from mvdefect.data.records import Record
 from mvdefect.data.resizing import mark_photograph, resize_mask
 from mvdefect.data.resolution import read_sizes, spread_over
-from mvdefect.data.scan import Scan
-from mvdefect.data.splits.plan import SplitPlan
+from mvdefect.data.splits.plan import SplitPlan, read_split_plan
 
 SAMPLED = 64  # good images that background and colour are learned from
 LEARNED_PX = 256  # longer side at which the background is learned
@@ -48,12 +48,19 @@ def check_region(config: FitConfig, records: Sequence[Record]) -> FitConfig:
     return config.model_copy(update={"region": str(Path(region).absolute())})
 
 
-def settle_region(config: FitConfig, scan: Scan, plan: SplitPlan, decoding: Decoding) -> CountedRegion | None:
+def settle_region(
+    config: FitConfig,
+    records: Sequence[Record],
+    sizes_px: NDArray[np.int64],
+    plan: SplitPlan,
+    decoding: Decoding,
+) -> CountedRegion | None:
     """Bring a region to working size, or learn it; and choose the colour that stands outside of it.
 
     Args:
         config: With a region, working size and method of resizing.
-        scan: The images and their sizes.
+        records: The images.
+        sizes_px: Their heights and widths, int64 (n, 2).
         plan: Background and colour are learned from good images of train alone.
         decoding: How images are decoded.
 
@@ -63,16 +70,16 @@ def settle_region(config: FitConfig, scan: Scan, plan: SplitPlan, decoding: Deco
     Raises:
         ConfigError: As for `check_region`, or too little of it is left at working size.
     """
-    region = choose_region(config.region, (record.category for record in scan.records))
+    region = choose_region(config.region, (record.category for record in records))
     if region == NONE:
         return None
     train = {row.id for row in plan.select("train")}
-    known = [record for record in scan.records if record.id in train]
+    known = [record for record in records if record.id in train]
     good = spread_over([record for record in known if not record.label], SAMPLED)
-    names = [record.id for record in scan.records]
+    names = [record.id for record in records]
     if region == AUTO:
         try:
-            image_px = find_common_size(scan.sizes_px, names, AUTO)
+            image_px = find_common_size(sizes_px, names, AUTO)
         except ConfigError as error:
             logger.warning("everything counts: %s", error)
             return None
@@ -80,13 +87,46 @@ def settle_region(config: FitConfig, scan: Scan, plan: SplitPlan, decoding: Deco
         if mask is None:
             return None
     else:
-        image_px = find_common_size(scan.sizes_px, names, region)
+        image_px = find_common_size(sizes_px, names, region)
         drawn = read_drawing(Path(region)).draw(image_px)
         mask = fit_to_working_size(drawn, config.size_px, config.resize, region)
         _tell_lost_defects(known, mask, config, decoding)
     found = CountedRegion(mask, _find_colour(good, mask, config, decoding), image_px)
     _tell(found, region, config)
     return found
+
+
+def settle_planned_region(
+    config: FitConfig, records: Sequence[Record], decoding: Decoding
+) -> CountedRegion | None:
+    """Settle a region before any fit, from the headers of images and the split plan that the settings name.
+
+    Raises:
+        ConfigError: As for `settle_region`; or there is a region, but no plan.
+        SplitError: The plan cannot be read.
+    """
+    if config.region == NONE:
+        return None
+    if config.split is None:
+        raise ConfigError(
+            "a region takes its colour from good images of train: name the plan of the fit to come with "
+            "--split"
+        )
+    found = map_in_threads(_read_size, records)
+    known = [(record, size) for record, size in zip(records, found, strict=True) if size is not None]
+    if not known:  # which the preparation tells
+        return None
+    sizes = np.array([size for _, size in known], np.int64)
+    return settle_region(
+        config, [record for record, _ in known], sizes, read_split_plan(config.split), decoding
+    )
+
+
+def _read_size(record: Record) -> Size | None:
+    try:
+        return read_size(record.path)
+    except (ImageError, OSError):
+        return None
 
 
 def _learn_mask(

@@ -167,7 +167,7 @@ def test_auto_learns_from_good_images_of_train_alone(tmp_path: Path, monkeypatch
     root = write_plates(tmp_path / "images")
     scan = scan_images(open_source(str(root)).records)
     plan = assign_closed_set(scan, group_records(scan, "none"), 0)
-    first = settle_region(config, scan, plan, DEFAULT_DECODING)
+    first = settle_region(config, scan.records, scan.sizes_px, plan, DEFAULT_DECODING)
     assert first is not None
     middle = cv2.resize(PLATE.astype(np.uint8), (64, 64), interpolation=cv2.INTER_NEAREST) > 0
     assert first.mask[24:40, 20:44].all()
@@ -175,7 +175,7 @@ def test_auto_learns_from_good_images_of_train_alone(tmp_path: Path, monkeypatch
     for row in plan.rows:
         if row.part != "train" or row.label:
             write_image(root / row.id, np.full((SIDE, SIDE, 3), 200, np.uint8))
-    again = settle_region(config, scan, plan, DEFAULT_DECODING)
+    again = settle_region(config, scan.records, scan.sizes_px, plan, DEFAULT_DECODING)
     assert again is not None
     assert again.digest == first.digest
 
@@ -186,7 +186,7 @@ def test_auto_lets_everything_count_where_shapes_differ(tmp_path: Path, messages
     scan = scan_images(open_source(str(root)).records)
     plan = assign_closed_set(scan, group_records(scan, "none"), 0)
     config = FitConfig(region="auto", resolution=(64, 64))
-    assert settle_region(config, scan, plan, DEFAULT_DECODING) is None
+    assert settle_region(config, scan.records, scan.sizes_px, plan, DEFAULT_DECODING) is None
     assert any("everything counts" in message for message in messages)
 
 
@@ -202,5 +202,5 @@ def test_a_mask_that_leaves_all_defects_out_is_told(tmp_path: Path, messages: li
     scan = scan_images(open_source(str(root)).records)
     plan = assign_closed_set(scan, group_records(scan, "none"), 0)
     config = FitConfig(region=str(tmp_path / "mask.png"), resolution=(64, 64))
-    assert settle_region(config, scan, plan, DEFAULT_DECODING) is not None
+    assert settle_region(config, scan.records, scan.sizes_px, plan, DEFAULT_DECODING) is not None
     assert any("is the mask inverted" in message for message in messages)
