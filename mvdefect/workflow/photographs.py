@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from mvdefect.config import FitConfig
 from mvdefect.core.errors import ConfigError, LayoutError, SplitError
 from mvdefect.core.progress import logger
-from mvdefect.data.counted_region import NONE, write_region
+from mvdefect.data.counted_region import NONE, read_region, write_region
 from mvdefect.data.groups.grouping import group_records
 from mvdefect.data.images import choose_decoding
 from mvdefect.data.records import Record
@@ -240,10 +241,19 @@ def _draw_plan(scan: Scan, config: FitConfig, needs: Needs) -> SplitPlan:
 
 
 def write_plan(photographs: Photographs, folder: RunFolder) -> None:
-    """Write into a run how its images were divided, and what counts of each."""
+    """Write into a run how its images were divided, and what counts of each.
+
+    What an interrupted fit learned is given up if its region was another one, under the same name.
+    """
     write_split_plan(photographs.plan, folder.split_plan)
-    if photographs.store.region is not None:
-        write_region(photographs.store.region, folder.region)
+    region = photographs.store.region
+    if region is None:
+        return
+    earlier = read_region(folder.region)
+    if earlier is not None and earlier.digest != region.digest and folder.checkpoint.exists():
+        logger.warning("the region that counts has changed since the interrupt, so the fit begins anew")
+        shutil.rmtree(folder.checkpoint)
+    write_region(region, folder.region)
 
 
 def log_plan(plan: SplitPlan) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -12,7 +12,7 @@ import pytest
 import mvdefect
 from mvdefect.config import FitConfig
 from mvdefect.core.errors import ConfigError
-from mvdefect.data.counted_region import read_region
+from mvdefect.data.counted_region import read_region, write_region
 from mvdefect.data.groups.grouping import group_records
 from mvdefect.data.images import DEFAULT_DECODING, Pixels
 from mvdefect.data.scan import scan_images
@@ -25,7 +25,8 @@ from mvdefect.inspector.places import read_view
 from mvdefect.inspector.reading import read_image
 from mvdefect.runs import RunFolder
 from mvdefect.workflow.job import check_job
-from mvdefect.workflow.region import settle_region
+from mvdefect.workflow.photographs import prepare_photographs, write_plan
+from mvdefect.workflow.region import settle_planned_region, settle_region
 from tests.conftest import write_image
 from tests.data.test_background import SIDE, draw_plates
 
@@ -204,3 +205,39 @@ def test_a_mask_that_leaves_all_defects_out_is_told(tmp_path: Path, messages: li
     config = FitConfig(region=str(tmp_path / "mask.png"), resolution=(64, 64))
     assert settle_region(config, scan.records, scan.sizes_px, plan, DEFAULT_DECODING) is not None
     assert any("is the mask inverted" in message for message in messages)
+
+
+def test_images_prepared_beforehand_are_those_of_the_fit(made: Made) -> None:
+    config = FitConfig(
+        data=str(made.images),
+        region=str(made.mask),
+        resolution=(64, 64),
+        split=made.run.split_plan,
+        near_duplicates="none",
+    )
+    records = open_source(str(made.images)).records
+    region = settle_planned_region(config, records, DEFAULT_DECODING)
+    kept = read_region(made.run.region)
+    assert region is not None
+    assert kept is not None
+    assert region.digest == kept.digest
+    with pytest.raises(ConfigError, match="--split"):
+        settle_planned_region(config.model_copy(update={"split": None}), records, DEFAULT_DECODING)
+
+
+def test_what_was_learned_in_another_region_is_given_up(made: Made, tmp_path: Path) -> None:
+    config = FitConfig(
+        data=str(made.images), region=str(made.mask), resolution=(64, 64), near_duplicates="none"
+    )
+    records = open_source(str(made.images)).records
+    photographs = prepare_photographs(records, config, None)
+    folder = RunFolder(tmp_path)
+    write_plan(photographs, folder)
+    folder.checkpoint.mkdir()
+    write_plan(photographs, folder)
+    assert folder.checkpoint.exists()
+    kept = read_region(folder.region)
+    assert kept is not None
+    write_region(replace(kept, mask=~kept.mask), folder.region)
+    write_plan(photographs, folder)
+    assert not folder.checkpoint.exists()
