@@ -60,8 +60,9 @@ class Normality(ABC):
             everywhere, as another product is. Both are of the positions that count.
         """
         maps = self.score_positions(features)
-        scores = maps.reshape(len(maps), -1) if self.counted is None else maps[:, self.counted]
-        return scores.max(axis=1).astype(np.float64), scores.mean(axis=1, dtype=np.float64)
+        if self.counted is not None:
+            maps = maps[:, np.newaxis, self.counted]
+        return maps.max(axis=(1, 2)).astype(np.float64), maps.mean(axis=(1, 2), dtype=np.float64)
 
     def measure_tensors(self, features: Any) -> tuple[Any, Any]:
         """Return what `measure_images` does as tensors of TensorFlow, float32."""
