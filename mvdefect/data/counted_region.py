@@ -26,6 +26,7 @@ RegionSetting = str | dict[str, str]
 JSON, IMAGE = ".json", ".png"
 NEEDED = "region must be a mask image (white counts), a JSON file of polygons, auto or none"
 Colour = tuple[int, int, int]
+UNREADABLE = (OSError, SyntaxError, ValueError, KeyError, Image.DecompressionBombError)  # Pillow raises all
 Corners = tuple[tuple[float, float], ...]
 
 
@@ -99,7 +100,7 @@ def read_region(path: Path) -> CountedRegion | None:
             mask, notes = np.asarray(image) > 0, getattr(image, "text", {})
         red, green, blue = map(int, notes["fill"].split())
         height, width = map(int, notes["image"].split())
-    except (OSError, SyntaxError, ValueError, KeyError) as error:  # Pillow raises SyntaxError too
+    except UNREADABLE as error:
         raise RunError(f"the region {path} cannot be read: {error!r}") from error
     if mask.ndim != 2 or not mask.any():
         raise RunError(f"the region {path} is damaged: it must be a grey image with white pixels")

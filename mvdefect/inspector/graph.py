@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from mvdefect.config import ResizeMethod, Size
+from mvdefect.core.errors import RunError
 from mvdefect.data.counted_region import CountedRegion, read_region
 from mvdefect.data.images import choose_decoding
 from mvdefect.data.records import GOOD
@@ -221,6 +222,9 @@ def build_graph(folder: RunFolder) -> InspectorGraph:
         RunError: Something of it is missing or damaged.
     """
     config, point = read_run_config(folder), read_operating_point(folder)
+    region = read_region(folder.region)
+    if region is not None and region.size_px != config.size_px:
+        raise RunError(f"{folder.region} is damaged: it is not of the working size of the run")
     return InspectorGraph(
         None if point.verdict == "novelty" else load_classifier(folder.model),
         load_classifier(folder.features),
@@ -228,7 +232,7 @@ def build_graph(folder: RunFolder) -> InspectorGraph:
         point,
         config.resize,
         choose_decoding(config).used_bits,
-        read_region(folder.region),
+        region,
     )
 
 
