@@ -5,7 +5,7 @@
 Drawn plates lie alike on a belt, among things that are no part of the product and change from image to
 image. An inspector learns from good images alone, another also from defective ones, with region none, a mask
 and auto. Each is asked about fresh images with as much clutter, and about such with more. `--fills` compares
-instead the colours that can stand outside of the region: black, mid-grey, and the mean of what counts.
+instead what can stand outside of the region: black, which is used, mid-grey, and the mean of what counts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ SIZE_PX, PLATE_PX, SHIFT_PX = 256, 128, 2
 CATEGORIES = ("brushed_metal", "speckle", "wood")
 CALM, BUSY = (0, 4), (6, 12)  # things beside the plate
 SEED = 0
-FILLS = {"black": (0, 0, 0), "mid-grey": (127, 127, 127), "mean of what counts": None}
 Scene = tuple[str, Pixels]
 
 
@@ -61,7 +60,7 @@ def draw_scenes(category: str, good: int, bad: int, first: int, things: tuple[in
         yield kind, draw_scene(category, kind, first + number, things)
 
 
-def write_scenes(root: Path, scenes: Iterator[Scene]) -> Path:
+def write_scenes(root: Path, scenes: Sequence[Scene]) -> Path:
     """Write them into class folders."""
     for number, (kind, image) in enumerate(scenes):
         (root / kind).mkdir(parents=True, exist_ok=True)
@@ -76,6 +75,15 @@ def write_mask(path: Path) -> Path:
     mask[edge:-edge, edge:-edge] = 255
     path.write_bytes(encode_image(mask, ".png"))
     return path
+
+
+def list_fills(scenes: Sequence[Scene]) -> dict[str, Colour]:
+    """Return colours that can stand outside of a region."""
+    edge = (SIZE_PX - PLATE_PX) // 2
+    plates = [image[edge:-edge, edge:-edge] for kind, image in scenes if kind == "good"]
+    red, green, blue = np.rint(np.mean(plates, axis=(0, 1, 2))).astype(int).tolist()
+    grey = (127, 127, 127)
+    return {"black": (0, 0, 0), "mid-grey": grey, "mean of what counts": (red, green, blue)}
 
 
 def judge(run: mvdefect.Run, scenes: Sequence[Scene]) -> str:
@@ -93,7 +101,7 @@ def filling(colour: Colour | None) -> Iterator[None]:
     if colour is None:
         yield
         return
-    with mock.patch("mvdefect.workflow.region._find_colour", return_value=colour):
+    with mock.patch("mvdefect.workflow.region.FILL", colour):
         yield
 
 
@@ -125,11 +133,12 @@ def main() -> None:
                 for things in (CALM, BUSY)
             ]
             for bad in asked.defective:
-                images = write_scenes(root / str(bad), draw_scenes(category, asked.good, bad, 0, CALM))
+                scenes = list(draw_scenes(category, asked.good, bad, 0, CALM))
+                images = write_scenes(root / str(bad), scenes)
                 cases: dict[str, tuple[str, Colour | None]]
-                cases = {name: (mask, fill) for name, fill in FILLS.items()}
-                if not asked.fills:
-                    cases = {"none": ("none", None), "auto": ("auto", None), "mask": (mask, None)}
+                cases = {"none": ("none", None), "auto": ("auto", None), "mask": (mask, None)}
+                if asked.fills:
+                    cases = {name: (mask, fill) for name, fill in list_fills(scenes).items()}
                 for name, (region, fill) in cases.items():
                     with filling(fill):
                         place = root / "runs" / f"{bad}-{name}"

@@ -16,6 +16,7 @@ from mvdefect.data.background import find_product
 from mvdefect.data.counted_region import (
     AUTO,
     NONE,
+    Colour,
     CountedRegion,
     choose_region,
     find_common_size,
@@ -28,7 +29,8 @@ from mvdefect.data.resizing import mark_photograph, resize_mask
 from mvdefect.data.resolution import read_sizes, spread_over
 from mvdefect.data.splits.plan import SplitPlan, read_split_plan
 
-SAMPLED = 64  # good images that background and colour are learned from
+FILL: Colour = (0, 0, 0)  # what stands outside, as the padding of a letterbox; other colours were no better
+SAMPLED = 64  # good images that the background is learned from
 LEARNED_PX = 256  # longer side at which the background is learned
 TOO_MANY = 0.5  # share of marked defects outside, from which on the region may be inverted
 
@@ -52,16 +54,16 @@ def settle_region(
     config: FitConfig,
     records: Sequence[Record],
     sizes_px: NDArray[np.int64],
-    plan: SplitPlan,
+    plan: SplitPlan | None,
     decoding: Decoding,
 ) -> CountedRegion | None:
-    """Bring a region to working size, or learn it; and choose the colour that stands outside of it.
+    """Bring a region to working size, or learn it.
 
     Args:
         config: With a region, working size and method of resizing.
         records: The images.
         sizes_px: Their heights and widths, int64 (n, 2).
-        plan: Background and colour are learned from good images of train alone.
+        plan: The background is learned from good images of train alone; None: the region is not learned.
         decoding: How images are decoded.
 
     Returns:
@@ -73,9 +75,8 @@ def settle_region(
     region = choose_region(config.region, (record.category for record in records))
     if region == NONE:
         return None
-    train = {row.id for row in plan.select("train")}
+    train = {row.id for row in plan.select("train")} if plan is not None else set()
     known = [record for record in records if record.id in train]
-    good = spread_over([record for record in known if not record.label], SAMPLED)
     names = [record.id for record in records]
     if region == AUTO:
         try:
@@ -83,7 +84,7 @@ def settle_region(
         except ConfigError as error:
             logger.warning("everything counts: %s", error)
             return None
-        mask = _learn_mask(good, known, image_px, config, decoding)
+        mask = _learn_mask(known, image_px, config, decoding)
         if mask is None:
             return None
     else:
@@ -91,7 +92,7 @@ def settle_region(
         drawn = read_drawing(Path(region)).draw(image_px)
         mask = fit_to_working_size(drawn, config.size_px, config.resize, region)
         _tell_lost_defects(known, mask, config, decoding)
-    found = CountedRegion(mask, _find_colour(good, mask, config, decoding), image_px)
+    found = CountedRegion(mask, FILL, image_px)
     _tell(found, region, config)
     return found
 
@@ -102,24 +103,22 @@ def settle_planned_region(
     """Settle a region before any fit, from the headers of images and the split plan that the settings name.
 
     Raises:
-        ConfigError: As for `settle_region`; or there is a region, but no plan.
+        ConfigError: As for `settle_region`; or it is to be learned, and there is no plan.
         SplitError: The plan cannot be read.
     """
     if config.region == NONE:
         return None
-    if config.split is None:
+    if config.split is None and config.region == AUTO:
         raise ConfigError(
-            "a region takes its colour from good images of train: name the plan of the fit to come with "
-            "--split"
+            "region auto is learned from good images of train: name the plan of the fit to come with --split"
         )
     found = map_in_threads(_read_size, records)
     known = [(record, size) for record, size in zip(records, found, strict=True) if size is not None]
     if not known:  # which the preparation tells
         return None
     sizes = np.array([size for _, size in known], np.int64)
-    return settle_region(
-        config, [record for record, _ in known], sizes, read_split_plan(config.split), decoding
-    )
+    plan = None if config.split is None else read_split_plan(config.split)
+    return settle_region(config, [record for record, _ in known], sizes, plan, decoding)
 
 
 def _read_size(record: Record) -> Size | None:
@@ -130,11 +129,12 @@ def _read_size(record: Record) -> Size | None:
 
 
 def _learn_mask(
-    good: Sequence[Record], known: Sequence[Record], image_px: Size, config: FitConfig, decoding: Decoding
+    known: Sequence[Record], image_px: Size, config: FitConfig, decoding: Decoding
 ) -> Mask | None:
     scale = min(1.0, LEARNED_PX / max(config.size_px))
     small = (max(1, round(config.size_px[0] * scale)), max(1, round(config.size_px[1] * scale)))
     inside = mark_photograph(*image_px, small, config.resize)
+    good = spread_over([record for record in known if not record.label], SAMPLED)
     images = _read_images(good, small, config, decoding)
     defects = np.zeros(small, bool)
     for _, mask in _read_defects(known, small, config, decoding):
@@ -167,19 +167,6 @@ def _read_defects(
     return list(map_in_threads(read, [one for one in records if one.label and one.mask_path is not None]))
 
 
-def _find_colour(
-    good: Sequence[Record], mask: Mask, config: FitConfig, decoding: Decoding
-) -> tuple[int, int, int]:
-    """Return the mean colour of what counts: a network that is shown it sees nothing special."""
-
-    def measure(record: Record) -> np.ndarray:
-        image = decode_at_size(record.path.read_bytes(), config.size_px, config.resize, decoding)
-        return np.asarray(image[mask].mean(axis=0))
-
-    red, green, blue = np.rint(np.mean(list(map_in_threads(measure, good)), axis=0)).astype(int).tolist()
-    return red, green, blue
-
-
 def _tell_lost_defects(known: Sequence[Record], mask: Mask, config: FitConfig, decoding: Decoding) -> None:
     """Warn of training images whose marked defects all lie outside, since nobody will see them."""
     marked = _read_defects(known, config.size_px, config, decoding)
@@ -195,6 +182,6 @@ def _tell_lost_defects(known: Sequence[Record], mask: Mask, config: FitConfig, d
 def _tell(found: CountedRegion, region: str, config: FitConfig) -> None:
     inside = mark_photograph(*found.image_px, config.size_px, config.resize)
     logger.info(
-        "region %s: %.0f%% of each image counts; the rest becomes one colour, neither scored nor drawn",
+        "region %s: %.0f%% of each image counts; the rest becomes black, neither scored nor drawn",
         *(region, 100 * found.mask.sum() / inside.sum()),
     )
