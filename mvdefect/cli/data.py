@@ -325,9 +325,7 @@ def verify(plan: Path, sources: tuple[str, ...], as_json: bool, **reading: Any) 
 @source_options
 @setting("resolution", "--resolution", metavar="auto|full|PIXELS")
 @setting("region", "--region", metavar="FILE|auto|none")
-@click.option(
-    "--split", type=PATH, help="Split plan of the fit to come; a region is settled by its train part."
-)
+@click.option("--split", type=PATH, help="Split plan of the fit to come, from which region auto learns.")
 @click.option("--resize", type=click.Choice(["letterbox", "stretch"]), default="letterbox", show_default=True)
 @skip_option
 @bits_option
