@@ -50,6 +50,17 @@ def _is_side(value: Any) -> bool:
 Resolution = Annotated[str | int | Size, BeforeValidator(_check_resolution)]
 
 
+def _check_region(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(name): _check_region(one) for name, one in value.items()}
+    if isinstance(value, str | Path) and str(value):
+        return str(value)
+    raise ValueError("must be a mask image, a JSON file of polygons, auto, none, or one of these by product")
+
+
+Region = Annotated[str | dict[str, str], BeforeValidator(_check_region)]
+
+
 class AugmentConfig(Settings):
     """Changes that a training image may undergo. Switch off what would itself be a defect."""
 
@@ -143,6 +154,12 @@ class FitConfig(Settings):
     )
     resize: ResizeMethod = Field(
         "letterbox", description="How images get their working size: with margins, or out of proportion."
+    )
+    region: Region = Field(
+        "none",
+        description="Region of each image that counts: a mask image (white counts), a JSON file of polygons, "
+        "auto (the product, as good images show it) or none (all of the image); or a folder or a mapping of "
+        "these by product.",
     )
     bits: Literal["auto", 8, 9, 10, 11, 12, 13, 14, 15, 16] = Field(
         "auto",

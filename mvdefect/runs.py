@@ -115,6 +115,11 @@ class RunFolder:
         return self.path / "normality.npz"
 
     @property
+    def region(self) -> Path:
+        """The region that counts, white, at working size; none where all of an image does."""
+        return self.path / "region.png"
+
+    @property
     def members(self) -> Path:
         """What makes the logit, what was left out, and why."""
         return self.path / "members.json"

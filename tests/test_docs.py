@@ -37,6 +37,7 @@ from mvdefect.workflow import demo as demo_module
 from mvdefect.workflow import fit as fit_module
 from mvdefect.workflow import job as job_module
 from mvdefect.workflow import members as members_module
+from tests.conftest import write_image
 from tests.tuning.fakes import fit_instantly, score_trial
 from tuning import tune as tune_module
 from tuning.choice import confirm as confirm_module
@@ -189,6 +190,7 @@ def open_workshop(place: Path) -> Iterator[Workshop]:
     for name in ("mobilenetv2.weights.h5", "mobilenetv2_imagenet_notop.weights.h5", "FILE"):
         (place / name).write_bytes(b"")
     (place / "token.txt").write_text("a secret")
+    write_image(place / "mask.png", np.full((64, 64), 255, np.uint8))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         replace_what_is_slow_or_not_there(patch)

@@ -34,6 +34,7 @@ from mvdefect.workflow.photographs import (
     read_plan_for_fit,
     require_data,
 )
+from mvdefect.workflow.region import check_region
 from tuning.choice.confirm import confirm_choice
 from tuning.choice.importance import measure_importances
 from tuning.choice.leaderboard import make_leaderboard, write_leaderboard, write_trials
@@ -127,9 +128,10 @@ def tune_inspector(
     parse_contract(base.contract, base.require)
     base = base.model_copy(update={"data": resolve_sources(require_data(base))})
     planned = read_plan_for_fit(base.split, TUNE_NEEDS) if base.split else None
+    records = options.records or find_records(base, TUNE_NEEDS)
+    base = check_region(base, records)
     space = make_space(base, search.space, search.weights)
     weights = {name: _find_weights(space, name) for name in map(str, space.list_values("backbone"))}
-    records = options.records or find_records(base, TUNE_NEEDS)
     if is_worker():
         wait_for_chief(out)
         if changed := list_changes(out, search, weights):

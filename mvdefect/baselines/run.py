@@ -28,7 +28,6 @@ from mvdefect.core.progress import logger
 from mvdefect.core.runtime import describe_environment, seed_everything, set_precision
 from mvdefect.data.images import Pixels
 from mvdefect.data.pipeline import Source, make_inference_batches
-from mvdefect.data.splits.plan import write_split_plan
 from mvdefect.evaluation.evaluate import Evaluation
 from mvdefect.evaluation.operating_point import OperatingPoint
 from mvdefect.report.report import write_report
@@ -44,6 +43,7 @@ from mvdefect.workflow.photographs import (
     logging_to,
     prepare_photographs,
     settle_size,
+    write_plan,
 )
 
 BATCH_SIZE = 32
@@ -80,7 +80,7 @@ def run_baseline_job(job: FitJob) -> FinishedRun:
     config, digest = photographs.note_bits(config), photographs.plan.digest
     place = replace(job, config=config).find_place(digest)
     with make_run(place, config, digest, job.overwrite) as folder, logging_to(folder.log):
-        write_split_plan(photographs.plan, folder.split_plan)
+        write_plan(photographs, folder)
         log_plan(photographs.plan)
         logger.info("%s: %s", baseline.name, baseline.describe)
         evaluation, unmet = _fit_and_measure(make_estimator(baseline, config), config, photographs, folder)

@@ -26,6 +26,7 @@ from mvdefect.cli.work import PATH, show_messages, start_work
     "weights", "--weights", text="Weights of frozen-svm and one-class: imagenet, texture, none, or a file."
 )
 @setting("resolution", "--resolution", metavar="auto|full|PIXELS")
+@setting("region", "--region", metavar="FILE|auto|none")
 @setting("megapixels", "--megapixels")
 @setting("one_class", "--kind", text="Score of one-class; padim: for parts that lie alike.")
 @setting("threshold", "--threshold")

@@ -324,6 +324,8 @@ def verify(plan: Path, sources: tuple[str, ...], as_json: bool, **reading: Any) 
 @data.command(cls=SettingsCommand)
 @source_options
 @setting("resolution", "--resolution", metavar="auto|full|PIXELS")
+@setting("region", "--region", metavar="FILE|auto|none")
+@click.option("--split", type=PATH, help="Split plan of the fit to come, from which region auto learns.")
 @click.option("--resize", type=click.Choice(["letterbox", "stretch"]), default="letterbox", show_default=True)
 @skip_option
 @bits_option
@@ -341,6 +343,8 @@ def verify(plan: Path, sources: tuple[str, ...], as_json: bool, **reading: Any) 
 def prepare(
     sources: tuple[str, ...],
     resolution: Any,
+    region: str | None,
+    split: Path | None,
     resize: Any,
     skip_broken: bool,
     out: Path | None,
@@ -366,23 +370,27 @@ def prepare(
     from mvdefect.data.images import choose_decoding
     from mvdefect.data.scan import settle_decoding
     from mvdefect.workflow.photographs import settle_size
+    from mvdefect.workflow.region import check_region, settle_planned_region
 
     layout = _open(sources, reading)
-    given = {"bits": bits, "max_megapixels": max_megapixels, "resolution": resolution}
-    config = load_config(None, given)
+    given = {"bits": bits, "max_megapixels": max_megapixels, "resolution": resolution, "region": region}
+    config = load_config(None, given | {"resize": resize, "split": split})
+    config = settle_size(check_region(config, layout.records), layout.records)
     settled = settle_decoding(layout.records, choose_decoding(config))
+    counted = settle_planned_region(config, layout.records, settled)
     load_tensorflow()
     from mvdefect.data.store import prepare_images
 
     store = prepare_images(
         layout.records,
-        settle_size(config, layout.records).size_px,
-        resize,
+        config.size_px,
+        config.resize,
         out=out,
         runner=runner,
         runner_options=runner_options,
         skip_broken=skip_broken,
         decoding=settled,
+        region=counted,
     )
     click.echo(f"images        {store.count}")
     click.echo(f"store         {store.path}")

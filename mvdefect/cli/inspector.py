@@ -73,6 +73,7 @@ def report(runs: tuple[Path, ...], out: Path, markdown: Path | None, require: st
 @setting("weights", "--weights")
 @setting("resolution", "--resolution", metavar="auto|full|PIXELS")
 @setting("megapixels", "--megapixels")
+@setting("region", "--region", metavar="FILE|auto|none")
 @setting(
     "stages.-1.depth_blocks",
     "--unfreeze-depth",

@@ -30,6 +30,7 @@ search_setting = partial(setting, model="tuning.settings:SearchConfig")
 @fit_setting("backbone", "--backbone", text="Backbone that the search starts from.")
 @fit_setting("weights", "--weights")
 @fit_setting("resolution", "--resolution", metavar="auto|full|PIXELS")
+@fit_setting("region", "--region", metavar="FILE|auto|none")
 @fit_setting("stages.-1.epochs", "--epochs", text="Epochs of the last stage.")
 @click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting of a fit; repeatable."

@@ -27,6 +27,7 @@ import numpy as np
 from mvdefect.config import ResizeMethod, Size
 from mvdefect.core.errors import ImageError
 from mvdefect.core.files import cache_dir, escape_name, name_in_errors, parse_json
+from mvdefect.data.counted_region import CountedRegion, recall_region
 from mvdefect.data.images import DEFAULT_DECODING, Decoding, Mask, Pixels, decode_image, decode_mask
 from mvdefect.data.records import Record
 from mvdefect.data.resizing import resize_image, resize_mask
@@ -60,6 +61,7 @@ class ShardSpec:
         size_px: Height and width of each image and mask.
         method: See `mvdefect.data.images.resize_image`.
         decoding: How the photographs are decoded.
+        region: File of the region that counts; None: all of an image does.
     """
 
     path: Path
@@ -67,6 +69,7 @@ class ShardSpec:
     size_px: Size
     method: ResizeMethod
     decoding: Decoding = DEFAULT_DECODING
+    region: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ def plan_shards(
     size_px: Size,
     method: ResizeMethod,
     decoding: Decoding = DEFAULT_DECODING,
+    region: Path | None = None,
 ) -> tuple[ShardSpec, ...]:
     """Cut sorted records into shards; how large they are depends on the number of records alone."""
     length = math.ceil(len(records) / MAX_SHARDS)
@@ -117,6 +121,7 @@ def plan_shards(
             size_px,
             method,
             decoding,
+            region,
         )
         for number, start in enumerate(starts)
     )
@@ -240,12 +245,19 @@ def read_shrunk(record: Record, spec: ShardSpec) -> Shrunk:
     """
     image = decode_image(_read_file(record.path), spec.decoding)
     mask = _read_mask(record, image.shape[:2], spec.decoding)
-    return shrink(image, mask, spec.size_px, spec.method)
+    region = None if spec.region is None else recall_region(spec.region)
+    return shrink(image, mask, spec.size_px, spec.method, region)
 
 
-def shrink(image: Pixels, mask: Mask | None, size_px: Size, method: ResizeMethod) -> Shrunk:
-    """Bring a photograph, uint8 RGB (height, width, 3), and its mask to working size, without loss."""
-    small = cv2.cvtColor(resize_image(image, size_px, method), cv2.COLOR_RGB2BGR)
+def shrink(
+    image: Pixels, mask: Mask | None, size_px: Size, method: ResizeMethod, region: CountedRegion | None = None
+) -> Shrunk:
+    """Bring a photograph, uint8 RGB (height, width, 3), and its mask to working size, without loss.
+
+    With a region, the photograph is covered outside of it; the mask stays as it is.
+    """
+    small = resize_image(image, size_px, method)
+    small = cv2.cvtColor(small if region is None else region.cover(small), cv2.COLOR_RGB2BGR)
     encoded = _encode_empty_mask(size_px)
     if mask is not None:
         encoded = _encode_png(resize_mask(mask, size_px, method), MASK_PARAMETERS)

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from mvdefect.core.files import cache_dir, describe_state, parse_json, write_tex
 from mvdefect.core.parallel import map_in_threads
 from mvdefect.core.progress import logger, show_steps
 from mvdefect.data.beam import import_beam, make_pipeline, run_pipeline
+from mvdefect.data.counted_region import CountedRegion, read_region, write_region
 from mvdefect.data.images import DEFAULT_DECODING, Decoding
 from mvdefect.data.records import Record
 from mvdefect.data.shards import (
@@ -43,6 +45,7 @@ FORMAT_VERSION = "2.3.0"
 DATASET_INFO = "dataset_info.json"  # without it TFDS reads nothing
 NOTE = "preparation.json"
 LOCK = ".lock"
+REGION = "region.png"
 SPEC_SUFFIX = ".spec.json"
 
 
@@ -62,6 +65,11 @@ class PreparedStore:
     count: int
     key: str
 
+    @cached_property
+    def region(self) -> CountedRegion | None:
+        """The region that counts of its images, which are of one colour elsewhere; None: all counts."""
+        return read_region(self.path / REGION)
+
 
 def prepare_images(
     records: Sequence[Record],
@@ -74,12 +82,13 @@ def prepare_images(
     skip_broken: bool = False,
     kept: KeptImages | None = None,
     decoding: Decoding = DEFAULT_DECODING,
+    region: CountedRegion | None = None,
 ) -> PreparedStore:
     """Shrink every photograph and mask to the working size and store them, without loss.
 
-    The store is made anew only when a file, a label, the size, the method or the decoding has changed. It is
-    written shard by shard; what was finished before an interrupt is kept, and only the rest is done. Its
-    `dataset_info.json` comes last, and without it nothing reads the store.
+    The store is made anew only when a file, a label, the size, the method, the decoding or the region has
+    changed. It is written shard by shard; what was finished before an interrupt is kept, and only the rest is
+    done. Its `dataset_info.json` comes last, and without it nothing reads the store.
 
     Args:
         records: The photographs, sorted by id.
@@ -90,8 +99,9 @@ def prepare_images(
         runner: "threads" for one thread a core, or a runner of Apache Beam, as in "FlinkRunner".
         runner_options: Options for Beam's runner, as in `["--flink_master=host:8081"]`.
         skip_broken: Leave unreadable images out (and say so) instead of stopping.
-        kept: Photographs that were shrunk already, to the same size by the same method.
+        kept: Photographs that were shrunk already, to the same size by the same method, with no region.
         decoding: How photographs are decoded; see `mvdefect.data.scan.settle_decoding`.
+        region: What counts of each photograph; outside of it they are stored in one colour. None: all counts.
 
     Raises:
         ImageError: There is nothing to store, or an image or its mask cannot be read and `skip_broken`
@@ -99,9 +109,10 @@ def prepare_images(
         ConfigError: `out` holds something else, or the runner cannot be had.
         OSError: A photograph is gone, or the disk is full.
     """
-    key = _make_key(records, size_px, method, decoding)
+    key = _make_key(records, size_px, method, decoding, region)
     path = (out or cache_dir("prepared") / key).absolute()
-    specs = plan_shards(records, path, size_px, method, decoding)
+    place = None if region is None else path / REGION
+    specs = plan_shards(records, path, size_px, method, decoding, place)
     _check_folder(path, key)
     _remove_damaged(path, specs)
     if _is_finished(path, specs):
@@ -109,6 +120,8 @@ def prepare_images(
         return PreparedStore(path, size_px, _count_images(specs, skip_broken), key)
     with _claim_folder(path, key):
         if not _is_finished(path, specs):  # another process may have been at it
+            if region is not None:
+                write_region(region, path / REGION)
             _write_missing_shards(specs, runner, runner_options, kept)
         count = _count_images(specs, skip_broken)
         _finish(path, specs, size_px)
@@ -116,12 +129,20 @@ def prepare_images(
     return PreparedStore(path, size_px, count, key)
 
 
-def _make_key(records: Sequence[Record], size_px: Size, method: ResizeMethod, decoding: Decoding) -> str:
+def _make_key(
+    records: Sequence[Record],
+    size_px: Size,
+    method: ResizeMethod,
+    decoding: Decoding,
+    region: CountedRegion | None,
+) -> str:
     """Hash all that decides what the store holds; files as `describe_state` tells them apart."""
     folders: dict[Path, Path] = {}
     key = hashlib.sha256(
         f"{FORMAT_VERSION} {size_px} {method} {decoding.used_bits} {decoding.max_pixels}\n".encode()
     )
+    if region is not None:
+        key.update(f"region {region.digest}\n".encode())
     for record in records:
         key.update(f"{record.id}\0{record.stratum}\n".encode())
         for path in filter(None, (record.path, record.mask_path)):
@@ -150,7 +171,7 @@ def _check_folder(path: Path, key: str) -> None:
         held = parse_json((path / NOTE).read_text(encoding="utf-8"))["key"]
     except (OSError, ValueError, KeyError, TypeError):
         held = None
-    is_new = path.is_dir() and all(file.name.endswith((LOCK, NOTE)) for file in path.iterdir())
+    is_new = path.is_dir() and all(file.name.endswith((LOCK, NOTE, REGION)) for file in path.iterdir())
     if held != key and not (held is None and is_new):
         raise ConfigError(
             "the folder of a prepared store must be new, empty, or hold the same photographs at the same "
@@ -288,8 +309,9 @@ def write_stored_shard(file: str) -> int:
         Record(**{**record, "path": Path(record["path"]), "mask_path": _to_path(record["mask_path"])})
         for record in stored["records"]
     )
-    decoding = Decoding(**stored["decoding"])
-    spec = ShardSpec(Path(stored["path"]), records, tuple(stored["size_px"]), stored["method"], decoding)
+    decoding, region = Decoding(**stored["decoding"]), _to_path(stored["region"])
+    size_px = tuple(stored["size_px"])
+    spec = ShardSpec(Path(stored["path"]), records, size_px, stored["method"], decoding, region)
     return write_shard(spec).count
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mvdefect.core.errors import ConfigError, RunError
 from mvdefect.core.files import UNREADABLE_NPZ, replace_file
+from mvdefect.evaluation.bootstrap import Bools
 from mvdefect.evaluation.calibration import Calibration
 from mvdefect.evaluation.evaluate import read_operating_point
 from mvdefect.evaluation.regions import (
@@ -18,8 +19,8 @@ from mvdefect.evaluation.regions import (
     ImagePlace,
     RegionRule,
     choose_region_rule,
-    cut_cells,
     parse_rule,
+    take_cells,
 )
 from mvdefect.runs import RunFolder, read_json, read_predictions, write_json
 
@@ -110,19 +111,21 @@ class HeatScale:
     rule: RegionRule | None
 
 
-def choose_heat_scale(maps: Collection[Heat], places: Sequence[ImagePlace]) -> HeatScale:
+def choose_heat_scale(
+    maps: Collection[Heat], places: Sequence[ImagePlace], counted: Bools | None = None
+) -> HeatScale:
     """Choose a scale by good images; what a letterbox adds to them does not count.
 
     Args:
         maps: Heatmaps of good images, floats (h, w), one at least.
         places: Where each image lies in its map.
+        counted: Cells of the region that counts, bool (h, w); None: all count.
 
     Raises:
         ConfigError: There is no map, or values are no numbers.
     """
-    rule = choose_region_rule(maps, places)
-    cells = [cut_cells(heatmap, place).ravel() for heatmap, place in zip(maps, places, strict=True)]
-    return HeatScale(*choose_heat_range(np.concatenate(cells)), rule)
+    rule = choose_region_rule(maps, places, counted)
+    return HeatScale(*choose_heat_range(take_cells(maps, places, counted)), rule)
 
 
 def write_heat_scale(folder: RunFolder, scale: HeatScale, made: Calibration) -> None:
@@ -165,7 +168,7 @@ def choose_heat_range(maps: NDArray[np.floating[Any]]) -> tuple[float, float]:
     """Choose the ends of a colour scale that one gallery shares.
 
     Args:
-        maps: Values of good photographs, floats of any shape, one at least.
+        maps: Values of good photographs that count, floats of any shape, one at least.
 
     Returns:
         Low, the median of good pixels, and high, twice as far above it as one in a thousand good pixels: what

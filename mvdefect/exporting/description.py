@@ -9,6 +9,7 @@ from typing import Any
 
 from mvdefect.config import FitConfig
 from mvdefect.core.runtime import describe_environment
+from mvdefect.data.counted_region import CountedRegion, read_region
 from mvdefect.data.images import choose_decoding
 from mvdefect.data.splits.plan import read_split_plan
 from mvdefect.evaluation.figures import FIGURES
@@ -21,7 +22,7 @@ from mvdefect.evaluation.requirement import Answer
 from mvdefect.exporting.cost import Cost
 from mvdefect.inspector.answers import LABELS
 from mvdefect.inspector.formats.format import FLOAT32, Format
-from mvdefect.inspector.places import MM_PER_PX, REGION_RULE, view_run
+from mvdefect.inspector.places import MM_PER_PX, REGION, REGION_FILE, REGION_RULE, view_run
 from mvdefect.report.requirement import ANSWERS
 from mvdefect.report.wording import describe_pooling
 from mvdefect.runs import RunFolder, read_json
@@ -46,6 +47,7 @@ def describe_export(folder: RunFolder, config: FitConfig, name: str, version: in
         "image_size_px": list(config.size_px),
         "resize": config.resize,
         "bits": choose_decoding(config).bits,
+        REGION: _describe_region(read_region(folder.region)),
         "max_megapixels": config.max_megapixels,
         "heat_range": list(view.heat_range),
         REGION_RULE: None if view.rule is None else asdict(view.rule),
@@ -59,6 +61,14 @@ def describe_export(folder: RunFolder, config: FitConfig, name: str, version: in
         "settings": config.model_dump(mode="json"),
         "environment": describe_environment(),
     }
+
+
+def _describe_region(region: CountedRegion | None) -> dict[str, Any] | None:
+    """Say what counts of an image; None: all of it."""
+    if region is None:
+        return None
+    share = round(float(region.mask.mean()), 4)
+    return {"file": REGION_FILE, "share": share, "fill": region.fill, "image_px": region.image_px}
 
 
 def describe_engine(kind: Format, precision: str) -> dict[str, Any]:
@@ -98,6 +108,7 @@ def write_model_card(manifest: Mapping[str, Any]) -> str:
         "## What it was made from",
         "",
         f"- Backbone {manifest['backbone']}; images at {width}×{height} pixels ({manifest['resize']}).",
+        *_tell_region(manifest.get(REGION)),
         f"- Licence of its weights: {manifest['licence']['weights']}; of the photographs: "
         f"{manifest['licence']['photographs']}.",
         f"- Split plan {plan['digest'][:12]}, protocol {plan['protocol']}.",
@@ -137,6 +148,17 @@ def write_model_card(manifest: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _tell_region(region: Mapping[str, Any] | None) -> list[str]:
+    if region is None:
+        return []
+    height, width = region["image_px"]
+    return [
+        f"- What counts of an image is white in `{region['file']}`, {region['share']:.0%} of it; the rest is "
+        f"never looked at. It was made for images of {width}×{height} pixels or the same shape, in which the "
+        "product always lies alike."
+    ]
 
 
 def _describe_parts(point: Mapping[str, Any], figures: Mapping[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ from mvdefect.core.errors import ConfigError, ExportError, RunExistsError
 from mvdefect.core.files import write_text
 from mvdefect.core.locks import hold
 from mvdefect.core.progress import logger, show_phase
+from mvdefect.data.counted_region import write_region
 from mvdefect.data.images import choose_decoding
 from mvdefect.evaluation.regions import check_mm_per_px
 from mvdefect.exporting.cost import Cost, measure_cost
@@ -25,7 +26,7 @@ from mvdefect.inspector.formats.format import FLOAT32
 from mvdefect.inspector.formats.registry import DEFAULT_FORMAT, FORMATS, require_packages
 from mvdefect.inspector.graph import InspectorGraph, build_graph
 from mvdefect.inspector.integrity import FILES, hash_export, hash_file
-from mvdefect.inspector.places import MANIFEST, MODEL_CARD
+from mvdefect.inspector.places import MANIFEST, MODEL_CARD, REGION_FILE
 from mvdefect.runs import RunFolder, open_inspector_run, read_run_config, write_json
 
 PARTIAL_SUFFIX = ".partial"
@@ -164,6 +165,8 @@ def _fill(
     with show_phase("Loading the run"):
         graph = build_graph(folder)
     _write_engines(export, graph, samples, manifest, settings)
+    if graph.region is not None:
+        write_region(graph.region, export / REGION_FILE)
     write_json(export / MANIFEST, manifest)
     costs = _measure_engines(export, samples, manifest["engines"], settings.max_flips)
     write_text(export / MODEL_CARD, write_model_card(manifest))

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from mvdefect.config import ResizeMethod, Size
+from mvdefect.core.errors import RunError
+from mvdefect.data.counted_region import CountedRegion, read_region
 from mvdefect.data.images import choose_decoding
 from mvdefect.data.records import GOOD
 from mvdefect.evaluation.calibration import SMALLEST_NOVELTY, Calibration
@@ -33,7 +36,7 @@ from mvdefect.inspector.answers import (
 from mvdefect.inspector.formats.format import NOVELTY
 from mvdefect.inspector.preprocessing import read_photographs, resize_photographs
 from mvdefect.models.classifier import load_classifier
-from mvdefect.models.feature_maps import log_novelty_tensor
+from mvdefect.models.feature_maps import level_outside_tensor, log_novelty_tensor
 from mvdefect.models.merging import Merged
 from mvdefect.models.normality import load_normality
 from mvdefect.models.one_class import Normality
@@ -109,6 +112,7 @@ class InspectorGraph(tf.Module):  # type: ignore[misc]
         point: The operating point.
         resize: How photographs are brought to the working size.
         bits: By which values of 16-bit files are scaled, 8 to 16.
+        region: What counts of each photograph; None: all of it.
     """
 
     def __init__(
@@ -119,6 +123,7 @@ class InspectorGraph(tf.Module):  # type: ignore[misc]
         point: OperatingPoint,
         resize: ResizeMethod,
         bits: int,
+        region: CountedRegion | None = None,
     ) -> None:
         super().__init__(name="inspector")
         self.classifier = classifier
@@ -128,6 +133,7 @@ class InspectorGraph(tf.Module):  # type: ignore[misc]
         self.point = point
         self.resize = resize
         self.bits = bits
+        self.region = region
         self.size_px: Size = features.input.shape[1:3]
         networks = [features] if classifier is None else [features, classifier]
         self._look = Merged(networks)
@@ -167,15 +173,27 @@ class InspectorGraph(tf.Module):  # type: ignore[misc]
 
         They are float32 (n,) each.
         """
-        return self._score(*self._look(pixels))
+        return self._score(*self._look(self._cover(pixels)))
 
     def explain(self, pixels: tf.Tensor) -> tuple[Three, tf.Tensor]:
         """Return these, and where defects are seen, float32 (n, height, width), in pixels at working size.
 
         See `mvdefect.workflow.explain.draw_heatmaps`.
         """
-        features, *found = self._look_closely(pixels)
-        return self._score(features, *found[:1]), self._draw(features, *found[1:])
+        features, *found = self._look_closely(self._cover(pixels))
+        heatmap = self._draw(features, *found[1:])
+        if self.region is not None:
+            heatmap = level_outside_tensor(heatmap, self.region.mark_cells(tuple(heatmap.shape[1:3])))
+        return self._score(features, *found[:1]), heatmap
+
+    def _cover(self, pixels: tf.Tensor) -> tf.Tensor:
+        """Return pixels with one colour outside of the region, as training saw them."""
+        if self.region is None:
+            return pixels
+        counted = self.region.mask[..., np.newaxis].astype(np.float32)
+        fill = (1 - counted) * np.array(self.region.fill, np.float32)
+        # Arithmetic in whole numbers of float32 is exact, and LiteRT chooses between no bytes.
+        return tf.cast(tf.cast(pixels, tf.float32) * counted + fill, tf.uint8)
 
     def _score(self, features: tf.Tensor, logits: tf.Tensor | None = None) -> Three:
         with tf.name_scope(NOVELTY):
@@ -211,6 +229,9 @@ def build_graph(folder: RunFolder) -> InspectorGraph:
         RunError: Something of it is missing or damaged.
     """
     config, point = read_run_config(folder), read_operating_point(folder)
+    region = read_region(folder.region)
+    if region is not None and region.size_px != config.size_px:
+        raise RunError(f"{folder.region} is damaged: it is not of the working size of the run")
     return InspectorGraph(
         None if point.verdict == "novelty" else load_classifier(folder.model),
         load_classifier(folder.features),
@@ -218,6 +239,7 @@ def build_graph(folder: RunFolder) -> InspectorGraph:
         point,
         config.resize,
         choose_decoding(config).used_bits,
+        region,
     )
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mvdefect.config import FitConfig, ResizeMethod, Size
+from mvdefect.config import ResizeMethod, Size
 from mvdefect.core.errors import RunError
 from mvdefect.core.progress import logger
+from mvdefect.data.counted_region import CountedRegion, read_region
 from mvdefect.data.images import DEFAULT_DECODING, Decoding, choose_decoding
 from mvdefect.evaluation.heatmaps import read_heat_scale
 from mvdefect.evaluation.regions import RegionRule, parse_rule
@@ -20,6 +21,7 @@ MODEL_CARD = "model_card.md"
 MAX_MEGAPIXELS = "max_megapixels"
 MM_PER_PX = "mm_per_px"
 REGION_RULE = "region_rule"
+REGION, REGION_FILE = "region", "region.png"
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Preparation:
         decoding: How files become pixels.
         rule: From where on a place of a heatmap is suspicious; None: not known, as in exports of 0.1.0.
         mm_per_px: Millimetres of a pixel of the images themselves; None: not known.
+        region: What counts of them; None: all. The inspector itself covers the rest.
     """
 
     size_px: Size
@@ -39,6 +42,7 @@ class Preparation:
     decoding: Decoding
     rule: RegionRule | None = field(default=None, kw_only=True)
     mm_per_px: float | None = field(default=None, kw_only=True)
+    region: CountedRegion | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -52,15 +56,15 @@ class View(Preparation):
     heat_range: tuple[float, float]
 
 
-def choose_preparation(config: FitConfig) -> Preparation:
-    """Return how the inspector of a run sees images, from the settings of the run."""
-    return Preparation(config.size_px, config.resize, choose_decoding(config), mm_per_px=config.mm_per_px)
-
-
 def prepare_run(folder: RunFolder) -> Preparation:
-    """Return how the inspector of a finished run sees images, and from where on it finds them suspicious."""
-    scale = read_heat_scale(folder)
-    seen = choose_preparation(read_run_config(folder))
+    """Return how the inspector of a finished run sees images, and from where on it finds them suspicious.
+
+    Raises:
+        RunError: A file of it is damaged.
+    """
+    config, region, scale = read_run_config(folder), read_region(folder.region), read_heat_scale(folder)
+    decoding = choose_decoding(config)
+    seen = Preparation(config.size_px, config.resize, decoding, mm_per_px=config.mm_per_px, region=region)
     if scale is None:
         return seen
     if scale.rule is None:
@@ -82,8 +86,10 @@ def parse_view(manifest: Mapping[str, Any], path: Path) -> View:
         resize, (low, high) = (manifest[name] for name in ("resize", "heat_range"))
         limit = float(manifest.get(MAX_MEGAPIXELS, DEFAULT_DECODING.max_megapixels))
         rule, mm_per_px = parse_rule(manifest.get(REGION_RULE)), manifest.get(MM_PER_PX)
-        decoding = Decoding(manifest.get("bits"), limit)
-        return View(parse_size(manifest), resize, decoding, (low, high), rule=rule, mm_per_px=mm_per_px)
+        decoding, place = Decoding(manifest.get("bits"), limit), path.with_name(REGION_FILE)
+        region = read_region(place) if manifest.get(REGION) else None
+        view = View(parse_size(manifest), resize, decoding, (low, high), rule=rule, mm_per_px=mm_per_px)
+        return replace(view, region=region)
     except (KeyError, TypeError) as error:
         raise RunError(f"{path} is not the {MANIFEST} of an export: {error} is missing") from error
 
@@ -136,5 +142,11 @@ def view_run(folder: RunFolder) -> View:
         raise RunError(f"the run {folder.path} has no heatmaps of good test images")
     heat_range = scale.low, scale.high
     return View(
-        seen.size_px, seen.resize, seen.decoding, heat_range, rule=seen.rule, mm_per_px=seen.mm_per_px
+        seen.size_px,
+        seen.resize,
+        seen.decoding,
+        heat_range,
+        rule=seen.rule,
+        mm_per_px=seen.mm_per_px,
+        region=seen.region,
     )

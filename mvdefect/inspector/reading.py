@@ -55,10 +55,10 @@ def make_engine(preparation: Preparation, ask: Ask) -> Engine:
     def inspect(files: Sequence[bytes], with_heatmaps: bool = False) -> list[Answer]:
         images = readers.map(partial(read_image, preparation=preparation), files)
         answers = list(_answer(images, len(files), ask, with_heatmaps, most, preparation))
-        bright = next((one.error for one in answers if one.error and one.is_readable), "")
-        if bright and not told:
-            told.add(bright)
-            logger.warning("an image has %s; the rows tell which ones", bright)
+        remark = next((one.error for one in answers if one.error and one.is_readable), "")
+        if remark and not told:
+            told.add(remark)
+            logger.warning("an image has %s; the rows tell which ones", remark)
         return answers
 
     return inspect
@@ -66,21 +66,25 @@ def make_engine(preparation: Preparation, ask: Ask) -> Engine:
 
 def read_image(encoded: bytes, preparation: Preparation) -> ReadImage:
     """Decode an image file and bring it to the working size, as training does."""
-    decoding = preparation.decoding
+    decoding, region = preparation.decoding, preparation.region
     try:
         pixels, header, size = decode_at_size_with_header(
             encoded, preparation.size_px, preparation.resize, decoding
         )
     except ImageError as error:
         return ReadImage(None, str(error))
-    if header.peak <= decoding.white:
-        return ReadImage(pixels, size_px=size)
-    return ReadImage(
-        pixels,
-        f"values up to {header.peak}, above {decoding.white}, the largest of {decoding.used_bits} bits that "
-        "the inspector was trained with: what is brighter is white",
-        size,
-    )
+    remarks = []
+    if header.peak > decoding.white:
+        remarks.append(
+            f"values up to {header.peak}, above {decoding.white}, the largest of {decoding.used_bits} bits "
+            "that the inspector was trained with: what is brighter is white"
+        )
+    if region is not None and not region.fits(*size):
+        remarks.append(
+            f"{size[1]}x{size[0]} pixels, another shape than the {region.image_px[1]}x{region.image_px[0]} "
+            "that its inspector's region was made for: what counts may be cut off"
+        )
+    return ReadImage(pixels, "; ".join(remarks), size)
 
 
 def _answer(

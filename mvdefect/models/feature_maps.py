@@ -115,6 +115,27 @@ def log_novelty_tensor(maps: Any) -> Any:
     return tf.math.log(tf.maximum(maps, SMALLEST_SHARE * largest))
 
 
+def level_outside(maps: NDArray[Any], counted: NDArray[np.bool_]) -> NDArray[Any]:
+    """Give what does not count the lowest value of what does, so that nothing is drawn there.
+
+    Args:
+        maps: Floats of shape (n, h, w).
+        counted: bool (h, w), true somewhere.
+    """
+    lowest = maps[:, counted].min(axis=1)
+    return np.asarray(np.where(counted, maps, lowest[:, np.newaxis, np.newaxis]))
+
+
+def level_outside_tensor(maps: Any, counted: NDArray[np.bool_]) -> Any:
+    """Do to tensors of TensorFlow what `level_outside` does to arrays."""
+    import tensorflow as tf
+
+    places = np.flatnonzero(counted)
+    lowest = tf.reduce_min(tf.gather(tf.reshape(maps, (-1, counted.size)), places, axis=1), axis=1)
+    shares = counted.astype(np.float32)  # arithmetic: not every runtime chooses between tensors
+    return maps * shares + lowest[:, tf.newaxis, tf.newaxis] * (1 - shares)
+
+
 def stretch_maps(maps: Maps, axis: int, length: int) -> Maps:
     """Bring one axis of any array to a length, linearly, by the centres of its cells, level at the border.
 

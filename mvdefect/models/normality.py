@@ -18,6 +18,7 @@ from mvdefect.models.one_class import Normality
 __all__ = ["KINDS", "Normality", "fit_normality", "load_normality", "save_normality"]
 
 FORMAT = "mvdefect normality 1"
+COUNTED = "counted"  # positions, where there is a region
 KINDS: dict[str, type[Normality]] = {one.kind: one for one in (PatchGaussians, MemoryBank, PooledGaussian)}
 
 
@@ -48,6 +49,8 @@ def save_normality(normality: Normality, path: Path) -> None:
         raise ConfigError(f"a one-class score is kept as .npz. Received: {path}")
     header = json.dumps({"format": FORMAT, "kind": normality.kind})
     arrays: dict[str, Any] = {name: np.asarray(getattr(normality, name)) for name in normality.layout}
+    if normality.counted is not None:
+        arrays[COUNTED] = normality.counted
     arrays["header"] = np.array(header)
     with replace_file(path) as partial:
         np.savez(partial, **arrays)
@@ -65,6 +68,13 @@ def load_normality(path: Path) -> Normality:
         header = parse_json(str(arrays.pop("header")))
         if header["format"] != FORMAT:
             raise ValueError(f"its format is {header['format']!r}")
-        return KINDS[header["kind"]].rebuild(arrays)
+        counted = arrays.pop(COUNTED, None)
+        return KINDS[header["kind"]].rebuild(arrays).within(_check_counted(counted))
     except UNREADABLE_NPZ as error:
         raise RunError(f"the one-class score {path} cannot be loaded: {error!r}") from error
+
+
+def _check_counted(counted: Any) -> Any:
+    if counted is not None and (counted.dtype != np.bool_ or counted.ndim != 2 or not counted.any()):
+        raise ValueError(f"{COUNTED} is not as it was written")
+    return counted

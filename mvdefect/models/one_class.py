@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from copy import copy
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -17,10 +18,18 @@ class Normality(ABC):
     Attributes:
         kind: Its name, as in a configuration.
         layout: Of each field its type and its axes; axes of one letter are of one length.
+        counted: Which positions count, bool (h, w), where images are of one colour elsewhere; None: all do.
     """
 
     kind: ClassVar[str]
     layout: ClassVar[dict[str, tuple[str, str]]]
+    counted: NDArray[np.bool_] | None = None
+
+    def within(self, counted: NDArray[np.bool_] | None) -> Self:
+        """Return the same, of which the positions of a region alone count, bool (h, w); None: all do."""
+        same = copy(self)
+        object.__setattr__(same, "counted", counted)  # kinds are frozen
+        return same
 
     @classmethod
     @abstractmethod
@@ -48,9 +57,11 @@ class Normality(ABC):
         Returns:
             Novelty, (n,): the largest score of a map, since a defect is local, unless a kind measures it
             otherwise. Mean novelty, (n,): the mean of the map; it is high where an image is unlike good ones
-            everywhere, as another product is.
+            everywhere, as another product is. Both are of the positions that count.
         """
         maps = self.score_positions(features)
+        if self.counted is not None:
+            maps = maps[:, np.newaxis, self.counted]
         return maps.max(axis=(1, 2)).astype(np.float64), maps.mean(axis=(1, 2), dtype=np.float64)
 
     def measure_tensors(self, features: Any) -> tuple[Any, Any]:
@@ -58,7 +69,11 @@ class Normality(ABC):
         import tensorflow as tf
 
         maps = self.map_tensor(features)
-        return tf.reduce_max(maps, axis=(1, 2)), tf.reduce_mean(maps, axis=(1, 2))
+        if self.counted is None:
+            return tf.reduce_max(maps, axis=(1, 2)), tf.reduce_mean(maps, axis=(1, 2))
+        places = np.flatnonzero(self.counted)
+        scores = tf.gather(tf.reshape(maps, (-1, self.counted.size)), places, axis=1)
+        return tf.reduce_max(scores, axis=1), tf.reduce_mean(scores, axis=1)
 
     def score_images(self, features: FeatureSource) -> NDArray[np.float64]:
         """Return the novelty alone, (n,)."""

@@ -33,6 +33,7 @@ PAGE_FILES = {
     "/style.css": ("mvdefect.report", "templates/style.css", "text/css"),
     "/page.js": ("mvdefect.server", "page/page.js", "text/javascript"),
     "/result.js": ("mvdefect.server", "page/result.js", "text/javascript"),
+    "/region.js": ("mvdefect.server", "page/region.js", "text/javascript"),
     "/history.js": ("mvdefect.server", "page/history.js", "text/javascript"),
     "/icon.svg": ("mvdefect.server", "page/icon.svg", "image/svg+xml"),
 }
@@ -95,6 +96,7 @@ def list_routes(models: ModelRoutes, inspection: InspectionRoutes, metrics: Metr
         Route("/api/inspector", inspection.describe),
         Route("/api/inspect", inspection.inspect, methods=["POST"]),
         Route("/api/correct", inspection.correct, methods=["POST"]),
+        Route("/api/region", inspection.keep_region, methods=["POST"]),
     ]
 
 

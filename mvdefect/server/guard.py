@@ -42,6 +42,7 @@ ROUTES = {
     HEALTH: "healthz",
     "/api/inspect": "inspect",
     "/api/correct": "correct",
+    "/api/region": "region",
 }
 
 

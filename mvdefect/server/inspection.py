@@ -177,6 +177,17 @@ class InspectionRoutes:
         self.service.metrics.corrections.labels(found.label).inc()
         return make_json(asdict(found))
 
+    async def keep_region(self, request: Request) -> Response:
+        """Store a mask that was painted, the body of the request, for the fit of a new inspector.
+
+        Raises:
+            Refusal: It is no mask, nothing of it counts, or it cannot be stored.
+        """
+        check_content_type(request)
+        async with self.service.intake.receive(request) as body:
+            found = await self.corrections.take_region(body)
+        return make_json(asdict(found))
+
 
 def format_answer(answer: Answer, low: float, high: float) -> dict[str, Any]:
     """Return what the page shows of an answer, as a tree for JSON; the ends are those of the colour scale."""

@@ -19,7 +19,7 @@ from mvdefect.evaluation.heatmaps import Heatmaps, choose_heat_scale, write_heat
 from mvdefect.evaluation.localisation import measure_localisation
 from mvdefect.evaluation.operating_point import OperatingPoint
 from mvdefect.evaluation.regions import ImagePlace, find_place
-from mvdefect.models.feature_maps import log_novelty, stretch_maps
+from mvdefect.models.feature_maps import level_outside, log_novelty, stretch_maps
 from mvdefect.models.one_class import Normality
 from mvdefect.runs import RunFolder, write_json
 from mvdefect.training.predictions import compile_features, iterate_features, keep_maps, predict_heatmaps
@@ -52,11 +52,9 @@ def draw_heatmaps(
         batches = iterate_features(compile_features(features), source, BATCH_SIZE)
         found = np.concatenate([normality.score_positions(batch) for _, batch in batches])
         maps.append(found if classifier is None else made.novelty_weight * log_novelty(found))
-    if len(maps) == 1:
-        return keep_maps(maps[0])
     height, width = np.max([found.shape[1:] for found in maps], axis=0)
     fine = [stretch_maps(stretch_maps(found, 1, int(height)), 2, int(width)) for found in maps]
-    return keep_maps(fine[0] + fine[1])
+    return keep_maps(fine[0] if len(fine) == 1 else fine[0] + fine[1])
 
 
 def explain_part(
@@ -75,24 +73,30 @@ def explain_part(
     Args:
         maps: One an image, float16 (n, height, width); they rise with suspicion.
         source: The part.
-        scan: For the sizes of the photographs: what a letterbox adds is none of them.
+        scan: For the sizes of the photographs: what a letterbox adds is none of them, and what lies outside
+            of the region that counts is neither drawn nor judged.
         resize: How they were brought to the working size.
         folder: The run.
         point: How the score is made, of which the maps are.
     """
+    size_px, region = source.store.size_px, source.store.region
+    counted = None if region is None else region.mark_cells(maps.shape[1:3])
+    if counted is not None:
+        maps = keep_maps(level_outside(maps, counted))
     write_heatmaps(folder, Heatmaps(tuple(row.id for row in source.rows), maps))
-    size_px = source.store.size_px
     own = zip(scan.records, scan.sizes_px.tolist(), strict=True)
     sizes: dict[str, Size] = {record.id: (height, width) for record, (height, width) in own}
     places = [find_place(*sizes[row.id], size_px, resize) for row in source.rows]
     good = np.flatnonzero(source.labels == 0)
-    scale = choose_heat_scale(maps[good], [places[row] for row in good]) if len(good) else None
+    own_places = [places[row] for row in good]
+    scale = choose_heat_scale(maps[good], own_places, counted) if len(good) else None
     if scale is not None:
         write_heat_scale(folder, scale, point.calibration)
     masks = read_masks(source, size_px) > 0
     if not masks.any():
         return
     inside = np.stack([mark_photograph(one.height, one.width, size_px, resize) for one in places])
+    inside = inside if region is None else inside & region.mask
     known = masks.any(axis=(1, 2)) | (source.labels == 0)
     found = measure_localisation(maps, masks, source.groups, known, inside=inside)
     if scale is not None and scale.rule is not None:

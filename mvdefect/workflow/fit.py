@@ -12,7 +12,6 @@ from mvdefect.core.errors import ContractError
 from mvdefect.core.progress import logger, show_phase
 from mvdefect.core.runtime import describe_environment, seed_everything, set_precision, share_batches
 from mvdefect.data.resolution import find_network_shrink, list_scales
-from mvdefect.data.splits.plan import write_split_plan
 from mvdefect.evaluation.evaluate import Evaluation
 from mvdefect.evaluation.members import members_to_json
 from mvdefect.evaluation.operating_point import OperatingPoint
@@ -48,6 +47,7 @@ from mvdefect.workflow.photographs import (
     logging_to,
     prepare_photographs,
     settle_size,
+    write_plan,
 )
 
 
@@ -84,7 +84,7 @@ def run_job(job: FitJob) -> FinishedRun:
         check_contract(config, [row for part in judged for row in photographs.plan.select(part)])
         run = replace(job, config=config).find_place(photographs.plan.digest)
         with make_run(run, config, photographs.plan.digest, job.overwrite) as folder, logging_to(folder.log):
-            write_split_plan(photographs.plan, folder.split_plan)
+            write_plan(photographs, folder)
             log_plan(photographs.plan)
             logger.info("%s, weights: %s, %s", spec.describe, config.weights, policy)
             folds = make_folds(photographs.get_sources(), config)

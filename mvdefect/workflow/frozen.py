@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mvdefect.config import FitConfig
 from mvdefect.core.progress import show_phase, show_steps
@@ -63,7 +64,9 @@ def learn_frozen(trunks: Sequence[Trunk], folds: Folds, config: FitConfig, with_
     """
     looks = Looks(compile_features(build_look(trunks[0])))
     looks.look_at(folds.parts.values())
-    normalities = _fit_normalities(looks, folds, config)
+    features, region = build_features(trunks[0]), folds.whole.store.region
+    counted = None if region is None else region.mark_cells(features.output.shape[1:3])
+    normalities = _fit_normalities(looks, folds, config, counted)
     measured, numbers = _measure(looks, folds, normalities), range(len(folds.train))
 
     def pick(kind: int, number: int, source: Source) -> Floats:
@@ -73,7 +76,7 @@ def learn_frozen(trunks: Sequence[Trunk], folds: Folds, config: FitConfig, with_
         folds.settle([partial(pick, kind, number) for number in numbers], partial(pick, kind, -1))
         for kind in (0, 1)
     )
-    solved = Frozen(build_features(trunks[0]), normalities[-1], novelty, means, (), (), None)
+    solved = Frozen(features, normalities[-1], novelty, means, (), (), None)
     return _learn_scorers(solved, trunks, looks, folds, config) if with_scorer else solved
 
 
@@ -136,9 +139,11 @@ def _look_in_poses(looks: Looks, folds: Folds, poses: int, config: FitConfig) ->
         looks.look_at([source], flips[:count])
 
 
-def _fit_normalities(looks: Looks, folds: Folds, config: FitConfig) -> list[Normality]:
+def _fit_normalities(
+    looks: Looks, folds: Folds, config: FitConfig, counted: NDArray[np.bool_] | None
+) -> list[Normality]:
     def fit(source: Source) -> Normality:
-        return fit_normality(config.one_class, _iterate_good(looks, source), config.seed)
+        return fit_normality(config.one_class, _iterate_good(looks, source), config.seed).within(counted)
 
     with show_phase("Learning what good images look like"):
         return folds.fit_each(fit)

@@ -19,6 +19,7 @@ from mvdefect.models.choice import choose_network
 from mvdefect.models.weights import find_weights
 from mvdefect.runs import RunFolder, check_run_is_free, name_run
 from mvdefect.workflow.photographs import FIT_NEEDS, Needs, find_records, read_plan_for_fit, require_data
+from mvdefect.workflow.region import check_region
 
 RUNS = Path("runs")
 NEED_DEFECTS = ("min-recall", "cost")
@@ -87,6 +88,7 @@ def check_job(
     check_contract(config, records)
     if not config.skip_broken:
         refuse_broken(records, choose_decoding(config))
+    config = check_region(config, records)
     config = choose_network(config).model_copy(update={"data": resolve_sources(source)})
     weights = find_weights(find_backbone(config.backbone), config.weights)
     return FitJob(config, records, planned, weights, run, overwrite, needs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from mvdefect.config import FitConfig
 from mvdefect.core.errors import ConfigError, LayoutError, SplitError
 from mvdefect.core.progress import logger
+from mvdefect.data.counted_region import NONE, read_region, write_region
 from mvdefect.data.groups.grouping import group_records
 from mvdefect.data.images import choose_decoding
 from mvdefect.data.records import Record
@@ -19,10 +21,19 @@ from mvdefect.data.resolution import describe_size, read_defects, read_sizes, se
 from mvdefect.data.scan import Scan, scan_images
 from mvdefect.data.sources.folders import check_layout
 from mvdefect.data.sources.opening import is_manifest, log_notes, open_configured
-from mvdefect.data.splits.plan import PARTS, SplitPlan, check_part_ids, check_plan, read_split_plan
+from mvdefect.data.splits.plan import (
+    PARTS,
+    SplitPlan,
+    check_part_ids,
+    check_plan,
+    read_split_plan,
+    write_split_plan,
+)
 from mvdefect.data.splits.protocols import assign_closed_set, assign_for_fit, hold_out_val
 from mvdefect.data.splits.published import assign_given
 from mvdefect.data.splits.withheld import assign_good_only
+from mvdefect.runs import RunFolder
+from mvdefect.workflow.region import settle_region
 
 if TYPE_CHECKING:  # these load TensorFlow; the images are judged before that
     from mvdefect.data.pipeline import Source
@@ -130,14 +141,20 @@ def prepare_photographs(
     from mvdefect.data.store import prepare_images
 
     size_px, method, skip_broken = config.size_px, config.resize, config.skip_broken
-    decoding = choose_decoding(config)
+    decoding, is_whole = choose_decoding(config), config.region == NONE
     with KeptImages(size_px, method) as kept:
-        scan = scan_images(records, skip_broken, kept.keep, decoding)
+        scan = scan_images(records, skip_broken, kept.keep if is_whole else None, decoding)
         plan = planned or _draw_plan(scan, config, needs)
         check_plan(plan, dict(zip((record.id for record in scan.records), scan.sha256, strict=True)))
         check_part_ids(plan, scan.records)
         store = prepare_images(
-            records, size_px, method, skip_broken=skip_broken, kept=kept, decoding=scan.decoding
+            records,
+            size_px,
+            method,
+            skip_broken=skip_broken,
+            kept=kept if is_whole else None,
+            decoding=scan.decoding,
+            region=settle_region(config, scan.records, scan.sizes_px, plan, scan.decoding),
         )
     return Photographs(scan, plan, store)
 
@@ -221,6 +238,22 @@ def _draw_plan(scan: Scan, config: FitConfig, needs: Needs) -> SplitPlan:
         return suit_plan(assign_good_only(scan, groups, config.seed), needs, config.seed)
     is_free = needs.takes_good_alone and config.protocol is None
     return (assign_for_fit if is_free else assign_closed_set)(scan, groups, config.seed)
+
+
+def write_plan(photographs: Photographs, folder: RunFolder) -> None:
+    """Write into a run how its images were divided, and what counts of each.
+
+    What an interrupted fit learned is given up if its region was another one, under the same name.
+    """
+    write_split_plan(photographs.plan, folder.split_plan)
+    region = photographs.store.region
+    if region is None:
+        return
+    earlier = read_region(folder.region)
+    if earlier is not None and earlier.digest != region.digest and folder.checkpoint.exists():
+        logger.warning("the region that counts has changed since the interrupt, so the fit begins anew")
+        shutil.rmtree(folder.checkpoint)
+    write_region(region, folder.region)
 
 
 def log_plan(plan: SplitPlan) -> None:

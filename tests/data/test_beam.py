@@ -6,10 +6,12 @@ import builtins
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mvdefect.core.errors import ConfigError, ImageError
 from mvdefect.data import shards, store
+from mvdefect.data.counted_region import CountedRegion
 from mvdefect.data.records import Record
 from mvdefect.data.sources.folders import read_records
 from mvdefect.data.store import prepare_images
@@ -49,6 +51,24 @@ def test_the_result_is_that_of_the_threads(
     assert engine.count == threads.count == 52
     assert read_bytes(one) == read_bytes(other)
     assert len(list(one.glob("*-of-00004"))) == 4
+
+
+def test_a_region_reaches_the_workers(records: tuple[Record, ...], tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    region = CountedRegion(np.eye(64, dtype=bool), (1, 2, 3), (64, 64))
+    runner, options = DIRECT
+    prepare_images(records, (64, 64), "stretch", out=one, skip_broken=True, region=region)
+    prepare_images(
+        records,
+        (64, 64),
+        "stretch",
+        out=other,
+        runner=runner,
+        runner_options=options,
+        skip_broken=True,
+        region=region,
+    )
+    assert read_bytes(one) == read_bytes(other)
 
 
 def test_what_is_there_is_not_written_again(

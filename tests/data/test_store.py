@@ -22,6 +22,7 @@ from tensorflow_datasets.core.dataset_info import DatasetInfoFileError
 from mvdefect.core.errors import ConfigError, ImageError
 from mvdefect.core.parallel import count_cores
 from mvdefect.data import shards
+from mvdefect.data.counted_region import CountedRegion
 from mvdefect.data.images import Decoding, decode_image
 from mvdefect.data.records import Record
 from mvdefect.data.resizing import resize_image
@@ -46,6 +47,26 @@ def read_all(path: Path) -> list[dict[str, np.ndarray]]:
 
 def read_bytes(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*")}
+
+
+def test_a_store_with_a_region_is_another_one_and_covers_what_lies_outside(
+    records: tuple[Record, ...],
+) -> None:
+    mask = np.zeros((64, 64), bool)
+    mask[10:30, 20:50] = True
+    region = CountedRegion(mask, (9, 8, 7), (64, 64))
+    store = prepare_images(records, (64, 64), "letterbox", region=region)
+    assert store.region is not None
+    assert store.region.digest == region.digest
+    for record, example in zip(records, read_all(store.path), strict=True):
+        image = resize_image(decode_image(record.path.read_bytes()), (64, 64))
+        assert np.array_equal(example["image"][mask], image[mask])
+        assert (example["image"][~mask] == (9, 8, 7)).all()
+    plain = prepare_images(records, (64, 64), "letterbox")
+    other = prepare_images(records, (64, 64), "letterbox", region=replace(region, fill=(9, 8, 6)))
+    assert len({plain.key, store.key, other.key}) == 3
+    assert plain.region is None
+    assert prepare_images(records, (64, 64), "letterbox", region=region) == store
 
 
 def test_the_store_holds_every_pixel_sorted_by_id(parts_root: Path) -> None:

@@ -119,6 +119,26 @@ def test_a_score_needs_the_suffix_that_numpy_would_add(tmp_path: Path) -> None:
         save_normality(fit_normality("gaussian", GOOD), tmp_path / "normality.bin")
 
 
+@pytest.mark.parametrize("kind", ["padim", "memory_bank"])
+def test_positions_that_do_not_count_are_not_measured(kind: str, tmp_path: Path) -> None:
+    counted = np.zeros((6, 5), bool)
+    counted[1:3, 2:5] = True
+    normality = fit_normality(kind, GOOD).within(counted)
+    save_normality(normality, tmp_path / "normality.npz")
+    again = load_normality(tmp_path / "normality.npz")
+    maps = score(normality, NEW)
+    for one in (normality, again):
+        novelty, mean = one.measure_images(NEW)
+        assert np.allclose(novelty, maps[:, 1:3, 2:5].max(axis=(1, 2)))
+        assert np.allclose(mean, maps[:, 1:3, 2:5].mean(axis=(1, 2)))
+        tensors = [found.numpy() for found in one.measure_tensors(NEW.astype(np.float32))]
+        assert np.allclose(tensors, (novelty, mean), rtol=1e-3)
+    assert fit_normality(kind, GOOD).counted is None
+    everywhere = fit_normality(kind, GOOD).measure_images(NEW)[0]
+    assert (everywhere >= novelty).all()
+    assert (everywhere > novelty).any()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_cut_short_file_is_refused(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "normality.npz"

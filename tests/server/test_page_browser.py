@@ -328,3 +328,38 @@ def test_a_server_that_is_gone_is_told_of(browser: Any, tmp_path: Path, photogra
     browser.find_element("id", "files").send_keys(str(photographs["good"]))
     assert "the server cannot be reached" in read_errors(browser)
     browser.get_log("browser")
+
+
+def test_a_region_is_painted_and_stored(
+    browser: Any, url: str, folder: Path, photographs: dict[str, Path]
+) -> None:
+    from selenium.webdriver import ActionChains
+
+    show(browser, url, DESK)
+    choose(browser, photographs["spotted"])
+    browser.find_element("id", "region-start").click()
+    canvas = browser.find_element("id", "region")
+    assert canvas.is_displayed()
+    browser.find_element("id", "region-save").click()
+    assert "nothing is painted" in read_errors(browser)
+    width = canvas.size["width"]
+    ActionChains(browser).move_to_element_with_offset(canvas, -width // 4, 0).click_and_hold().move_by_offset(
+        width // 2, 0
+    ).release().perform()
+    browser.find_element("id", "region-save").click()
+    wait_for(lambda: "mvdefect fit IMAGES --region" in read_text(browser, "region-saved"))
+    (stored,) = folder.rglob("region.png")
+    mask = cv2.imread(str(stored), cv2.IMREAD_GRAYSCALE)
+    assert mask.shape == (60, 120)
+    assert set(np.unique(mask)) == {0, 255}
+    assert mask[30, 30:90].all()
+    assert not mask[:10].any()
+    assert not list_violations(browser)
+    browser.find_element("id", "region-erase").click()
+    ActionChains(browser).move_to_element(canvas).click().perform()
+    browser.find_element("id", "region-save").click()
+    wait_for(lambda: not cv2.imread(str(stored), cv2.IMREAD_GRAYSCALE)[30, 60])
+    browser.find_element("id", "region-none").click()
+    browser.find_element("id", "region-all").click()
+    browser.find_element("id", "region-save").click()
+    wait_for(lambda: cv2.imread(str(stored), cv2.IMREAD_GRAYSCALE).all())

@@ -1,6 +1,7 @@
 // The inspection page: photographs in by drop, file, clipboard or camera; what the server says of them out.
 
 import { addEntry, clearEntries, downloadHistory, showEntryMark } from "./history.js";
+import { fitRegion, listenToRegion, takeRegion } from "./region.js";
 import { drawHeat, findShown, formatProbability, nameVerdict, showMark, showResult } from "./result.js";
 
 const TOKEN = "mvdefect-token";
@@ -128,6 +129,22 @@ async function mark(label) {
   }
 }
 
+/** Store the painted region, and say which command uses it. */
+async function saveRegion() {
+  const saved = find("region-saved");
+  try {
+    const mask = await takeRegion();
+    if (!mask) throw new Error("nothing is painted yet");
+    const stored = await ask("api/region", { method: "POST", body: mask, headers: { "Content-Type": BYTES } });
+    const command = document.createElement("code");
+    command.textContent = stored.command;
+    saved.replaceChildren(`${Math.round(100 * stored.share)}% of the image counts, stored in ${stored.file}. A new inspector uses it: `, command);
+    announce(`The region is stored in ${stored.file}`);
+  } catch (error) {
+    showError(`The region could not be stored: ${error.message}`);
+  }
+}
+
 async function startCamera() {
   if (!navigator.mediaDevices) {
     showError("The camera can be used over https, or on the machine that the server runs on. Choose files instead.");
@@ -196,6 +213,8 @@ function listen() {
   for (const button of find("marks").querySelectorAll("button")) {
     button.addEventListener("click", () => mark(button.dataset.label));
   }
+  find("shown").addEventListener("load", fitRegion);
+  listenToRegion(saveRegion);
   find("download").addEventListener("click", () => downloadHistory(facts));
   find("clear").addEventListener("click", () => clearEntries(findShown()));
   find("token-form").addEventListener("submit", (event) => {
