@@ -16,7 +16,7 @@ LOG_TEMPERATURE_BOUNDS = (-3.0, 3.0)
 SMALLEST_NOVELTY = 1e-12
 SMALLEST_SPREAD = 0.05  # of the logarithm of novelty; less would magnify rounding
 WITHIN_ONE_DEVIATION = (0.16, 0.84)  # quantiles that no outlier moves
-LEAST_SHARE = 0.2  # of the weight that a score has alone
+LEAST_SHARE = 0.5  # of the weight that a score has alone
 MOST_ALIKE = 0.9  # correlation of two scores, beyond which their difference is noise
 PENALTY = 1.0  # of the weight, as against the sum of log-losses
 
@@ -85,7 +85,7 @@ def fit_combination(labels: Bools, logits: Floats, novelty: Floats) -> Calibrati
     """Weigh logit and novelty as Fisher's discriminant of two scores does, by measures that no outlier moves.
 
     How far a score tells the classes apart is its ROC-AUC as a distance of two Gaussians. How much both say
-    the same is their rank correlation within the classes. Each keeps a fifth of the weight that it would have
+    the same is their rank correlation within the classes. Each keeps half of the weight that it would have
     alone: novelty that adds nothing on these images still notices defects of other types. A logistic
     regression makes a probability of the weighted sum. docs/experiments.md compares other rules.
 
