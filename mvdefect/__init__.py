@@ -205,6 +205,7 @@ def load(
     *,
     expect_sha256: str | None = None,
     max_megapixels: float | None = None,
+    mm_per_px: float | None = None,
 ) -> Inspector:
     """Open an inspector: a run, an export, or the address of a server.
 
@@ -213,6 +214,8 @@ def load(
         engine: Which of an export's engines; None: the fastest that can run here.
         expect_sha256: What `export` returned as `sha256`; another export is not opened. None: anything.
         max_megapixels: Larger images are unreadable; None: as in the fit.
+        mm_per_px: Millimetres of a pixel of the images, for the sizes of suspicious regions; None: as in the
+            fit or export.
 
     Raises:
         ConfigError: There is no such engine, or a package is missing.
@@ -227,25 +230,30 @@ def load(
     from mvdefect.prediction.inspectors import Inspector, InspectorPlace
 
     place = InspectorPlace(
-        _find_place(inspector), engine, sha256=expect_sha256, max_megapixels=max_megapixels
+        _find_place(inspector),
+        engine,
+        sha256=expect_sha256,
+        max_megapixels=max_megapixels,
+        mm_per_px=mm_per_px,
     )
     return Inspector(place)
 
 
-def predict(inspector: Run, images: Any, *, heatmaps: bool = False) -> list[Answer]:
+def predict(inspector: Run, images: Any, *, heatmaps: bool = False, regions: bool = False) -> list[Answer]:
     """Inspect images once; to inspect more of them later, `load` the inspector and keep it.
 
     Args:
         inspector: As for `load`.
         images: As for `Inspector.predict`.
-        heatmaps: Whether to say where defects are seen.
+        heatmaps: Whether to say where defects are seen, as a heatmap and as regions.
+        regions: Whether to say it as regions alone, boxes in pixels of each image.
 
     Example:
         >>> answers = mvdefect.predict("runs/first", ["part.png", pathlib.Path("images/good")])
         >>> sorted({type(answer.probability) for answer in answers}, key=str)
         [<class 'float'>]
     """
-    return load(inspector).predict(images, heatmaps=heatmaps)
+    return load(inspector).predict(images, heatmaps=heatmaps, regions=regions)
 
 
 def export(
@@ -257,6 +265,7 @@ def export(
     max_flips: float = 0.01,
     name: str | None = None,
     version: int | None = None,
+    mm_per_px: float | None = None,
 ) -> Exported:
     """Write the inspector of a run for TF Serving and other runtimes, compared with the run before it stands.
 
@@ -268,6 +277,8 @@ def export(
         max_flips: Share of the test images whose verdict may differ from the run's, 0 to 1.
         name: Of the model; None: that of the run.
         version: Number of the version; None: one more than the last.
+        mm_per_px: Millimetres of a pixel of the images, for the sizes of suspicious regions; None: as in the
+            fit.
 
     Raises:
         ConfigError: A format or precision is not known, or they do not go together.
@@ -284,7 +295,7 @@ def export(
     load_tensorflow()
     from mvdefect.exporting.export import ExportSettings, export_run
 
-    settings = ExportSettings(tuple(formats), quantize, max_flips, name, version)
+    settings = ExportSettings(tuple(formats), quantize, max_flips, name, version, mm_per_px)
     return export_run(Path(_find_place(run)), Path(_name_place(out, "out")), settings)
 
 

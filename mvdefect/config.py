@@ -168,6 +168,12 @@ class FitConfig(Settings):
     max_megapixels: float = Field(
         180.0, gt=0, description="Largest image that is read, in megapixels; a limit against full memory."
     )
+    mm_per_px: float | None = Field(
+        None,
+        gt=0,
+        description="Millimetres per pixel of the images as they are, for the sizes of suspicious regions; "
+        "null: sizes are told in pixels alone.",
+    )
     mirror: bool = Field(
         True,
         description="Let the classifier look at the mirror image too, where augment.flip allows it; slower.",
@@ -230,6 +236,9 @@ class FitConfig(Settings):
     )
     mask_loss_weight: float = Field(
         0.0, ge=0, description="Weight of the masks beside the labels; needs a patch head."
+    )
+    learn_from_masks: bool = Field(
+        True, description="Learn from masks and boxes, where there are some, which positions are defective."
     )
     fine_tune: bool | None = Field(
         None,

@@ -135,6 +135,11 @@ class RunFolder:
         return self.path / "heatmaps.npz"
 
     @property
+    def heat_scale(self) -> Path:
+        """How its heatmaps are coloured, and from where on a place is suspicious."""
+        return self.path / "heat_scale.json"
+
+    @property
     def metrics(self) -> Path:
         """The evaluation on the test part."""
         return self.path / "metrics.json"

@@ -29,6 +29,7 @@ from mvdefect.core.runtime import describe_environment, seed_everything, set_pre
 from mvdefect.data.images import Pixels
 from mvdefect.data.pipeline import Source, make_inference_batches
 from mvdefect.evaluation.evaluate import Evaluation
+from mvdefect.evaluation.operating_point import OperatingPoint
 from mvdefect.report.report import write_report
 from mvdefect.runs import RunFolder, make_run, write_json
 from mvdefect.training.predictions import keep_maps
@@ -150,15 +151,22 @@ def _fit_and_measure(
     with replace_file(folder.estimator) as partial:
         joblib.dump(estimator, partial, compress=3)
     scores = {part: score_part(estimator, source) for part, source in sources.items()}
-    if isinstance(estimator, OneClassDetector):
-        _explain(estimator, config, photographs, folder)
-    return settle_outcome(folder, config, photographs.plan, scores, photographs.scan.defect_shares)
+
+    def explain(point: OperatingPoint) -> None:
+        if isinstance(estimator, OneClassDetector):
+            _explain(estimator, config, photographs, folder, point)
+
+    return settle_outcome(folder, config, photographs.plan, scores, photographs.scan.defect_shares, explain)
 
 
 def _explain(
-    estimator: OneClassDetector, config: FitConfig, photographs: Photographs, folder: RunFolder
+    estimator: OneClassDetector,
+    config: FitConfig,
+    photographs: Photographs,
+    folder: RunFolder,
+    point: OperatingPoint,
 ) -> None:
     """Write the map of each image of the test part."""
     source = photographs.get_sources()["test"]
     maps = [estimator.map_distances(batch.numpy()) for batch in make_inference_batches(source, BATCH_SIZE)]
-    explain_part(keep_maps(np.concatenate(maps)), source, photographs.scan, config.resize, folder)
+    explain_part(keep_maps(np.concatenate(maps)), source, photographs.scan, config.resize, folder, point)

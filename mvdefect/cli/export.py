@@ -48,6 +48,12 @@ NAMES = tuple(FORMATS)
     metavar="SHARE",
     help="Share of the test photographs whose verdict may differ from the run's.",
 )
+@click.option(
+    "--mm-per-px",
+    type=click.FloatRange(0, min_open=True),
+    metavar="N",
+    help="Millimetres per pixel of the images, for the sizes of regions. Default: as in the fit.",
+)
 @click.pass_obj
 def export(debug: bool, /, run: Path, out: Path, **flags: Any) -> None:
     """Write the inspector of a run as a SavedModel, which TF Serving loads as it is, or for other runtimes.
@@ -60,6 +66,7 @@ def export(debug: bool, /, run: Path, out: Path, **flags: Any) -> None:
     \b
     Examples:
       mvdefect export runs/first
+      mvdefect export runs/first --mm-per-px 0.05 --name measured
       mvdefect export runs/first --name washers --version 3 --out saved_models
       mvdefect export runs/first --format openvino --quantize int8 --max-flips 0.02 --name fast
     """

@@ -96,6 +96,7 @@ def report(runs: tuple[Path, ...], out: Path, markdown: Path | None, require: st
 @setting("skip_broken", "--skip-broken")
 @setting("bits", "--bits")
 @setting("max_megapixels", "--max-megapixels")
+@setting("mm_per_px", "--mm-per-px")
 @CONFIG
 @ASSIGNMENTS
 @OFFLINE_FLAG

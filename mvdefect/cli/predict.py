@@ -36,6 +36,19 @@ LOCAL = "local"
     "--overlays", type=PATH, metavar="DIR", help="Where photographs with heatmaps go, one PNG each."
 )
 @click.option(
+    "--regions/--no-regions",
+    "with_regions",
+    default=None,
+    help="Say where an image looks defective, as boxes. Default: yes, but not with a URL, which then sends "
+    "heatmaps.",
+)
+@click.option(
+    "--mm-per-px",
+    type=click.FloatRange(0, min_open=True),
+    metavar="N",
+    help="Millimetres per pixel of the images, for the sizes of regions. Default: as in the fit or export.",
+)
+@click.option(
     "--watch", type=PATH, metavar="DIR", help="Inspect what a camera drops there, until interrupted."
 )
 @click.option(
@@ -70,7 +83,7 @@ LOCAL = "local"
     "--inspector-json",
     type=PATH,
     metavar="FILE",
-    help="With a URL and --overlays or --parts: inspector.json of the export that is served.",
+    help="With a URL and --overlays, --regions or --parts: inspector.json of the export that is served.",
 )
 @click.option(
     "--runner",
@@ -106,6 +119,9 @@ def predict(debug: bool, /, inspector: str, images: tuple[str, ...], out: Path |
     table: the verdict of each part, how many images came, which views it lacks, and which image is the most
     suspect. A part that passes although an image is missing or unreadable needs review.
 
+    Rows have suspicious regions, the highest peak first: box, area and peak in pixels of the image, upright,
+    and in millimetres with --mm-per-px. A good image normally has none, a defective one at least one.
+
     A run or an export can hold code: open only what you trust, and pin an export with --expect-sha256.
 
     A URL is http://HOST:8501/v1/models/NAME or grpc://HOST:8500/NAME, of TensorFlow Serving or what speaks as
@@ -116,6 +132,7 @@ def predict(debug: bool, /, inspector: str, images: tuple[str, ...], out: Path |
       mvdefect predict runs/first photographs --exit-zero
       mvdefect predict saved_models/first photographs --format jsonl --out verdicts.jsonl --exit-zero
       mvdefect predict runs/first photographs --overlays overlays --out shown.csv --exit-zero
+      mvdefect predict runs/first photographs --mm-per-px 0.05 --format jsonl --exit-zero
       mvdefect predict runs/parts photographs --out images.csv --parts parts.csv --exit-zero
       mvdefect predict http://line:8501/v1/models/first photographs --exit-zero
       mvdefect predict runs/first photographs --runner DirectRunner --out beam.csv --exit-zero
@@ -233,14 +250,14 @@ def _inspect(
     from mvdefect.prediction.watch import watch_folder
 
     seen = _choose_overlays(place, flags["overlays"], flags["inspector_json"])
-    inspector = _name_place(place, flags)
+    inspector, with_regions = _name_place(place, flags), _wants_regions(place, flags)
     watch, size = flags["watch"], flags["batch_size"]
     photographs = list_photographs(images, _read_names()) if watch is None else watch_folder(watch)
     if flags["runner"] != LOCAL and out is not None:
         from mvdefect.prediction.distributed import Work, inspect_with_beam, read_options
 
         options = read_options(flags["beam_options"])
-        work = Work(inspector, flags["runner"], options, size, seen)
+        work = Work(inspector, flags["runner"], options, size, seen, with_regions)
         return inspect_with_beam(work, photographs, out, flags["kind"])
     if watch is not None:
         logger.info("watching %s; Ctrl-C ends it", watch)
@@ -249,7 +266,7 @@ def _inspect(
 
     def inspect(coming: Any) -> Any:
         # What has come should not wait for what has not.
-        rows = inspect_photographs(engine, coming, size if watch is None else 1, seen, name)
+        rows = inspect_photographs(engine, coming, size if watch is None else 1, seen, name, with_regions)
         return rows if watch is not None or out is None else track(rows, "Inspecting images", None)
 
     if out is None:
@@ -268,12 +285,29 @@ def _keep(rows: Iterator[VerdictRow], kept: list[VerdictRow] | None) -> Iterator
         yield row
 
 
+def _wants_regions(place: str, flags: dict[str, Any]) -> bool:
+    """Return whether rows say where images look defective; with a server that is asked for, it costs more."""
+    from mvdefect.client.addresses import is_url
+
+    wanted = flags["with_regions"]
+    return not is_url(place) if wanted is None else bool(wanted)
+
+
 def _name_place(place: str, flags: dict[str, Any]) -> InspectorPlace:
+    from mvdefect.client.addresses import is_url
     from mvdefect.client.retries import Patience
     from mvdefect.prediction.inspectors import InspectorPlace
 
     patience = Patience(flags["timeout"], flags["retries"])
-    return InspectorPlace(place, flags["engine"], patience, flags["expect_sha256"], flags["max_megapixels"])
+    return InspectorPlace(
+        place,
+        flags["engine"],
+        patience,
+        flags["expect_sha256"],
+        flags["max_megapixels"],
+        flags["mm_per_px"],
+        flags["inspector_json"] if is_url(place) else None,
+    )
 
 
 def _read_names() -> Iterator[str]:

@@ -35,6 +35,12 @@ POSITIVE = click.FloatRange(0, min_open=True)
 @click.option(
     "--expect-sha256", metavar="DIGEST", help="What `export` printed; another export is not opened."
 )
+@click.option(
+    "--mm-per-px",
+    type=POSITIVE,
+    metavar="N",
+    help="Millimetres per pixel of the images, for the sizes of regions. Default: as exported.",
+)
 @click.option("--max-upload-mb", type=POSITIVE, default=32, show_default=True, help="Of a request.")
 @click.option("--max-megapixels", type=POSITIVE, default=40, show_default=True, help="Of a photograph.")
 @click.option(
@@ -87,6 +93,7 @@ def serve(
     hosts: tuple[str, ...],
     engine: str | None,
     expect_sha256: str | None,
+    mm_per_px: float | None,
     **limits: Any,
 ) -> None:
     """Serve an export: TF Serving's REST, and a page to inspect photographs on.
@@ -100,7 +107,7 @@ def serve(
     \b
     Examples:
       mvdefect serve saved_models/first
-      mvdefect serve saved_models/first --port 8080 --corrections line-3
+      mvdefect serve saved_models/first --port 8080 --corrections line-3 --mm-per-px 0.05
       mvdefect serve saved_models/first --host 0.0.0.0 --token-file token.txt --allow-host bench-3
     """
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
@@ -112,7 +119,7 @@ def serve(
 
     token = _read_token(token_file)
     settings = ServerSettings(host, port, corrections, token, hosts, Limits(**limits))
-    serve_export(export, settings, engine, debug, expect_sha256)
+    serve_export(export, settings, engine, debug, expect_sha256, mm_per_px)
 
 
 def _read_token(path: Path | None) -> str:

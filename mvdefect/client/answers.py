@@ -9,7 +9,8 @@ import numpy as np
 
 from mvdefect.client.retries import RefusedError
 from mvdefect.evaluation.operating_point import MEAN_NOVELTY
-from mvdefect.inspector.answers import FOREIGN_OUTPUT, LABELS, OK, UNREADABLE, Answer
+from mvdefect.evaluation.regions import parse_regions
+from mvdefect.inspector.answers import FOREIGN_OUTPUT, LABELS, OK, REGIONS, UNREADABLE, Answer
 
 LONGEST_ERROR = 500
 
@@ -60,10 +61,12 @@ def read_answer(found: dict[str, Any], with_heatmap: bool) -> Answer:
         heatmap = np.asarray(found["heatmap"], np.float32) if with_heatmap else None
         if heatmap is not None and (heatmap.ndim != 2 or not heatmap.size):
             raise ValueError(f"a heatmap of shape {heatmap.shape}")
+        told = found.get(REGIONS) if with_heatmap else None  # TF Serving does not find any
+        regions = None if told is None else parse_regions(told)
     except (KeyError, TypeError, ValueError) as error:
         fault = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise RefusedError(f"its answer is not that of an inspector: {fault}") from error
-    return Answer(label, probability, novelty, heatmap, remark, bool(is_foreign), mean_novelty)
+    return Answer(label, probability, novelty, heatmap, remark, bool(is_foreign), mean_novelty, regions)
 
 
 def _round(value: Any) -> float:

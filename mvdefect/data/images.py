@@ -234,7 +234,7 @@ def decode_at_size(
 def decode_at_size_with_header(
     encoded: bytes | memoryview, size_px: Size, method: ResizeMethod, decoding: Decoding
 ) -> tuple[Pixels, Header, Size]:
-    """Decode an image file at the working size, and return what its header says, and its own size, too.
+    """Decode an image file at the working size; return what its header says and its own size, upright, too.
 
     Raises:
         ImageError: As for `decode_image`.

@@ -66,10 +66,23 @@ def mark_photograph(
     Returns:
         bool of shape size_px, false where `resize_image` pads.
     """
-    new_height, new_width = _fit_size(height, width, size_px, method)
     marked = np.zeros(size_px, bool)
-    marked[_centre(new_height, new_width, size_px)] = True
+    marked[place_image(height, width, size_px, method)] = True
     return marked
+
+
+def place_image(
+    height: int, width: int, size_px: Size, method: ResizeMethod = "letterbox"
+) -> tuple[slice, slice]:
+    """Return the rows and columns that an image takes at working size, without its padding.
+
+    Args:
+        height: Of the image as it was, in pixels.
+        width: Of the image as it was, in pixels.
+        size_px: Height and width of the result.
+        method: As for `resize_image`.
+    """
+    return _centre(*_fit_size(height, width, size_px, method), size_px)
 
 
 def _fit_size(height: int, width: int, size_px: Size, method: ResizeMethod) -> tuple[int, int]:

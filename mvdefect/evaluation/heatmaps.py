@@ -1,22 +1,29 @@
-"""Heatmaps: as a run keeps those of its test part, and laid over images for people to look at."""
+"""Heatmaps: as a run keeps those of its test part, and the scale by which they are read."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mvdefect.core.errors import ConfigError, RunError
 from mvdefect.core.files import UNREADABLE_NPZ, replace_file
-from mvdefect.data.images import Pixels
-from mvdefect.runs import RunFolder
+from mvdefect.evaluation.bootstrap import Bools
+from mvdefect.evaluation.calibration import Calibration
+from mvdefect.evaluation.evaluate import read_operating_point
+from mvdefect.evaluation.regions import (
+    Heat,
+    ImagePlace,
+    RegionRule,
+    choose_region_rule,
+    cut_cells,
+    parse_rule,
+)
+from mvdefect.runs import RunFolder, read_json, read_predictions, write_json
 
-COLOURS = "inferno"  # perceptually uniform, and still in order when printed in grey
-MAX_OPACITY = 0.6
 USUAL = 0.5  # quantile of good photographs' pixels: what is nothing special
 UNUSUAL = 0.999
 
@@ -89,11 +96,81 @@ def _check(ids: NDArray[Any], maps: NDArray[Any]) -> None:
         raise ValueError("maps must be finite. Received: infinite values or NaN")
 
 
+@dataclass(frozen=True)
+class HeatScale:
+    """How heatmaps are coloured, and from where on a place is suspicious.
+
+    Attributes:
+        low: Lower end of the colour scale.
+        high: Upper end of the colour scale.
+        rule: From where on; None: the score was changed since, and nobody knows.
+    """
+
+    low: float
+    high: float
+    rule: RegionRule | None
+
+
+def choose_heat_scale(
+    maps: Collection[Heat], places: Sequence[ImagePlace], counted: Bools | None = None
+) -> HeatScale:
+    """Choose a scale by good images; what a letterbox adds to them does not count.
+
+    Args:
+        maps: Heatmaps of good images, floats (h, w), one at least.
+        places: Where each image lies in its map.
+        counted: Which cells count, bool (h, w), where the others have the lowest value; None: all do.
+
+    Raises:
+        ConfigError: There is no map, or values are no numbers.
+    """
+    rule = choose_region_rule(maps, places, counted)
+    pairs = zip(maps, places, strict=True)
+    cells = [cut_cells(heatmap, place, counted).ravel() for heatmap, place in pairs]
+    return HeatScale(*choose_heat_range(np.concatenate(cells)), rule)
+
+
+def write_heat_scale(folder: RunFolder, scale: HeatScale, made: Calibration) -> None:
+    """Write a scale into a run, with what weighs classifier and novelty in its heatmaps."""
+    weights = {"logit_weight": made.logit_weight, "novelty_weight": made.novelty_weight}
+    write_json(folder.heat_scale, {**asdict(scale), **weights})
+
+
+def read_heat_scale(folder: RunFolder) -> HeatScale | None:
+    """Read the scale of a run, or return None where it has no heatmaps of good test images.
+
+    In runs that have no such file it is chosen from the heatmaps, padding included.
+
+    Raises:
+        RunError: A file is damaged.
+    """
+    if not folder.heat_scale.is_file():
+        return _choose_from_run(folder)
+    tree, made = read_json(folder.heat_scale), read_operating_point(folder).calibration
+    try:
+        weights = float(tree["logit_weight"]), float(tree["novelty_weight"])
+        scale = HeatScale(float(tree["low"]), float(tree["high"]), parse_rule(tree["rule"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{folder.heat_scale} is damaged: {error!r}") from error
+    is_same = np.allclose(weights, (made.logit_weight, made.novelty_weight), rtol=1e-6)
+    return scale if is_same else HeatScale(scale.low, scale.high, None)
+
+
+def _choose_from_run(folder: RunFolder) -> HeatScale | None:
+    maps = read_heatmaps(folder)
+    if maps is None:
+        return None
+    known = set(maps.ids)
+    rows = read_predictions(folder)
+    good = [row.id for row in rows if row.split == "test" and not row.label and row.id in known]
+    return choose_heat_scale(maps.select(good), [ImagePlace(1, 1)] * len(good)) if good else None
+
+
 def choose_heat_range(maps: NDArray[np.floating[Any]]) -> tuple[float, float]:
     """Choose the ends of a colour scale that one gallery shares.
 
     Args:
-        maps: Heatmaps of good photographs, floats (n, h, w), n at least 1; or what counts of them, (n, k).
+        maps: Values of good photographs, floats of any shape, one at least.
 
     Returns:
         Low, the median of good pixels, and high, twice as far above it as one in a thousand good pixels: what
@@ -107,43 +184,3 @@ def choose_heat_range(maps: NDArray[np.floating[Any]]) -> tuple[float, float]:
     usual, unusual = np.quantile(maps.astype(np.float64), [USUAL, UNUSUAL])
     reach = max(2 * (unusual - usual), 1e-6)
     return float(usual), float(usual + reach)
-
-
-def overlay_heatmap(
-    image: Pixels,
-    heatmap: NDArray[np.floating[Any]],
-    low: float,
-    high: float,
-    counted: NDArray[np.bool_] | None = None,
-) -> Pixels:
-    """Lay a heatmap over a photograph: the more suspicious, the brighter and the less transparent.
-
-    Args:
-        image: uint8 RGB (height, width, 3).
-        heatmap: Floats (h, w), of any size; spread bilinearly.
-        low: At and below this value the photograph is left as it is.
-        high: From this value on the colour is the brightest.
-        counted: Where the photograph counts, bool (height, width); elsewhere it is left as it is. None: all
-            of it does.
-
-    Returns:
-        uint8 RGB (height, width, 3).
-
-    Raises:
-        ConfigError: `high` is not above `low`, or the arrays are of other types or shapes.
-    """
-    if not low < high:
-        raise ConfigError(f"high must be above low. Received: low={low}, high={high}")
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or heatmap.ndim != 2:
-        raise ConfigError(
-            "image must be uint8 of shape (height, width, 3) and heatmap of shape (height, width). "
-            f"Received: image {image.dtype} of shape {image.shape}, heatmap of shape {heatmap.shape}"
-        )
-    height, width = image.shape[:2]
-    fine = cv2.resize(heatmap.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    heat = np.clip((fine - low) / (high - low), 0, 1)
-    import matplotlib as mpl
-
-    colours = 255 * mpl.colormaps[COLOURS](heat)[..., :3]
-    opacity = MAX_OPACITY * (heat if counted is None else heat * counted)[..., np.newaxis]
-    return np.asarray(np.rint(image * (1 - opacity) + colours * opacity), np.uint8)

@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from mvdefect.core.errors import ConfigError, RunError
 from mvdefect.evaluation.bootstrap import REPLICATES, Bools, Bootstrap, Figure, Floats
+from mvdefect.evaluation.box_figures import BoxFigures
 from mvdefect.models.feature_maps import stretch_maps
 
 PRO_LIMIT = 0.3  # of the false-positive rate, as in Bergmann et al. (2020)
@@ -43,6 +44,7 @@ class Localisation:
             false-positive rates of up to 30% of the good pixels; from 0 to 1, by chance 0.15.
         pointing: Share of defective photographs whose highest pixel lies in the mask or beside it.
         pointing_chance: The same for a pixel that is picked blindly.
+        boxes: How well the boxes of suspicious regions find them; None in runs that did not measure it.
     """
 
     images: int
@@ -54,6 +56,7 @@ class Localisation:
     pro: Figure
     pointing: Figure
     pointing_chance: float
+    boxes: BoxFigures | None = None
 
 
 def parse_localisation(tree: Mapping[str, Any]) -> Localisation:
@@ -65,16 +68,25 @@ def parse_localisation(tree: Mapping[str, Any]) -> Localisation:
     fields = dict(tree)
     try:
         for name in ("pixel_roc_auc", "pro", "pointing"):
-            value, low, high = (
-                np.nan if fields[name][key] is None else float(fields[name][key])
-                for key in ("value", "low", "high")
-            )
-            fields[name] = Figure(value, low, high, str(fields[name]["method"]))
+            fields[name] = _parse_figure(fields[name])
         if fields["pointing_chance"] is None:
             fields["pointing_chance"] = np.nan
+        if fields.get("boxes") is not None:
+            fields["boxes"] = _parse_boxes(fields["boxes"])
         return Localisation(**fields)
     except (KeyError, TypeError, AttributeError) as error:
         raise RunError(f"the figures of localisation are damaged: {error!r}") from error
+
+
+def _parse_boxes(tree: Mapping[str, Any]) -> BoxFigures:
+    fields: dict[str, Any] = {name: np.nan if value is None else value for name, value in tree.items()}
+    fields |= {name: _parse_figure(tree[name]) for name in ("hits", "alarms")}
+    return BoxFigures(**fields)
+
+
+def _parse_figure(tree: Mapping[str, Any]) -> Figure:
+    value, low, high = (np.nan if tree[key] is None else float(tree[key]) for key in ("value", "low", "high"))
+    return Figure(value, low, high, str(tree["method"]))
 
 
 @dataclass(frozen=True)

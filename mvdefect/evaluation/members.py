@@ -16,8 +16,12 @@ from mvdefect.evaluation.bootstrap import CONFIDENCE, Bools, Figure, Floats
 from mvdefect.evaluation.comparison import compare_samples
 from mvdefect.evaluation.figures import UNKNOWN, Sample, measure, roc_auc
 
-SCORER, NETWORK = "scorer", "network"  # in order of simplicity
-NAMES = {SCORER: "scorer on frozen features", NETWORK: "fine-tuned network"}
+SCORER, PATCHES, NETWORK = "scorer", "patches", "network"  # in order of simplicity
+NAMES = {
+    SCORER: "scorer of whole images on frozen features",
+    PATCHES: "scorer of single positions on frozen features",
+    NETWORK: "fine-tuned network",
+}
 CHANCE = 0.5
 SMALLEST_SPREAD = 1e-12  # of scores, that is divided by
 STANDARD_ERRORS = 2 * float(norm.ppf((1 + CONFIDENCE) / 2))  # from one end of an interval to the other
@@ -28,7 +32,7 @@ class Member:
     """What a member of an inspector is worth.
 
     Attributes:
-        name: "scorer" or "network".
+        name: "scorer", "patches" or "network".
         weight: Of its score in the logit; 0: it is not in use.
         roc_auc: On the images that the members were chosen on.
         gain: ROC-AUC of the best set of members with it, less that of the simplest member alone; None for
@@ -99,6 +103,40 @@ def choose_members(
         used = usable[0] if usable else first
         return tuple(_settle_alone(name, figures[name], used) for name in scores)
     return _choose_of_two(samples, figures, usable[0], usable[1])
+
+
+def join_solved(labels: Bools, groups: NDArray[np.int64], scores: Mapping[str, Floats]) -> tuple[Member, ...]:
+    """Join two members that cost next to nothing: both count alike, unless one alone is clearly better.
+
+    A member that is no better than chance is left out. Weights bring the scores to a spread of 1.
+
+    Args:
+        labels: True for defective, (n,).
+        groups: Code of the group of each image, (n,).
+        scores: By name, of images that the member was not trained on, (n,); the simpler one comes first.
+
+    Returns:
+        One for each member, in their order. At least one is in use.
+    """
+    samples = {name: _make_sample(labels, groups, found) for name, found in scores.items()}
+    figures = {name: _measure(sample) for name, sample in samples.items()}
+    simple, other = scores
+    usable = [name for name, figure in figures.items() if figure.value > CHANCE]
+    if not labels.any() or labels.all() or len(usable) < 2:
+        return choose_members(labels, groups, scores)
+    both = _add_up(samples[simple], samples[other])
+    shares = {name: _find_share(sample.scores) for name, sample in samples.items()}
+    gains = {name: compare_samples(samples[name], both, roc_auc) for name in scores}
+    best = max(gains, key=lambda name: gains[name].value)
+    reasons = dict.fromkeys(scores, "together as good as one alone, or better")
+    if _is_clear(gains[best]):
+        shares = {best: shares[best]}
+        reasons = {name: "better alone" if name == best else "makes the other one worse" for name in scores}
+    gain = compare_samples(both, samples[simple], roc_auc)
+    return tuple(
+        Member(name, shares.get(name, 0.0), figures[name], gain if name == other else None, reasons[name])
+        for name in scores
+    )
 
 
 def find_small_gain(

@@ -22,7 +22,7 @@ from mvdefect.evaluation.requirement import Answer
 from mvdefect.exporting.cost import Cost
 from mvdefect.inspector.answers import LABELS
 from mvdefect.inspector.formats.format import FLOAT32, Format
-from mvdefect.inspector.places import REGION, REGION_FILE, view_run
+from mvdefect.inspector.places import MM_PER_PX, REGION, REGION_FILE, REGION_RULE, view_run
 from mvdefect.report.requirement import ANSWERS
 from mvdefect.report.wording import describe_pooling
 from mvdefect.runs import RunFolder, read_json
@@ -38,7 +38,7 @@ NO_PROBABILITY = (
 def describe_export(folder: RunFolder, config: FitConfig, name: str, version: int) -> dict[str, Any]:
     """Return what a run says of its export, as a tree for JSON, with no engines yet."""
     point, metrics = read_json(folder.operating_point), read_json(folder.metrics)
-    plan = read_split_plan(folder.split_plan)
+    plan, view = read_split_plan(folder.split_plan), view_run(folder)
     return {
         "format": FORMAT,
         "name": name,
@@ -49,7 +49,9 @@ def describe_export(folder: RunFolder, config: FitConfig, name: str, version: in
         "bits": choose_decoding(config).bits,
         REGION: _describe_region(read_region(folder.region)),
         "max_megapixels": config.max_megapixels,
-        "heat_range": list(view_run(folder).heat_range),
+        "heat_range": list(view.heat_range),
+        REGION_RULE: None if view.rule is None else asdict(view.rule),
+        MM_PER_PX: config.mm_per_px,
         "backbone": config.backbone,
         "operating_point": point,
         "figures": metrics,

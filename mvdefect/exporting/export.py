@@ -15,6 +15,7 @@ from mvdefect.core.locks import hold
 from mvdefect.core.progress import logger, show_phase
 from mvdefect.data.counted_region import write_region
 from mvdefect.data.images import choose_decoding
+from mvdefect.evaluation.regions import check_mm_per_px
 from mvdefect.exporting.cost import Cost, measure_cost
 from mvdefect.exporting.description import describe_cost, describe_engine, describe_export, write_model_card
 from mvdefect.exporting.fresh_process import ask_afresh
@@ -42,6 +43,10 @@ class ExportSettings:
         max_flips: Share of the test photographs that may get another verdict than in the run.
         name: Of the model; None: that of the run.
         version: Number of the version; None: one more than the last.
+        mm_per_px: Millimetres of a pixel of the images, for the sizes of regions; None: as in the run.
+
+    Raises:
+        ConfigError: It is not above 0.
     """
 
     formats: tuple[str, ...] = (DEFAULT_FORMAT,)
@@ -49,6 +54,10 @@ class ExportSettings:
     max_flips: float = MAX_FLIPS
     name: str | None = None
     version: int | None = None
+    mm_per_px: float | None = None
+
+    def __post_init__(self) -> None:
+        check_mm_per_px(self.mm_per_px)
 
 
 @dataclass(frozen=True)
@@ -100,6 +109,8 @@ def _export(folder: RunFolder, config: FitConfig, base: Path, settings: ExportSe
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         unfinished.mkdir(parents=True)
+        if settings.mm_per_px is not None:
+            config = config.model_copy(update={"mm_per_px": settings.mm_per_px})
         manifest = describe_export(folder, config, base.name, int(place.name))
         costs = _fill(unfinished, folder, config, manifest, settings)
         unfinished.rename(place)

@@ -10,6 +10,7 @@ import numpy as np
 
 from mvdefect.data.records import GOOD
 from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
+from mvdefect.evaluation.regions import SuspiciousRegion
 
 DEFAULT, EXPLAIN = (
     "serving_default",
@@ -19,6 +20,7 @@ BYTES, PIXELS = "image_bytes", "pixels"
 NO_PROBABILITY = -1.0  # JSON knows no NaN
 OK, UNREADABLE = "ok", "unreadable"
 FOREIGN_OUTPUT = "not_this_product"
+REGIONS = "regions"
 UNKNOWN_FILE = "the file is no PNG, JPEG or BMP of a kind that TensorFlow reads, or it is broken"
 LABELS = (GOOD, DEFECTIVE, REVIEW, UNREADABLE)
 
@@ -39,6 +41,8 @@ class Answer:
             product at all. The label is what it is without this.
         mean_novelty: How unlike good images it is as a mean over the image, by which that is told; None where
             it is unreadable, and in exports of version 0.1.0.
+        regions: Where it looks defective, in pixels of the image itself, the most suspicious first;
+            None unless the heatmap was asked for, and if the inspector does not know what is suspicious.
     """
 
     label: str
@@ -48,6 +52,7 @@ class Answer:
     error: str = ""
     is_foreign: bool = False
     mean_novelty: float | None = None
+    regions: tuple[SuspiciousRegion, ...] | None = None
 
     @property
     def is_readable(self) -> bool:

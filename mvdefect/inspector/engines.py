@@ -11,7 +11,7 @@ from mvdefect.core.runtime import load_tensorflow
 from mvdefect.inspector.answers import Engine
 from mvdefect.inspector.formats.registry import FORMATS, can_run
 from mvdefect.inspector.integrity import FILES, check_files, read_manifest
-from mvdefect.inspector.places import MANIFEST, MAX_MEGAPIXELS, find_export
+from mvdefect.inspector.places import MANIFEST, MAX_MEGAPIXELS, MM_PER_PX, find_export
 from mvdefect.runs import open_inspector_run
 
 ENGINE_KEYS = ("name", "format")
@@ -23,6 +23,7 @@ def open_engine(
     verbose: bool = False,
     sha256: str | None = None,
     max_megapixels: float | None = None,
+    mm_per_px: float | None = None,
 ) -> Engine:
     """Return what inspects photographs, from a run or an export.
 
@@ -36,6 +37,7 @@ def open_engine(
         verbose: Let the messages of TensorFlow's native code through, where it is needed.
         sha256: What `inspector.json` must have, in hexadecimal; None: anything.
         max_megapixels: Of the largest image that is read; None: as when it was trained.
+        mm_per_px: Millimetres of a pixel of the images, for the sizes of regions; None: as exported.
 
     Raises:
         ConfigError: There is no such engine, or `sha256` is given for a run.
@@ -49,10 +51,10 @@ def open_engine(
         load_tensorflow(verbose)
         from mvdefect.inspector.tensorflow_engines import open_run_engine
 
-        return open_run_engine(folder, max_megapixels)
+        return open_run_engine(folder, max_megapixels, mm_per_px)
+    changes = {MAX_MEGAPIXELS: max_megapixels, MM_PER_PX: mm_per_px}
     manifest = read_manifest(export, sha256)
-    if max_megapixels is not None:
-        manifest = {**manifest, MAX_MEGAPIXELS: max_megapixels}
+    manifest |= {name: value for name, value in changes.items() if value is not None}
     chosen = choose_engine(manifest, name)
     check_files(export, manifest)
     kind = FORMATS[chosen["format"]]

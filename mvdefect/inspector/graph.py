@@ -158,6 +158,13 @@ class InspectorGraph(tf.Module):  # type: ignore[misc]
         scores, heatmap = self.explain(pixels)
         return {**decide(self.point, *scores, readable), "heatmap": heatmap}
 
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, PIXELS)])  # type: ignore[untyped-decorator]
+    def explain_pixels(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Do the same for RGB pixels of any size, (n, height, width, 3); no signature of its own."""
+        readable = tf.ones(tf.shape(pixels)[0], tf.bool)
+        scores, heatmap = self.explain(resize_photographs(pixels, self.size_px, self.resize))
+        return {**decide(self.point, *scores, readable), "heatmap": heatmap}
+
     def _inspect(self, pixels: tf.Tensor, readable: tf.Tensor) -> dict[str, tf.Tensor]:
         return decide(self.point, *self.find_scores(pixels), readable)
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mvdefect.config import ResizeMethod, Size
 from mvdefect.core.errors import RunError
+from mvdefect.core.progress import logger
 from mvdefect.data.counted_region import CountedRegion, read_region
 from mvdefect.data.images import DEFAULT_DECODING, Decoding, choose_decoding
-from mvdefect.evaluation.heatmaps import choose_heat_range, read_heatmaps
-from mvdefect.runs import RunFolder, read_json, read_predictions, read_run_config
+from mvdefect.evaluation.heatmaps import read_heat_scale
+from mvdefect.evaluation.regions import RegionRule, parse_rule
+from mvdefect.runs import RunFolder, read_json, read_run_config
 
 MANIFEST = "inspector.json"
 MODEL_CARD = "model_card.md"
 MAX_MEGAPIXELS = "max_megapixels"
 REGION, REGION_FILE = "region", "region.png"
+MM_PER_PX = "mm_per_px"
+REGION_RULE = "region_rule"
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,16 @@ class Preparation:
         size_px: Its working size.
         resize: How images are brought to it.
         decoding: How files become pixels.
-        region: What counts of them; None: all. The inspector itself covers the rest.
+        rule: From where on a place of a heatmap is suspicious; None: not known, as in exports of 0.1.0.
+        mm_per_px: Millimetres of a pixel of the images themselves; None: not known.
+        region: What counts of images; None: all. The inspector itself covers the rest.
     """
 
     size_px: Size
     resize: ResizeMethod
     decoding: Decoding
+    rule: RegionRule | None = field(default=None, kw_only=True)
+    mm_per_px: float | None = field(default=None, kw_only=True)
     region: CountedRegion | None = field(default=None, kw_only=True)
 
 
@@ -48,14 +56,29 @@ class View(Preparation):
     heat_range: tuple[float, float]
 
 
-def choose_preparation(folder: RunFolder) -> Preparation:
-    """Return how the inspector of a run sees images.
+def prepare_run(folder: RunFolder) -> Preparation:
+    """Return how the inspector of a finished run sees images, and from where on it finds them suspicious.
 
     Raises:
         RunError: A file of it is damaged.
     """
-    config, region = read_run_config(folder), read_region(folder.region)
-    return Preparation(config.size_px, config.resize, choose_decoding(config), region=region)
+    config, scale = read_run_config(folder), read_heat_scale(folder)
+    seen = Preparation(
+        config.size_px,
+        config.resize,
+        choose_decoding(config),
+        mm_per_px=config.mm_per_px,
+        region=read_region(folder.region),
+    )
+    if scale is None:
+        return seen
+    if scale.rule is None:
+        logger.warning(
+            "%s weighs its scores otherwise than when its heatmaps were drawn, so no suspicious regions are "
+            "told; fit it again with this verdict",
+            folder.path,
+        )
+    return replace(seen, rule=scale.rule)
 
 
 def parse_view(manifest: Mapping[str, Any], path: Path) -> View:
@@ -67,9 +90,18 @@ def parse_view(manifest: Mapping[str, Any], path: Path) -> View:
     try:
         resize, (low, high) = (manifest[name] for name in ("resize", "heat_range"))
         limit = float(manifest.get(MAX_MEGAPIXELS, DEFAULT_DECODING.max_megapixels))
-        decoding, place = Decoding(manifest.get("bits"), limit), path.with_name(REGION_FILE)
-        region = read_region(place) if manifest.get(REGION) else None
-        return View(parse_size(manifest), resize, decoding, (low, high), region=region)
+        rule, mm_per_px = parse_rule(manifest.get(REGION_RULE)), manifest.get(MM_PER_PX)
+        decoding = Decoding(manifest.get("bits"), limit)
+        region = read_region(path.with_name(REGION_FILE)) if manifest.get(REGION) else None
+        return View(
+            parse_size(manifest),
+            resize,
+            decoding,
+            (low, high),
+            rule=rule,
+            mm_per_px=mm_per_px,
+            region=region,
+        )
     except (KeyError, TypeError) as error:
         raise RunError(f"{path} is not the {MANIFEST} of an export: {error} is missing") from error
 
@@ -117,9 +149,15 @@ def view_run(folder: RunFolder) -> View:
     Raises:
         RunError: It has no heatmaps.
     """
-    seen, maps = choose_preparation(folder), read_heatmaps(folder)
-    if maps is None:
-        raise RunError(f"the run {folder.path} has no heatmaps")
-    good = [row.id for row in read_predictions(folder) if row.split == "test" and not row.label]
-    counted = maps.select(good) if seen.region is None else seen.region.take_cells(maps.select(good))
-    return View(seen.size_px, seen.resize, seen.decoding, choose_heat_range(counted), region=seen.region)
+    seen, scale = prepare_run(folder), read_heat_scale(folder)
+    if scale is None:
+        raise RunError(f"the run {folder.path} has no heatmaps of good test images")
+    return View(
+        seen.size_px,
+        seen.resize,
+        seen.decoding,
+        (scale.low, scale.high),
+        rule=seen.rule,
+        mm_per_px=seen.mm_per_px,
+        region=seen.region,
+    )

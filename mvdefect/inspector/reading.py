@@ -9,11 +9,14 @@ from functools import partial
 
 import numpy as np
 
+from mvdefect.config import Size
 from mvdefect.core.errors import ImageError
 from mvdefect.core.parallel import count_cores
 from mvdefect.core.progress import logger
 from mvdefect.data.images import Pixels, decode_at_size_with_header
+from mvdefect.data.records import GOOD
 from mvdefect.data.resolution import bound_batch
+from mvdefect.evaluation.regions import find_place, find_regions
 from mvdefect.inspector.answers import UNREADABLE, Answer, Engine
 from mvdefect.inspector.places import Preparation
 
@@ -29,10 +32,12 @@ class ReadImage:
     Attributes:
         pixels: uint8 RGB at working size; None: it cannot be read.
         remark: Why not, or what is wrong with it although it can; "" otherwise.
+        size_px: Height and width of the image itself, upright.
     """
 
     pixels: Pixels | None
     remark: str = ""
+    size_px: Size = (0, 0)
 
 
 def make_engine(preparation: Preparation, ask: Ask) -> Engine:
@@ -49,7 +54,7 @@ def make_engine(preparation: Preparation, ask: Ask) -> Engine:
 
     def inspect(files: Sequence[bytes], with_heatmaps: bool = False) -> list[Answer]:
         images = readers.map(partial(read_image, preparation=preparation), files)
-        answers = list(_answer(images, len(files), ask, with_heatmaps, most))
+        answers = list(_answer(images, len(files), ask, with_heatmaps, most, preparation))
         remark = next((one.error for one in answers if one.error and one.is_readable), "")
         if remark and not told:
             told.add(remark)
@@ -63,7 +68,7 @@ def read_image(encoded: bytes, preparation: Preparation) -> ReadImage:
     """Decode an image file and bring it to the working size, as training does."""
     decoding, region = preparation.decoding, preparation.region
     try:
-        pixels, header, (height, width) = decode_at_size_with_header(
+        pixels, header, size = decode_at_size_with_header(
             encoded, preparation.size_px, preparation.resize, decoding
         )
     except ImageError as error:
@@ -74,16 +79,21 @@ def read_image(encoded: bytes, preparation: Preparation) -> ReadImage:
             f"values up to {header.peak}, above {decoding.white}, the largest of {decoding.used_bits} bits "
             "that the inspector was trained with: what is brighter is white"
         )
-    if region is not None and not region.fits(height, width):
+    if region is not None and not region.fits(*size):
         remarks.append(
-            f"{width}x{height} pixels, another shape than the {region.image_px[1]}x{region.image_px[0]} that "
-            "its inspector's region was made for: what counts may be cut off"
+            f"{size[1]}x{size[0]} pixels, another shape than the {region.image_px[1]}x{region.image_px[0]} "
+            "that its inspector's region was made for: what counts may be cut off"
         )
-    return ReadImage(pixels, "; ".join(remarks))
+    return ReadImage(pixels, "; ".join(remarks), size)
 
 
 def _answer(
-    images: Iterator[ReadImage], count: int, ask: Ask, with_heatmaps: bool, most: int
+    images: Iterator[ReadImage],
+    count: int,
+    ask: Ask,
+    with_heatmaps: bool,
+    most: int,
+    preparation: Preparation,
 ) -> Iterator[Answer]:
     """Answer for images while those of the next batch are decoded."""
     for start in range(0, count, most):
@@ -94,4 +104,22 @@ def _answer(
             if image.pixels is None:
                 yield Answer(UNREADABLE, None, None, error=image.remark)
             else:
-                yield replace(next(answers), error=image.remark)
+                answer = find_answer_regions(next(answers), image.size_px, preparation)
+                yield replace(answer, error=image.remark)
+
+
+def find_answer_regions(answer: Answer, size_px: Size, preparation: Preparation) -> Answer:
+    """Return an answer with the suspicious regions of its heatmap; as it is where either is not known.
+
+    Args:
+        answer: What was said of an image.
+        size_px: Height and width of the image itself.
+        preparation: How the inspector saw it.
+    """
+    rule = preparation.rule
+    if answer.heatmap is None or rule is None:
+        return answer
+    place = find_place(*size_px, preparation.size_px, preparation.resize)
+    needs_peak = answer.label != GOOD
+    regions = find_regions(answer.heatmap, place, rule, needs_peak, preparation.mm_per_px)
+    return replace(answer, regions=regions)

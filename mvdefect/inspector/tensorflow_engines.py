@@ -26,22 +26,26 @@ from mvdefect.inspector.answers import (
 from mvdefect.inspector.formats.format import MEAN_NOVELTY
 from mvdefect.inspector.graph import build_graph
 from mvdefect.inspector.photographs import encode_image
-from mvdefect.inspector.places import Preparation, choose_preparation
+from mvdefect.inspector.places import Preparation, prepare_run
 from mvdefect.inspector.reading import make_engine
 from mvdefect.runs import RunFolder
 
 Ask = Callable[[Any], dict[str, Any]]
 
 
-def open_run_engine(folder: RunFolder, max_megapixels: float | None = None) -> Engine:
-    """Return the engine of a finished run; None: images may be as large as in the run."""
-    seen = choose_preparation(folder)
+def open_run_engine(
+    folder: RunFolder, max_megapixels: float | None = None, mm_per_px: float | None = None
+) -> Engine:
+    """Return the engine of a finished run; None: images may be as large, and pixels are, as in the run."""
+    seen = prepare_run(folder)
     if max_megapixels is not None:
         seen = replace(seen, decoding=replace(seen.decoding, max_megapixels=max_megapixels))
+    if mm_per_px is not None:
+        seen = replace(seen, mm_per_px=mm_per_px)
     graph = build_graph(folder)
     # A method of a tf.Module does not keep it alive, a function that names it does.
     return _make_engine(
-        seen, lambda pixels: graph.inspect_pixels(pixels), lambda files: graph.explain_files(files)
+        seen, lambda pixels: graph.inspect_pixels(pixels), lambda pixels: graph.explain_pixels(pixels)
     )
 
 
@@ -54,7 +58,13 @@ def open_saved_model(export: Path, preparation: Preparation) -> Engine:
         ExportError: It cannot be loaded.
     """
     inspect, explain = _load_signatures(export, PIXELS, EXPLAIN)
-    return _make_engine(preparation, partial(_ask, inspect, PIXELS), partial(_ask, explain, BYTES))
+    look = getattr(explain[0], "explain_pixels", None)
+    if look is None:  # an export of before gives heatmaps of files alone
+
+        def look(pixels: Any) -> dict[str, Any]:
+            return _ask(explain, BYTES, tf.constant([encode_image(image) for image in pixels.numpy()]))
+
+    return _make_engine(preparation, partial(_ask, inspect, PIXELS), look)
 
 
 def open_signatures(export: Path) -> dict[str, Callable[[Any], list[Answer]]]:
@@ -87,12 +97,10 @@ def _ask(loaded: tuple[Any, Any], name: str, given: Any) -> dict[str, Any]:
 
 
 def _make_engine(preparation: Preparation, inspect: Ask, explain: Ask) -> Engine:
-    """Return an engine, from what takes pixels and what takes files and returns heatmaps too."""
+    """Return an engine, from what takes pixels and what takes them and returns heatmaps too."""
 
     def ask(pixels: Pixels, with_heatmaps: bool) -> list[Answer]:
-        if with_heatmaps:
-            return read_answers(explain(tf.constant([encode_image(image) for image in pixels])))
-        return read_answers(inspect(tf.constant(pixels)))
+        return read_answers((explain if with_heatmaps else inspect)(tf.constant(pixels)))
 
     return make_engine(preparation, ask)
 

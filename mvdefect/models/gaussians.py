@@ -162,7 +162,7 @@ class PatchGaussians(Normality):
         chunks = iterate_several(features)
         first = next(chunks)
         height, width, present = first.shape[1:]
-        channels = _draw_channels(present, max_channels, seed)
+        channels = draw_channels(present, max_channels, seed)
         origin = average_neighbourhoods(first[..., channels]).mean(axis=0)  # or squares would cancel
         places, kept = height * width, len(channels)
         count, sums, products = 0, np.zeros((places, kept)), np.zeros((places, kept, kept))
@@ -220,7 +220,8 @@ def shrink_covariances(covariances: NDArray[np.float64], count: int) -> NDArray[
     return np.asarray((1 - shares) * covariances + shares * usual[:, np.newaxis, np.newaxis] * np.eye(size))
 
 
-def _draw_channels(present: int, wanted: int, seed: int) -> NDArray[np.int64]:
+def draw_channels(present: int, wanted: int, seed: int) -> NDArray[np.int64]:
+    """Return which channels are looked at, sorted: all, or as many as are wanted."""
     if present <= wanted:
         return np.arange(present)
     return np.sort(np.random.default_rng(seed).choice(present, wanted, replace=False)).astype(np.int64)

@@ -101,6 +101,30 @@ class LogSumExpPooling(keras.layers.Layer):  # type: ignore[misc]
 
 
 @keras.saving.register_keras_serializable("mvdefect")
+class TopPooling(keras.layers.Layer):  # type: ignore[misc]
+    """Pools a logit map to one logit: the mean of its highest positions.
+
+    Args:
+        count: How many.
+
+    Input: float (b, height, width, 1). Output: float32 (b, 1).
+    """
+
+    def __init__(self, count: int, dtype: Any = "float32", **kwargs: Any) -> None:
+        super().__init__(dtype=dtype, **kwargs)
+        self.count = count
+
+    def call(self, logit_map: Any) -> Any:
+        """Pool over height and width."""
+        scores = keras.ops.reshape(logit_map, (-1, logit_map.shape[1] * logit_map.shape[2]))
+        return keras.ops.mean(keras.ops.top_k(scores, self.count)[0], axis=1, keepdims=True)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds the layer."""
+        return {**super().get_config(), "count": self.count}
+
+
+@keras.saving.register_keras_serializable("mvdefect")
 class MapSpreading(keras.layers.Layer):  # type: ignore[misc]
     """Spreads a map over more positions, bilinearly.
 

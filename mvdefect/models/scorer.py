@@ -38,16 +38,11 @@ def build_look(trunk: Trunk) -> keras.Model:
     names = list_depths(trunk.spec)
     found = trunk.tap((*trunk.spec.novelty_taps, *names))
     taps, depths = found[: -len(names)], found[-len(names) :]
-    return keras.Model(trunk.pixels, [trunk.join(taps), _pool(depths)], name="look")
+    return keras.Model(trunk.pixels, [trunk.join(taps), pool_depths(depths)], name="look")
 
 
-def build_vectors(trunk: Trunk) -> keras.Model:
-    """Build the network of what the scorer looks at alone; its vectors come second, behind no maps."""
-    vectors = _pool(trunk.tap(list_depths(trunk.spec)))
-    return keras.Model(trunk.pixels, [vectors[:, :0], vectors], name="look")
-
-
-def _pool(depths: Sequence[Any]) -> Any:
+def pool_depths(depths: Sequence[Any]) -> Any:
+    """Return what the scorer looks at: averages and maxima of layers, float32 (b, d)."""
     return keras.layers.Activation("linear", dtype="float32", name="vector")(pool_features(depths, "avg_max"))
 
 

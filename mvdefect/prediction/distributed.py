@@ -54,13 +54,17 @@ class InspectorHandler(ModelHandler):  # type: ignore[misc]
         inspector: What is opened.
         name: What it is called in the rows.
         seen: See `mvdefect.prediction.predict.inspect_photographs`.
+        with_regions: Likewise.
     """
 
-    def __init__(self, inspector: InspectorPlace, name: str, seen: Seen | None) -> None:
+    def __init__(
+        self, inspector: InspectorPlace, name: str, seen: Seen | None, with_regions: bool = False
+    ) -> None:
         super().__init__(min_batch_size=1, max_batch_size=1)
         self._inspector = inspector
         self._name = name
         self._seen = seen
+        self._with_regions = with_regions
 
     def load_model(self) -> Engine:
         """Open the inspector."""
@@ -71,7 +75,8 @@ class InspectorHandler(ModelHandler):  # type: ignore[misc]
     ) -> Iterator[list[VerdictRow]]:
         """Yield the rows of each batch of photographs."""
         del inference_args  # there are none
-        return (list(answer_batch(model, photographs, self._seen, self._name)) for photographs in batch)
+        told = self._seen, self._name, self._with_regions
+        return (list(answer_batch(model, photographs, *told)) for photographs in batch)
 
     def get_num_bytes(self, batch: Sequence[Batch]) -> int:
         """Return how many bytes the photographs have; Beam would pickle them to find out."""
@@ -117,6 +122,7 @@ class Work:
         options: Beam's pipeline options, as in `("--flink_master=host:8081",)`.
         batch_size: How many photographs are asked about together.
         seen: Called by a worker with each photograph, its bytes and what was said of it; it travels there.
+        with_regions: Whether rows say where an image looks defective.
     """
 
     inspector: InspectorPlace
@@ -124,6 +130,7 @@ class Work:
     options: tuple[str, ...] = ()
     batch_size: int = 32
     seen: Seen | None = None
+    with_regions: bool = False
 
 
 def read_options(given: Iterable[str]) -> tuple[str, ...]:
@@ -169,9 +176,9 @@ def _inspect_all(work: Work, pipeline: Any, photographs: Iterable[Photograph], o
     plan, tally = open_plan(out, kind, name_inspector(work.inspector)), Tally()
     _plan_batches(plan, list(photographs), out, work.batch_size, tally)
     if todo := _count_missing(plan):
-        inspect_plan(
-            pipeline, plan, InspectorHandler(work.inspector.from_anywhere(), plan.inspector, work.seen)
-        )
+        place = work.inspector.from_anywhere()
+        handler = InspectorHandler(place, plan.inspector, work.seen, work.with_regions)
+        inspect_plan(pipeline, plan, handler)
         logger.info("%d batches go to %s", todo, work.runner)
         _log_counts(run_pipeline(pipeline, work.runner))
     if missing := _count_missing(plan):

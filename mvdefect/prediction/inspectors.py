@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ from mvdefect.client.addresses import is_url, parse_address
 from mvdefect.client.retries import Patience
 from mvdefect.core.errors import ConfigError, RunError, list_some
 from mvdefect.core.runtime import load_tensorflow
+from mvdefect.evaluation.regions import check_mm_per_px
 from mvdefect.inspector.answers import Answer, Engine
 from mvdefect.inspector.engines import choose_engine, open_engine, refuse_digest
 from mvdefect.inspector.integrity import read_manifest
 from mvdefect.inspector.parts import PartAnswer, read_part_judge
 from mvdefect.inspector.photographs import read_images
-from mvdefect.inspector.places import MANIFEST, find_export
+from mvdefect.inspector.places import MANIFEST, View, find_export, read_view
+from mvdefect.inspector.reading import find_answer_regions, read_image
 from mvdefect.runs import PARTIAL_SUFFIX, RunFolder, open_inspector_run, read_json
 
 
@@ -31,6 +34,13 @@ class InspectorPlace:
         patience: How long a server is waited for.
         sha256: What the `inspector.json` of an export must have; None: anything.
         max_megapixels: Of the largest image that is read; None: as when it was trained.
+        mm_per_px: Millimetres of a pixel of the images, for the sizes of regions; None: as in the run or the
+            export, or as a server has it.
+        manifest: `inspector.json` of the export that a server serves, by which regions are found if the
+            server finds none; None: not known.
+
+    Raises:
+        ConfigError: `mm_per_px` is not above 0.
     """
 
     place: str
@@ -38,10 +48,17 @@ class InspectorPlace:
     patience: Patience = field(default_factory=Patience)
     sha256: str | None = None
     max_megapixels: float | None = None
+    mm_per_px: float | None = None
+    manifest: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_mm_per_px(self.mm_per_px)
 
     def from_anywhere(self) -> InspectorPlace:
-        """Return the same with an absolute path, for a process in another folder."""
-        return self if is_url(self.place) else replace(self, place=str(Path(self.place).absolute()))
+        """Return the same with absolute paths, for a process in another folder."""
+        manifest = None if self.manifest is None else self.manifest.absolute()
+        place = self.place if is_url(self.place) else str(Path(self.place).absolute())
+        return replace(self, place=place, manifest=manifest)
 
 
 class Inspector:
@@ -52,7 +69,9 @@ class Inspector:
         self.place, self.name = place, name_inspector(place)
         self._engine = open_inspector(place)
 
-    def predict(self, images: Any, *, heatmaps: bool = False, batch_size: int = 32) -> list[Answer]:
+    def predict(
+        self, images: Any, *, heatmaps: bool = False, regions: bool = False, batch_size: int = 32
+    ) -> list[Answer]:
         """Inspect images.
 
         Args:
@@ -60,7 +79,8 @@ class Inspector:
                 an image file; pixels, uint8 of shape (height, width) or (height, width, 3), or a batch of
                 them (n, height, width, 3), as an array or tensor; or any iterable of these, such as a list or
                 a `tf.data.Dataset`.
-            heatmaps: Whether to say where defects are seen.
+            heatmaps: Whether to say where defects are seen, as a heatmap and as regions.
+            regions: Whether to say it as regions: boxes in pixels of the image, as `Answer.regions`.
             batch_size: How many are asked about together.
 
         Returns:
@@ -73,7 +93,9 @@ class Inspector:
         coming = read_images(images)
         answers: list[Answer] = []
         while files := list(islice(coming, batch_size)):
-            answers += self._engine(files, heatmaps)
+            found = self._engine(files, heatmaps or regions)
+            only_regions = regions and not heatmaps
+            answers += [replace(answer, heatmap=None) for answer in found] if only_regions else found
         return answers
 
     def judge_parts(
@@ -112,13 +134,46 @@ def open_inspector(inspector: InspectorPlace, verbose: bool = False) -> Engine:
     check_inspector(inspector)
     if not is_url(inspector.place):
         return open_engine(
-            Path(inspector.place), inspector.engine, verbose, inspector.sha256, inspector.max_megapixels
+            Path(inspector.place),
+            inspector.engine,
+            verbose,
+            inspector.sha256,
+            inspector.max_megapixels,
+            inspector.mm_per_px,
         )
     if not parse_address(inspector.place).is_rest:
         load_tensorflow(verbose)  # tensorflow-serving-api would, with all that it has to say
     from mvdefect.client.client import open_client
 
-    return open_client(inspector.place, inspector.patience)
+    view = None if inspector.manifest is None else read_view(inspector.manifest)
+    engine = open_client(inspector.place, inspector.patience)
+    return partial(_ask_server, engine, view, inspector.mm_per_px)
+
+
+def _ask_server(
+    engine: Engine,
+    view: View | None,
+    mm_per_px: float | None,
+    files: Sequence[bytes],
+    with_heatmaps: bool = False,
+) -> list[Answer]:
+    """Ask a server; find regions that it does not, and give their sizes by the pixels of this camera."""
+    answers = engine(files, with_heatmaps)
+    if view is not None and view.rule is not None:
+        answers = [
+            find_answer_regions(answer, read_image(file, view).size_px, view)
+            if answer.heatmap is not None and answer.regions is None
+            else answer
+            for answer, file in zip(answers, files, strict=True)
+        ]
+    if mm_per_px is None:
+        return answers
+    return [
+        answer
+        if answer.regions is None
+        else replace(answer, regions=tuple(one.scale(mm_per_px) for one in answer.regions))
+        for answer in answers
+    ]
 
 
 def name_inspector(inspector: InspectorPlace) -> str:

@@ -1,4 +1,4 @@
-"""Heatmaps laid over the photographs that were inspected, one PNG a photograph."""
+"""Heatmaps and suspicious regions over the images that were inspected, one PNG an image, of its own size."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 
 from mvdefect.core.errors import ImageError
 from mvdefect.core.files import replace_file
-from mvdefect.data.images import decode_image
-from mvdefect.data.resizing import mark_photograph, resize_image
-from mvdefect.evaluation.heatmaps import overlay_heatmap
+from mvdefect.data.images import Pixels, decode_image
+from mvdefect.data.records import GOOD
+from mvdefect.evaluation.overlays import draw_regions, overlay_heatmap
+from mvdefect.evaluation.regions import cut_heat, find_place, trace_regions
 from mvdefect.inspector.answers import Answer
-from mvdefect.inspector.photographs import Photograph
+from mvdefect.inspector.photographs import FAST_PNG, Photograph
 from mvdefect.inspector.places import View
 
 NAME_CHARACTERS = 60
@@ -36,16 +37,32 @@ def write_overlay(folder: Path, view: View, photograph: Photograph, encoded: byt
         image = decode_image(encoded, view.decoding)
     except ImageError:
         return
-    inside = mark_photograph(image.shape[0], image.shape[1], view.size_px, view.resize)
-    rows, columns = inside.any(axis=1), inside.any(axis=0)
-    counted = None if view.region is None else view.region.mask
-    small = resize_image(image, view.size_px, view.resize)
-    shown = overlay_heatmap(small, answer.heatmap, *view.heat_range, counted)
-    cropped = shown[rows][:, columns]
+    shown = draw_overlay(image, view, answer, answer.heatmap)
+    cv2.cvtColor(shown, cv2.COLOR_RGB2BGR, dst=shown)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{_name(photograph.name)}.png"
     with replace_file(path) as partial:
-        partial.write_bytes(cv2.imencode(".png", np.ascontiguousarray(cropped[..., ::-1]))[1].tobytes())
+        cv2.imencode(".png", shown, FAST_PNG)[1].tofile(partial)
+
+
+def draw_overlay(image: Pixels, view: View, answer: Answer, heatmap: np.ndarray) -> Pixels:
+    """Draw a heatmap and the outlines of its regions on an image, which is changed where it can be.
+
+    Args:
+        image: uint8 RGB (height, width, 3), upright, of its own size.
+        view: How the inspector saw it.
+        answer: What was said of it.
+        heatmap: Where a defect is seen, floats (h, w), padding included.
+    """
+    place = find_place(image.shape[0], image.shape[1], view.size_px, view.resize)
+    canvas = np.require(image, requirements=["C", "W"])
+    heat = cut_heat(heatmap, place)
+    counted = None if view.region is None else view.region.cut(place.rows, place.columns)
+    shown = overlay_heatmap(canvas, heat, *view.heat_range, in_place=True, counted=counted)
+    if view.rule is not None:
+        outlines = trace_regions(heatmap, place, view.rule, needs_peak=answer.label != GOOD)
+        draw_regions(shown, outlines, answer.regions or ())
+    return shown
 
 
 def _name(name: str) -> str:

@@ -66,6 +66,7 @@ def inspect_photographs(
     batch_size: int,
     seen: Seen | None = None,
     inspector: str = "",
+    with_regions: bool = False,
 ) -> Iterator[VerdictRow]:
     """Yield one row a photograph, in their order; what cannot be read costs the others nothing.
 
@@ -75,10 +76,11 @@ def inspect_photographs(
         batch_size: How many are read and asked about together.
         seen: Called with each photograph that was read, its bytes and what was said of it, with a heatmap.
         inspector: What the engine is called in the rows.
+        with_regions: Whether to say where an image looks defective.
     """
     coming = iter(photographs)
     while batch := list(islice(coming, batch_size)):
-        yield from answer_batch(engine, read_batch(batch), seen, inspector)
+        yield from answer_batch(engine, read_batch(batch), seen, inspector, with_regions)
 
 
 def read_batch(photographs: Sequence[Photograph], root: Path | None = None) -> Batch:
@@ -93,17 +95,23 @@ def read_batch(photographs: Sequence[Photograph], root: Path | None = None) -> B
 
 
 def answer_batch(
-    engine: Engine, batch: Batch, seen: Seen | None = None, inspector: str = ""
+    engine: Engine,
+    batch: Batch,
+    seen: Seen | None = None,
+    inspector: str = "",
+    with_regions: bool = False,
 ) -> Iterator[VerdictRow]:
     """Yield the rows of a batch, in its order; see `inspect_photographs`."""
     whole = [number for number, content in enumerate(batch.contents) if content]
-    found = engine([batch.contents[number] for number in whole], seen is not None) if whole else []
+    with_heatmaps = with_regions or seen is not None
+    found = engine([batch.contents[number] for number in whole], with_heatmaps) if whole else []
     answers = dict(zip(whole, found, strict=True))
     for number, photograph in enumerate(batch.photographs):
         answer = answers.get(number, UNREADABLE_ANSWER)
         if seen is not None and number in answers:
             seen(photograph, batch.contents[number], answer)
-        yield make_row(photograph, answer, batch.errors[number], inspector)
+        row = make_row(photograph, answer, batch.errors[number], inspector)
+        yield row if with_regions else replace(row, regions=None)
 
 
 def _read(photograph: Photograph, root: Path | None) -> tuple[bytes, str]:

@@ -14,7 +14,8 @@ from typing import Any, TextIO
 from mvdefect.core.errors import ConfigError
 from mvdefect.core.files import name_in_errors, parse_json
 from mvdefect.evaluation.operating_point import DEFECTIVE, NOT_THIS_PRODUCT, REVIEW
-from mvdefect.inspector.answers import UNKNOWN_FILE, UNREADABLE, Answer
+from mvdefect.evaluation.regions import SuspiciousRegion, describe_regions, parse_regions
+from mvdefect.inspector.answers import REGIONS, UNKNOWN_FILE, UNREADABLE, Answer
 from mvdefect.inspector.photographs import Photograph, PhotographKey
 
 
@@ -35,6 +36,7 @@ class VerdictRow:
         inspector: Which inspector looked; see `mvdefect.prediction.inspectors.name_inspector`.
         size_bytes: Of the photograph.
         modified: When it was last written; see `Photograph`.
+        regions: Where it looks defective, the most suspicious first; None where nobody looked for regions.
     """
 
     file: str
@@ -49,6 +51,7 @@ class VerdictRow:
     inspector: str = ""
     size_bytes: int = 0
     modified: str = ""
+    regions: tuple[SuspiciousRegion, ...] | None = None
 
     @property
     def key(self) -> PhotographKey:
@@ -76,19 +79,22 @@ def make_row(photograph: Photograph, answer: Answer, error: str = "", inspector:
         inspector,
         photograph.size_bytes,
         photograph.modified,
+        answer.regions,
     )
 
 
 def format_row(row: VerdictRow, kind: str) -> str:
     """Return a row as one line, its end included."""
-    return format_line(asdict(row), kind)
+    regions = None if row.regions is None else describe_regions(row.regions)
+    return format_line({**asdict(row), REGIONS: regions}, kind)
 
 
 def format_line(tree: Mapping[str, Any], kind: str) -> str:
     """Return the values of a row as one line, its end included."""
     if kind == "jsonl":
         return json.dumps(tree) + "\n"
-    return format_names(["" if value is None else value for value in tree.values()])
+    cells = [json.dumps(value) if isinstance(value, list) else value for value in tree.values()]
+    return format_names(["" if value is None else value for value in cells])
 
 
 def format_heading(kind: str) -> str:
@@ -114,6 +120,9 @@ def read_verdict_rows(path: Path, kind: str) -> Iterator[VerdictRow]:
 
 def _parse(value: Any, kind: str) -> Any:
     """Return a value as the field of a row has it; CSV holds text alone."""
+    if "SuspiciousRegion" in kind:
+        tree = parse_json(value) if isinstance(value, str) and value else value
+        return None if tree in (None, "") else parse_regions(tree)
     if not isinstance(value, str) or kind == "str":
         return value
     if kind == "bool":

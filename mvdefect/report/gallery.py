@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -15,10 +15,12 @@ from mvdefect.core.errors import ImageError
 from mvdefect.data.counted_region import CountedRegion, read_region
 from mvdefect.data.images import Pixels, choose_decoding, decode_image, decode_mask
 from mvdefect.data.records import GOOD, Record
-from mvdefect.data.resizing import mark_photograph, resize_image, resize_mask
+from mvdefect.data.resizing import place_image, resize_image, resize_mask
 from mvdefect.evaluation.evaluate import Evaluation, is_foreign
-from mvdefect.evaluation.heatmaps import Heatmaps, choose_heat_range, overlay_heatmap, read_heatmaps
+from mvdefect.evaluation.heatmaps import Heatmaps, HeatScale, read_heat_scale, read_heatmaps
 from mvdefect.evaluation.operating_point import DEFECTIVE, REVIEW
+from mvdefect.evaluation.overlays import draw_regions, overlay_heatmap
+from mvdefect.evaluation.regions import ImagePlace, cut_heat, find_place, trace_regions
 from mvdefect.report.contents import RunContents
 from mvdefect.report.wording import format_probability
 from mvdefect.runs import PredictionRow
@@ -46,7 +48,7 @@ class Picture:
         caption: The same in words.
         alt: What is to be seen.
         photograph: JPEG of the image as it is; None: the file cannot be read.
-        heatmap: JPEG of the image under its heatmap; None: there is none.
+        heatmap: JPEG of the image under its heatmap, its suspicious regions outlined; None: there is none.
         outline: JPEG of the image with the outline of its mask; None: there is no mask.
         is_wide: Whether they are better shown one above the other.
     """
@@ -64,7 +66,7 @@ class Picture:
         """Name, JPEG and alternative text of each view that there is, from left to right."""
         found = (
             ("", self.photograph, self.alt),
-            ("_heatmap", self.heatmap, "The same under its heatmap"),
+            ("_heatmap", self.heatmap, "The same under its heatmap, suspicious regions outlined"),
             ("_outline", self.outline, "The same with the defect outlined"),
         )
         return tuple((name, encoded, alt) for name, encoded, alt in found if encoded is not None)
@@ -89,11 +91,10 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Heat:
-    """Heatmaps, the colour scale that all of them share, and the region that they are drawn in."""
+    """Heatmaps, the scale that all of them share, and the region that they are drawn in."""
 
     maps: Heatmaps
-    low: float
-    high: float
+    scale: HeatScale
     region: CountedRegion | None = None
 
 
@@ -181,16 +182,9 @@ def choose_rows(
 
 
 def read_heat(run: RunContents) -> Heat | None:
-    """Read the heatmaps of a run, and choose a colour scale by those of good photographs."""
-    maps = read_heatmaps(run.folder)
-    if maps is None:
-        return None
-    known = set(maps.ids)
-    good = [row.id for row in run.rows if not row.label and row.id in known]
-    if not good:
-        return None
-    region, shown = read_region(run.folder.region), maps.select(good)
-    return Heat(maps, *choose_heat_range(shown if region is None else region.take_cells(shown)), region)
+    """Read the heatmaps of a run, the scale that was chosen by those of good images, and its region."""
+    maps, scale = read_heatmaps(run.folder), read_heat_scale(run.folder)
+    return None if maps is None or scale is None else Heat(maps, scale, read_region(run.folder.region))
 
 
 def draw_picture(row: PredictionRow, record: Record | None, run: RunContents, heat: Heat | None) -> Picture:
@@ -201,23 +195,32 @@ def draw_picture(row: PredictionRow, record: Record | None, run: RunContents, he
     read = None if record is None else _read(record, run.config)
     if read is None:
         return Picture(row, f"{caption}; the image is not there any more", "", None, None)
-    image, mask, inside = read
+    image, mask, place = read
     drawn = outlined = None
     if heat is not None and row.id in heat.maps.ids:
-        counted = None if heat.region is None else heat.region.mark_picture(image.shape[:2])
-        found = overlay_heatmap(image, heat.maps.select([row.id])[0], heat.low, heat.high, counted)
-        drawn = _encode(_crop(found, inside))
+        drawn = _encode(_draw_heat(image, heat.maps.select([row.id])[0], place, heat, row))
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     if outlines:
         marked = cv2.drawContours(image.copy(), outlines, -1, OUTLINE, 1)
-        outlined = _encode(_crop(np.asarray(marked, np.uint8), inside))
-    image = _crop(image, inside)
+        outlined = _encode(np.asarray(marked, np.uint8))
     is_wide = image.shape[1] > WIDE * image.shape[0]
     return Picture(row, caption, f"{row.defect_type} image", _encode(image), drawn, outlined, is_wide)
 
 
-def _read(record: Record, config: FitConfig) -> tuple[Pixels, Pixels, NDArray[np.bool_]] | None:
-    """Return the image, its mask, and where the image is, in the frame in which the inspector saw it."""
+def _draw_heat(
+    image: Pixels, heatmap: NDArray[np.float16], place: ImagePlace, heat: Heat, row: PredictionRow
+) -> Pixels:
+    """Lay a heatmap over an image, and outline what is suspicious in it."""
+    scale = heat.scale
+    counted = None if heat.region is None else heat.region.cut(place.rows, place.columns)
+    found = overlay_heatmap(image, cut_heat(heatmap, place), scale.low, scale.high, counted=counted)
+    if scale.rule is not None:
+        draw_regions(found, trace_regions(heatmap, place, scale.rule, needs_peak=row.verdict != GOOD))
+    return found
+
+
+def _read(record: Record, config: FitConfig) -> tuple[Pixels, Pixels, ImagePlace] | None:
+    """Return the image and its mask as they are shown, and where they lay in what the inspector saw."""
     try:
         image = decode_image(record.path.read_bytes(), choose_decoding(config))
         mask = np.zeros(image.shape[:2], bool)
@@ -231,12 +234,11 @@ def _read(record: Record, config: FitConfig) -> tuple[Pixels, Pixels, NDArray[np
         longest_px = min(LONGEST_PX, longest_px * (max(height, width) / min(height, width)) ** 0.5)
     scale = longest_px / max(config.size_px)
     frame = (round(config.size_px[0] * scale), round(config.size_px[1] * scale))
-    shown = resize_image(image, frame, method), resize_mask(mask, frame, method)
-    return *shown, mark_photograph(height, width, frame, method)
-
-
-def _crop(image: Pixels, inside: NDArray[np.bool_]) -> Pixels:
-    return image[inside.any(axis=1)][:, inside.any(axis=0)]
+    crop = place_image(height, width, frame, method)
+    shown, marked = resize_image(image, frame, method)[crop], resize_mask(mask, frame, method)[crop]
+    place = find_place(height, width, config.size_px, method)
+    own = replace(place, height=shown.shape[0], width=shown.shape[1])
+    return np.ascontiguousarray(shown), np.ascontiguousarray(marked), own
 
 
 def _encode(image: Pixels) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from mvdefect.audit.findings import Audit, Probe, Severity
 from mvdefect.evaluation.bootstrap import Figure
+from mvdefect.evaluation.box_figures import BoxFigures
 from mvdefect.evaluation.evaluate import Evaluation
 from mvdefect.evaluation.figures import UNKNOWN
 from mvdefect.evaluation.operating_point import PartPoint
@@ -119,7 +120,16 @@ def describe_localisation(evaluation: Evaluation) -> list[tuple[str, str, str]]:
         ("heatmap: pixel ROC-AUC", *format_figure(found.pixel_roc_auc)),
         ("heatmap: PRO to 30% false positives", *format_figure(found.pro)),
         (f"heatmap: {near} (chance {found.pointing_chance:.2f})", *format_figure(found.pointing)),
+        *_describe_boxes(found.boxes),
     ]
+
+
+def _describe_boxes(found: BoxFigures | None) -> list[tuple[str, str, str]]:
+    if found is None:
+        return []
+    size = f"{format_percent(found.box_share)} of the image, chance {found.chance:.2f}"
+    rows = [(f"regions: highest box holds the defect ({size})", *format_figure(found.hits))]
+    return [*rows, ("regions: good images with a box", *format_figure(found.alarms))] if found.good else rows
 
 
 def describe_verdict(evaluation: Evaluation) -> str:

@@ -14,14 +14,15 @@ from starlette.responses import Response
 
 from mvdefect.evaluation.contracts import parse_contract
 from mvdefect.evaluation.figures import FIGURES
-from mvdefect.evaluation.heatmaps import COLOURS, MAX_OPACITY
 from mvdefect.evaluation.operating_point import (
     FOREIGN_NUMBERS,
     HELD_OUT,
     NOT_THIS_PRODUCT,
     find_foreign_limit,
 )
-from mvdefect.inspector.answers import UNKNOWN_FILE, Answer
+from mvdefect.evaluation.overlays import COLOURS, MAX_OPACITY
+from mvdefect.evaluation.regions import describe_regions
+from mvdefect.inspector.answers import REGIONS, UNKNOWN_FILE, Answer
 from mvdefect.inspector.places import parse_size
 from mvdefect.report.wording import describe_protocol, format_percent, format_probability
 from mvdefect.server.corrections import Corrections
@@ -201,6 +202,8 @@ def format_answer(answer: Answer, low: float, high: float) -> dict[str, Any]:
     }
     if answer.heatmap is not None:
         tree["heatmap"] = encode_heat(answer.heatmap, low, high)
+    if answer.regions is not None:
+        tree[REGIONS] = describe_regions(answer.regions)
     return tree
 
 

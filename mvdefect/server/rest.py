@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mvdefect.evaluation.operating_point import DEFECTIVE, MEAN_NOVELTY, REVIEW
+from mvdefect.evaluation.regions import describe_regions
 from mvdefect.inspector.answers import (
     BYTES,
     DEFAULT,
@@ -23,6 +24,7 @@ from mvdefect.inspector.answers import (
     NO_PROBABILITY,
     OK,
     PIXELS,
+    REGIONS,
     UNREADABLE,
     Answer,
 )
@@ -61,13 +63,16 @@ def format_answers(
         asked: What was asked.
         heatmap_shape: Of a photograph that cannot be read.
     """
-    rows = [_format_row(answer, asked.with_heatmaps, heatmap_shape) for answer in answers]
+    knows_regions = any(answer.regions is not None for answer in answers)
+    rows = [_format_row(answer, asked.with_heatmaps, heatmap_shape, knows_regions) for answer in answers]
     if asked.is_columnar:
         return {"outputs": {name: [row[name] for row in rows] for name in rows[0]}}
     return {"predictions": rows}
 
 
-def _format_row(answer: Answer, with_heatmap: bool, heatmap_shape: tuple[int, int]) -> dict[str, Any]:
+def _format_row(
+    answer: Answer, with_heatmap: bool, heatmap_shape: tuple[int, int], knows_regions: bool
+) -> dict[str, Any]:
     row: dict[str, Any] = {
         "probability": NO_PROBABILITY if answer.probability is None else answer.probability,
         "defective": answer.label == DEFECTIVE,
@@ -82,6 +87,8 @@ def _format_row(answer: Answer, with_heatmap: bool, heatmap_shape: tuple[int, in
     if with_heatmap:
         heatmap = np.zeros(heatmap_shape) if answer.heatmap is None else answer.heatmap
         row["heatmap"] = heatmap.tolist()
+        if knows_regions:
+            row[REGIONS] = describe_regions(answer.regions or ())
     return row
 
 

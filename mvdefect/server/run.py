@@ -55,6 +55,7 @@ def serve_export(
     engine: str | None = None,
     verbose: bool = False,
     sha256: str | None = None,
+    mm_per_px: float | None = None,
 ) -> None:
     """Serve an export until SIGTERM or Ctrl-C.
 
@@ -65,6 +66,7 @@ def serve_export(
         engine: Which of the export's engines; None: the fastest that can run here.
         verbose: Let the messages of native code through.
         sha256: What `inspector.json` must have; no other version takes its place then. None: anything.
+        mm_per_px: Millimetres of a pixel of the images, for the sizes of regions; None: as exported.
 
     Raises:
         ExportError: The export has another SHA-256, the place is no export, or it cannot be loaded.
@@ -76,12 +78,12 @@ def serve_export(
     limit = settings.limits.max_megapixels
 
     def load(other: Path) -> Version:
-        opened = open_engine(other, engine, verbose, max_megapixels=limit)
+        opened = open_engine(other, engine, verbose, max_megapixels=limit, mm_per_px=mm_per_px)
         return check_version(opened, read_manifest(other))
 
     watch = None if sha256 or path == place else Watch(place, path, load)
     with open_socket(settings.host, settings.port) as listener:
-        opened = open_engine(path, engine, verbose, sha256, limit)
+        opened = open_engine(path, engine, verbose, sha256, limit, mm_per_px)
         app = make_app(opened, manifest, settings, watch)
         if not settings.is_local and not settings.token:
             logger.warning("anybody who reaches %s can ask this server; give it a token", settings.host)

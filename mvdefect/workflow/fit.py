@@ -159,7 +159,7 @@ def _measure(
 
     def explain(point: OperatingPoint) -> None:
         maps = draw_heatmaps(point, classifier, features, normality, sources["test"])
-        explain_part(maps, sources["test"], photographs.scan, config.resize, folder)
+        explain_part(maps, sources["test"], photographs.scan, config.resize, folder, point)
 
     with show_phase("Choosing the threshold, drawing heatmaps and measuring the test images"):
         shares = photographs.scan.defect_shares

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,15 +15,18 @@ from mvdefect.core.progress import show_phase, show_steps
 from mvdefect.data.pipeline import Source
 from mvdefect.data.views import list_flips
 from mvdefect.evaluation.bootstrap import Floats
+from mvdefect.evaluation.members import PATCHES, SCORER, Member, join_scores, join_solved
 from mvdefect.models.features import Trunk, build_features
 from mvdefect.models.kernel_machine import MAX_EXACT, KernelMachine, find_scaling
 from mvdefect.models.normality import fit_normality
 from mvdefect.models.one_class import Normality
-from mvdefect.models.scorer import build_look, build_scorer, build_vectors, list_blocks
+from mvdefect.models.patch_scorer import build_patch_look
+from mvdefect.models.scorer import build_look, build_scorer, list_blocks
 from mvdefect.training.batches import number_strata, weigh_strata
-from mvdefect.training.predictions import compile_features
+from mvdefect.training.predictions import Flip, compile_features
 from mvdefect.workflow.folds import Folds
 from mvdefect.workflow.looks import Looks
+from mvdefect.workflow.patches import choose_images, learn_patches
 
 
 @dataclass(frozen=True)
@@ -35,16 +38,18 @@ class Frozen:
         normality: How good images look.
         novelty: Distance from them by part, float64 (n,) each.
         mean_novelty: The same as a mean over the image.
-        scorers: The classifiers on frozen features, one for each scale; none where no image to learn from is
-            defective.
-        logits: The mean of what they say by part, float64 (n,) each; None without them.
+        scorers: The classifiers on frozen features, each with its weight; none where no image to learn from
+            is defective.
+        members: What kinds of them there are, and which of them are in use.
+        logits: What they say together by part, float64 (n,) each; None without them.
     """
 
     features: Any
     normality: Normality
     novelty: dict[str, Floats]
     mean_novelty: dict[str, Floats]
-    scorers: tuple[Any, ...]
+    scorers: tuple[tuple[Any, float], ...]
+    members: tuple[Member, ...]
     logits: dict[str, Floats] | None
 
 
@@ -71,17 +76,38 @@ def learn_frozen(trunks: Sequence[Trunk], folds: Folds, config: FitConfig, with_
         folds.settle([partial(pick, kind, number) for number in numbers], partial(pick, kind, -1))
         for kind in (0, 1)
     )
-    if not with_scorer:
-        return Frozen(features, normalities[-1], novelty, means, (), None)
+    solved = Frozen(features, normalities[-1], novelty, means, (), (), None)
+    return _learn_scorers(solved, trunks, looks, folds, config) if with_scorer else solved
+
+
+def _learn_scorers(
+    solved: Frozen, trunks: Sequence[Trunk], looks: Looks, folds: Folds, config: FitConfig
+) -> Frozen:
+    """Fit scorers of whole images at each scale, and one of positions at the finest; and join them."""
+    flips, finest = list_flips(config.augment)[: 1 + config.looks_twice], trunks[-1]
     poses = count_poses(config, folds.whole.count)
-    found = [_learn_scorer(trunks[0], looks, folds, config, poses)]
-    poses = min(poses, 1 + config.looks_twice)  # a finer look takes longer
-    for trunk in trunks[1:]:
-        looks = Looks(compile_features(build_vectors(trunk)))
-        looks.look_at(folds.parts.values())
-        found.append(_learn_scorer(trunk, looks, folds, config, poses))
-    logits = {part: np.mean([said[part] for _, said in found], axis=0) for part in folds.parts}
-    return Frozen(features, normalities[-1], novelty, means, tuple(scorer for scorer, _ in found), logits)
+    wholes = [_learn_scorer(trunks[0], looks, folds, config, poses)]
+    run = build_patch_look(finest, config.seed)
+    positions = int(np.prod(run.outputs[0].shape[1:3]))
+    closer = Looks(compile_features(run), flips, choose_images(folds, positions, config.seed))
+    closer.look_at(folds.parts.values(), flips)
+    if len(trunks) > 1:  # a finer look takes longer: in fewer poses
+        wholes.append(_learn_scorer(finest, closer, folds, config, min(poses, len(flips))))
+    patches, patch_logits = learn_patches(finest, closer, folds, config, flips)
+    scores = {
+        SCORER: {part: np.mean([said[part] for _, said in wholes], axis=0) for part in folds.parts},
+        PATCHES: patch_logits,
+    }
+    judged = {name: folds.pick_judged(found) for name, found in scores.items()}
+    members = join_solved(*folds.list_judged(), judged)
+    share, patch_share = (member.weight for member in members)
+    used = [*((scorer, share / len(wholes)) for scorer, _ in wholes), (patches, patch_share)]
+    logits = {
+        part: join_scores(members, {name: found[part] for name, found in scores.items()})
+        for part in folds.parts
+    }
+    scorers = tuple((scorer, weight) for scorer, weight in used if weight)
+    return replace(solved, scorers=scorers, members=members, logits=logits)
 
 
 def _learn_scorer(
@@ -89,10 +115,11 @@ def _learn_scorer(
 ) -> tuple[Any, dict[str, Floats]]:
     """Fit the scorer of one scale on so many poses of images; return it, and what it says of each part."""
     _look_in_poses(looks, folds, poses, config)
-    machines = _fit_machines(looks, folds, poses, config, list_blocks(trunk))
+    flips = list_flips(config.augment)
+    machines = _fit_machines(looks, folds, flips[:poses], config, list_blocks(trunk))
 
     def score(machine: KernelMachine, source: Source) -> Floats:
-        found = [machine.score(looks.stack(source, pose)) for pose in range(1 + config.looks_twice)]
+        found = [machine.score(looks.stack(source, flip)) for flip in flips[: 1 + config.looks_twice]]
         return np.asarray(np.mean(found, axis=0))
 
     scorers = [partial(score, machine) for machine in machines]
@@ -109,7 +136,7 @@ def _look_in_poses(looks: Looks, folds: Folds, poses: int, config: FitConfig) ->
     flips, in_use = list_flips(config.augment), 1 + config.looks_twice
     for part, source in folds.parts.items():
         count = in_use if part not in folds.learned_parts else max(in_use, poses)
-        looks.look_at([source], flips[1:count])
+        looks.look_at([source], flips[:count])
 
 
 def _fit_normalities(
@@ -144,7 +171,7 @@ def _measure(looks: Looks, folds: Folds, normalities: list[Normality]) -> dict[s
 
 
 def _fit_machines(
-    looks: Looks, folds: Folds, poses: int, config: FitConfig, blocks: tuple[int, ...]
+    looks: Looks, folds: Folds, flips: Sequence[Flip], config: FitConfig, blocks: tuple[int, ...]
 ) -> list[KernelMachine]:
     """Solve one a fold and the one in use; features have one scaling, which looks at no label."""
     scaling = find_scaling(looks.stack(folds.whole), blocks)
@@ -152,7 +179,8 @@ def _fit_machines(
     def fit(source: Source) -> KernelMachine:
         even = np.ones(source.count, np.float32)
         weights = even if config.balance == "none" else weigh_strata(number_strata(source))
-        vectors = np.concatenate([looks.stack(source, pose) for pose in range(poses)])
+        poses = len(flips)
+        vectors = np.concatenate([looks.stack(source, flip) for flip in flips])
         labels, shares = np.tile(source.labels, poses), np.tile(weights / np.float32(poses), poses)
         is_large = folds.whole.count * poses > MAX_EXACT
         return KernelMachine.fit(vectors, labels, shares, scaling, config.seed, is_large)

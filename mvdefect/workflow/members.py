@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -90,7 +90,7 @@ def tell_first_figures(frozen: Frozen, folds: Folds) -> None:
         return
     scores = {"the distance from good images": frozen.novelty}
     if frozen.logits is not None:
-        scores = {"a scorer on frozen features": frozen.logits, **scores}
+        scores = {"scorers on frozen features": frozen.logits, **scores}
     figures = [
         f"{join_figure(measure_scores(labels, groups, folds.pick_judged(found)))} by {name}"
         for name, found in scores.items()
@@ -112,7 +112,7 @@ def gives_up(frozen: Frozen, folds: Folds, batch_size: int, network: Any) -> boo
     if gain is not None:
         logger.warning(
             "fine-tuning brings too little and is given up after the first of %d folds: ROC-AUC %s against "
-            "the scorer alone on the %d images that it holds out",
+            "frozen features alone on the %d images that it holds out",
             *(len(folds.train), _describe_gain(gain), source.count),
         )
     return gain is not None
@@ -138,25 +138,38 @@ def join_inspector(
         scores = {part: Scores(None, frozen.novelty[part], frozen.mean_novelty[part]) for part in folds.parts}
         return Inspector(None, frozen.features, frozen.normality, scores, ())
     judged = {name: folds.pick_judged(found) for name, found in logits.items()}
-    members = choose_members(*folds.list_judged(), judged)
+    chosen = choose_members(*folds.list_judged(), judged)
+    members = _separate_solved(chosen, frozen)
     tell_members(members, folds)
     scores = {
         part: Scores(
-            join_scores(members, {name: found[part] for name, found in logits.items()}),
+            join_scores(chosen, {name: found[part] for name, found in logits.items()}),
             frozen.novelty[part],
             frozen.mean_novelty[part],
         )
         for part in folds.parts
     }
-    used = [
-        (model, member.weight / len(models))
-        for member in members
-        if member.weight
-        for models in [networks.separate() if networks and member.name == NETWORK else frozen.scorers]
-        for model in models
-    ]
+    used = []
+    for member in chosen:
+        models = frozen.scorers
+        if networks and member.name == NETWORK:
+            found = networks.separate() if member.weight else ()
+            models = tuple((network, 1 / len(found)) for network in found)
+        used += [(model, member.weight * share) for model, share in models if member.weight]
     classifier = join_members(used, config.looks_twice)
     return Inspector(classifier, frozen.features, frozen.normality, scores, members)
+
+
+def _separate_solved(chosen: tuple[Member, ...], frozen: Frozen) -> tuple[Member, ...]:
+    """Return the members with those that were solved one by one, instead of all of these as one."""
+    members: list[Member] = []
+    for member in chosen:
+        if member.name != SCORER:
+            members.append(member)
+            continue
+        solved = [replace(one, weight=one.weight * member.weight) for one in frozen.members]
+        members += solved if member.weight else [replace(one, reason=member.reason) for one in solved]
+    return tuple(members)
 
 
 def _score_networks(networks: FoldNetworks, folds: Folds, batch_size: int) -> dict[str, Floats]:
@@ -175,7 +188,7 @@ def tell_members(members: tuple[Member, ...], folds: Folds) -> None:
     """Log which members are in use and why, and the likely cause where training brought nothing."""
     for member in members:
         use = "in use" if member.weight else "not in use"
-        gain = "" if member.gain is None else f", {_describe_gain(member.gain)} against the scorer alone"
+        gain = "" if member.gain is None else f", {_describe_gain(member.gain)} by it"
         figure = f"ROC-AUC {join_figure(member.roc_auc)}{gain}"
         logger.info("%s: %s, %s: %s", NAMES[member.name], use, figure, member.reason)
     network = next((one for one in members if one.name == NETWORK), None)

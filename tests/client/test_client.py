@@ -29,6 +29,8 @@ from mvdefect.client.client import divide_files, open_client
 from mvdefect.client.rest import BODY_BYTES, RestSender, read_retry_after, write_request
 from mvdefect.client.retries import Deadline, Patience, RefusedError, keep_asking
 from mvdefect.core.errors import ConfigError, MvdefectError, ServerError
+from mvdefect.evaluation.regions import SuspiciousRegion, describe_regions
+from mvdefect.inspector.photographs import encode_image
 from mvdefect.prediction.inspectors import InspectorPlace, check_inspector, open_inspector
 
 GOOD = {"label": "good", "status": "ok", "probability": 0.1, "novelty": 1.5}
@@ -173,6 +175,36 @@ def test_heatmaps_come_only_where_they_are_wanted(server: FakeServer) -> None:
     (answer,) = open_client(server.url)([b"x"], True)
     assert server.asked[0]["signature_name"] == "explain"
     np.testing.assert_array_equal(answer.heatmap, np.array([[0, 1.5]], np.float32))
+    assert answer.regions is None  # TF Serving knows none
+
+
+def test_regions_of_a_server_are_read_or_refused(server: FakeServer) -> None:
+    region = SuspiciousRegion(1, 2, 30, 40, 1000, 1.5, 10, 20)
+    told = {**GOOD, "heatmap": [[0, 1.5]], "regions": describe_regions([region])}
+    wrong = {**told, "regions": [{"x": -1}]}
+    replies = [(200, {}, json.dumps({"predictions": [one]}).encode()) for one in (told, told, wrong)]
+    server.replies = list(replies)
+    (answer,) = open_client(server.url)([b"x"], True)
+    assert answer.regions == (region,)
+    (answer,) = open_inspector(InspectorPlace(server.url, mm_per_px=0.1))([b"x"], True)
+    assert answer.regions == (region.scale(0.1),)
+    with pytest.raises(ServerError, match="not that of an inspector"):
+        open_client(server.url)([b"x"], True)
+
+
+def test_regions_are_found_here_where_a_server_finds_none(server: FakeServer, tmp_path: Path) -> None:
+    rule = {"level": 1.0, "usual": 0.0}
+    manifest = {"image_size_px": [64, 64], "resize": "stretch", "heat_range": [0, 1], "region_rule": rule}
+    path = tmp_path / "inspector.json"
+    path.write_text(json.dumps(manifest))
+    heat = np.zeros((8, 8))
+    heat[6, 1] = 2.0
+    server.replies = [(200, {}, json.dumps({"predictions": [{**GOOD, "heatmap": heat.tolist()}]}).encode())]
+    image = encode_image(np.zeros((400, 800, 3), np.uint8))
+    place = InspectorPlace(server.url, mm_per_px=0.5, manifest=path)
+    (region,) = open_inspector(place)([image], True)[0].regions
+    assert (region.x, region.y, region.width, region.height) == pytest.approx((100, 300, 100, 50), abs=25)
+    assert region.width_mm == region.width / 2
 
 
 def test_the_token_goes_to_the_server_and_to_no_other(

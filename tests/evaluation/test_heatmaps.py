@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mvdefect.core.errors import RunError
-from mvdefect.evaluation.heatmaps import Heatmaps, read_heatmaps, write_heatmaps
-from mvdefect.runs import RunFolder
+from mvdefect.evaluation.evaluate import read_operating_point
+from mvdefect.evaluation.heatmaps import (
+    Heatmaps,
+    HeatScale,
+    choose_heat_scale,
+    read_heat_scale,
+    read_heatmaps,
+    write_heat_scale,
+    write_heatmaps,
+)
+from mvdefect.evaluation.regions import ImagePlace, RegionRule, find_place
+from mvdefect.runs import RunFolder, read_predictions
 
 MAPS = np.random.default_rng(0).normal(0, 3, (3, 4, 5)).astype(np.float16)
 IDS = ("a/1.png", "a/2.png", "b/ö.png")
@@ -85,3 +97,34 @@ def test_other_arrays_are_refused(tmp_path: Path) -> None:
         np.save(stream, MAPS)
     with pytest.raises(RunError, match="cannot be read"):
         read_heatmaps(folder)
+
+
+def test_a_scale_is_of_the_score_that_it_was_made_for(finished_run: Path, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    shutil.copy(finished_run / "operating_point.json", folder.operating_point)
+    made = read_operating_point(folder).calibration
+    scale = HeatScale(-1.0, 2.0, RegionRule(1.5, -1.0))
+    write_heat_scale(folder, scale, made)
+    assert read_heat_scale(folder) == scale
+    write_heat_scale(folder, scale, replace(made, novelty_weight=made.novelty_weight + 1))
+    assert read_heat_scale(folder) == replace(scale, rule=None)
+    folder.heat_scale.write_text('{"low": 1}')
+    with pytest.raises(RunError, match=r"heat_scale.json is damaged: KeyError"):
+        read_heat_scale(folder)
+
+
+def test_a_fit_writes_the_scale_of_its_good_test_images(finished_run: Path) -> None:
+    folder = RunFolder(finished_run)
+    written, maps = read_heat_scale(folder), read_heatmaps(folder)
+    good = [row.id for row in read_predictions(folder) if row.split == "test" and not row.label]
+    expected = choose_heat_scale(maps.select(good), [ImagePlace(64, 64)] * len(good))
+    assert written == expected
+    assert written.rule.level > written.low
+
+
+def test_padding_has_no_part_in_a_scale() -> None:
+    maps = np.random.default_rng(0).normal(size=(30, 8, 8)).astype(np.float32)
+    place = find_place(40, 80, (64, 64), "letterbox")
+    padded = maps.copy()
+    padded[:, :2] = padded[:, 6:] = 1000
+    assert choose_heat_scale(padded, [place] * 30) == choose_heat_scale(maps, [place] * 30)

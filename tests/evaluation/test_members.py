@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from mvdefect.evaluation.members import NETWORK, SCORER, choose_members, find_small_gain, join_scores
+from mvdefect.evaluation.members import (
+    NETWORK,
+    PATCHES,
+    SCORER,
+    choose_members,
+    find_small_gain,
+    join_scores,
+    join_solved,
+)
 
 COUNT = 200
 LABELS = np.arange(COUNT) % 4 == 0
@@ -78,3 +86,28 @@ def test_a_gain_that_more_folds_would_make_clear_is_worth_going_on() -> None:
     assert alone is not None
     assert 0 < alone.value < (alone.high - alone.low) / 3.92
     assert find_small_gain(LABELS, GROUPS, simple, other, 100) is None
+
+
+@pytest.mark.parametrize(
+    ("strength", "other", "used"),
+    [
+        (1.0, 100 * draw(1.0, 1), {SCORER, PATCHES}),
+        (2.0, draw(1.8, 1), {SCORER, PATCHES}),
+        (2.0, draw(2.0, 0) + 1e-6, {SCORER, PATCHES}),  # adds nothing, and costs nothing
+        (0.4, draw(4.0, 1), {PATCHES}),
+        (4.0, draw(0.2, 4), {SCORER}),
+        (2.0, draw(-1.0, 1), {SCORER}),
+        (-2.0, draw(2.0, 1), {PATCHES}),
+        (2.0, np.full(COUNT, np.nan), {SCORER}),
+    ],
+)
+def test_what_is_solved_is_used_together_unless_one_is_better_alone(
+    strength: float, other: np.ndarray, used: set[str]
+) -> None:
+    scores = {SCORER: draw(strength, 0), PATCHES: other}
+    members = join_solved(LABELS, GROUPS, scores)
+    assert [member.name for member in members] == [SCORER, PATCHES]
+    assert {member.name for member in members if member.weight} == used
+    if len(used) == 2:
+        found = [member.weight * scores[member.name].std() for member in members]
+        np.testing.assert_allclose(found, 1)

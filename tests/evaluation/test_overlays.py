@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mvdefect.core.errors import ConfigError
-from mvdefect.evaluation.heatmaps import choose_heat_range, overlay_heatmap
+from mvdefect.evaluation.heatmaps import choose_heat_range
+from mvdefect.evaluation.overlays import overlay_heatmap
 
 GREY = np.full((40, 60, 3), 128, np.uint8)
 

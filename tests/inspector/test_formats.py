@@ -74,6 +74,26 @@ def test_an_engine_says_what_the_run_said(
 
 
 @pytest.mark.parametrize("name", FORMATS)
+def test_an_engine_finds_the_regions_of_the_run(
+    finished_run: Path, networks: Path, exported: Path, rows: list[tuple[bytes, PredictionRow]], name: str
+) -> None:
+    files = [file for file, _ in rows]
+    wanted = open_engine(finished_run)(files, with_heatmaps=True)
+    for found in (open_engine(networks, name, mm_per_px=0.5), open_engine(exported, mm_per_px=0.5)):
+        for answer, other in zip(found(files, with_heatmaps=True), wanted, strict=True):
+            assert answer.regions is not None
+            assert len(answer.regions) == len(other.regions)
+            assert answer.regions or answer.label == "good"
+            for one, same in zip(answer.regions, other.regions, strict=True):
+                mine, theirs = (
+                    (region.x, region.y, region.width, region.height, region.peak) for region in (one, same)
+                )
+                assert mine == pytest.approx(theirs, abs=4)
+                assert (one.width_mm, same.width_mm) == (one.width / 2, None)
+    assert all(answer.regions is None for answer in open_engine(networks, name)(files[:1]))
+
+
+@pytest.mark.parametrize("name", FORMATS)
 def test_a_broken_file_costs_the_others_nothing(
     networks: Path, rows: list[tuple[bytes, PredictionRow]], name: str
 ) -> None:

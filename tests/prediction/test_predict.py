@@ -23,6 +23,7 @@ from mvdefect.cli import main
 from mvdefect.core.errors import ConfigError, InUseError, LayoutError, RunError
 from mvdefect.core.locks import hold
 from mvdefect.data.splits.plan import PARTS, read_split_plan
+from mvdefect.evaluation.regions import SuspiciousRegion
 from mvdefect.inspector import photographs as photographs_module
 from mvdefect.inspector.answers import Answer
 from mvdefect.inspector.engines import open_engine
@@ -30,7 +31,7 @@ from mvdefect.inspector.photographs import Photograph, find_photograph, list_pho
 from mvdefect.prediction.familiar import FamiliarImages
 from mvdefect.prediction.inspectors import InspectorPlace, check_inspector, name_inspector, open_inspector
 from mvdefect.prediction.predict import Tally, inspect_photographs, write_to_file, write_to_stream
-from mvdefect.prediction.rows import format_heading, format_row, make_row, read_done
+from mvdefect.prediction.rows import format_heading, format_row, make_row, read_done, read_verdict_rows
 from mvdefect.prediction.watch import watch_folder
 from mvdefect.runs import RunFolder, read_predictions, read_run_config
 
@@ -322,7 +323,46 @@ def test_rows_are_what_csv_and_json_readers_expect() -> None:
         "",
         "7",
         "2023-11-14T22:13:20.123456789Z",
+        "",
     ]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_regions_are_told_in_rows_and_read_again(kind: str, tmp_path: Path) -> None:
+    region = SuspiciousRegion(4, 5, 30, 20, 500, 2.5, 9, 8)
+    photographs = [Photograph(name, Path()) for name in ("a.png", "b.png", "c.png", "d.png")]
+    told = [(region, region.scale(0.1)), (region,), (), None]
+    rows = [
+        make_row(one, Answer("defective", 0.9, 1.5, mean_novelty=0.5, regions=regions))
+        for one, regions in zip(photographs, told, strict=True)
+    ]
+    path = tmp_path / f"rows.{kind}"
+    path.write_text(format_heading(kind) + "".join(format_row(row, kind) for row in rows))
+    assert list(read_verdict_rows(path, kind)) == rows
+    with path.open(newline="") as stream:
+        trees = list(csv.DictReader(stream)) if kind == "csv" else [json.loads(line) for line in stream]
+    cells = [tree["regions"] for tree in trees]
+    found = [json.loads(cell) if cell else None for cell in cells] if kind == "csv" else cells
+    box = {"x": 4, "y": 5, "width": 30, "height": 20, "area": 500, "peak": 2.5, "peak_x": 9, "peak_y": 8}
+    assert found == [[box, {**box, "width_mm": 3.0, "height_mm": 2.0, "area_mm2": 5.0}], [box], [], None]
+
+
+def test_rows_have_regions_of_runs_and_not_of_servers(
+    finished_run: Path, parts_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = str(next((parts_root / "washer" / "test").glob("*/000.png")))
+    found = {}
+    for flags in ((), ("--no-regions",), ("--mm-per-px", "0.5")):
+        with pytest.raises(SystemExit):
+            main(["predict", str(finished_run), image, "--format", "jsonl", "--exit-zero", *flags])
+        found[flags] = json.loads(capsys.readouterr().out)["regions"]
+    assert found["--no-regions",] is None
+    plain, sized = found[()], found["--mm-per-px", "0.5"]
+    assert [one["x"] for one in plain] == [one["x"] for one in sized]
+    assert all(one["width_mm"] == one["width"] / 2 for one in sized)
+    assert not any("width_mm" in one for one in plain)
+    with pytest.raises(ConfigError, match="mm_per_px must be above 0. Received: mm_per_px=-1"):
+        InspectorPlace(str(finished_run), mm_per_px=-1)
 
 
 def test_a_watched_folder_gives_each_file_once_and_none_half_written(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mvdefect.data.records import Record
-from mvdefect.evaluation.heatmaps import Heatmaps
+from mvdefect.evaluation.heatmaps import Heatmaps, HeatScale
 from mvdefect.report import gallery
 from mvdefect.report.contents import RunContents, read_contents
 from mvdefect.report.gallery import Heat, choose_caught, choose_rows, draw_picture, make_galleries
@@ -67,7 +67,7 @@ def test_a_very_long_image_stays_within_the_page(run: RunContents, tmp_path: Pat
 def test_heat_lies_where_the_map_is_high(run: RunContents, record: Record) -> None:
     maps = np.zeros((1, 8, 8), np.float16)
     maps[:, :, :2] = 9  # the left quarter
-    heat = Heat(Heatmaps((run.rows[0].id,), maps), 0.0, 1.0)
+    heat = Heat(Heatmaps((run.rows[0].id,), maps), HeatScale(0.0, 1.0, None))
     image = decode(draw_picture(run.rows[0], record, run, heat).heatmap)
     assert np.abs(image[:, -60:] - 100).max() < 8
     assert image[:, :40].max(axis=2).min() > 150

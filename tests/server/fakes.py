@@ -15,9 +15,12 @@ import httpx
 import numpy as np
 
 from mvdefect.core.errors import ImageError
-from mvdefect.data.images import decode_image
+from mvdefect.data.images import DEFAULT_DECODING, decode_image
 from mvdefect.data.resizing import resize_image
+from mvdefect.evaluation.regions import RegionRule
 from mvdefect.inspector.answers import Answer
+from mvdefect.inspector.places import Preparation
+from mvdefect.inspector.reading import find_answer_regions
 from mvdefect.server.app import make_app
 from mvdefect.server.settings import Limits, ServerSettings
 
@@ -46,6 +49,8 @@ MANIFEST: dict[str, Any] = {
         "figures": {"recall": FIGURE, "false_alarm_rate": FIGURE, "roc_auc": FIGURE},
     },
 }
+
+SEEN = Preparation((64, 64), "letterbox", DEFAULT_DECODING, rule=RegionRule(0.6, 0.1), mm_per_px=0.1)
 
 
 class FakeEngine:
@@ -77,7 +82,8 @@ class FakeEngine:
         label = "review" if 0.45 <= bright < 0.5 else "defective" if bright >= 0.5 else "good"
         seen = resize_image(image, (64, 64))[..., 0]
         heatmap = cv2.resize(seen, (8, 8), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-        return Answer(label, bright, 10 * bright, heatmap if with_heatmap else None)
+        answer = Answer(label, bright, 10 * bright, heatmap if with_heatmap else None)
+        return find_answer_regions(answer, (image.shape[0], image.shape[1]), SEEN)
 
 
 class FaultyEngine(FakeEngine):

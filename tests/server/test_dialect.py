@@ -17,7 +17,7 @@ from mvdefect.inspector.places import MANIFEST as MANIFEST_FILE
 from mvdefect.runs import read_json
 from mvdefect.server.app import make_app
 from mvdefect.server.settings import ServerSettings
-from tests.server.fakes import BYTES, FakeEngine, draw_photograph, in_loop, open_client, read_metric
+from tests.server.fakes import BYTES, FakeEngine, draw_photograph, in_loop, inspect, open_client, read_metric
 
 PREDICT = "/v1/models/parts:predict"
 FIELDS = {
@@ -130,6 +130,15 @@ async def test_explain_gives_a_heatmap_to_each_photograph() -> None:
     assert [heatmap.shape for heatmap in heatmaps] == [(8, 8), (8, 8)]
     assert heatmaps[0].max() > 0.7
     assert not heatmaps[1].any()
+    (region,), nothing = (row["regions"] for row in answer["predictions"])
+    assert [region[name] for name in ("x", "y", "width", "height")] == pytest.approx([0, 0, 60, 40], abs=7)
+    assert region["width_mm"] == pytest.approx(region["width"] / 10)
+    assert nothing == []
+    async with open_client() as client:
+        row = (await predict(client, instances=[wrap(draw_photograph(200))]))["predictions"][0]
+        assert "regions" not in row
+        page = (await inspect(client, draw_photograph(200))).json()
+    assert page["regions"] == [region]
 
 
 @in_loop

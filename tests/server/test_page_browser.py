@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -169,6 +170,8 @@ def test_the_heatmap_lies_where_the_defect_is_and_follows_the_slider(
     for _ in range(4):
         slider.send_keys(Keys.ARROW_RIGHT)
     assert 0 < browser.execute_script(HEAT)[3] < loud
+    assert read_text(browser, "regions-title") == "1 suspicious region, in pixels of the photograph:"
+    assert re.fullmatch(r"\d+ × \d+ \(.* × .* mm\) at \d+, \d+; peak .*", read_text(browser, "regions"))
     slider.send_keys(Keys.END)
     assert browser.execute_script(HEAT)[3] > loud
     assert read_text(browser, "opacity-shown") == "100%"

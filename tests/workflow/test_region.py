@@ -120,7 +120,10 @@ def test_no_heatmap_shows_anything_outside(made: Made) -> None:
     assert 0.1 < counted.mean() < 0.6
     for found in maps.maps:
         assert found[counted].min() == found[~counted].max() == found[~counted].min()
-    low, high = read_view(made.run.path).heat_range
+    view = read_view(made.run.path)
+    low, high = view.heat_range
+    assert view.rule is not None
+    assert view.rule.usual <= low
     good = maps.select([name for name in maps.ids if name.startswith("good")])[:, counted]
     assert low == pytest.approx(float(np.median(good.astype(np.float64))))
     assert high > low

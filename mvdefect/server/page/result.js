@@ -6,6 +6,7 @@ const TONES = { good: "fine", defective: "stop", review: "care" };
 const LARGEST_CANVAS_PX = 1024;
 const ROOM_PX = { width: 480, height: 400 };
 const LARGEST_ENLARGEMENT = 4;
+const BOX = { inner: "#00c8ff", outer: "#000" };
 
 const find = (id) => document.getElementById(id);
 let shown = null;
@@ -40,6 +41,7 @@ export async function showResult(entry, facts) {
   const mean = typeof entry.mean_novelty === "number" ? `mean ${formatNovelty(entry.mean_novelty)}; ` : "";
   find("novelty-words").textContent = mean + facts.novelty_detail;
   showMark(entry);
+  showRegions(entry.regions);
   const image = find("shown");
   image.alt = `The photograph ${entry.name}`;
   image.src = entry.url;
@@ -81,17 +83,59 @@ export function drawHeat(facts) {
   const scale = Math.min(1, LARGEST_CANVAS_PX / Math.max(width, height));
   canvas.width = Math.max(1, Math.round(width * scale));
   canvas.height = Math.max(1, Math.round(height * scale));
+  const context = canvas.getContext("2d");
+  drawHeatmap(context, findPhotograph(width, height, facts));
+  drawBoxes(context, shown?.regions ?? [], scale);
+}
+
+function drawHeatmap(context, box) {
   if (!painted) return;
   const percent = Number(find("opacity").value);
-  const box = findPhotograph(width, height, facts);
-  const context = canvas.getContext("2d");
   context.globalAlpha = percent / 100;
   context.imageSmoothingQuality = "high";
   context.drawImage(
     painted,
     box.left * painted.width, box.top * painted.height, box.width * painted.width, box.height * painted.height,
-    0, 0, canvas.width, canvas.height,
+    0, 0, context.canvas.width, context.canvas.height,
   );
+  context.globalAlpha = 1;
+}
+
+/** Draw the box of each suspicious region, whose number stands in the list. */
+function drawBoxes(context, regions, scale) {
+  const { width, height } = context.canvas;
+  const line = Math.max(1, Math.max(width, height) / 300);
+  context.font = `${Math.max(10, 6 * line)}px sans-serif`;
+  regions.forEach((region, place) => {
+    const box = [region.x * scale, region.y * scale, region.width * scale, region.height * scale];
+    for (const [colour, thickness] of [[BOX.outer, 3 * line], [BOX.inner, line]]) {
+      context.strokeStyle = colour;
+      context.lineWidth = thickness;
+      context.strokeRect(...box);
+    }
+    if (regions.length < 2) return;
+    context.lineWidth = 3 * line;
+    context.strokeStyle = BOX.outer;
+    context.fillStyle = BOX.inner;
+    const corner = [box[0] + 2 * line, box[1] + 8 * line];
+    context.strokeText(String(place + 1), ...corner);
+    context.fillText(String(place + 1), ...corner);
+  });
+}
+
+/** Write where the suspicious regions lie and how large they are, in millimetres where those are known. */
+function showRegions(regions) {
+  const isKnown = Array.isArray(regions);
+  const count = isKnown ? regions.length : 0;
+  const noun = count === 1 ? "1 suspicious region" : `${count || "No"} suspicious regions`;
+  find("regions-title").textContent = isKnown ? `${noun}${count ? ", in pixels of the photograph:" : "."}` : "";
+  find("regions").replaceChildren(...(regions ?? []).map((region) => {
+    const item = document.createElement("li");
+    const size = `${region.width} × ${region.height}`;
+    const real = region.width_mm === undefined ? "" : ` (${formatNovelty(region.width_mm)} × ${formatNovelty(region.height_mm)} mm)`;
+    item.textContent = `${size}${real} at ${region.x}, ${region.y}; peak ${formatNovelty(region.peak)}`;
+    return item;
+  }));
 }
 
 /** Paint each step of a heatmap in its colour, the more suspicious the less transparent. */
