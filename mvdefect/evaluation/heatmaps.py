@@ -19,8 +19,8 @@ from mvdefect.evaluation.regions import (
     ImagePlace,
     RegionRule,
     choose_region_rule,
-    cut_cells,
     parse_rule,
+    take_cells,
 )
 from mvdefect.runs import RunFolder, read_json, read_predictions, write_json
 
@@ -119,15 +119,13 @@ def choose_heat_scale(
     Args:
         maps: Heatmaps of good images, floats (h, w), one at least.
         places: Where each image lies in its map.
-        counted: Which cells count, bool (h, w), where the others have the lowest value; None: all do.
+        counted: Cells of the region that counts, bool (h, w); None: all count.
 
     Raises:
         ConfigError: There is no map, or values are no numbers.
     """
     rule = choose_region_rule(maps, places, counted)
-    pairs = zip(maps, places, strict=True)
-    cells = [cut_cells(heatmap, place, counted).ravel() for heatmap, place in pairs]
-    return HeatScale(*choose_heat_range(np.concatenate(cells)), rule)
+    return HeatScale(*choose_heat_range(take_cells(maps, places, counted)), rule)
 
 
 def write_heat_scale(folder: RunFolder, scale: HeatScale, made: Calibration) -> None:
@@ -170,7 +168,7 @@ def choose_heat_range(maps: NDArray[np.floating[Any]]) -> tuple[float, float]:
     """Choose the ends of a colour scale that one gallery shares.
 
     Args:
-        maps: Values of good photographs, floats of any shape, one at least.
+        maps: Values of good photographs that count, floats of any shape, one at least.
 
     Returns:
         Low, the median of good pixels, and high, twice as far above it as one in a thousand good pixels: what

@@ -78,9 +78,10 @@ def choose_members(
 ) -> tuple[Member, ...]:
     """Choose which members make the logit, and with which weights.
 
-    A member that is constant, not finite, or no better than chance is left out. Of the sets of the others
-    the simplest counts whose ROC-AUC is at most a standard error below that of the best (Breiman et al.,
-    1984), the error being that of the paired difference. Weights bring several members to one spread.
+    A member that is constant, not finite, or no better than chance is left out. The simplest of the others
+    counts alone, unless another one, alone or with it, has a ROC-AUC that is higher by more than a standard
+    error of the paired difference (Breiman et al., 1984). Then both count at one spread, unless one alone is
+    better than both by more than such an error.
 
     Args:
         labels: True for defective, (n,).
@@ -120,23 +121,30 @@ def join_solved(labels: Bools, groups: NDArray[np.int64], scores: Mapping[str, F
     """
     samples = {name: _make_sample(labels, groups, found) for name, found in scores.items()}
     figures = {name: _measure(sample) for name, sample in samples.items()}
-    simple, other = scores
     usable = [name for name, figure in figures.items() if figure.value > CHANCE]
     if not labels.any() or labels.all() or len(usable) < 2:
         return choose_members(labels, groups, scores)
-    both = _add_up(samples[simple], samples[other])
-    shares = {name: _find_share(sample.scores) for name, sample in samples.items()}
-    gains = {name: compare_samples(samples[name], both, roc_auc) for name in scores}
-    best = max(gains, key=lambda name: gains[name].value)
-    reasons = dict.fromkeys(scores, "together as good as one alone, or better")
-    if _is_clear(gains[best]):
-        shares = {best: shares[best]}
-        reasons = {name: "better alone" if name == best else "makes the other one worse" for name in scores}
-    gain = compare_samples(both, samples[simple], roc_auc)
+    simple, other = usable
+    shares, reasons = _weigh_two(samples, simple, other)
+    gain = compare_samples(_add_up(samples[simple], samples[other]), samples[simple], roc_auc)
     return tuple(
-        Member(name, shares.get(name, 0.0), figures[name], gain if name == other else None, reasons[name])
+        Member(name, shares[name], figures[name], gain if name == other else None, reasons[name])
         for name in scores
     )
+
+
+def _weigh_two(
+    samples: Mapping[str, Sample], simple: str, other: str
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Return weights and reasons of two members: both at one spread, unless one alone is clearly better."""
+    both = _add_up(samples[simple], samples[other])
+    losses = {name: compare_samples(samples[name], both, roc_auc) for name in (simple, other)}
+    best = max(losses, key=lambda name: losses[name].value)
+    shares = {name: _find_share(samples[name].scores) for name in losses}
+    if not _is_clear(losses[best]):
+        return shares, dict.fromkeys(losses, "better together, or as good")
+    reasons = {name: "better alone" if name == best else "makes the other one worse" for name in losses}
+    return {name: share if name == best else 0.0 for name, share in shares.items()}, reasons
 
 
 def find_small_gain(
@@ -206,19 +214,14 @@ def _choose_of_two(
     samples: Mapping[str, Sample], figures: Mapping[str, Figure], simple: str, other: str
 ) -> tuple[Member, ...]:
     """Choose between the simpler member, the other one, and both."""
-    shares = {name: _find_share(samples[name].scores) for name in (simple, other)}
     both = _add_up(samples[simple], samples[other])
-    alone, together = (compare_samples(one, samples[simple], roc_auc) for one in (samples[other], both))
-    added = compare_samples(both, samples[other], roc_auc)
-    gain = max(alone, together, key=lambda found: found.value)
-    if not _is_clear(gain):
+    gains = [compare_samples(one, samples[simple], roc_auc) for one in (samples[other], both)]
+    gain = max(gains, key=lambda found: found.value)
+    if _is_clear(gain):
+        shares, reasons = _weigh_two(samples, simple, other)
+    else:
         shares = {simple: 1.0}
         reasons = {simple: "as good as anything with the other one", other: "brings nothing more"}
-    elif together.value < alone.value or not _is_clear(added):
-        shares = {other: 1.0}
-        reasons = {simple: "adds nothing to the other one", other: "better alone"}
-    else:
-        reasons = dict.fromkeys(shares, "better together")
     return tuple(
         Member(name, shares.get(name, 0.0), figures[name], gain if name == other else None, reasons[name])
         if name in reasons

@@ -190,17 +190,30 @@ def _interpolate(values: NDArray[np.float32], axis: int, places: NDArray[np.floa
     return np.asarray(np.take(values, below, axis) * (1 - shares) + np.take(values, above, axis) * shares)
 
 
-def cut_cells(heatmap: Heat, place: ImagePlace, counted: Bools | None = None) -> Heat:
-    """Return the cells (rows, columns) of a heatmap (h, w) whose centres lie in the image.
-
-    With cells that count, bool (h, w), return these alone, (k,).
-    """
+def cut_cells(heatmap: NDArray[Any], place: ImagePlace) -> NDArray[Any]:
+    """Return the cells (rows, columns) of a heatmap (h, w) whose centres lie in the image."""
     rows, columns = (
         _find_cells(edges, count)
         for edges, count in zip((place.rows, place.columns), heatmap.shape, strict=True)
     )
-    inside = np.s_[rows[0] : rows[1] + 1, columns[0] : columns[1] + 1]
-    return heatmap[inside] if counted is None else heatmap[inside][counted[inside]]
+    return heatmap[rows[0] : rows[1] + 1, columns[0] : columns[1] + 1]
+
+
+def take_cells(
+    maps: Collection[Heat], places: Sequence[ImagePlace], counted: Bools | None = None
+) -> NDArray[np.float64]:
+    """Return the values of cells that lie in the images, and in the region that counts if there is one.
+
+    Args:
+        maps: Heatmaps, floats (h, w).
+        places: Where each image lies in its map.
+        counted: Cells of the region that counts, bool (h, w); None: all count.
+    """
+    found = []
+    for heatmap, place in zip(maps, places, strict=True):
+        cells = cut_cells(heatmap, place)
+        found.append(cells.ravel() if counted is None else cells[cut_cells(counted, place)])
+    return np.concatenate(found).astype(np.float64)
 
 
 def choose_region_rule(
@@ -214,7 +227,7 @@ def choose_region_rule(
     Args:
         maps: Heatmaps of good images, one at least.
         places: Where each image lies in its map.
-        counted: Which cells count, as for `mvdefect.evaluation.heatmaps.choose_heat_scale`.
+        counted: See `take_cells`.
 
     Raises:
         ConfigError: There is none, or values are no numbers.
@@ -222,10 +235,8 @@ def choose_region_rule(
     highest = [cut_heat(heatmap, place).max() for heatmap, place in zip(maps, places, strict=True)]
     if not highest or not np.isfinite(highest).all():
         raise ConfigError(f"maps must be finite, one at least. Received: {len(highest)} maps")
-    pairs = zip(maps, places, strict=True)
-    cells = [cut_cells(heatmap, place, counted).ravel() for heatmap, place in pairs]
     level = np.quantile(np.array(highest, np.float32), 1 - GOOD_SHARE, method="higher")
-    usual = float(np.median(np.concatenate(cells).astype(np.float64)))
+    usual = float(np.median(take_cells(maps, places, counted)))
     return RegionRule(float(np.nextafter(level, np.float32(np.inf))), min(usual, float(level)))
 
 

@@ -19,9 +19,9 @@ from mvdefect.runs import RunFolder, read_json, read_run_config
 MANIFEST = "inspector.json"
 MODEL_CARD = "model_card.md"
 MAX_MEGAPIXELS = "max_megapixels"
-REGION, REGION_FILE = "region", "region.png"
 MM_PER_PX = "mm_per_px"
 REGION_RULE = "region_rule"
+REGION, REGION_FILE = "region", "region.png"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Preparation:
         decoding: How files become pixels.
         rule: From where on a place of a heatmap is suspicious; None: not known, as in exports of 0.1.0.
         mm_per_px: Millimetres of a pixel of the images themselves; None: not known.
-        region: What counts of images; None: all. The inspector itself covers the rest.
+        region: What counts of them; None: all. The inspector itself covers the rest.
     """
 
     size_px: Size
@@ -62,14 +62,9 @@ def prepare_run(folder: RunFolder) -> Preparation:
     Raises:
         RunError: A file of it is damaged.
     """
-    config, scale = read_run_config(folder), read_heat_scale(folder)
-    seen = Preparation(
-        config.size_px,
-        config.resize,
-        choose_decoding(config),
-        mm_per_px=config.mm_per_px,
-        region=read_region(folder.region),
-    )
+    config, region, scale = read_run_config(folder), read_region(folder.region), read_heat_scale(folder)
+    decoding = choose_decoding(config)
+    seen = Preparation(config.size_px, config.resize, decoding, mm_per_px=config.mm_per_px, region=region)
     if scale is None:
         return seen
     if scale.rule is None:
@@ -91,17 +86,10 @@ def parse_view(manifest: Mapping[str, Any], path: Path) -> View:
         resize, (low, high) = (manifest[name] for name in ("resize", "heat_range"))
         limit = float(manifest.get(MAX_MEGAPIXELS, DEFAULT_DECODING.max_megapixels))
         rule, mm_per_px = parse_rule(manifest.get(REGION_RULE)), manifest.get(MM_PER_PX)
-        decoding = Decoding(manifest.get("bits"), limit)
-        region = read_region(path.with_name(REGION_FILE)) if manifest.get(REGION) else None
-        return View(
-            parse_size(manifest),
-            resize,
-            decoding,
-            (low, high),
-            rule=rule,
-            mm_per_px=mm_per_px,
-            region=region,
-        )
+        decoding, place = Decoding(manifest.get("bits"), limit), path.with_name(REGION_FILE)
+        region = read_region(place) if manifest.get(REGION) else None
+        view = View(parse_size(manifest), resize, decoding, (low, high), rule=rule, mm_per_px=mm_per_px)
+        return replace(view, region=region)
     except (KeyError, TypeError) as error:
         raise RunError(f"{path} is not the {MANIFEST} of an export: {error} is missing") from error
 
@@ -152,11 +140,12 @@ def view_run(folder: RunFolder) -> View:
     seen, scale = prepare_run(folder), read_heat_scale(folder)
     if scale is None:
         raise RunError(f"the run {folder.path} has no heatmaps of good test images")
+    heat_range = scale.low, scale.high
     return View(
         seen.size_px,
         seen.resize,
         seen.decoding,
-        (scale.low, scale.high),
+        heat_range,
         rule=seen.rule,
         mm_per_px=seen.mm_per_px,
         region=seen.region,

@@ -88,15 +88,15 @@ def explain_part(
     sizes: dict[str, Size] = {record.id: (height, width) for record, (height, width) in own}
     places = [find_place(*sizes[row.id], size_px, resize) for row in source.rows]
     good = np.flatnonzero(source.labels == 0)
-    scale = choose_heat_scale(maps[good], [places[row] for row in good], counted) if len(good) else None
+    own_places = [places[row] for row in good]
+    scale = choose_heat_scale(maps[good], own_places, counted) if len(good) else None
     if scale is not None:
         write_heat_scale(folder, scale, point.calibration)
     masks = read_masks(source, size_px) > 0
     if not masks.any():
         return
     inside = np.stack([mark_photograph(one.height, one.width, size_px, resize) for one in places])
-    if region is not None:
-        inside &= region.mask
+    inside = inside if region is None else inside & region.mask
     known = masks.any(axis=(1, 2)) | (source.labels == 0)
     found = measure_localisation(maps, masks, source.groups, known, inside=inside)
     if scale is not None and scale.rule is not None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 from sklearn.calibration import calibration_curve
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import log_loss, roc_auc_score
 
 from mvdefect.evaluation.calibration import (
@@ -69,19 +70,30 @@ def test_brier_and_calibration_error_by_hand_with_weights() -> None:
     assert errors == pytest.approx([0.625, 0.5625])
 
 
-def test_each_score_counts_by_how_far_it_is_above_chance() -> None:
+@pytest.mark.parametrize("correlation", [0.0, 0.5])
+def test_scores_are_weighed_as_the_discriminant_of_two_gaussians(correlation: float) -> None:
     rng = np.random.default_rng(1)
     labels = np.arange(6000) % 3 == 0
-    logits, log_novelty = rng.normal(0, 2, 6000) + 3 * labels, rng.normal(1, 0.5, 6000) + 0.3 * labels
-    found = fit_combination(labels, logits, np.exp(log_novelty))
+    noise = rng.multivariate_normal([0, 0], [[1, correlation], [correlation, 1]], 6000)
+    columns = (noise + np.outer(labels, [1.8, 1.2])) * [2.0, 0.5] + [0.0, 1.0]
+    found = fit_combination(labels, columns[:, 0], np.exp(columns[:, 1]))
     assert found is not None
-    gains = [roc_auc_score(labels, one) - 0.5 for one in (logits, log_novelty)]
-    ratio = (gains[0] / logits.std()) / (gains[1] / log_novelty.std())
-    assert found.logit_weight / found.novelty_weight == pytest.approx(ratio, rel=0.08)
-    scores = found.score(logits, np.exp(log_novelty))
-    assert np.allclose(scores, found.logit_weight * logits + found.novelty_weight * log_novelty + found.bias)
-    assert expit(scores).mean() == pytest.approx(labels.mean(), abs=0.01)  # the sigmoid is a probability
-    assert expected_calibration_error(make_sample(labels, scores), np.ones((1, 6000))) < 0.06
+    expected = LinearDiscriminantAnalysis().fit(columns, labels).coef_[0]
+    scores, best = found.score(columns[:, 0], np.exp(columns[:, 1])), columns @ expected
+    assert roc_auc_score(labels, scores) > roc_auc_score(labels, best) - 0.002
+    assert found.logit_weight / found.novelty_weight == pytest.approx(expected[0] / expected[1], rel=0.3)
+
+
+def test_novelty_that_adds_nothing_keeps_a_little_weight() -> None:
+    rng = np.random.default_rng(2)
+    labels = np.arange(900) % 3 == 0
+    logits = rng.normal(0, 1, 900) + 3 * labels
+    novelty = np.exp(0.5 * logits + rng.normal(0, 1.5, 900))
+    found = fit_combination(labels, logits, novelty)
+    assert found is not None
+    assert found.novelty_weight > 0
+    scores = found.score(logits, novelty)
+    assert roc_auc_score(labels, scores) > roc_auc_score(labels, logits) - 0.005
 
 
 def test_what_adds_nothing_is_left_out() -> None:

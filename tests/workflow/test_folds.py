@@ -13,7 +13,7 @@ import pytest
 
 from mvdefect.config import AugmentConfig, FitConfig, StageConfig
 from mvdefect.core.runtime import seed_everything
-from mvdefect.data.pipeline import Source
+from mvdefect.data.pipeline import Source, make_inference_batches
 from mvdefect.data.splits.folds import draw_folds
 from mvdefect.data.splits.plan import read_split_plan
 from mvdefect.evaluation import members as members_module
@@ -254,8 +254,6 @@ def test_distances_of_held_out_images_are_of_a_fit_without_them(
     network = build_features(load_trunk(find_backbone("small_cnn"), (64, 64), Path(config.weights)))
 
     def look(source: Source) -> np.ndarray:
-        from mvdefect.data.pipeline import make_inference_batches
-
         return np.concatenate([np.asarray(network(batch)) for batch in make_inference_batches(source, 16)])
 
     train, judged = folds.train[1], folds.held_out[1]
@@ -294,3 +292,15 @@ def test_folds_are_for_small_validation_parts(
     assert count_folds(FitConfig(**changes), plan, is_pretrained) == count
     assert len(draw_folds(plan, count, 0)) == count
     assert count_folds(FitConfig(), replace(plan, protocol="given"), True) == 1
+
+
+def test_masks_of_what_is_learned_from_are_used_unless_the_settings_say_no(
+    folds: Folds, config: FitConfig
+) -> None:
+    trunk, found = load_trunk(find_backbone("small_cnn"), (64, 64), Path(config.weights)), []
+    for learns in (True, False):
+        settings = config.model_copy(update={"learn_from_masks": learns})
+        frozen = learn_frozen([trunk], folds, settings, True)
+        patches = [scorer for scorer, _ in frozen.scorers if "patch" in scorer.name]
+        found.append(build_heatmaps(patches[0]).predict(make_inference_batches(folds.parts["test"], 16)))
+    assert np.abs(found[0] - found[1]).max() > 0.01
