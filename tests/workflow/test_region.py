@@ -255,6 +255,7 @@ def test_an_overlay_leaves_what_lies_outside_as_it_is(made: Made) -> None:
     (answer,) = mvdefect.load(made.run.path).predict(image, heatmaps=True)
     assert answer.heatmap is not None
     low, high = read_view(made.run.path).heat_range
+    # All of it is hot on this scale.
     view = replace(
         read_view(made.run.path), rule=None, heat_range=(low - 2 * (high - low), low)
     )  # all is hot
