@@ -64,6 +64,15 @@ class CountedRegion:
         shares = cv2.resize(self.mask.astype(np.float32), cells[::-1], interpolation=cv2.INTER_AREA)
         return np.asarray(shares > 0)
 
+    def cut(self, rows: tuple[float, float], columns: tuple[float, float]) -> Mask:
+        """Return what counts between two edges each way, as shares of height and width: without padding."""
+        top, bottom, left, right = (
+            round(share * length)
+            for shares, length in zip((rows, columns), self.size_px, strict=True)
+            for share in shares
+        )
+        return self.mask[top:bottom, left:right]
+
     def mark_picture(self, size_px: Size) -> Mask:
         """Return where a picture counts that is larger or smaller than the working size, bool (size_px)."""
         picture = cv2.resize(self.mask.astype(np.uint8), size_px[::-1], interpolation=cv2.INTER_NEAREST)

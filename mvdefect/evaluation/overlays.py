@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mvdefect.core.errors import ConfigError
 from mvdefect.data.images import Pixels
+from mvdefect.evaluation.bootstrap import Bools
 from mvdefect.evaluation.regions import SuspiciousRegion
 
 COLOURS = "inferno"  # perceptually uniform, and still in order when printed in grey
@@ -27,7 +28,12 @@ FONT, SMALLEST_FONT, FONT_SHARE = cv2.FONT_HERSHEY_SIMPLEX, 0.35, 1600
 
 
 def overlay_heatmap(
-    image: Pixels, heatmap: NDArray[np.floating[Any]], low: float, high: float, in_place: bool = False
+    image: Pixels,
+    heatmap: NDArray[np.floating[Any]],
+    low: float,
+    high: float,
+    in_place: bool = False,
+    counted: Bools | None = None,
 ) -> Pixels:
     """Lay a heatmap over an image: the more suspicious, the brighter and the less transparent.
 
@@ -37,6 +43,8 @@ def overlay_heatmap(
         low: At and below this value the image is left as it is.
         high: From this value on the colour is the brightest.
         in_place: Whether the image itself is changed.
+        counted: Where the image counts, bool (h, w), of any size; elsewhere it is left as it is. None: all
+            of it does.
 
     Returns:
         uint8 RGB (height, width, 3).
@@ -56,9 +64,19 @@ def overlay_heatmap(
     heat = (heatmap.astype(np.float32) - low) / (high - low)
     for rows, spread in _spread_strips(heat, image.shape[:2]):
         chosen = np.rint(255 * np.clip(spread, 0, 1)).astype(np.uint8)
+        if counted is not None:
+            chosen *= _take_rows(counted, rows, image.shape[:2])
         if chosen.any():
             drawn[rows] = np.rint(drawn[rows] * kept[chosen][..., np.newaxis] + added[chosen])
     return drawn
+
+
+def _take_rows(counted: Bools, rows: slice, shape: tuple[int, ...]) -> Bools:
+    """Bring rows of a mask (h, w) to a shape, by the nearest pixel."""
+    height, width = shape
+    down = (np.arange(rows.start, rows.stop) * len(counted)) // height
+    across = (np.arange(width) * counted.shape[1]) // width
+    return np.asarray(counted[np.ix_(down, across)])
 
 
 def _make_steps() -> tuple[NDArray[np.float32], NDArray[np.float32]]:

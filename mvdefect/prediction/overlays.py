@@ -56,7 +56,9 @@ def draw_overlay(image: Pixels, view: View, answer: Answer, heatmap: np.ndarray)
     """
     place = find_place(image.shape[0], image.shape[1], view.size_px, view.resize)
     canvas = np.require(image, requirements=["C", "W"])
-    shown = overlay_heatmap(canvas, cut_heat(heatmap, place), *view.heat_range, in_place=True)
+    heat = cut_heat(heatmap, place)
+    counted = None if view.region is None else view.region.cut(place.rows, place.columns)
+    shown = overlay_heatmap(canvas, heat, *view.heat_range, in_place=True, counted=counted)
     if view.rule is not None:
         outlines = trace_regions(heatmap, place, view.rule, needs_peak=answer.label != GOOD)
         draw_regions(shown, outlines, answer.regions or ())

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mvdefect.config import FitConfig
 from mvdefect.core.errors import ImageError
+from mvdefect.data.counted_region import CountedRegion, read_region
 from mvdefect.data.images import Pixels, choose_decoding, decode_image, decode_mask
 from mvdefect.data.records import GOOD, Record
 from mvdefect.data.resizing import place_image, resize_image, resize_mask
@@ -90,10 +91,11 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Heat:
-    """Heatmaps and the scale that all of them share."""
+    """Heatmaps, the scale that all of them share, and the region that they are drawn in."""
 
     maps: Heatmaps
     scale: HeatScale
+    region: CountedRegion | None = None
 
 
 def make_galleries(run: RunContents, records: Mapping[str, Record]) -> tuple[Gallery, ...]:
@@ -180,9 +182,9 @@ def choose_rows(
 
 
 def read_heat(run: RunContents) -> Heat | None:
-    """Read the heatmaps of a run, and the scale that was chosen by those of good images."""
+    """Read the heatmaps of a run, the scale that was chosen by those of good images, and its region."""
     maps, scale = read_heatmaps(run.folder), read_heat_scale(run.folder)
-    return None if maps is None or scale is None else Heat(maps, scale)
+    return None if maps is None or scale is None else Heat(maps, scale, read_region(run.folder.region))
 
 
 def draw_picture(row: PredictionRow, record: Record | None, run: RunContents, heat: Heat | None) -> Picture:
@@ -196,7 +198,7 @@ def draw_picture(row: PredictionRow, record: Record | None, run: RunContents, he
     image, mask, place = read
     drawn = outlined = None
     if heat is not None and row.id in heat.maps.ids:
-        drawn = _encode(_draw_heat(image, heat.maps.select([row.id])[0], place, heat.scale, row))
+        drawn = _encode(_draw_heat(image, heat.maps.select([row.id])[0], place, heat, row))
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     if outlines:
         marked = cv2.drawContours(image.copy(), outlines, -1, OUTLINE, 1)
@@ -206,10 +208,12 @@ def draw_picture(row: PredictionRow, record: Record | None, run: RunContents, he
 
 
 def _draw_heat(
-    image: Pixels, heatmap: NDArray[np.float16], place: ImagePlace, scale: HeatScale, row: PredictionRow
+    image: Pixels, heatmap: NDArray[np.float16], place: ImagePlace, heat: Heat, row: PredictionRow
 ) -> Pixels:
     """Lay a heatmap over an image, and outline what is suspicious in it."""
-    found = overlay_heatmap(image, cut_heat(heatmap, place), scale.low, scale.high)
+    scale = heat.scale
+    counted = None if heat.region is None else heat.region.cut(place.rows, place.columns)
+    found = overlay_heatmap(image, cut_heat(heatmap, place), scale.low, scale.high, counted=counted)
     if scale.rule is not None:
         draw_regions(found, trace_regions(heatmap, place, scale.rule, needs_peak=row.verdict != GOOD))
     return found

@@ -23,6 +23,7 @@ from mvdefect.exporting.network import freeze_network, run_network
 from mvdefect.inspector.graph import build_graph
 from mvdefect.inspector.places import read_view
 from mvdefect.inspector.reading import read_image
+from mvdefect.prediction.overlays import draw_overlay
 from mvdefect.runs import RunFolder
 from mvdefect.workflow.job import check_job
 from mvdefect.workflow.photographs import prepare_photographs, write_plan
@@ -120,7 +121,10 @@ def test_no_heatmap_shows_anything_outside(made: Made) -> None:
     assert 0.1 < counted.mean() < 0.6
     for found in maps.maps:
         assert found[counted].min() == found[~counted].max() == found[~counted].min()
-    low, high = read_view(made.run.path).heat_range
+    view = read_view(made.run.path)
+    low, high = view.heat_range
+    assert view.rule is not None
+    assert view.rule.usual <= low
     good = maps.select([name for name in maps.ids if name.startswith("good")])[:, counted]
     assert low == pytest.approx(float(np.median(good.astype(np.float64))))
     assert high > low
@@ -244,3 +248,18 @@ def test_what_was_learned_in_another_region_is_given_up(made: Made, tmp_path: Pa
     write_region(replace(kept, mask=~kept.mask), folder.region)
     write_plan(photographs, folder)
     assert not folder.checkpoint.exists()
+
+
+def test_an_overlay_leaves_what_lies_outside_as_it_is(made: Made) -> None:
+    image = scratch(draw_plates(41)[0][40], 5)
+    (answer,) = mvdefect.load(made.run.path).predict(image, heatmaps=True)
+    assert answer.heatmap is not None
+    low, high = read_view(made.run.path).heat_range
+    # All of it is hot on this scale.
+    view = replace(
+        read_view(made.run.path), rule=None, heat_range=(low - 2 * (high - low), low)
+    )  # all is hot
+    shown = draw_overlay(image.copy(), view, answer, answer.heatmap)
+    outside = ~cv2.dilate(PLATE.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+    assert np.array_equal(shown[outside], image[outside])
+    assert (shown[40:56, 40:56] != image[40:56, 40:56]).any(axis=2).mean() > 0.9
