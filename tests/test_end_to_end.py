@@ -36,6 +36,7 @@ def test_a_run_directory_is_complete(finished_run: Path) -> None:
         "environment.json",
         "features.keras",
         "figures",
+        "heat_scale.json",
         "heatmaps.npz",
         "history.csv",
         "latency.json",
