@@ -140,13 +140,4 @@ def view_run(folder: RunFolder) -> View:
     seen, scale = prepare_run(folder), read_heat_scale(folder)
     if scale is None:
         raise RunError(f"the run {folder.path} has no heatmaps of good test images")
-    heat_range = scale.low, scale.high
-    return View(
-        seen.size_px,
-        seen.resize,
-        seen.decoding,
-        heat_range,
-        rule=seen.rule,
-        mm_per_px=seen.mm_per_px,
-        region=seen.region,
-    )
+    return View(**vars(seen), heat_range=(scale.low, scale.high))
