@@ -64,7 +64,7 @@ function paint(event) {
   context.lineWidth = (Number(find("region-width").value) / 100) * Math.max(mask.width, mask.height);
   context.beginPath();
   context.moveTo((last ?? place).x, (last ?? place).y);
-  context.lineTo(place.x, place.y);
+  context.lineTo(place.x + 0.01, place.y); // a line of no length is not drawn by every browser
   context.stroke();
   last = place;
   draw();
